@@ -1,0 +1,61 @@
+/* This file is the facade of the policy layer: files and presets in, a struct spec out. It reads
+ * JSON with comments strictly (POL-1), merges by authorship (POL-2), compares with a ceiling, and
+ * explains (POL-3). Unprivileged; never talks to the kernel except to read the named file.
+ *
+ *     policy_new(&p, "balanced");
+ *     policy_load_file(p, "berth.jsonc", &err);        // its `extends` replaces what p started
+ * from policy_set(p, "limits.memory", "1GiB", "--memory", &err); policy_compile(p, &spec, &err);
+ *     policy_free(p);
+ *
+ * Every value remembers its origin (preset, file:line:column, flag), for explain and for messages.
+ */
+#pragma once
+
+#include "runtime/base/buf.h"
+#include "runtime/base/err.h"
+#include "runtime/spec.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct policy;
+
+/* A policy that is the preset, or empty when `preset` is NULL. */
+int policy_new(struct policy **ret, const char *preset, struct err *err);
+void policy_free(struct policy *policy);
+
+/* Read a file or a preset's name and lay it over `extends`. An error names file:line:column, the
+ * key's path, what is allowed, and a near miss. Files over 1 MiB are refused before parsing. */
+int policy_load_file(struct policy **ret, const char *path_or_preset, struct err *err);
+int policy_load_text(struct policy **ret, const char *name, const char *text, size_t length,
+                     struct err *err);
+
+/* One value by dotted key from a flag: scalars replace, lists add. `origin` is kept, e.g.
+ * "--memory". */
+int policy_set(struct policy *policy, const char *key, const char *value, const char *origin,
+               struct err *err);
+
+/* POL-2: is `policy` within `ceiling`, over every row of the schema? 0, or ERR_POLICY_REJECTED
+ * naming both places. */
+int policy_within(const struct policy *policy, const struct policy *ceiling, struct err *err);
+
+/* Fill the policy's part of `spec` (image, mounts, protect, network, process, limits, requires). A
+ * limit is "asked" when its origin is not a preset. */
+int policy_compile(const struct policy *policy, struct spec *spec, struct err *err);
+
+/* Printing. `json` makes one document. */
+int policy_show(const struct policy *policy, bool json, bool origins, struct buf *out);
+int policy_schema_json(struct buf *out);           /* JSON Schema draft 2020-12 */
+int policy_reference_markdown(struct buf *out);    /* docs/policy-reference.md */
+int policy_presets(const char *const **ret_names); /* NULL-terminated */
+const char *policy_preset_text(const char *name);  /* its JSONC source; NULL */
+
+/* Questions. Each appends lines for a person or an object (`json`) and returns 1 when allowed, 0
+ * when denied, < 0 on error. */
+int policy_explain_syscall(const struct policy *policy, const char *name, bool json,
+                           struct buf *out, struct err *err);
+int policy_explain_path(const struct policy *policy, const char *path, const char *workspace,
+                        bool json, struct buf *out, struct err *err);
+int policy_explain_host(const struct policy *policy, const char *host_port, bool json,
+                        struct buf *out, struct err *err);

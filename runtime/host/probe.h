@@ -1,0 +1,52 @@
+/* This file finds out, by doing each thing once for real in a probe sandbox, what this host gives
+ * this user (CAP-1); it knows nothing of capability names. PRIVILEGED as the launcher is.
+ */
+#pragma once
+
+#include "runtime/base/err.h"
+#include "runtime/runtime.h"
+
+#include <stdbool.h>
+
+#define PROBES(X)                                 \
+    X(USER_NAMESPACE, "user_namespace")           \
+    X(SECCOMP, "seccomp")                         \
+    X(LANDLOCK, "landlock")                       \
+    X(IDMAPPED_MOUNT, "idmapped_mount")           \
+    X(MEMORY_LIMIT, "memory_limit")               \
+    X(CPU_LIMIT, "cpu_limit")                     \
+    X(PIDS_LIMIT, "pids_limit")                   \
+    X(OPEN_FILES_LIMIT, "open_files_limit")       \
+    X(SCRATCH_BYTES, "scratch_bytes")             \
+    X(SCRATCH_INODES, "scratch_inodes")           \
+    X(WORKSPACE_DIRECTORY, "workspace_directory") \
+    X(WORKSPACE_VOLUME, "workspace_volume")       \
+    X(WORKSPACE_TMPFS, "workspace_tmpfs")         \
+    X(ROOTFS_HOST, "rootfs_host")                 \
+    X(ROOTFS_DIRECTORY, "rootfs_directory")       \
+    X(EXEC, "exec")                               \
+    X(TTY, "tty")                                 \
+    X(TREE_KILL, "tree_kill")                     \
+    X(TIMEOUT, "timeout")                         \
+    X(NETWORK_DENY, "network_deny")
+
+enum probe_id {
+#define X(sym, name) PROBE_##sym,
+    PROBES(X)
+#undef X
+        PROBE_COUNT
+};
+
+struct probe_result {
+    bool works;
+    char evidence[192];
+    char reason[256];
+    char remedy[384];
+};
+
+/* Runs all. A probe that cannot run is `works = false` with the reason; the function itself fails
+ * only when it could not do its own work (no memory, no runtime directory). `rt` may be NULL when
+ * runtime_open() failed with `open_err`: then the causes are looked for (AppArmor, sysctls, chroot,
+ * container, kernel). */
+int probe_run(struct runtime *rt, const struct err *open_err,
+              struct probe_result ret_results[PROBE_COUNT], struct err *err);

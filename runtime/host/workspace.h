@@ -1,0 +1,72 @@
+/* This file opens the workspace and extra mounts of a session on the host and hands them over as
+ * detached mounts; it never attaches one. PRIVILEGED: the launcher's.
+ *
+ * Invariants: WS-1 (owner on the host, no setuid), WS-2 (who may use it at once), WS-3 (protect).
+ * A path is resolved once, by openat2 without symlinks in its last component beyond those that the
+ * asker himself could follow, with the asker's fsuid; from then on only the descriptor is used.
+ */
+#pragma once
+
+#include "runtime/base/err.h"
+#include "runtime/runtime.h"
+#include "runtime/spec.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct workspace_options {
+    bool rootless;
+    uint32_t asker_uid, asker_gid; /* host ids whose rights open directories */
+    uint32_t uid_base;             /* host id of the session's id 0 */
+    uint32_t default_uid;          /* inside */
+    const char *state_dir;         /* volumes: <state_dir>/volumes/<workspace_id>/<name> */
+    const char *share_dir; /* placeholder counts, locks; shared by every berth of the host */
+    const char *run_id;    /* this run's name in records */
+};
+
+struct workspace_protect {
+    char path[SPEC_PROTECT_PATH_MAX]; /* relative */
+    bool held;                        /* exists (or placeholder made): bind it read-only */
+    bool placeholder; /* made by berth, removed when the last user is gone and it is untouched */
+    bool directory;
+};
+
+struct workspace {
+    int tree;       /* detached mount, idmapped when not rootless, nosuid,nodev; -1: none */
+    int dir;        /* O_PATH of the pinned directory on the host; -1: none */
+    int lock;       /* held for the session's life (WS-2); -1 */
+    int share_lock; /* held for the session's life when placeholders are shared; -1 */
+    uint32_t owner_uid, owner_gid; /* on the host */
+    uint32_t protect_count;
+    struct workspace_protect protect[SPEC_PROTECT_MAX];
+    uint32_t socket_count;          /* sockets found beneath, to be masked (attacks 38a) */
+    char (*sockets)[SPEC_PATH_MAX]; /* relative; owned */
+    struct {
+        int tree;
+        bool is_directory;
+    } mounts[SPEC_MOUNTS_MAX]; /* as in spec.mounts, detached */
+};
+
+void workspace_init(struct workspace *ws);
+
+/* Does everything: opens, checks, locks, makes placeholders, clones and idmaps. `note` is called
+ * for each thing worth telling (session_note). On failure nothing is left. */
+int workspace_open(struct workspace *ws, const struct spec *spec,
+                   const struct workspace_options *options,
+                   void (*note)(void *data, const char *key, const char *text), void *data,
+                   struct err *err);
+
+/* After the session's processes are dead: drop placeholders that no other session holds and nobody
+ * touched, report what appeared at unprotected missing paths, release locks. Idempotent. */
+int workspace_close(struct workspace *ws,
+                    void (*note)(void *data, const char *key, const char *text), void *data,
+                    struct err *err);
+
+/* The same from the records in share_dir, when the process that opened it is gone. */
+int workspace_reap(const char *share_dir, const char *state_dir, unsigned *ret_count,
+                   struct err *err);
+
+/* Refuses "/", the caller's home, and system directories as a workspace nobody named (contract
+ * §12). `home` may be NULL. 0, or -EINVAL with a message that says how to ask explicitly. Pure
+ * string and stat work. */
+int workspace_check_implicit(const char *path, const char *home, struct err *err);

@@ -1,0 +1,65 @@
+/* This file turns a seccomp profile into filter bytes; it never loads one. libseccomp is met only
+ * in runtime/plan/seccomp_build.c.
+ *
+ * Two layers are loaded into every command: a *base* filter that init installs for itself and all
+ * that it starts (a short denylist: what neither init nor any command ever needs), and the *exec*
+ * filter, an allowlist chosen by profile, that each command gets just before its execve(). The
+ * filters of the three profiles are built when berth is built and live in the program's own
+ * read-only data; only a policy with `seccomp_allow` builds one at run time, and those bytes are
+ * cached.
+ *
+ * Source of semantics: seccomp(2), Documentation/userspace-api/seccomp_filter.rst.
+ * Unprivileged, pure except for the cache. Launcher and CLI call it; not between clone and execve.
+ */
+#pragma once
+
+#include "runtime/base/err.h"
+#include "runtime/spec.h"
+
+#include <linux/filter.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+struct seccomp_program {
+    struct sock_filter *code; /* owned when `owned`, else static */
+    uint32_t length;          /* instructions */
+    bool owned;
+    char hash[65]; /* SHA-256 of the code, hex */
+};
+
+void seccomp_program_fini(struct seccomp_program *program);
+
+/* The layer of init. `shared_uid`: also keeps commands off prlimit64 on another pid and off
+ * sched_* and setpriority on another process (a session with one uid shares it with PID 1). */
+int seccomp_base(bool shared_uid, struct seccomp_program *ret, struct err *err);
+
+/* The layer of commands. `cache_dir` (may be -1: no cache) is a directory that only berth's own
+ * user can write; a cached file is used only when its owner, mode, header and checksum agree. */
+int seccomp_exec(enum spec_seccomp_profile profile, const uint32_t *allow, uint32_t allow_count,
+                 int cache_dir, struct seccomp_program *ret, struct err *err);
+
+/* What a profile says of one call, for `policy explain` and for messages. */
+enum seccomp_decision {
+    SECCOMP_SAYS_ALLOW = 1,
+    SECCOMP_SAYS_ALLOW_IF,     /* allowed for some arguments: `ret_why` says which */
+    SECCOMP_SAYS_EPERM,        /* known and refused */
+    SECCOMP_SAYS_ENOSYS,       /* unknown, or answered as missing on purpose */
+    SECCOMP_SAYS_NO_SUCH_CALL, /* the name is not a system call that berth knows */
+};
+
+/* `ret_why` (size >= 200) gets one sentence; `ret_addable` says whether `seccomp_allow` may name it
+ * (some calls never may: they would break a guarantee; POL-1 refuses those with this sentence). */
+enum seccomp_decision seccomp_explain(enum spec_seccomp_profile profile, const uint32_t *allow,
+                                      uint32_t allow_count, const char *name, char *ret_why,
+                                      unsigned long size, bool *ret_addable);
+
+/* Name to x86-64 number and back; -1 and NULL when unknown. berth's own table: libseccomp's older
+ * releases do not know every call. */
+int seccomp_call_number(const char *name);
+const char *seccomp_call_name(int number);
+
+/* Interpret a filter over one call, as the kernel would (for tests, explain and attack row 21).
+ * Returns the SECCOMP_RET_* value. */
+struct seccomp_data;
+uint32_t seccomp_simulate(const struct sock_filter *code, uint32_t length,
+                          const struct seccomp_data *data);

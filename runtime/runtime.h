@@ -1,0 +1,146 @@
+/* This file is the facade of the runtime: everything that api/ and provider/ may call to build a
+ * sandbox, run commands in it and take it down. `berth run`, `doctor` and the launcher use it.
+ *
+ *     struct runtime *rt;
+ *     runtime_open(&rt, &options, &err);           // what this process may use of the host
+ *     session_create(&s, rt, &spec, &err);         // all or nothing (SES-1)
+ *     session_exec(s, 1, &request, &err);
+ *     while (poll(session_frames_fd(s)))
+ *         session_next_frame(s, &frame, payload, &err);
+ *     session_destroy(s, &err);                    // proven gone
+ *     runtime_close(rt);
+ *
+ * One thread only. Returns follow docs/STYLE.md: 0 done, -errno failed with `err` filled, > 0 named
+ * outcomes. The caller must be root, or any user (rootless): runtime_open() then enters a user
+ * namespace of the caller's own, for the rest of this process's life.
+ */
+#pragma once
+
+#include "runtime/agent/protocol.h"
+#include "runtime/base/err.h"
+#include "runtime/spec.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+struct runtime;
+struct session;
+
+enum runtime_cgroup_layout {
+    RUNTIME_CGROUP_NONE = 0,
+    RUNTIME_CGROUP_UNIFIED,
+    RUNTIME_CGROUP_HYBRID
+};
+
+struct runtime_options {
+    const char *state_dir;   /* durable: volumes; NULL: contract §12's default for this user */
+    const char *runtime_dir; /* gone at reboot: run records, caches; NULL: the default */
+    const char *init_path;   /* PID 1's program; NULL: beside this one, else the installed one */
+    bool no_reaper;          /* do not fork a reaper (the caller is one itself, or a test) */
+};
+
+/* Facts of this host and user that were found at runtime_open(); never change afterwards. */
+struct runtime_facts {
+    bool rootless;
+    bool single_uid;                 /* rootless without subordinate ids: one uid inside */
+    char single_uid_reason[256];     /* why, and what would change it */
+    uint32_t caller_uid, caller_gid; /* as seen on the host */
+    enum runtime_cgroup_layout cgroup_layout;
+    uint32_t limits_available;           /* SPEC_LIMIT_* that the cgroup layout can enforce */
+    char cgroup_reason[256];             /* why not all of them; what would change it */
+    uint32_t landlock_abi;               /* 0: none */
+    char kernel[65];                     /* uname -r */
+    const char *state_dir, *runtime_dir; /* owned by the runtime */
+};
+
+int runtime_open(struct runtime **ret, const struct runtime_options *options, struct err *err);
+void runtime_close(struct runtime *rt); /* NULL allowed */
+const struct runtime_facts *runtime_facts(const struct runtime *rt);
+
+/* Clean up what processes of berth that are gone have left behind (cgroups, placeholders, run
+ * records of this runtime directory). Called by runtime_open(); `ret_count` may be NULL. */
+int runtime_reap(struct runtime *rt, unsigned *ret_count, struct err *err);
+
+/* Something that create found and did as its rules say, but that the user would want to know: a
+ * protected path that could not be held, files of another owner, a masked socket, a default limit
+ * that cannot be had here. One sentence, no control characters. */
+struct session_note {
+    char key[64]; /* machine name: "protect.missing_parent", "limits.memory", "workspace.socket" */
+    char text[384];
+};
+
+/* The sandbox as it really is, read back (CAP-4). */
+struct session_effective {
+    uint32_t uid_base, uid_count; /* host ids of the session; count 1 when single_uid */
+    uint32_t default_uid_host;    /* who owns, on the host, what the default user makes */
+    uint32_t landlock_abi;
+    char seccomp_hash[65], spec_hash[65];
+    enum runtime_cgroup_layout cgroup_layout;
+    struct spec_limits limits;    /* as read back from the kernel; 0 where there is none */
+    uint64_t kernel_memory_bytes; /* memory + scratch: the number that the kernel enforces */
+    uint32_t namespaces;          /* CLONE_NEW* bits that differ from the caller's */
+    pid_t init_pid;               /* on the host */
+    uint64_t phase_us[8];         /* enum session_phase: where the time of creation went */
+};
+
+enum session_phase {
+    PHASE_RECORD, /* run record, uid slot, reaper */
+    PHASE_CGROUP,
+    PHASE_USERNS,
+    PHASE_WORKSPACE,
+    PHASE_ROOTFS, /* detached mounts made by the launcher */
+    PHASE_CLONE,  /* clone3 returned to the launcher */
+    PHASE_STAGE,  /* from clone to init's READY, as the launcher sees it */
+    PHASE_TEARDOWN,
+};
+
+int session_create(struct session **ret, struct runtime *rt, const struct spec *spec,
+                   struct err *err);
+const struct session_effective *session_effective(const struct session *s);
+unsigned session_notes(const struct session *s, const struct session_note **ret_notes);
+
+/* A command. Strings are the caller's and are copied. Descriptors are the caller's, are passed in
+ * and stay open here; the caller has checked that they may go in (contract §12: pipes, regular
+ * files): session_exec() checks again and refuses anything else with ERR_INVALID_REQUEST. */
+struct exec_request {
+    const char *const *argv; /* NULL-terminated */
+    const char *const
+        *env;          /* NULL-terminated "K=V"; the whole environment, see exec_environment() */
+    const char *cwd;   /* absolute path inside */
+    uint32_t uid, gid; /* inside */
+    bool tty;
+    uint16_t rows, cols;
+    int stdin_fd, stdout_fd,
+        stderr_fd;                 /* -1: /dev/null for stdin, captured into frames for others */
+    bool null_stdout, null_stderr; /* /dev/null of the session instead of capture */
+    uint64_t timeout_ms, idle_timeout_ms, grace_ms, open_files;
+};
+
+int session_exec(struct session *s, uint64_t exec, const struct exec_request *request,
+                 struct err *err);
+int session_signal(struct session *s, uint64_t exec, int signo, enum agent_scope scope);
+int session_resize(struct session *s, uint64_t exec, uint16_t rows, uint16_t cols);
+int session_kill(struct session *s, uint64_t exec, enum agent_reason reason);
+int session_close_stdin(struct session *s, uint64_t exec);
+
+/* Readable when a frame (or init's end) is there. */
+int session_frames_fd(const struct session *s);
+
+enum session_frame_outcome { SESSION_FRAME_NONE = 1, SESSION_FRAME_END = 2 };
+
+/* The next whole frame without blocking: 0 with *ret_frame and its payload (NUL-terminated one past
+ * its length), SESSION_FRAME_NONE when none is complete yet, SESSION_FRAME_END when init is gone,
+ * -EPROTO when init sent garbage: the session must be destroyed. *ret_payload is valid until the
+ * next call. */
+int session_next_frame(struct session *s, struct agent_frame *ret_frame, const void **ret_payload,
+                       struct err *err);
+
+/* Kill everything, wait, remove what was made on the host, and prove that nothing is left. Frees
+ * `s` in every case. Idempotent against a session that died by itself. */
+int session_destroy(struct session *s, struct err *err);
+
+/* The environment of a command: PATH, HOME, USER, LOGNAME, LANG, TERM with defaults, then the
+ * policy's, then `extra` (NULL-terminated "K=V"); later wins. Nothing of this process's own
+ * environment (EXEC-1). One allocation: free() the returned array. NULL: out of memory. */
+char **exec_environment(const struct spec *spec, const char *term, const char *const *extra);
