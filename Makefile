@@ -1,14 +1,30 @@
-# berth: make setup | all | try | test | check | attack | bench | fuzz | vm-test | install
+# berth. The targets that people use:
+#
+#   make setup      install what building and testing needs (Debian, Ubuntu); no-op when it is there
+#   make            build $(BUILD)/bin/berth and $(BUILD)/bin/berth-init; they run from the tree
+#   make try        build, then show in plain words what a session can do and what it cannot
+#   make check      less than a minute: format, lint, layers, unit tests
+#   make test       everything: gcc, clang, sanitizers, lint, unit, kernel, attack, end to end
+#   make attack     only the hostile programs; attack-mutations: proves that each of them bites
+#   make fuzz       every fuzzer for FUZZ_SECONDS; fuzz-long: for ten minutes each
+#   make bench      berth against bubblewrap, runc and the bare host, paired
+#   make vm-test    kernel and attack tests on Debian's 6.1 kernel with pure cgroup v2, in qemu
+#   make fresh-test clone, try and test in a Debian 12 tree that has nothing installed
+#   make install    DESTDIR and PREFIX are honoured; uninstall takes the same variables
 #
 # Everything that is built goes to $(BUILD). Variables: CC (gcc or clang), BUILD, SANITIZE=1 (ASan
-# and UBSan), V=1 (show commands), DESTDIR and PREFIX (install).
+# and UBSan), V=1 (show commands). A change of any of them rebuilds what depends on it.
 
-CC       ?= gcc
+ifeq ($(origin CC),default)
+CC := gcc
+endif
 BUILD    ?= build
 PREFIX   ?= /usr/local
 SANITIZE ?=
+FUZZER   ?=
 Q        := $(if $(V),,@)
 
+# The one place where the version is written; `berth --version`, man pages and packages follow it.
 VERSION  := 0.1.0
 
 WARN := -Wall -Wextra -Wconversion -Wshadow -Wstrict-prototypes -Wmissing-prototypes \
@@ -16,7 +32,9 @@ WARN := -Wall -Wextra -Wconversion -Wshadow -Wstrict-prototypes -Wmissing-protot
 HARDEN := -fstack-protector-strong -fno-strict-overflow -fno-plt
 CPPFLAGS += -I. -D_GNU_SOURCE -DBERTH_VERSION='"$(VERSION)"' -DBERTH_PREFIX='"$(PREFIX)"'
 CFLAGS   += -std=gnu11 -O2 -g $(WARN) $(HARDEN) -fno-common -ffunction-sections -fdata-sections
-LDFLAGS  += -Wl,-z,relro,-z,now,-z,noexecstack -Wl,--gc-sections
+LDFLAGS  += -Wl,-z,relro,-z,now,-z,noexecstack
+# Not for test programs: Criterion finds its tests in a section that nothing refers to.
+GC       := -Wl,--gc-sections
 
 ifeq ($(SANITIZE),1)
 CFLAGS  += -fsanitize=address,undefined -fno-omit-frame-pointer -fno-sanitize-recover=undefined
@@ -27,6 +45,12 @@ CPPFLAGS += -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2
 STATIC  := -static-pie
 CFLAGS  += -fPIE
 endif
+ifeq ($(FUZZER),1)
+CFLAGS  += -fsanitize=fuzzer-no-link
+endif
+
+.DELETE_ON_ERROR:
+.SECONDARY:
 
 # ---- one archive per folder: the linker proves the layers ---------------------------------------
 
@@ -59,25 +83,43 @@ $(LIB_policy):   $(call objects,$(call folder_sources,policy))
 $(LIB_provider): $(call objects,$(call folder_sources,provider))
 $(LIB_cli):      $(call objects,$(call folder_sources,api/cli))
 
-$(BUILD)/lib/%.a:
+# Stamps whose content is what they stand for: touched only when it changes, so that another
+# compiler, flag or list of files rebuilds what depends on it and an unchanged one rebuilds nothing.
+SOURCES := $(sort $(wildcard runtime/*.c runtime/*/*.c policy/*.c provider/*.c api/*/*.c))
+FLAGS   := $(CC) $(CPPFLAGS) $(CFLAGS) | $(LDFLAGS) $(STATIC)
+
+$(BUILD)/stamp/flags: force
+	@mkdir -p $(@D)
+	@printf '%s\n' '$(subst ','\'',$(FLAGS))' | cmp -s - $@ || \
+	    printf '%s\n' '$(subst ','\'',$(FLAGS))' > $@
+
+$(BUILD)/stamp/sources: force
+	@mkdir -p $(@D)
+	@printf '%s\n' $(SOURCES) | cmp -s - $@ || printf '%s\n' $(SOURCES) > $@
+
+$(BUILD)/lib/%.a: $(BUILD)/stamp/sources
 	@mkdir -p $(@D)
 	@rm -f $@
-	$(Q)ar rcsD $@ $^
+	$(Q)ar rcsD $@ $(filter %.o,$^)
 
-$(BUILD)/obj/%.o: %.c
+$(BUILD)/obj/%.o: %.c $(BUILD)/stamp/flags
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
 
 $(BUILD)/bin/berth: $(BUILD)/obj/api/cli/main.o $(LIBS_ALL)
 	@mkdir -p $(@D)
-	$(Q)$(CC) $(STATIC) $(LDFLAGS) -o $@ $^ -lseccomp -lmd
+	$(Q)$(CC) $(STATIC) $(LDFLAGS) $(GC) -o $@ $^ -lseccomp -lmd
 
 # PID 1 of every session: small, static, executable and unreadable (docs/ARCHITECTURE.md, init).
-$(BUILD)/bin/berth-init: $(BUILD)/obj/runtime/agent/init_main.o $(LIB_agent) $(LIB_base)
+# It is linked elsewhere first: an ordinary user cannot copy a file of mode 0111, not even his own.
+$(BUILD)/obj/berth-init: $(BUILD)/obj/runtime/agent/init_main.o $(LIB_agent) $(LIB_base)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(STATIC) $(LDFLAGS) $(GC) -o $@ $^
+
+$(BUILD)/bin/berth-init: $(BUILD)/obj/berth-init
 	@mkdir -p $(@D)
 	@rm -f $@
-	$(Q)$(CC) $(STATIC) $(LDFLAGS) -o $@ $^
-	$(Q)chmod 0111 $@
+	$(Q)install -m 0111 $< $@
 
 # ---- tests: one Criterion program per file --------------------------------------------------------
 
@@ -92,6 +134,182 @@ $(BUILD)/tests/kernel/%: $(BUILD)/obj/tests/kernel/%.o $(LIBS_ALL)
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ -lcriterion -lseccomp -lmd
 
+unit-tests:   $(UNIT_TESTS)
+kernel-tests: $(KERNEL_TESTS)
+
+# The same sources once more, elsewhere: clang must accept them, and the sanitizers must be quiet.
+CLANG_BUILD := $(BUILD)-clang
+ASAN_BUILD  := $(BUILD)-asan
+
+clang-build:
+	$(Q)$(MAKE) --no-print-directory CC=clang BUILD=$(CLANG_BUILD) SANITIZE= all unit-tests kernel-tests
+
+asan-build:
+	$(Q)$(MAKE) --no-print-directory CC=clang BUILD=$(ASAN_BUILD) SANITIZE=1 unit-tests
+
+RUN_TESTS = BUILD=$(BUILD) ASAN_BUILD=$(ASAN_BUILD) tests/run-tests
+
+check: setup-test
+	$(Q)$(MAKE) --no-print-directory unit-tests lint
+	$(Q)$(RUN_TESTS) unit
+
+# Crash tests exist from the daemon on.
+CRASH := $(if $(wildcard tests/crash/*.sh),crash)
+
+test: setup-test
+	$(Q)$(MAKE) --no-print-directory all unit-tests kernel-tests
+	$(Q)$(MAKE) --no-print-directory clang-build
+	$(Q)$(MAKE) --no-print-directory asan-build
+	$(Q)$(MAKE) --no-print-directory attack-build fuzz-build
+	$(Q)$(RUN_TESTS) lint unit asan kernel e2e attack $(CRASH) fuzz
+
+try: setup-build
+	$(Q)$(MAKE) --no-print-directory all
+	$(Q)BUILD=$(BUILD) tests/try.sh
+
+# ---- attacks ---------------------------------------------------------------------------------------
+# Hostile programs are static: they run inside sessions whose image has no library of ours.
+
+ATTACK_PROGRAMS := $(patsubst tests/attack/%.c,$(BUILD)/tests/attack/%,$(wildcard tests/attack/*.c))
+
+attack-build: all $(ATTACK_PROGRAMS)
+
+$(BUILD)/tests/attack/%: $(BUILD)/obj/tests/attack/%.o
+	@mkdir -p $(@D)
+	$(Q)$(CC) -static-pie $(LDFLAGS) -o $@ $^
+
+attack: setup-build
+	$(Q)$(MAKE) --no-print-directory attack-build
+	$(Q)$(RUN_TESTS) attack
+
+attack-mutations: setup-build
+	$(Q)$(MAKE) --no-print-directory attack-build
+	$(Q)BUILD=$(BUILD) tests/attack/mutations.sh
+
+# ---- fuzzers: tests/fuzz/NAME.c with the corpus tests/fuzz/corpus/NAME ------------------------------
+
+FUZZ_SECONDS ?= 10
+FUZZ_BUILD   := $(BUILD)-fuzz
+FUZZERS      := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/*.c))
+
+fuzz-build:
+	$(Q)$(MAKE) --no-print-directory CC=clang BUILD=$(FUZZ_BUILD) SANITIZE=1 FUZZER=1 all-fuzzers
+
+all-fuzzers: $(patsubst %,$(BUILD)/tests/fuzz/%,$(FUZZERS))
+
+$(BUILD)/tests/fuzz/%: $(BUILD)/obj/tests/fuzz/%.o $(LIBS_ALL)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(LDFLAGS) -fsanitize=fuzzer -o $@ $^ -lseccomp -lmd
+
+fuzz: setup-test
+	$(Q)$(MAKE) --no-print-directory fuzz-build
+	$(Q)FUZZ_SECONDS=$(FUZZ_SECONDS) $(RUN_TESTS) fuzz
+
+fuzz-long:
+	$(Q)$(MAKE) --no-print-directory FUZZ_SECONDS=600 fuzz
+
+# ---- lint, other machines, speed: each in its own folder ---------------------------------------------
+
+include tests/lint/lint.mk
+
+vm-test: setup-vm
+	$(Q)$(MAKE) --no-print-directory all kernel-tests attack-build
+	$(Q)BUILD=$(BUILD) tests/vm/run
+
+fresh-test: setup-vm
+	$(Q)BUILD=$(BUILD) tests/fresh/run
+
+bench: setup-bench
+	$(Q)$(MAKE) --no-print-directory all $(BUILD)/tests/bench/paired
+	$(Q)BUILD=$(BUILD) tests/bench/run
+
+$(BUILD)/tests/bench/paired: $(BUILD)/obj/tests/bench/paired.o
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^
+
+# ---- what the machine must have -----------------------------------------------------------------------
+# Names of Debian 12; Ubuntu 22.04 and later have the same ones. Nothing else is installed.
+
+PACKAGES_BUILD := gcc libc6-dev make libseccomp-dev libmd-dev git python3-minimal uidmap
+PACKAGES_TEST  := clang clang-format clang-tidy libclang-rt-dev cppcheck libcriterion-dev pkg-config \
+                  busybox-static strace procps util-linux e2fsprogs mandoc
+PACKAGES_BENCH := bubblewrap runc
+PACKAGES_VM    := qemu-system-x86 debootstrap cpio xz-utils kmod
+
+# $(1) packages. Only what is missing is asked for; the package lists are fetched, and the packages
+# asked for again, when the lists at hand are absent or too old. Elsewhere than on a dpkg system the list is printed and nothing is done.
+define install_missing
+	@if ! command -v dpkg-query >/dev/null; then \
+	    echo 'make setup knows apt only. Needed, by their Debian names: $(1)' >&2; exit 0; fi; \
+	missing=; for package in $(1); do \
+	    case $$(dpkg-query -W -f '$${db:Status-Abbrev}' $$package 2>/dev/null) in \
+	    ii*) ;; *) missing="$$missing $$package" ;; esac; done; \
+	[ -n "$$missing" ] || exit 0; \
+	as_root=; if [ $$(id -u) != 0 ]; then \
+	    command -v sudo >/dev/null || { echo "make setup: not root and no sudo; install:$$missing" >&2; exit 1; }; \
+	    as_root=sudo; fi; \
+	echo "make setup: installing$$missing"; \
+	install="$$as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends"; \
+	$$install $$missing </dev/null || { $$as_root apt-get update -q && $$install $$missing </dev/null; }
+endef
+
+setup: ; $(call install_missing,$(PACKAGES_BUILD) $(PACKAGES_TEST) $(PACKAGES_BENCH) $(PACKAGES_VM))
+setup-build: ; $(call install_missing,$(PACKAGES_BUILD))
+setup-test: ; $(call install_missing,$(PACKAGES_BUILD) $(PACKAGES_TEST))
+setup-bench: ; $(call install_missing,$(PACKAGES_BUILD) $(PACKAGES_BENCH) busybox-static)
+setup-vm: ; $(call install_missing,$(PACKAGES_BUILD) $(PACKAGES_TEST) $(PACKAGES_VM))
+
+# ---- install --------------------------------------------------------------------------------------------
+
+MAN1 := $(wildcard docs/man/*.1)
+MAN5 := $(wildcard docs/man/*.5)
+MAN7 := $(wildcard docs/man/*.7)
+COMPLETION_BASH := $(wildcard api/cli/completion/berth.bash)
+COMPLETION_ZSH  := $(wildcard api/cli/completion/_berth)
+COMPLETION_FISH := $(wildcard api/cli/completion/berth.fish)
+man_dir = $(DESTDIR)$(PREFIX)/share/man/man$(1)
+BASH_DIR := $(DESTDIR)$(PREFIX)/share/bash-completion/completions
+ZSH_DIR  := $(DESTDIR)$(PREFIX)/share/zsh/site-functions
+FISH_DIR := $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d
+
+install: all
+	install -D -m 0755 $(BUILD)/bin/berth $(DESTDIR)$(PREFIX)/bin/berth
+	install -D -m 0111 $(BUILD)/obj/berth-init $(DESTDIR)$(PREFIX)/libexec/berth/berth-init
+	$(if $(MAN1),install -D -m 0644 -t $(call man_dir,1) $(MAN1))
+	$(if $(MAN5),install -D -m 0644 -t $(call man_dir,5) $(MAN5))
+	$(if $(MAN7),install -D -m 0644 -t $(call man_dir,7) $(MAN7))
+	$(if $(COMPLETION_BASH),install -D -m 0644 $(COMPLETION_BASH) $(BASH_DIR)/berth)
+	$(if $(COMPLETION_ZSH),install -D -m 0644 $(COMPLETION_ZSH) $(ZSH_DIR)/_berth)
+	$(if $(COMPLETION_FISH),install -D -m 0644 $(COMPLETION_FISH) $(FISH_DIR)/berth.fish)
+
+uninstall:
+	rm -f $(DESTDIR)$(PREFIX)/bin/berth $(DESTDIR)$(PREFIX)/libexec/berth/berth-init
+	rm -f $(addprefix $(call man_dir,1)/,$(notdir $(MAN1))) $(addprefix $(call man_dir,5)/,$(notdir $(MAN5))) \
+	    $(addprefix $(call man_dir,7)/,$(notdir $(MAN7)))
+	rm -f $(BASH_DIR)/berth $(ZSH_DIR)/_berth $(FISH_DIR)/berth.fish
+	-rmdir $(DESTDIR)$(PREFIX)/libexec/berth
+
+# Only this $(BUILD) and its variants. What is mounted below is never ours to remove: rm stays on
+# one filesystem.
+clean:
+	rm -rf --one-file-system $(BUILD) $(CLANG_BUILD) $(ASAN_BUILD) $(FUZZ_BUILD) compile_commands.json
+
+# For editors. One entry per source, with the flags of this BUILD.
+compile_commands.json: $(BUILD)/stamp/sources $(BUILD)/stamp/flags
+	@sep='['; for source in $(SOURCES) $(wildcard tests/*/*.c); do \
+	    printf '%s\n{"directory": "%s", "file": "%s", "arguments": [' "$$sep" '$(CURDIR)' "$$source"; \
+	    for word in $(CC) -I. -D_GNU_SOURCE '-DBERTH_VERSION=\"$(VERSION)\"' '-DBERTH_PREFIX=\"$(PREFIX)\"' \
+	        -std=gnu11 -O2 -c; do printf '"%s", ' "$$word"; done; \
+	    printf '"%s"]}' "$$source"; sep=','; done > $@
+	@printf '\n]\n' >> $@
+
+version:
+	@echo $(VERSION)
+
+force: ;
+
 -include $(shell find $(BUILD)/obj -name '*.d' 2>/dev/null)
 
-.PHONY: all
+.PHONY: all unit-tests kernel-tests clang-build asan-build all-fuzzers check test try attack attack-build \
+        attack-mutations fuzz fuzz-build fuzz-long vm-test fresh-test bench setup setup-build \
+        setup-test setup-bench setup-vm install uninstall clean version force
