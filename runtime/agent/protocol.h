@@ -56,6 +56,9 @@ enum {
     /* The session has one id only (rootless without subordinate ids): init shares its uid with
      * commands, and filters must keep them off prlimit(2) and the scheduler calls on PID 1. */
     AGENT_SHARED_UID = 1u << 1,
+    /* CLONE_INTO_CGROUP does not work from here (the launcher's self-test): a command joins its
+     * cgroup by writing its own pid, before it does anything else. */
+    AGENT_NO_CLONE_INTO = 1u << 2,
 };
 
 struct agent_config {
@@ -227,6 +230,14 @@ struct agent_table_row {
  * exactly the size of the payload for types that have a fixed one. Else a sentence that says what
  * is wrong, for the log. Pure. */
 const char *agent_frame_check(const struct agent_frame *frame);
+
+/* The same for the payload of a frame whose header passed: enums in range, strings NUL-terminated
+ * in their arrays. `payload` has frame->length bytes, of any alignment. NULL when well-formed. */
+const char *agent_frame_payload_check(const struct agent_frame *frame, const void *payload);
+
+/* NULL when `message` (of `length` bytes as received) is well-formed: size, magic, version, type.
+ */
+const char *agent_message_check(const struct agent_message *message, size_t length);
 
 /* Decode and check an AGENT_EXEC payload of `length` bytes at `data`: counts, sizes, every string
  * NUL-terminated inside, argv[0] not empty, cwd absolute, env with '='. NULL when well-formed, else
