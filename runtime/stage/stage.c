@@ -1,0 +1,610 @@
+/* This file runs a session's first process from clone3() to the execve() of init; it never
+ * allocates, never logs, and never goes on after a failure.
+ *
+ * It is in four parts, in the order in which they run: report, place (paths inside the new root),
+ * assemble (mounts), enter (namespaces, ids, descriptors, execve).
+ */
+#include "runtime/stage/stage.h"
+
+#include "runtime/base/err.h"
+#include "runtime/base/fd.h"
+#include "runtime/stage/sys.h"
+
+#include <grp.h>
+#include <linux/capability.h>
+#include <linux/securebits.h>
+#include <net/if.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/fsuid.h>
+#include <sys/ioctl.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <sys/uio.h>
+#include <time.h>
+
+/* ---- report -------------------------------------------------------------------------------- */
+
+/* One frame to the launcher, then the end. The frame fits one atomic pipe write. */
+static _Noreturn void stage_fail(const struct stage_args *args, const char *step,
+                                 const char *subject)
+{
+    struct err err = {0};
+    err_raw(&err, ERR_INTERNAL, errno, step, subject);
+    struct agent_frame frame = {
+        .magic = AGENT_MAGIC,
+        .version = AGENT_VERSION,
+        .type = AGENT_FRAME_FAILED,
+        .length = sizeof err,
+    };
+    _Static_assert(sizeof frame + sizeof err <= PIPE_BUF, "must arrive whole");
+    struct iovec parts[] = {{&frame, sizeof frame}, {&err, sizeof err}};
+    /* Nobody is left to be told when this fails: the launcher sees the pipe's end instead. */
+    ssize_t n = writev(args->agent_fds[AGENT_FD_FRAMES], parts, 2);
+    _exit(n < 0 ? 2 : 1);
+}
+
+#define TRY(call, step, subject)             \
+    __extension__({                          \
+        __typeof__(call) try_ = (call);      \
+        if (try_ < 0)                        \
+            stage_fail(args, step, subject); \
+        try_;                                \
+    })
+
+/* ---- place: paths inside the new root ----------------------------------------------------------
+ */
+
+/* Open the place `path` (relative) beneath the new root, never above it. Symlinks: in a fresh root
+ * all are berth's own or the host's /usr's and are followed inside the root; an image's are not
+ * followed at all, because an image may be hostile. */
+static int place_open(const struct stage_args *args, int root, const char *path, bool directory)
+{
+    uint64_t resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS;
+    if (!args->plan->fresh)
+        resolve |= RESOLVE_NO_SYMLINKS;
+    return sys_openat2(root, path, (uint64_t)(O_PATH | (directory ? O_DIRECTORY : 0)), resolve);
+}
+
+/* The parent directory of `path`, and the last component. Parents that are missing are made, owned
+ * by the session's root, each beneath the descriptor of the one before: nothing of the host is
+ * touched, because whatever can be written in the new root is the session's own scratch. */
+static int place_parent(const struct stage_args *args, int root, const char *path,
+                        const char **ret_name)
+{
+    const char *slash = strrchr(path, '/');
+    *ret_name = slash ? slash + 1 : path;
+    int here = TRY(fcntl(root, F_DUPFD_CLOEXEC, 3), "open the parent of a mount target", path);
+    if (!slash)
+        return here;
+    for (const char *p = path; p < slash;) {
+        char part[NAME_MAX + 1];
+        size_t length = strcspn(p, "/");
+        if (length >= sizeof part) {
+            errno = ENAMETOOLONG;
+            stage_fail(args, "open the parent of a mount target", path);
+        }
+        memcpy(part, p, length);
+        part[length] = 0;
+        uint64_t flags = O_PATH | O_DIRECTORY | O_NOFOLLOW;
+        uint64_t resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS;
+        int next = sys_openat2(here, part, flags, resolve);
+        if (next < 0 && errno == ENOENT) {
+            TRY(mkdirat(here, part, 0755), "make the parent of a mount target", path);
+            next = sys_openat2(here, part, flags, resolve);
+        }
+        fd_close(here);
+        here = TRY(next, "open the parent of a mount target", path);
+        p += length + 1;
+    }
+    return here;
+}
+
+/* The place where a mount will be attached, made when it is missing. */
+static int place_target(const struct stage_args *args, int root, const char *path, bool directory)
+{
+    int target = place_open(args, root, path, directory);
+    if (target >= 0)
+        return target;
+    if (errno != ENOENT)
+        stage_fail(args, "open a mount target", path);
+    const char *name;
+    int parent = place_parent(args, root, path, &name);
+    if (directory)
+        TRY(mkdirat(parent, name, 0755), "make a mount target", path);
+    else
+        fd_close(TRY(openat(parent, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644),
+                     "make a mount target", path));
+    fd_close(parent);
+    return TRY(place_open(args, root, path, directory), "open a mount target", path);
+}
+
+/* Become the session's root for the file system only, so that what is made belongs to it; the
+ * capabilities over files go with it and come back with the id (capabilities(7), "fsuid"). */
+static void act_as(const struct stage_args *args, uint32_t uid, uint32_t gid)
+{
+    setfsgid(gid);
+    setfsuid(uid);
+    /* setfsuid() does not report failure: ask what it is now. */
+    if (setfsuid((uid_t)-1) != (int)uid || setfsgid((gid_t)-1) != (int)gid) {
+        errno = EPERM;
+        stage_fail(args, "take the session's file system id", NULL);
+    }
+}
+
+static void make_file(const struct stage_args *args, int root, const struct rootfs_step *step)
+{
+    const char *name;
+    int parent = place_parent(args, root, step->path, &name);
+    if (!args->plan->fresh && step->kind == ROOTFS_FILE && unlinkat(parent, name, 0) < 0 &&
+        errno != ENOENT)
+        stage_fail(args, "replace a file of the image", step->path);
+    int fd = openat(parent, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, step->mode);
+    if (fd < 0 && errno == EEXIST && step->kind == ROOTFS_FILE_DEFAULT) {
+        fd_close(parent);
+        return;
+    }
+    TRY(fd, "make a file of the root directory", step->path);
+    size_t length = strlen(step->text);
+    if (write(fd, step->text, length) != (ssize_t)length)
+        stage_fail(args, "write a file of the root directory", step->path);
+    fd_close(fd);
+    fd_close(parent);
+}
+
+static void make_directory(const struct stage_args *args, int root, const struct rootfs_step *step)
+{
+    if (args->plan->fresh) {
+        TRY(mkdirat(root, step->path, step->mode), "make a directory of the root", step->path);
+        return;
+    }
+    /* What an image brought must really be a directory, not a link to somewhere. */
+    const char *name;
+    int parent = place_parent(args, root, step->path, &name);
+    if (mkdirat(parent, name, step->mode) < 0 && errno != EEXIST)
+        stage_fail(args, "make a directory of the root", step->path);
+    fd_close(TRY(place_open(args, root, step->path, true),
+                 "use a directory of the image (a link or file is in its place)", step->path));
+    fd_close(parent);
+}
+
+/* Everything that is not a mount. Runs with the umask 0. */
+static void populate(const struct stage_args *args, int root)
+{
+    const struct rootfs_plan *plan = args->plan;
+    act_as(args, args->root_uid, args->root_gid);
+    for (uint32_t i = 0; i < plan->count; i++) {
+        const struct rootfs_step *step = &plan->steps[i];
+        switch (step->kind) {
+        case ROOTFS_DIRECTORY:
+            make_directory(args, root, step);
+            break;
+        case ROOTFS_SYMLINK:
+            /* Only a fresh root gets links (rootfs_plan_make()). */
+            TRY(symlinkat(step->text, root, step->path), "make a link of the root", step->path);
+            break;
+        case ROOTFS_FILE:
+        case ROOTFS_FILE_DEFAULT:
+            make_file(args, root, step);
+            break;
+        default:
+            break;
+        }
+    }
+    act_as(args, 0, 0);
+    for (uint32_t i = 0; i < plan->count; i++) {
+        const struct rootfs_step *step = &plan->steps[i];
+        if (step->kind != ROOTFS_DIRECTORY || step->owner == 0)
+            continue;
+        int place = TRY(place_open(args, root, step->path, true), "open a directory", step->path);
+        TRY(fchownat(place, "", args->user_uid, args->user_gid, AT_EMPTY_PATH),
+            "give a directory to the session's user", step->path);
+        fd_close(place);
+    }
+}
+
+/* ---- assemble: mounts ------------------------------------------------------------------------ */
+
+static int make_tmpfs(const struct stage_args *args, const char *what, const char *size,
+                      const char *inodes, const char *mode, uint64_t attributes)
+{
+    int fs = TRY(sys_fsopen("tmpfs"), "open a tmpfs for", what);
+    TRY(sys_fsconfig_string(fs, "size", size), "set the size of the tmpfs for", what);
+    TRY(sys_fsconfig_string(fs, "nr_inodes", inodes), "set the inodes of the tmpfs for", what);
+    TRY(sys_fsconfig_string(fs, "mode", mode), "set the mode of the tmpfs for", what);
+    TRY(sys_fsconfig_create(fs), "create the tmpfs for", what);
+    int mount = TRY(sys_fsmount(fs, attributes), "mount the tmpfs for", what);
+    fd_close(fs);
+    return mount;
+}
+
+static void attach(const struct stage_args *args, int mount, int root, const char *path,
+                   bool directory)
+{
+    int target = place_target(args, root, path, directory);
+    TRY(sys_move_mount_fd(mount, target), "attach a mount at", path);
+    fd_close(target);
+}
+
+/* The scratch, and with a `dir:` image the overlay whose upper is on it. Returns the new root,
+ * attached. */
+static int make_root(const struct stage_args *args)
+{
+    int scratch = make_tmpfs(args, "scratch", args->scratch_size, args->scratch_inodes, "755",
+                             SYS_ATTR_NOSUID | SYS_ATTR_NODEV);
+    TRY(fchownat(scratch, "", args->root_uid, args->root_gid, AT_EMPTY_PATH), "own the scratch",
+        NULL);
+    TRY(sys_move_mount_at(scratch, AT_FDCWD, args->attach_dir), "attach the scratch at",
+        args->attach_dir);
+    if (args->image_tree < 0)
+        return scratch;
+
+    static const char *const parts[] = {"lower", "upper", "work", "root"};
+    for (size_t i = 0; i < ARRAY_LENGTH(parts); i++)
+        TRY(mkdirat(scratch, parts[i], 0755), "make a directory of the overlay", parts[i]);
+    TRY(fchownat(scratch, "upper", args->root_uid, args->root_gid, 0), "own the overlay's upper",
+        NULL);
+    /* Linux 6.1 takes only attached layers; the lower is detached again below. */
+    TRY(sys_move_mount_at(args->image_tree, scratch, "lower"), "attach the image", NULL);
+    TRY(fchdir(scratch), "enter the scratch", NULL);
+    int fs = TRY(sys_fsopen("overlay"), "open an overlay", NULL);
+    TRY(sys_fsconfig_string(fs, "source", "berth"), "name the overlay", NULL);
+    TRY(sys_fsconfig_string(fs, "lowerdir", "lower"), "set the overlay's lower", NULL);
+    TRY(sys_fsconfig_string(fs, "upperdir", "upper"), "set the overlay's upper", NULL);
+    TRY(sys_fsconfig_string(fs, "workdir", "work"), "set the overlay's work", NULL);
+    TRY(sys_fsconfig_string(fs, "xino", "off"), "set the overlay's xino", NULL);
+    if (args->overlay_userxattr)
+        TRY(sys_fsconfig_flag(fs, "userxattr"), "set the overlay's userxattr", NULL);
+    else
+        TRY(sys_fsconfig_string(fs, "redirect_dir", "on"), "set the overlay's redirect_dir", NULL);
+    TRY(sys_fsconfig_create(fs), "create the overlay", NULL);
+    int root = TRY(sys_fsmount(fs, SYS_ATTR_NOSUID | SYS_ATTR_NODEV), "mount the overlay", NULL);
+    fd_close(fs);
+    TRY(umount2("lower", MNT_DETACH), "detach the image's layer", NULL);
+    TRY(sys_move_mount_at(root, scratch, "root"), "attach the overlay", NULL);
+    TRY(chdir("/"), "leave the scratch", NULL);
+    return root;
+}
+
+/* A read-only view of a path of the host. A link of the host into its /usr becomes the same link.
+ */
+static void bind_host(const struct stage_args *args, int root, const struct rootfs_step *step)
+{
+    if (step->optional) {
+        char link[256];
+        ssize_t n = readlinkat(AT_FDCWD, step->text, link, sizeof link - 1);
+        if (n < 0 && errno == ENOENT)
+            return;
+        if (n > 0) {
+            link[n] = 0;
+            if (strncmp(link, "/usr/", 5) == 0 || strncmp(link, "../usr/", 7) == 0) {
+                TRY(symlinkat(link, root, step->path), "copy a link of the host", step->path);
+                return;
+            }
+        }
+    }
+    int tree = sys_open_tree_clone(AT_FDCWD, step->text, AT_RECURSIVE);
+    if (tree < 0 && step->optional && errno == ENOENT)
+        return;
+    TRY(tree, "open a part of the host's system", step->text);
+    struct sys_mount_attr attr = {.set = SYS_ATTR_RDONLY | SYS_ATTR_NOSUID | SYS_ATTR_NODEV};
+    if (step->kind == ROOTFS_BIND_NOEXEC)
+        attr.set |= SYS_ATTR_NOEXEC;
+    TRY(sys_mount_setattr(tree, AT_RECURSIVE, &attr), "make read-only", step->text);
+    struct stat st;
+    TRY(fstatat(tree, "", &st, AT_EMPTY_PATH), "look at", step->text);
+    bool directory = S_ISDIR(st.st_mode);
+    if (directory) {
+        if (mkdirat(root, step->path, 0755) < 0 && errno != EEXIST)
+            stage_fail(args, "make a mount target", step->path);
+    } else {
+        int file = openat(root, step->path, O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0644);
+        fd_close(TRY(file, "make a mount target", step->path));
+    }
+    TRY(sys_move_mount_at(tree, root, step->path), "attach a mount at", step->path);
+    fd_close(tree);
+}
+
+static void make_dev(const struct stage_args *args, int root)
+{
+    static const struct {
+        const char *name, *host;
+        unsigned major, minor;
+    } nodes[] = {
+        {"null", "/dev/null", 1, 3},       {"zero", "/dev/zero", 1, 5},
+        {"full", "/dev/full", 1, 7},       {"random", "/dev/random", 1, 8},
+        {"urandom", "/dev/urandom", 1, 9}, {"tty", "/dev/tty", 5, 0},
+    };
+    static const struct {
+        const char *name, *to;
+    } links[] = {
+        {"fd", "/proc/self/fd"},       {"stdin", "/proc/self/fd/0"}, {"stdout", "/proc/self/fd/1"},
+        {"stderr", "/proc/self/fd/2"}, {"ptmx", "pts/ptmx"},         {"shm", "/run/shm"},
+    };
+    int dev = make_tmpfs(args, "/dev", "64k", "64", "755", SYS_ATTR_NOSUID | SYS_ATTR_NOEXEC);
+    TRY(fchownat(dev, "", args->root_uid, args->root_gid, AT_EMPTY_PATH), "own /dev", NULL);
+    TRY(mkdirat(dev, "pts", 0755), "make /dev/pts", NULL);
+    TRY(mkdirat(dev, ".empty", 0555), "make the empty directory of masks", NULL);
+    for (size_t i = 0; i < ARRAY_LENGTH(links); i++)
+        TRY(symlinkat(links[i].to, dev, links[i].name), "make a link of /dev", links[i].name);
+    attach(args, dev, root, "dev", true);
+    for (size_t i = 0; i < ARRAY_LENGTH(nodes); i++) {
+        if (args->make_nodes) {
+            TRY(mknodat(dev, nodes[i].name, S_IFCHR | 0666,
+                        makedev(nodes[i].major, nodes[i].minor)),
+                "make the device", nodes[i].name);
+            continue;
+        }
+        int file = openat(dev, nodes[i].name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+        fd_close(TRY(file, "make the device", nodes[i].name));
+        int tree = TRY(sys_open_tree_clone(AT_FDCWD, nodes[i].host, 0), "open the host's device",
+                       nodes[i].host);
+        TRY(sys_move_mount_at(tree, dev, nodes[i].name), "bind the device", nodes[i].name);
+        fd_close(tree);
+    }
+    int fs = TRY(sys_fsopen("devpts"), "open devpts", NULL);
+    TRY(sys_fsconfig_string(fs, "ptmxmode", "0666"), "set up devpts", NULL);
+    TRY(sys_fsconfig_string(fs, "mode", "0620"), "set up devpts", NULL);
+    TRY(sys_fsconfig_create(fs), "create devpts", NULL);
+    int pts = TRY(sys_fsmount(fs, SYS_ATTR_NOSUID | SYS_ATTR_NOEXEC), "mount devpts", NULL);
+    fd_close(fs);
+    TRY(sys_move_mount_at(pts, dev, "pts"), "attach devpts", NULL);
+    fd_close(pts);
+    /* Nothing is ever made in /dev but terminals, which devpts makes. */
+    struct sys_mount_attr attr = {.set = SYS_ATTR_RDONLY};
+    TRY(sys_mount_setattr(dev, 0, &attr), "make /dev read-only", NULL);
+    fd_close(dev);
+}
+
+/* Attach a copy of the mount at `source_dir`/`source` over what `target` is, read-only. */
+static void cover(const struct stage_args *args, int source_dir, const char *source, int target,
+                  const char *what)
+{
+    int tree = TRY(sys_open_tree_clone(source_dir, source, 0), "open the mask for", what);
+    struct sys_mount_attr attr = {.set = SYS_ATTR_RDONLY | SYS_ATTR_NOSUID | SYS_ATTR_NOEXEC};
+    TRY(sys_mount_setattr(tree, 0, &attr), "make the mask read-only for", what);
+    TRY(sys_move_mount_fd(tree, target), "mask", what);
+    fd_close(tree);
+}
+
+/* procfs of the session's own PID namespace, which this process is the first of. `ret_sysctl_user`
+ * stays usable after /proc/sys has become read-only. */
+static int make_proc(const struct stage_args *args, int root, int *ret_sysctl_user)
+{
+    int fs = TRY(sys_fsopen("proc"), "open procfs", NULL);
+    TRY(sys_fsconfig_string(fs, "hidepid", "invisible"), "hide other users' processes", NULL);
+    TRY(sys_fsconfig_create(fs), "create procfs", NULL);
+    int proc = TRY(sys_fsmount(fs, SYS_ATTR_NOSUID | SYS_ATTR_NODEV | SYS_ATTR_NOEXEC),
+                   "mount procfs", NULL);
+    fd_close(fs);
+    attach(args, proc, root, "proc", true);
+    *ret_sysctl_user = TRY(openat(proc, "sys/user", O_PATH | O_DIRECTORY | O_CLOEXEC),
+                           "open /proc/sys/user", NULL);
+
+    for (const char *const *p = rootfs_proc_masked; *p; p++) {
+        int target = openat(proc, *p, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+        if (target < 0 && errno == ENOENT)
+            continue;
+        struct stat st;
+        TRY(target, "open what is to be masked in /proc", *p);
+        TRY(fstatat(target, "", &st, AT_EMPTY_PATH), "look at what is to be masked", *p);
+        cover(args, root, S_ISDIR(st.st_mode) ? "dev/.empty" : "dev/null", target, *p);
+        fd_close(target);
+    }
+    int sys = TRY(sys_open_tree_clone(proc, "sys", 0), "open /proc/sys", NULL);
+    struct sys_mount_attr attr = {.set = SYS_ATTR_RDONLY | SYS_ATTR_NOSUID | SYS_ATTR_NODEV |
+                                         SYS_ATTR_NOEXEC};
+    TRY(sys_mount_setattr(sys, 0, &attr), "make /proc/sys read-only", NULL);
+    TRY(sys_move_mount_at(sys, proc, "sys"), "attach /proc/sys", NULL);
+    fd_close(sys);
+    return proc;
+}
+
+/* A path of the workspace as a descriptor. Its content is hostile: no symlink is followed anywhere.
+ */
+static int workspace_open_path(const struct stage_args *args, const char *path)
+{
+    return TRY(sys_openat2(args->workspace.tree, path, O_PATH | O_NOFOLLOW,
+                           RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS),
+               "open a protected path of the workspace", path);
+}
+
+/* Bind a path of the workspace on itself. Source and target are one descriptor, so that a rename
+ * between the two cannot make them differ. */
+static void bind_on_itself(const struct stage_args *args, const char *path, uint64_t attributes)
+{
+    int place = workspace_open_path(args, path);
+    int tree = TRY(sys_open_tree_clone(place, "", AT_EMPTY_PATH), "copy a protected path", path);
+    struct sys_mount_attr attr = {.set = attributes};
+    if (attributes)
+        TRY(sys_mount_setattr(tree, 0, &attr), "make a protected path read-only", path);
+    TRY(sys_move_mount_fd(tree, place), "protect", path);
+    fd_close(tree);
+    fd_close(place);
+}
+
+/* WS-3. Bind the path read-only on itself, and each of its ancestors writable on itself: a
+ * directory that is a mount point cannot be renamed or removed, so the path cannot be moved away
+ * with a parent. An ancestor that is held already stays as it is; the paths come sorted, so it is a
+ * prefix of the one before. */
+static void protect(const struct stage_args *args, const char *path, char *held)
+{
+    for (size_t i = 1; path[i]; i++) {
+        if (path[i] != '/')
+            continue;
+        if (strncmp(held, path, i) == 0 && (held[i] == 0 || held[i] == '/'))
+            continue;
+        memcpy(held, path, i);
+        held[i] = 0;
+        bind_on_itself(args, held, 0);
+    }
+    bind_on_itself(args, path, SYS_ATTR_RDONLY);
+}
+
+static void make_workspace(const struct stage_args *args, int root)
+{
+    const char *where = args->workspace.target + 1;
+    if (args->workspace.tree < 0) {
+        int place = place_target(args, root, where, true);
+        TRY(fchownat(place, "", args->user_uid, args->user_gid, AT_EMPTY_PATH),
+            "own the working directory", where);
+        fd_close(place);
+        return;
+    }
+    attach(args, args->workspace.tree, root, where, true);
+    char held[SPEC_PROTECT_PATH_MAX] = "";
+    for (uint32_t i = 0; i < args->protect_count; i++)
+        protect(args, args->protect[i], held);
+    for (uint32_t i = 0; i < args->masked_count; i++) {
+        int target = workspace_open_path(args, args->masked[i]);
+        cover(args, root, "dev/null", target, args->masked[i]);
+        fd_close(target);
+    }
+}
+
+static void assemble(const struct stage_args *args, int *ret_sysctl_user)
+{
+    mode_t umask_before = umask(0);
+    int root = make_root(args);
+    populate(args, root);
+    for (uint32_t i = 0; i < args->plan->count; i++)
+        if (args->plan->steps[i].kind == ROOTFS_BIND ||
+            args->plan->steps[i].kind == ROOTFS_BIND_NOEXEC)
+            bind_host(args, root, &args->plan->steps[i]);
+    make_dev(args, root);
+    make_proc(args, root, ret_sysctl_user);
+    make_workspace(args, root);
+    for (uint32_t i = 0; i < args->mount_count; i++)
+        attach(args, args->mounts[i].tree, root, args->mounts[i].target + 1,
+               args->mounts[i].directory);
+    umask(umask_before);
+
+    TRY(fchdir(root), "enter the new root", NULL);
+    TRY(sys_pivot_root(".", "."), "pivot to the new root", NULL);
+    TRY(umount2(".", MNT_DETACH), "detach the host's root", NULL);
+    TRY(chdir("/"), "enter the root directory", NULL);
+    char where[8];
+    if (!getcwd(where, sizeof where) || strcmp(where, "/") != 0)
+        stage_fail(args, "check that the root directory is the session's", NULL);
+}
+
+/* ---- enter: namespaces, ids, descriptors ----------------------------------------------------- */
+
+/* The loopback interface; the network namespace has no other. */
+static void raise_loopback(const struct stage_args *args)
+{
+    int s = TRY(socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0), "open a socket for lo", NULL);
+    struct ifreq request = {.ifr_name = "lo", .ifr_flags = IFF_UP | IFF_RUNNING};
+    TRY(ioctl(s, SIOCSIFFLAGS, &request), "raise lo", NULL);
+    fd_close(s);
+}
+
+/* Nobody in the session may make another namespace, even if a filter had a hole; and what a user
+ * could otherwise exhaust for the host is bounded (user_namespaces(7), /proc/sys/user). */
+static void bound_namespaces(const struct stage_args *args, int sysctl_user)
+{
+    static const struct {
+        const char *name, *value;
+        bool optional;
+    } caps[] = {
+        {"max_user_namespaces", "0", false},   {"max_mnt_namespaces", "0", false},
+        {"max_pid_namespaces", "0", false},    {"max_net_namespaces", "0", false},
+        {"max_ipc_namespaces", "0", false},    {"max_uts_namespaces", "0", false},
+        {"max_cgroup_namespaces", "0", false}, {"max_time_namespaces", "0", false},
+        {"max_fanotify_groups", "0", true},
+    };
+    for (size_t i = 0; i < ARRAY_LENGTH(caps); i++) {
+        int fd = openat(sysctl_user, caps[i].name, O_WRONLY | O_CLOEXEC);
+        if (fd < 0 && caps[i].optional && errno == ENOENT)
+            continue;
+        TRY(fd, "open a limit on namespaces", caps[i].name);
+        TRY(write(fd, caps[i].value, strlen(caps[i].value)), "set a limit on namespaces",
+            caps[i].name);
+        fd_close(fd);
+    }
+}
+
+static void enter_namespaces(const struct stage_args *args, int sysctl_user)
+{
+    TRY(setns(args->userns, CLONE_NEWUSER), "enter the user namespace", NULL);
+    if (args->cgroupns >= 0)
+        TRY(setns(args->cgroupns, CLONE_NEWCGROUP), "enter the cgroup namespace", NULL);
+    /* The copy of the mount namespace into this user namespace locks every mount in it. */
+    TRY(unshare(CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS), "make the session's namespaces", NULL);
+    TRY(sethostname(args->hostname, strlen(args->hostname)), "set the host name", args->hostname);
+    bound_namespaces(args, sysctl_user);
+    fd_close(sysctl_user);
+}
+
+/* init's program starts as the session's root with capabilities there, and gives them up itself as
+ * the first thing it does. A session with one id has no root inside: then they are ambient. */
+static void take_ids(const struct stage_args *args)
+{
+    uint32_t id = args->single_uid ? SPEC_UID_USER : SPEC_UID_ROOT;
+    if (!args->single_uid)
+        TRY(setgroups(0, NULL), "drop the launcher's groups", NULL);
+    /* These bits keep the capabilities over the change of id, which comes from outside the map. */
+    TRY(prctl(PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP, 0, 0, 0), "keep capabilities", NULL);
+    TRY(setresgid(id, id, id), "take the session's group id", NULL);
+    TRY(setresuid(id, id, id), "take the session's user id", NULL);
+    TRY(prctl(PR_SET_SECUREBITS, 0, 0, 0, 0), "restore the rules of capabilities", NULL);
+    if (!args->single_uid)
+        return;
+    static const int kept[] = {CAP_SETPCAP, CAP_SETUID, CAP_SETGID, CAP_KILL};
+    struct __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
+    struct __user_cap_data_struct data[2] = {{0}, {0}};
+    for (size_t i = 0; i < ARRAY_LENGTH(kept); i++)
+        data[0].permitted |= 1u << kept[i];
+    data[0].effective = data[0].inheritable = data[0].permitted;
+    TRY(syscall(SYS_capset, &header, data), "reduce capabilities", NULL);
+    for (size_t i = 0; i < ARRAY_LENGTH(kept); i++)
+        TRY(prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, kept[i], 0, 0), "keep capabilities", NULL);
+}
+
+static void take_descriptors(struct stage_args *args)
+{
+    /* First out of the way of each other, then into place. Errors go to the copy from then on. */
+    for (int i = AGENT_FD_CONTROL; i < AGENT_FD_END; i++)
+        if (args->agent_fds[i] >= 0)
+            args->agent_fds[i] =
+                TRY(fcntl(args->agent_fds[i], F_DUPFD_CLOEXEC, 64), "move a descriptor", NULL);
+    args->init = TRY(fcntl(args->init, F_DUPFD_CLOEXEC, 64), "move a descriptor", NULL);
+    int null = TRY(open("/dev/null", O_RDWR | O_CLOEXEC), "open the session's /dev/null", NULL);
+    for (int i = 0; i < 3; i++)
+        TRY(dup2(null, i), "set standard descriptors", NULL);
+    for (int i = AGENT_FD_CONTROL; i < AGENT_FD_END; i++) {
+        if (args->agent_fds[i] >= 0)
+            TRY(dup2(args->agent_fds[i], i), "place a descriptor", NULL);
+        else
+            close(i);
+    }
+    TRY(dup3(args->init, AGENT_FD_END, O_CLOEXEC), "place a descriptor", NULL);
+    args->agent_fds[AGENT_FD_FRAMES] = AGENT_FD_FRAMES;
+    TRY(close_range(AGENT_FD_END + 1, ~0u, 0), "close the launcher's descriptors", NULL);
+}
+
+_Noreturn void stage_main(const struct stage_args *prepared)
+{
+    struct stage_args copy = *prepared, *args = &copy;
+    sigset_t none;
+    sigemptyset(&none);
+    TRY(sigprocmask(SIG_SETMASK, &none, NULL), "clear the signal mask", NULL);
+    TRY(prctl(PR_SET_NAME, "berth: stage", 0, 0, 0), "name the process", NULL);
+    /* Mounts made here must not travel to the host's namespace, nor its to here. */
+    TRY(mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL), "make mounts private", NULL);
+    raise_loopback(args);
+
+    int sysctl_user = -1;
+    assemble(args, &sysctl_user);
+    enter_namespaces(args, sysctl_user);
+    take_ids(args);
+    TRY(setsid(), "start a new terminal session", NULL);
+    take_descriptors(args);
+
+    char name[] = "berth: init";
+    char *const argv[] = {name, NULL}, *const envp[] = {NULL};
+    sys_execveat(AGENT_FD_END, argv, envp);
+    stage_fail(args, "start init's program", NULL);
+}

@@ -1,0 +1,59 @@
+/* This file is the code of a session's first process between clone3() and the execve() of init: it
+ * assembles the root directory, enters the session's namespaces and becomes init.
+ *
+ * Privilege: that of the launcher until enter_namespaces(), then full capabilities in the session's
+ * own user namespace only. Namespaces: born in new PID, mount and network namespaces that belong to
+ * the launcher's user namespace, so that nothing inside the session is ever privileged over them.
+ *
+ * Should: make only system calls on what the launcher prepared; report the first failure as an
+ * AGENT_FRAME_FAILED frame and exit. Mustn't: allocate, lock, log, read anything a session wrote,
+ * or go on after a step that failed. Caller: runtime/host/launch.c only.
+ *
+ * The tree is assembled in a mount namespace of the launcher's user namespace and is then copied
+ * into one of the session's: crossing that border locks every mount (mount_namespaces(7)), so that
+ * nobody inside can unmount one or make a read-only one writable, whatever capabilities he gets.
+ */
+#pragma once
+
+#include "runtime/agent/protocol.h"
+#include "runtime/plan/rootfs.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct stage_mount {
+    int tree;           /* detached mount */
+    const char *target; /* absolute path inside */
+    bool directory;
+};
+
+struct stage_args {
+    const struct rootfs_plan *plan;
+    const char *attach_dir;     /* an existing directory of the host; only its name is used, in the
+                                 * child's own mount namespace */
+    const char *scratch_size;   /* tmpfs size=, in bytes */
+    const char *scratch_inodes; /* tmpfs nr_inodes= */
+    const char *hostname;
+
+    uint32_t root_uid, root_gid; /* ids, as the launcher's namespace has them, of the session's 0 */
+    uint32_t user_uid, user_gid; /* of the session's default user */
+    bool make_nodes;             /* mknod device nodes; else bind the host's */
+    bool single_uid;             /* only the default user's id is mapped inside */
+    bool overlay_userxattr;
+
+    int image_tree;               /* `dir:` image: detached lower, else -1 */
+    struct stage_mount workspace; /* tree -1: an empty directory of the scratch */
+    uint32_t mount_count;
+    struct stage_mount mounts[SPEC_MOUNTS_MAX];
+    uint32_t protect_count;
+    const char *protect[SPEC_PROTECT_MAX]; /* relative to the workspace, sorted, existing */
+    uint32_t masked_count;
+    const char *const *masked; /* sockets, relative to the workspace */
+
+    int userns, cgroupns;        /* cgroupns -1: none */
+    int init;                    /* O_PATH of PID 1's program */
+    int agent_fds[AGENT_FD_END]; /* what becomes descriptor n; -1: nothing */
+};
+
+/* Never returns. */
+_Noreturn void stage_main(const struct stage_args *args);
