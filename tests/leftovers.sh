@@ -1,0 +1,74 @@
+#!/bin/bash
+# This file says what berth left on the machine: `leftovers.sh baseline FILE` writes down what is
+# there, `leftovers.sh check FILE` prints a `not ok` line for each new thing. It never removes
+# anything: a leftover is evidence.
+#
+# Looked at: mounts, cgroups, loop devices and directories by berth's names; processes by berth's
+# titles and programs, and every new process in a user namespace other than ours (a command that
+# outlived its session has lost its title); namespaces kept alive by a bind mount.
+set -u
+
+list_things() {
+    # Mount points and sources that carry the name as a path component of berth's own (a source tree
+    # that happens to be called berth is not one).
+    awk '$0 ~ /(^|[ \/])(berth[-.][^ \/]*|\.berth[^ \/]*)( |\/|$)|\/(run|lib|state)\/berth( |\/|$)/ {
+             print "mount " $5 " (" $4 ")" }
+         $0 ~ / - nsfs / { print "mounted-namespace " $5 " " $4 }' /proc/self/mountinfo
+
+    find /sys/fs/cgroup -xdev -mindepth 1 -type d -name 'berth*' 2>/dev/null | sed 's/^/cgroup /'
+    find /sys/fs/cgroup -mindepth 1 -maxdepth 6 -type d -name 'berth*' 2>/dev/null | sed 's/^/cgroup /'
+
+    local file directory
+    for file in /sys/block/loop*/loop/backing_file; do
+        [ -e "$file" ] || continue
+        grep -l berth "$file" 2>/dev/null | sed 's/^/loop-device /'
+    done
+
+    for directory in "${TMPDIR:-/tmp}" /tmp /var/tmp /dev/shm; do
+        find "$directory" -xdev -mindepth 1 -maxdepth 1 \( -name 'berth*' -o -name '.berth*' \) 2>/dev/null |
+            sed 's/^/temporary /'
+    done
+    # What a berth keeps between commands: slot locks and caches are files and stay; anything that
+    # stands for one session is a directory.
+    for directory in /run/berth /var/lib/berth "${XDG_RUNTIME_DIR:-/nonexistent}/berth" /run/user/*/berth; do
+        find "$directory" -xdev -mindepth 1 -maxdepth 3 -type d \
+            \( -path '*/session*/*' -o -path '*/run-*' -o -path '*/stage*/*' \) 2>/dev/null |
+            sed 's/^/session-directory /'
+    done
+
+    local pid title program own_namespace namespace
+    own_namespace=$(readlink /proc/self/ns/user)
+    for directory in /proc/[0-9]*; do
+        pid=${directory#/proc/}
+        if [ "$pid" = $$ ] || [ "$pid" = "$BASHPID" ]; then continue; fi
+        # A process may end while it is looked at: then it is no leftover.
+        title=$(tr '\0' ' ' 2>/dev/null <"$directory/cmdline") || continue
+        program=$(readlink "$directory/exe" 2>/dev/null) || program=
+        namespace=$(readlink "$directory/ns/user" 2>/dev/null) || namespace=
+        case "${program##*/} $title" in
+        'berth '* | 'berth-init '* | *' berth: '*) echo "process $pid ${title:-$program}" ;;
+        *) if [ -n "$namespace" ] && [ "$namespace" != "$own_namespace" ]; then
+            echo "process-in-a-user-namespace $pid ${title:-$program}"
+        fi ;;
+        esac
+    done
+}
+
+case "${1:-} ${2:-}" in
+'baseline '?*) list_things | sort -u >"$2" ;;
+'check '?*)
+    # Teardown of what a test killed a moment ago may still run.
+    for _ in 1 2 3 4 5 6 7 8 9 10; do
+        new=$(list_things | sort -u | comm -13 "$2" -)
+        if [ -z "$new" ]; then
+            echo 'ok nothing of berth is left on the machine'
+            exit 0
+        fi
+        sleep 0.5
+    done
+    printf '%s\n' "$new" | sed 's/^/not ok left behind: /'
+    exit 1 ;;
+*)
+    echo 'usage: tests/leftovers.sh baseline|check FILE' >&2
+    exit 2 ;;
+esac
