@@ -41,6 +41,12 @@ struct cgroup_host {
  * reason. Must be called before this process enters a user namespace of its own. */
 int cgroup_host_open(struct cgroup_host *ret, bool rootless, struct err *err);
 
+/* Is a newborn of CLONE_INTO_CGROUP alive here? False after a kill of a cgroup above this process
+ * (6.18): sets host->clone_into, and proves that joining by write works instead. For doctor, and
+ * for the launcher after a clone that failed: cgroup_host_open() assumes the best, because each
+ * start would pay some 200 us. Fails when neither way works. */
+int cgroup_host_selftest(struct cgroup_host *host, struct err *err);
+
 struct cgroup_session {
     const struct cgroup_host *host;
     char name[96];
@@ -48,6 +54,7 @@ struct cgroup_session {
     int v1_fd[CGROUP_V1_COUNT];    /* v1 directories; -1 */
     int v1_tasks[CGROUP_V1_COUNT]; /* `tasks` files, write-only; -1 */
     bool delegated_once;           /* the owner id was handed over */
+    uint64_t scratch_bytes;        /* part of the kernel's memory limit, to tell them apart */
 };
 
 /* Unset all descriptors; call before anything else, so that _fini works on every path. */

@@ -8,6 +8,7 @@
 #include "runtime/base/err.h"
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 struct userns_extent {
@@ -31,3 +32,8 @@ struct userns_outer {
 /* Move this process into a user namespace of the caller's own, with itself as 0 and its subordinate
  * ids after that (newuidmap, newgidmap), or itself alone. Single-threaded callers only. */
 int userns_enter_outer(struct userns_outer *ret, struct err *err);
+
+/* Why making a user namespace failed with errno `sys`, looked for on this host, and the command
+ * that would change it; both in whole sentences, never empty. Changes nothing. */
+void userns_why(int sys, char *ret_reason, size_t reason_size, char *ret_remedy,
+                size_t remedy_size);
