@@ -71,7 +71,8 @@ NO_SANITIZE static void take_owner(struct userns_helper *h)
 
 NO_SANITIZE __attribute__((noreturn, used)) static void helper_main(struct userns_helper *h)
 {
-    raw(SYS_close, h->sock, 0, 0, 0);
+    int sock = h->ends[1];
+    raw(SYS_close, h->ends[0], 0, 0, 0);
     if (h->owner != UINT32_MAX) {
         take_owner(h);
         long r = raw(SYS_unshare, (long)h->namespaces, 0, 0, 0);
@@ -79,8 +80,8 @@ NO_SANITIZE __attribute__((noreturn, used)) static void helper_main(struct usern
             fail(h, "make a user namespace", r);
     }
     char byte = 'r';
-    raw(SYS_write, h->sock_far, (long)&byte, 1, 0);
-    while (raw(SYS_read, h->sock_far, (long)&byte, 1, 0) == -EINTR)
+    raw(SYS_write, sock, (long)&byte, 1, 0);
+    while (raw(SYS_read, sock, (long)&byte, 1, 0) == -EINTR)
         ;
     for (;;)
         raw(SYS_exit, 0, 0, 0, 0);
@@ -159,8 +160,8 @@ int userns_helper_start(struct userns_helper *h, uint64_t namespaces, uint32_t o
     int pair[2];
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
         return err_set(err, ERR_UNAVAILABLE, errno, "make a socket pair", NULL, NULL);
-    h->sock = pair[0];
-    h->sock_far = pair[1];
+    h->sock = h->ends[0] = pair[0];
+    h->sock_far = h->ends[1] = pair[1];
     void *stack = mmap(NULL, STACK_BYTES, PROT_READ | PROT_WRITE,
                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
     if (stack == MAP_FAILED)

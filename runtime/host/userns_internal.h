@@ -17,9 +17,9 @@ enum {
 /* The short-lived process that a namespace is made in. It shares the caller's memory, so the caller
  * keeps this until userns_helper_end(). */
 struct userns_helper {
-    pid_t pid;    /* -1: none */
-    int sock;     /* the caller's end */
-    int sock_far; /* the helper's end */
+    pid_t pid;          /* -1: none */
+    int sock, sock_far; /* the caller's end and the helper's, as the caller has them open */
+    int ends[2];        /* the same numbers for the helper, who has its own copies; constant */
     uint32_t owner;
     int dumpable;        /* of the shared memory, as it was */
     uint64_t namespaces; /* CLONE_NEW* */
