@@ -83,6 +83,24 @@ $(LIB_policy):   $(call objects,$(call folder_sources,policy))
 $(LIB_provider): $(call objects,$(call folder_sources,provider))
 $(LIB_cli):      $(call objects,$(call folder_sources,api/cli))
 
+# >>> seccomp: the filters are made when berth is built (runtime/plan/gen) and are read-only data.
+SECCOMP_GEN := $(call objects,runtime/plan/gen/seccomp_gen.c runtime/plan/seccomp_build.c \
+                 runtime/plan/seccomp_emit.c runtime/plan/seccomp_rules.c runtime/plan/seccomp_table.c)
+
+$(BUILD)/gen/seccomp_gen: $(SECCOMP_GEN) $(LIB_base)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ -lmd
+
+$(BUILD)/gen/seccomp_generated.c: $(BUILD)/gen/seccomp_gen
+	$(Q)$< filters > $@
+
+$(BUILD)/obj/gen/seccomp_generated.o: $(BUILD)/gen/seccomp_generated.c
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
+
+$(LIB_plan): $(BUILD)/obj/gen/seccomp_generated.o
+# <<< seccomp
+
 # Stamps whose content is what they stand for: touched only when it changes, so that another
 # compiler, flag or list of files rebuilds what depends on it and an unchanged one rebuilds nothing.
 SOURCES := $(sort $(wildcard runtime/*.c runtime/*/*.c policy/*.c provider/*.c api/*/*.c))

@@ -1,15 +1,14 @@
-/* This file turns a seccomp profile into filter bytes; it never loads one. libseccomp is met only
- * in runtime/plan/seccomp_build.c.
+/* This file turns a seccomp profile into filter bytes; it never loads one.
  *
  * Two layers are loaded into every command: a *base* filter that init installs for itself and all
  * that it starts (a short denylist: what neither init nor any command ever needs), and the *exec*
  * filter, an allowlist chosen by profile, that each command gets just before its execve(). The
  * filters of the three profiles are built when berth is built and live in the program's own
- * read-only data; only a policy with `seccomp_allow` builds one at run time, and those bytes are
- * cached.
+ * read-only data; only a policy with `seccomp_allow` builds one at run time, in some ten
+ * microseconds.
  *
  * Source of semantics: seccomp(2), Documentation/userspace-api/seccomp_filter.rst.
- * Unprivileged, pure except for the cache. Launcher and CLI call it; not between clone and execve.
+ * Unprivileged, pure. Launcher and CLI call it; not between clone and execve.
  */
 #pragma once
 
@@ -33,8 +32,10 @@ void seccomp_program_fini(struct seccomp_program *program);
  * sched_* and setpriority on another process (a session with one uid shares it with PID 1). */
 int seccomp_base(bool shared_uid, struct seccomp_program *ret, struct err *err);
 
-/* The layer of commands. `cache_dir` (may be -1: no cache) is a directory that only berth's own
- * user can write; a cached file is used only when its owner, mode, header and checksum agree. */
+/* The layer of commands. `allow` names calls by number; one that is unknown or may not be added is
+ * -EINVAL (ERR_INVALID_REQUEST, the call in `err->subject`). `cache_dir` is not read: a filter is
+ * built in less time than a cached file is opened and checked, and what is not stored can't be
+ * forged. Pass -1. */
 int seccomp_exec(enum spec_seccomp_profile profile, const uint32_t *allow, uint32_t allow_count,
                  int cache_dir, struct seccomp_program *ret, struct err *err);
 
