@@ -62,6 +62,10 @@ const struct runtime_facts *runtime_facts(const struct runtime *rt);
  * records of this runtime directory). Called by runtime_open(); `ret_count` may be NULL. */
 int runtime_reap(struct runtime *rt, unsigned *ret_count, struct err *err);
 
+/* May `path`, which nobody named, be the workspace? Refuses "/", the caller's home (`home`, NULL
+ * allowed) and system directories with a message that says how to ask for it explicitly. */
+int runtime_check_implicit_workspace(const char *path, const char *home, struct err *err);
+
 /* Something that create found and did as its rules say, but that the user would want to know: a
  * protected path that could not be held, files of another owner, a masked socket, a default limit
  * that cannot be had here. One sentence, no control characters. */
@@ -75,7 +79,7 @@ struct session_effective {
     uint32_t uid_base, uid_count; /* host ids of the session; count 1 when single_uid */
     uint32_t default_uid_host;    /* who owns, on the host, what the default user makes */
     uint32_t landlock_abi;
-    char seccomp_hash[65], spec_hash[65];
+    char seccomp_hash[65];
     enum runtime_cgroup_layout cgroup_layout;
     struct spec_limits limits;    /* as read back from the kernel; 0 where there is none */
     uint64_t kernel_memory_bytes; /* memory + scratch: the number that the kernel enforces */
@@ -135,6 +139,11 @@ enum session_frame_outcome { SESSION_FRAME_NONE = 1, SESSION_FRAME_END = 2 };
  * next call. */
 int session_next_frame(struct session *s, struct agent_frame *ret_frame, const void **ret_payload,
                        struct err *err);
+
+/* The first part of session_destroy(): everything is killed and removed, but `s`, its notes (there
+ * may be new ones: what appeared at protected paths) and its effective values can still be read.
+ * session_destroy() must follow. */
+int session_stop(struct session *s, struct err *err);
 
 /* Kill everything, wait, remove what was made on the host, and prove that nothing is left. Frees
  * `s` in every case. Idempotent against a session that died by itself. */

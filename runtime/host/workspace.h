@@ -22,7 +22,12 @@ struct workspace_options {
     const char *state_dir;         /* volumes: <state_dir>/volumes/<workspace_id>/<name> */
     const char *share_dir; /* placeholder counts, locks; shared by every berth of the host */
     const char *run_id;    /* this run's name in records */
+    /* The asker's other groups, for an asker who is not root; may be NULL. */
+    const uint32_t *asker_groups;
+    uint32_t asker_group_count;
 };
+
+struct workspace_private; /* what workspace_close() must remember; owned by struct workspace */
 
 struct workspace_protect {
     char path[SPEC_PROTECT_PATH_MAX]; /* relative */
@@ -45,6 +50,7 @@ struct workspace {
         int tree;
         bool is_directory;
     } mounts[SPEC_MOUNTS_MAX]; /* as in spec.mounts, detached */
+    struct workspace_private *private;
 };
 
 void workspace_init(struct workspace *ws);

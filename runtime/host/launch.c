@@ -1,0 +1,489 @@
+/* This file starts init: it prepares in the launcher what needs the launcher's rights, clones the
+ * session's first process into it, and waits until init says that it is ready.
+ *
+ * PRIVILEGED. Everything that allocates or parses happens before clone3(); after it the child runs
+ * runtime/stage only. The order is docs/ARCHITECTURE.md, "Building a session"; each step is undone
+ * by session_destroy(), whichever was the last to succeed.
+ */
+#include "runtime/host/runtime_internal.h"
+
+#include "runtime/base/fd.h"
+#include "runtime/base/io.h"
+#include "runtime/host/uid_slot.h"
+#include "runtime/plan/landlock.h"
+#include "runtime/plan/seccomp.h"
+#include "runtime/stage/stage.h"
+#include "runtime/stage/sys.h"
+
+#include <fcntl.h>
+#include <inttypes.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <time.h>
+
+enum { READY_TIMEOUT_MS = 5000 };
+
+static uint64_t now_us(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
+}
+
+static void phase_end(struct session *s, enum session_phase phase, uint64_t *started)
+{
+    uint64_t now = now_us();
+    s->effective.phase_us[phase] = now - *started;
+    *started = now;
+}
+
+/* ---- ids ---------------------------------------------------------------------------------------
+ */
+
+/* The ids of a session as the launcher's own user namespace has them. Root: a range per session.
+ * Rootless: the default user *is* the caller (the launcher's 0), the others are subordinate ids. */
+uint32_t session_host_id(const struct session *s, uint32_t inside)
+{
+    const struct runtime_facts *facts = &s->runtime->facts;
+    if (!facts->rootless)
+        return s->effective.uid_base + inside;
+    if (inside == SPEC_UID_USER || facts->single_uid)
+        return 0;
+    return inside < SPEC_UID_USER ? inside + 1 : inside;
+}
+
+static int make_user_namespace(struct session *s, int *ret_userns, int *ret_cgroupns,
+                               struct err *err)
+{
+    const struct runtime_facts *facts = &s->runtime->facts;
+    uint32_t base = s->effective.uid_base;
+    const struct userns_extent range[] = {{0, base, SPEC_UID_SPAN}};
+    const struct userns_extent rootless[] = {
+        {0, 1, SPEC_UID_USER},
+        {SPEC_UID_USER, 0, 1},
+        {SPEC_UID_USER + 1, SPEC_UID_USER + 1, SPEC_UID_SPAN - SPEC_UID_USER - 1},
+    };
+    const struct userns_extent single[] = {{SPEC_UID_USER, 0, 1}};
+    const struct userns_extent *map = !facts->rootless    ? range
+                                      : facts->single_uid ? single
+                                                          : rootless;
+    unsigned count = facts->rootless && !facts->single_uid ? ARRAY_LENGTH(rootless) : 1;
+    /* Made with the range's first id as effective user: budgets such as inotify instances are
+     * counted for the owner of a user namespace, and must be the session's own, not one for all. */
+    uint32_t owner = facts->rootless ? UINT32_MAX : base;
+    bool cgroup = s->runtime->cgroup.layout != RUNTIME_CGROUP_NONE;
+    return userns_make(map, count, map, count, owner, cgroup ? s->cgroup.s_fd : -1, ret_userns,
+                       cgroup ? ret_cgroupns : NULL, err);
+}
+
+/* ---- what init is given -----------------------------------------------------------------------
+ */
+
+static int write_config(int fd, const struct agent_config *config,
+                        const struct seccomp_program *base, const struct seccomp_program *exec,
+                        const struct agent_landlock_path *paths)
+{
+    int r = io_write_full(fd, config, sizeof *config);
+    if (r == 0)
+        r = io_write_full(fd, base->code, base->length * sizeof *base->code);
+    if (r == 0)
+        r = io_write_full(fd, exec->code, exec->length * sizeof *exec->code);
+    if (r == 0)
+        r = io_write_full(fd, paths, config->landlock_path_count * sizeof *paths);
+    if (r == 0 &&
+        fcntl(fd, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE) < 0)
+        r = -errno;
+    return r;
+}
+
+static int make_config(struct session *s, const struct spec *spec, uint32_t have, uint32_t v1_count,
+                       int *ret_fd, struct err *err)
+{
+    const struct runtime_facts *facts = &s->runtime->facts;
+    __attribute__((cleanup(seccomp_program_fini))) struct seccomp_program base = {0}, exec = {0};
+    int r = seccomp_base(facts->single_uid, &base, err);
+    if (r == 0)
+        r = seccomp_exec((enum spec_seccomp_profile)spec->process.seccomp,
+                         spec->process.seccomp_allow, spec->process.seccomp_allow_count,
+                         s->runtime->cache, &exec, err);
+    if (r < 0)
+        return r;
+    static struct agent_landlock_path paths[LANDLOCK_PATHS_MAX];
+    uint32_t path_count = 0;
+    if (facts->landlock_abi > 0) {
+        r = landlock_plan(spec, facts->landlock_abi, paths, &path_count, err);
+        if (r < 0)
+            return r;
+    }
+    struct agent_config config = {
+        .magic = AGENT_MAGIC,
+        .version = AGENT_VERSION,
+        .size = sizeof config,
+        .flags = AGENT_END_WITH_CONTROLLER | (facts->single_uid ? AGENT_SHARED_UID : 0) |
+                 (s->runtime->cgroup.clone_into ? 0 : AGENT_NO_CLONE_INTO),
+        .have = have,
+        .v1_count = v1_count,
+        .uid = facts->single_uid ? SPEC_UID_USER : SPEC_UID_INIT,
+        .gid = facts->single_uid ? SPEC_UID_USER : SPEC_UID_INIT,
+        .base_filter_length = base.length,
+        .exec_filter_length = exec.length,
+        .landlock_abi = facts->landlock_abi,
+        .landlock_path_count = path_count,
+        .epoch = s->epoch,
+    };
+    _cleanup_fd_ int fd = memfd_create("berth-config", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    if (fd < 0)
+        return err_set(err, ERR_UNAVAILABLE, errno, "make init's configuration", NULL, NULL);
+    r = write_config(fd, &config, &base, &exec, paths);
+    if (r < 0)
+        return err_set(err, ERR_UNAVAILABLE, -r, "write init's configuration", NULL, NULL);
+    memcpy(s->effective.seccomp_hash, exec.hash, sizeof s->effective.seccomp_hash);
+    s->effective.landlock_abi = facts->landlock_abi;
+    *ret_fd = take_fd(&fd);
+    return 0;
+}
+
+/* ---- what the stage is given -------------------------------------------------------------------
+ */
+
+static int open_image(struct session *s, const struct spec *spec, int userns, int *ret_tree,
+                      struct err *err)
+{
+    static const char step[] = "open the image";
+    if (spec->image.kind == SPEC_IMAGE_HOST)
+        return 0;
+    if (spec->image.kind != SPEC_IMAGE_DIR)
+        return err_set(err, ERR_CAPABILITY_UNAVAILABLE, 0, step, spec->image.path,
+                       "rootfs.image: named images are not built in this release. Use \"host\" or "
+                       "\"dir:PATH\".");
+    _cleanup_fd_ int dir = sys_openat2(AT_FDCWD, spec->image.path, O_PATH | O_DIRECTORY,
+                                       RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS);
+    if (dir < 0)
+        return err_set(err, errno == ENOENT ? ERR_NOT_FOUND : ERR_INVALID_REQUEST, errno, step,
+                       spec->image.path,
+                       errno == ELOOP
+                           ? "A part of the path is a symbolic link: name the real directory."
+                           : "An image is a directory that holds a root file system.");
+    _cleanup_fd_ int tree = sys_open_tree_clone(dir, "", AT_EMPTY_PATH);
+    if (tree < 0)
+        return err_set(err, ERR_UNAVAILABLE, errno, step, spec->image.path, NULL);
+    struct sys_mount_attr attr = {.set = SYS_ATTR_RDONLY | SYS_ATTR_NOSUID | SYS_ATTR_NODEV};
+    if (!s->runtime->facts.rootless) {
+        attr.set |= SYS_ATTR_IDMAP;
+        attr.userns_fd = (uint64_t)userns;
+    }
+    if (sys_mount_setattr(tree, 0, &attr) < 0)
+        return err_set(err, ERR_UNAVAILABLE, errno, step, spec->image.path,
+                       "Its file system cannot be mounted with an id map: copy the image to ext4, "
+                       "xfs, btrfs or tmpfs.");
+    *ret_tree = take_fd(&tree);
+    return 0;
+}
+
+static int compare_paths(const void *a, const void *b)
+{
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+static void fill_mounts(struct stage_args *args, const struct session *s, const struct spec *spec,
+                        const char **masked)
+{
+    const struct workspace *ws = &s->workspace;
+    args->workspace = (struct stage_mount){ws->tree, spec->workspace.mount_path, true};
+    for (uint32_t i = 0; i < spec->mount_count; i++)
+        args->mounts[args->mount_count++] = (struct stage_mount){
+            ws->mounts[i].tree, spec->mounts[i].target, ws->mounts[i].is_directory};
+    if (spec->workspace.read_only)
+        return; /* read-only as a whole: nothing to hold */
+    for (uint32_t i = 0; i < ws->protect_count; i++)
+        if (ws->protect[i].held)
+            args->protect[args->protect_count++] = ws->protect[i].path;
+    qsort(args->protect, args->protect_count, sizeof args->protect[0], compare_paths);
+    for (uint32_t i = 0; i < ws->socket_count; i++)
+        masked[i] = ws->sockets[i];
+    args->masked = masked;
+    args->masked_count = ws->socket_count;
+}
+
+static int clone_init(struct session *s, const struct stage_args *args, struct err *err)
+{
+    __u64 flags = CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWNET | CLONE_PIDFD;
+    struct clone_args clone = {
+        .pidfd = (uint64_t)(uintptr_t)&s->pidfd,
+        .exit_signal = SIGCHLD,
+    };
+    bool cgroup = s->runtime->cgroup.layout != RUNTIME_CGROUP_NONE;
+    if (cgroup && s->runtime->cgroup.clone_into) {
+        flags |= CLONE_INTO_CGROUP;
+        clone.cgroup = (__u64)s->cgroup.init_fd;
+    }
+    clone.flags = flags;
+    long pid = sys_clone3(&clone);
+    if (pid < 0)
+        return err_set(err, ERR_UNAVAILABLE, errno, "clone the session's first process", NULL,
+                       errno == EPERM
+                           ? "This process may not make namespaces: `berth doctor` says why."
+                       : errno == EAGAIN || errno == ENOSPC
+                           ? "A limit on processes or namespaces was reached: see RLIMIT_NPROC and "
+                             "/proc/sys/user."
+                           : NULL);
+    if (pid == 0) {
+        if (cgroup && !s->runtime->cgroup.clone_into &&
+            io_write_at(s->cgroup.init_fd, "cgroup.procs", "0") < 0)
+            _exit(3); /* READY never comes, and the launcher says which step it waited for */
+        stage_main(args);
+    }
+    s->init = (pid_t)pid;
+    s->effective.init_pid = s->init;
+    return 0;
+}
+
+/* ---- ready --------------------------------------------------------------------------------------
+ */
+
+static int start_failed(struct session *s, const struct err *from_child, struct err *err)
+{
+    *err = *from_child;
+    if (err->sys == ELOOP || err->sys == ENOTDIR) {
+        err->code = ERR_INVALID_REQUEST;
+        err_add(err, "The image or the workspace has a link or a file where the session needs a "
+                     "directory.");
+    } else if (err->code == ERR_INTERNAL) {
+        err->code = ERR_UNAVAILABLE;
+        err_add(err, "The session was not started and nothing is left of it; `berth doctor` tells "
+                     "what this host lacks.");
+    }
+    (void)s;
+    return err->sys ? -err->sys : -EIO;
+}
+
+/* Gated on readiness (SES-5): init answered, or the start failed. */
+static int wait_ready(struct session *s, struct err *err)
+{
+    uint64_t deadline = now_us() + READY_TIMEOUT_MS * 1000;
+    for (;;) {
+        struct agent_frame frame;
+        const void *payload;
+        int r = frame_reader_next(&s->reader, &frame, &payload, err);
+        if (r < 0)
+            return r;
+        if (r == 0 && frame.type == AGENT_FRAME_READY) {
+            struct agent_ready ready;
+            memcpy(&ready, payload, sizeof ready);
+            if (ready.seccomp_mode != 2 || (s->effective.landlock_abi && !ready.landlock_abi))
+                return err_set(err, ERR_INTERNAL, EPROTO, "check init's protections", NULL,
+                               "init did not load its filters; the session was not started.");
+            s->effective.landlock_abi = ready.landlock_abi;
+            return 0;
+        }
+        if (r == 0 && frame.type == AGENT_FRAME_FAILED) {
+            struct err from_child;
+            memcpy(&from_child, payload, sizeof from_child);
+            return start_failed(s, &from_child, err);
+        }
+        if (r == 0)
+            return err_set(err, ERR_INTERNAL, EPROTO, "wait for init", NULL,
+                           "init sent something before it was ready.");
+        if (r == FRAME_READER_END)
+            return err_set(err, ERR_UNAVAILABLE, ECHILD, "wait for init", NULL,
+                           "The session's first process ended without a word (killed, or out of "
+                           "memory).");
+        uint64_t now = now_us();
+        struct pollfd p = {.fd = s->frames, .events = POLLIN};
+        int left = now < deadline ? (int)((deadline - now) / 1000) + 1 : 0;
+        if (left == 0 || (r = poll(&p, 1, left)) == 0)
+            return err_set(err, ERR_UNAVAILABLE, ETIMEDOUT, "wait for init", NULL,
+                           "It was not ready within %d s: the host is overloaded, or a file system "
+                           "of the session hangs.",
+                           READY_TIMEOUT_MS / 1000);
+        if (r < 0 && errno != EINTR)
+            return err_set(err, ERR_INTERNAL, errno, "wait for init", NULL, NULL);
+    }
+}
+
+/* ---- the whole ----------------------------------------------------------------------------------
+ */
+
+static int open_channels(struct session *s, int *ret_control, int *ret_frames, struct err *err)
+{
+    int pair[2], ends[2];
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+        return err_set(err, ERR_UNAVAILABLE, errno, "make the control socket", NULL, NULL);
+    s->control = pair[0];
+    *ret_control = pair[1];
+    if (pipe2(ends, O_CLOEXEC) < 0)
+        return err_set(err, ERR_UNAVAILABLE, errno, "make the pipe of frames", NULL, NULL);
+    s->frames = ends[0];
+    *ret_frames = ends[1];
+    if (fcntl(s->frames, F_SETFL, O_NONBLOCK) < 0)
+        return err_set(err, ERR_UNAVAILABLE, errno, "make the pipe of frames", NULL, NULL);
+    frame_reader_init(&s->reader, s->frames);
+    return 0;
+}
+
+static int open_workspace(struct session *s, const struct spec *spec, struct err *err)
+{
+    const struct runtime *rt = s->runtime;
+    struct workspace_options options = {
+        .rootless = rt->facts.rootless,
+        .asker_uid = rt->facts.rootless ? 0 : rt->facts.caller_uid,
+        .asker_gid = rt->facts.rootless ? 0 : rt->facts.caller_gid,
+        .uid_base = s->effective.uid_base,
+        .default_uid = SPEC_UID_USER,
+        .state_dir = rt->state_dir,
+        .share_dir = rt->share_dir,
+        .run_id = s->record.id,
+    };
+    int r = workspace_open(&s->workspace, spec, &options, session_note_add, s, err);
+    if (r == 0)
+        s->workspace_open = true;
+    return r;
+}
+
+static int make_cgroups(struct session *s, struct err *err)
+{
+    if (s->runtime->cgroup.layout == RUNTIME_CGROUP_NONE)
+        return 0;
+    int r = cgroup_session_create(&s->cgroup, &s->runtime->cgroup, s->record.cgroup_name, err);
+    if (r == 0)
+        s->cgroup_made = true;
+    return r;
+}
+
+/* Limits, then the owner: after this only limit files stay the launcher's. */
+static int finish_cgroups(struct session *s, const struct spec *spec, struct stage_args *args,
+                          uint32_t *ret_have, uint32_t *ret_v1, struct err *err)
+{
+    *ret_have = *ret_v1 = 0;
+    if (!s->cgroup_made)
+        return 0;
+    int r = cgroup_session_limit(&s->cgroup, &spec->limits, err);
+    uint32_t init_id = session_host_id(s, SPEC_UID_INIT);
+    if (r == 0)
+        r = cgroup_session_delegate(&s->cgroup, init_id, init_id, err);
+    int run = -1, oom = -1, pids = -1;
+    if (r == 0)
+        r = cgroup_session_agent_fds(&s->cgroup, &run, &oom, &pids, err);
+    if (r < 0)
+        return r;
+    args->agent_fds[AGENT_FD_CGROUP] = run;
+    args->agent_fds[AGENT_FD_OOM] = oom;
+    args->agent_fds[AGENT_FD_PIDS] = pids;
+    *ret_have = (run >= 0 ? AGENT_HAVE_CGROUP : 0) | (oom >= 0 ? AGENT_HAVE_OOM : 0) |
+                (pids >= 0 ? AGENT_HAVE_PIDS : 0);
+    for (int i = 0; i < CGROUP_V1_COUNT; i++)
+        if (s->cgroup.v1_tasks[i] >= 0)
+            args->agent_fds[AGENT_FD_V1 + (int)(*ret_v1)++] = s->cgroup.v1_tasks[i];
+    return cgroup_session_read(&s->cgroup, &s->effective.limits, &s->effective.kernel_memory_bytes,
+                               err);
+}
+
+struct launch_owner {
+    struct stage_args args;
+    const char **masked;
+};
+
+static void launch_owner_fini(struct launch_owner *o)
+{
+    static const int owned[] = {AGENT_FD_CONTROL, AGENT_FD_FRAMES, AGENT_FD_CONFIG,
+                                AGENT_FD_CGROUP,  AGENT_FD_OOM,    AGENT_FD_PIDS};
+    for (size_t i = 0; i < ARRAY_LENGTH(owned); i++)
+        fd_close(o->args.agent_fds[owned[i]]);
+    fd_close(o->args.image_tree);
+    fd_close(o->args.userns);
+    fd_close(o->args.cgroupns);
+    free(o->masked);
+}
+
+int launch(struct session *s, const struct spec *spec, struct err *err)
+{
+    struct runtime *rt = s->runtime;
+    uint64_t started = now_us();
+    if (!rt->facts.rootless) {
+        int r = uid_slot_claim(rt->share_dir, &s->uid_lock, &s->effective.uid_base, err);
+        if (r < 0)
+            return r;
+    }
+    s->effective.uid_count = rt->facts.single_uid ? 1 : SPEC_UID_SPAN;
+    int r = record_create(&s->record, rt->records, err);
+    if (r == 0 && !rt->no_reaper)
+        r = reaper_start(s, err);
+    if (r < 0)
+        return r;
+    phase_end(s, PHASE_RECORD, &started);
+
+    r = make_cgroups(s, err);
+    if (r < 0)
+        return r;
+    phase_end(s, PHASE_CGROUP, &started);
+
+    __attribute__((cleanup(launch_owner_fini))) struct launch_owner owner = {
+        .args = {.image_tree = -1, .userns = -1, .cgroupns = -1}};
+    struct stage_args *args = &owner.args;
+    for (int i = 0; i < AGENT_FD_END; i++)
+        args->agent_fds[i] = -1;
+    r = make_user_namespace(s, &args->userns, &args->cgroupns, err);
+    if (r < 0)
+        return r;
+    uint32_t have, v1_count;
+    r = finish_cgroups(s, spec, args, &have, &v1_count, err);
+    if (r < 0)
+        return r;
+    phase_end(s, PHASE_USERNS, &started);
+
+    r = open_workspace(s, spec, err);
+    if (r < 0)
+        return r;
+    phase_end(s, PHASE_WORKSPACE, &started);
+
+    owner.masked = calloc(s->workspace.socket_count + 1, sizeof *owner.masked);
+    if (!owner.masked)
+        return err_set(err, ERR_INTERNAL, ENOMEM, "start a session", NULL, NULL);
+    r = open_image(s, spec, args->userns, &args->image_tree, err);
+    if (r == 0)
+        r = open_channels(s, &args->agent_fds[AGENT_FD_CONTROL], &args->agent_fds[AGENT_FD_FRAMES],
+                          err);
+    if (r == 0)
+        r = make_config(s, spec, have, v1_count, &args->agent_fds[AGENT_FD_CONFIG], err);
+    if (r < 0)
+        return r;
+    struct rootfs_plan plan;
+    rootfs_plan_make(spec, &rt->rootfs, &plan);
+    char size[24], inodes[24];
+    snprintf(size, sizeof size, "%" PRIu64, spec->limits.scratch_bytes);
+    snprintf(inodes, sizeof inodes, "%" PRIu64, spec->limits.scratch_inodes);
+    args->plan = &plan;
+    args->attach_dir = rt->runtime_dir;
+    args->scratch_size = size;
+    args->scratch_inodes = inodes;
+    args->hostname = "berth";
+    args->root_uid = args->root_gid = session_host_id(s, SPEC_UID_ROOT);
+    args->user_uid = args->user_gid = session_host_id(s, SPEC_UID_USER);
+    args->make_nodes = !rt->facts.rootless;
+    args->single_uid = rt->facts.single_uid;
+    args->overlay_userxattr = rt->overlay_userxattr;
+    args->init = rt->init;
+    fill_mounts(args, s, spec, owner.masked);
+    phase_end(s, PHASE_ROOTFS, &started);
+
+    r = clone_init(s, args, err);
+    if (r < 0)
+        return r;
+    phase_end(s, PHASE_CLONE, &started);
+    /* The child has its copies; the launcher's must go, or the end of init would not be seen. */
+    fd_closep(&args->agent_fds[AGENT_FD_CONTROL]);
+    fd_closep(&args->agent_fds[AGENT_FD_FRAMES]);
+    if (rt->cgroup.layout == RUNTIME_CGROUP_NONE) {
+        r = record_set_init(&s->record, s->init, err);
+        if (r < 0)
+            return r;
+    }
+    r = wait_ready(s, err);
+    phase_end(s, PHASE_STAGE, &started);
+    return r;
+}

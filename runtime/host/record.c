@@ -1,0 +1,217 @@
+/* This file keeps the record of one run; it never removes what it does not hold the lock of. */
+#include "runtime/host/record.h"
+
+#include "runtime/base/fd.h"
+#include "runtime/base/io.h"
+#include "runtime/stage/sys.h"
+
+#include <dirent.h>
+#include <inttypes.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+
+static int fail(struct err *err, int sys, const char *step, const char *subject)
+{
+    return err_set(err, ERR_UNAVAILABLE, sys, step, subject,
+                   sys == ENOSPC ? "The file system of the runtime directory is full: free some "
+                                   "space, or name another with BERTH_RUNTIME_DIR."
+                   : sys == EROFS || sys == EACCES
+                       ? "The runtime directory cannot be written: name another with "
+                         "BERTH_RUNTIME_DIR."
+                       : NULL);
+}
+
+int record_dir_open(const char *runtime_dir, int *ret_dir, struct err *err)
+{
+    _cleanup_fd_ int base = open(runtime_dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (base < 0)
+        return fail(err, errno, "open the runtime directory", runtime_dir);
+    _cleanup_fd_ int dir = openat(base, "runs", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (dir < 0 && errno == ENOENT) {
+        if (mkdirat(base, "runs", 0700) < 0 && errno != EEXIST)
+            return fail(err, errno, "make the directory of run records in", runtime_dir);
+        dir = openat(base, "runs", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    }
+    if (dir < 0)
+        return fail(err, errno, "open the directory of run records in", runtime_dir);
+    *ret_dir = take_fd(&dir);
+    return 0;
+}
+
+/* Is `fd` still the file that `name` is? A reaper may have locked and removed it meanwhile. */
+static bool still_linked(int fd)
+{
+    struct stat st;
+    return fstat(fd, &st) == 0 && st.st_nlink > 0;
+}
+
+static void set_names(struct record *record)
+{
+    snprintf(record->cgroup_name, sizeof record->cgroup_name, "run-%.*s", RECORD_ID_SIZE - 1,
+             record->id);
+}
+
+int record_create(struct record *ret, int dir, struct err *err)
+{
+    for (int attempt = 0; attempt < 16; attempt++) {
+        struct record record = {.dir = dir, .fd = -1};
+        int r = id_random("", record.id, sizeof record.id);
+        if (r < 0)
+            return fail(err, -r, "make a random id", NULL);
+        set_names(&record);
+        _cleanup_fd_ int fd =
+            openat(dir, record.id, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+        if (fd < 0 && errno == EEXIST)
+            continue;
+        if (fd < 0)
+            return fail(err, errno, "make a run record", NULL);
+        if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
+            if (errno == EWOULDBLOCK)
+                continue; /* a reaper was quicker than this lock, and removes it */
+            return fail(err, errno, "lock a run record", NULL);
+        }
+        if (!still_linked(fd))
+            continue;
+        record.fd = take_fd(&fd);
+        *ret = record;
+        return 0;
+    }
+    return fail(err, EAGAIN, "make a run record", NULL);
+}
+
+/* Field 22 of /proc/PID/stat: start time in clock ticks since boot (proc(5)). Together with the pid
+ * it names one process for as long as the host runs. */
+static int start_time(pid_t pid, uint64_t *ret)
+{
+    char path[40], text[1024];
+    snprintf(path, sizeof path, "/proc/%d/stat", pid);
+    ssize_t n = io_read_at(AT_FDCWD, path, text, sizeof text);
+    if (n < 0)
+        return (int)n;
+    const char *p = strrchr(text, ')'); /* the name may hold anything, but ends with the last ')' */
+    if (!p || sscanf(p + 1,
+                     " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d "
+                     "%*d %*d %" SCNu64,
+                     ret) != 1)
+        return -EINVAL;
+    return 0;
+}
+
+int record_set_init(struct record *record, pid_t pid, struct err *err)
+{
+    uint64_t started;
+    int r = start_time(pid, &started);
+    if (r < 0)
+        return fail(err, -r, "read the start time of init", NULL);
+    char text[80];
+    int n = snprintf(text, sizeof text, "init %d %" PRIu64 "\n", pid, started);
+    if (pwrite(record->fd, text, (size_t)n, 0) != n)
+        return fail(err, errno, "write the run record", NULL);
+    return 0;
+}
+
+void record_fini(struct record *record)
+{
+    fd_closep(&record->fd);
+}
+
+int record_remove(struct record *record, struct err *err)
+{
+    if (record->fd < 0)
+        return 0;
+    int r = 0;
+    if (unlinkat(record->dir, record->id, 0) < 0 && errno != ENOENT)
+        r = fail(err, errno, "remove a run record", record->id);
+    record_fini(record);
+    return r;
+}
+
+int record_kill_init(const struct record *record, unsigned timeout_ms, struct err *err)
+{
+    char text[80] = "";
+    if (pread(record->fd, text, sizeof text - 1, 0) < 0)
+        return fail(err, errno, "read a run record", record->id);
+    int pid;
+    uint64_t recorded, now;
+    if (sscanf(text, "init %d %" SCNu64, &pid, &recorded) != 2 || pid <= 1)
+        return 0;
+    _cleanup_fd_ int pidfd = sys_pidfd_open(pid);
+    if (pidfd < 0)
+        return errno == ESRCH ? 0 : fail(err, errno, "open init of a run", record->id);
+    /* The descriptor pins the process; only now is its start time sure to be its own. */
+    int r = start_time(pid, &now);
+    if (r == -ENOENT || r == -ESRCH || (r == 0 && now != recorded))
+        return 0;
+    if (r < 0)
+        return fail(err, -r, "read the start time of init", record->id);
+    if (syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0) < 0 && errno != ESRCH)
+        return fail(err, errno, "kill init of a run", record->id);
+    struct pollfd p = {.fd = pidfd, .events = POLLIN};
+    r = poll(&p, 1, (int)timeout_ms);
+    if (r == 0)
+        return fail(err, ETIMEDOUT, "wait for the end of init of a run", record->id);
+    return r < 0 ? fail(err, errno, "wait for the end of init of a run", record->id) : 0;
+}
+
+static int reap_one(int dir, const char *name,
+                    int (*clean)(void *, const struct record *, struct err *), void *data,
+                    unsigned *count, struct err *err)
+{
+    struct record record = {.dir = dir, .fd = -1};
+    if (!id_valid(name) || strlen(name) >= sizeof record.id)
+        return 0;            /* not berth's */
+    strcpy(record.id, name); /* NOLINT: the length was just checked */
+    set_names(&record);
+    _cleanup_fd_ int fd = openat(dir, name, O_RDWR | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0)
+        return errno == ENOENT ? 0 : fail(err, errno, "open a run record", name);
+    if (flock(fd, LOCK_EX | LOCK_NB) < 0)
+        return errno == EWOULDBLOCK ? 0 : fail(err, errno, "lock a run record", name);
+    if (!still_linked(fd))
+        return 0;
+    record.fd = fd;
+    int r = clean(data, &record, err);
+    if (r < 0)
+        return r;
+    if (unlinkat(dir, name, 0) < 0 && errno != ENOENT)
+        return fail(err, errno, "remove a run record", name);
+    ++*count;
+    return 0;
+}
+
+int record_reap(int dir, int (*clean)(void *data, const struct record *record, struct err *err),
+                void *data, unsigned *ret_count, struct err *err)
+{
+    unsigned count = 0;
+    int r = 0;
+    DIR *stream = NULL;
+    /* A descriptor of its own: reading a directory moves its offset. */
+    int own = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (own < 0 || !(stream = fdopendir(own))) {
+        int sys = errno;
+        fd_close(own);
+        return fail(err, sys, "list run records", NULL);
+    }
+    for (;;) {
+        errno = 0;
+        struct dirent *entry = readdir(stream);
+        if (!entry) {
+            if (errno)
+                r = fail(err, errno, "list run records", NULL);
+            break;
+        }
+        if (entry->d_name[0] == '.')
+            continue;
+        r = reap_one(dir, entry->d_name, clean, data, &count, err);
+        if (r < 0)
+            break;
+    }
+    closedir(stream);
+    if (ret_count)
+        *ret_count = count;
+    return r;
+}

@@ -1,0 +1,285 @@
+/* This file opens the runtime for one process: who the caller is, which directories are berth's,
+ * what this host gives; it never starts a sandbox.
+ *
+ * PRIVILEGED: root, or an ordinary user who becomes root of a user namespace of his own here.
+ * The order matters: directories and cgroups are found with the caller's own identity, then the
+ * user namespace is entered, then leftovers of earlier runs are removed.
+ */
+#include "runtime/host/runtime_internal.h"
+
+#include "runtime/base/fd.h"
+#include "runtime/base/io.h"
+#include "runtime/stage/sys.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/utsname.h>
+
+#ifndef BERTH_PREFIX
+#define BERTH_PREFIX "/usr/local"
+#endif
+
+/* ---- directories ----------------------------------------------------------------------------- */
+
+static int dir_fail(struct err *err, int sys, const char *step, const char *path,
+                    const char *variable)
+{
+    return err_set(err, ERR_UNAVAILABLE, sys, step, path,
+                   "berth keeps its records there; it must be a directory that you own and can "
+                   "write. Set %s to use another one.",
+                   variable);
+}
+
+/* mkdir -p, private to the caller, and proof that it is the caller's: in a shared /tmp somebody
+ * else could have made it first. */
+static int own_directory(const char *path, mode_t mode, const char *variable, struct err *err)
+{
+    struct stat st;
+    if (lstat(path, &st) < 0) {
+        char part[DIR_SIZE];
+        snprintf(part, sizeof part, "%s", path);
+        for (char *p = part + 1; *p; p++) {
+            if (*p != '/')
+                continue;
+            *p = 0;
+            if (mkdir(part, 0755) < 0 && errno != EEXIST)
+                return dir_fail(err, errno, "make the directory", part, variable);
+            *p = '/';
+        }
+        if (mkdir(path, mode) < 0 && errno != EEXIST)
+            return dir_fail(err, errno, "make the directory", path, variable);
+        if (lstat(path, &st) < 0)
+            return dir_fail(err, errno, "look at the directory", path, variable);
+    }
+    if (!S_ISDIR(st.st_mode))
+        return dir_fail(err, ENOTDIR, "use the directory", path, variable);
+    if (st.st_uid != geteuid())
+        return dir_fail(err, EPERM, "use the directory of another user", path, variable);
+    if (st.st_mode & 022)
+        return dir_fail(err, EPERM, "use a directory that others can write", path, variable);
+    return 0;
+}
+
+static int choose(char *ret_path, const char *given, const char *variable, const char *for_root,
+                  const char *base_variable, const char *fallback_format, const char *leaf,
+                  struct err *err)
+{
+    const char *env = given ? given : getenv(variable);
+    int n;
+    if (env && *env) {
+        if (env[0] != '/')
+            return err_set(err, ERR_INVALID_REQUEST, 0, "choose a directory", variable,
+                           "It must be an absolute path.");
+        n = snprintf(ret_path, DIR_SIZE, "%s", env);
+    } else if (geteuid() == 0) {
+        n = snprintf(ret_path, DIR_SIZE, "%s", for_root);
+    } else {
+        const char *base = getenv(base_variable);
+        if (base && base[0] == '/')
+            n = snprintf(ret_path, DIR_SIZE, "%s/%s", base, leaf);
+        else {
+            /* NOLINTNEXTLINE: the two formats are literals of the callers below */
+            n = snprintf(ret_path, DIR_SIZE, "%s/%s-%u", fallback_format, leaf, geteuid());
+        }
+    }
+    if (n < 0 || n >= DIR_SIZE)
+        return err_set(err, ERR_INVALID_REQUEST, ENAMETOOLONG, "choose a directory", variable,
+                       NULL);
+    return 0;
+}
+
+static int choose_directories(struct runtime *rt, const struct runtime_options *options,
+                              struct err *err)
+{
+    char home_state[DIR_SIZE] = "/tmp";
+    const char *home = getenv("HOME");
+    if (home && home[0] == '/' &&
+        snprintf(home_state, sizeof home_state, "%s/.local/state", home) >= DIR_SIZE)
+        return err_set(err, ERR_INVALID_REQUEST, ENAMETOOLONG, "choose a directory", "HOME", NULL);
+    int r = choose(rt->state_dir, options->state_dir, "BERTH_STATE_DIR", "/var/lib/berth",
+                   "XDG_STATE_HOME", home_state, "berth", err);
+    if (r == 0)
+        r = choose(rt->runtime_dir, options->runtime_dir, "BERTH_RUNTIME_DIR", "/run/berth",
+                   "XDG_RUNTIME_DIR", "/tmp", "berth", err);
+    if (r == 0)
+        r = own_directory(rt->runtime_dir, 0700, "BERTH_RUNTIME_DIR", err);
+    if (r < 0)
+        return r;
+    /* What every berth of this user on this host must agree on, whatever directories it was given:
+     * ranges of ids, holders of a directory. */
+    if (geteuid() == 0)
+        snprintf(rt->share_dir, sizeof rt->share_dir, "/run/berth-share");
+    else
+        snprintf(rt->share_dir, sizeof rt->share_dir, "/tmp/.berth-share-%u", geteuid());
+    r = own_directory(rt->share_dir, 0700, "BERTH_RUNTIME_DIR", err);
+    rt->facts.state_dir = rt->state_dir;
+    rt->facts.runtime_dir = rt->runtime_dir;
+    return r;
+}
+
+static int open_cache(struct runtime *rt, struct err *err)
+{
+    char path[DIR_SIZE + 8];
+    snprintf(path, sizeof path, "%s/cache", rt->runtime_dir);
+    rt->cache = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (rt->cache < 0 && errno == ENOENT) {
+        if (mkdir(path, 0700) < 0 && errno != EEXIST)
+            return dir_fail(err, errno, "make the directory", path, "BERTH_RUNTIME_DIR");
+        rt->cache = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    }
+    return rt->cache < 0 ? dir_fail(err, errno, "open the directory", path, "BERTH_RUNTIME_DIR")
+                         : 0;
+}
+
+/* ---- the host ----------------------------------------------------------------------------------
+ */
+
+/* PID 1's program: beside this one in the build tree, else where it is installed. */
+static int open_init(struct runtime *rt, const char *given, struct err *err)
+{
+    char path[PATH_MAX] = "";
+    if (given) {
+        snprintf(path, sizeof path, "%s", given);
+    } else {
+        ssize_t n = readlink("/proc/self/exe", path, sizeof path - sizeof "-init");
+        char *slash = n > 0 ? strrchr(path, '/') : NULL;
+        if (slash)
+            snprintf(slash, sizeof path - (size_t)(slash - path), "/berth-init");
+    }
+    rt->init = open(path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+    if (rt->init < 0 && !given) {
+        snprintf(path, sizeof path, "%s", BERTH_PREFIX "/libexec/berth/berth-init");
+        rt->init = open(path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+    }
+    if (rt->init < 0)
+        return err_set(err, ERR_UNAVAILABLE, errno, "find the program of PID 1", path,
+                       "It is built and installed together with berth: run `make` or `make "
+                       "install` again.");
+    struct stat st;
+    if (fstat(rt->init, &st) < 0 || !S_ISREG(st.st_mode) || (st.st_mode & 022) ||
+        (st.st_uid != 0 && st.st_uid != geteuid()))
+        return err_set(err, ERR_UNAVAILABLE, 0, "use the program of PID 1", path,
+                       "It must be a file that belongs to root or to you and that nobody else can "
+                       "write.");
+    return 0;
+}
+
+static void look_at_rootfs(struct rootfs_host *host)
+{
+    for (size_t i = 0; i < ROOTFS_TOP_COUNT; i++) {
+        char path[16];
+        snprintf(path, sizeof path, "/%s", rootfs_top_names[i]);
+        ssize_t n = readlink(path, host->tops[i].link, sizeof host->tops[i].link - 1);
+        host->tops[i].exists = n > 0 || errno == EINVAL; /* EINVAL: it is not a link */
+        host->tops[i].link[n > 0 ? n : 0] = 0;
+    }
+    host->has_bash = access("/bin/bash", X_OK) == 0;
+}
+
+static uint32_t landlock_abi(void)
+{
+    long r = syscall(SYS_landlock_create_ruleset, NULL, 0, 1u /* CREATE_RULESET_VERSION */);
+    return r > 0 ? (uint32_t)r : 0;
+}
+
+/* An ordinary user becomes root of a user namespace and mount namespace of his own. */
+static int enter_rootless(struct runtime *rt, struct err *err)
+{
+    struct userns_outer outer = {0};
+    int r = userns_enter_outer(&outer, err);
+    if (r < 0)
+        return r;
+    rt->facts.single_uid = outer.single_uid;
+    snprintf(rt->facts.single_uid_reason, sizeof rt->facts.single_uid_reason, "%s", outer.reason);
+    if (unshare(CLONE_NEWNS) < 0)
+        return err_set(err, ERR_UNAVAILABLE, errno, "make the launcher's mount namespace", NULL,
+                       NULL);
+    /* Namespaces of this process may be entered by its own user's next command (same uid). */
+    if (prctl(PR_SET_DUMPABLE, 1, 0, 0, 0) < 0)
+        return err_set(err, ERR_INTERNAL, errno, "become dumpable again", NULL, NULL);
+    return 0;
+}
+
+static int clean_one(void *data, const struct record *record, struct err *err)
+{
+    return run_clean(data, record, err);
+}
+
+int runtime_reap(struct runtime *rt, unsigned *ret_count, struct err *err)
+{
+    return record_reap(rt->records, clean_one, rt, ret_count, err);
+}
+
+static int runtime_setup(struct runtime *rt, const struct runtime_options *options, struct err *err)
+{
+    rt->facts.rootless = geteuid() != 0;
+    rt->facts.caller_uid = geteuid();
+    rt->facts.caller_gid = getegid();
+    rt->no_reaper = options->no_reaper;
+    struct utsname name;
+    if (uname(&name) == 0)
+        snprintf(rt->facts.kernel, sizeof rt->facts.kernel, "%s", name.release);
+    rt->facts.landlock_abi = landlock_abi();
+
+    int r = choose_directories(rt, options, err);
+    if (r == 0)
+        r = open_cache(rt, err);
+    if (r == 0)
+        r = record_dir_open(rt->runtime_dir, &rt->records, err);
+    if (r == 0)
+        r = open_init(rt, options->init_path, err);
+    if (r < 0)
+        return r;
+    look_at_rootfs(&rt->rootfs);
+    r = cgroup_host_open(&rt->cgroup, rt->facts.rootless, err);
+    if (r < 0)
+        return r;
+    rt->facts.cgroup_layout = rt->cgroup.layout;
+    rt->facts.limits_available = rt->cgroup.limits | SPEC_LIMIT_OPEN_FILES |
+                                 SPEC_LIMIT_SCRATCH_BYTES | SPEC_LIMIT_SCRATCH_INODES;
+    snprintf(rt->facts.cgroup_reason, sizeof rt->facts.cgroup_reason, "%s", rt->cgroup.reason);
+    if (rt->facts.rootless) {
+        r = enter_rootless(rt, err);
+        if (r < 0)
+            return r;
+        rt->overlay_userxattr = true;
+    }
+    return runtime_reap(rt, NULL, err);
+}
+
+int runtime_open(struct runtime **ret, const struct runtime_options *options, struct err *err)
+{
+    struct runtime *rt = calloc(1, sizeof *rt);
+    if (!rt)
+        return err_set(err, ERR_INTERNAL, ENOMEM, "open the runtime", NULL, NULL);
+    rt->records = rt->cache = rt->init = -1;
+    int r = runtime_setup(rt, options, err);
+    if (r < 0) {
+        runtime_close(rt);
+        return r;
+    }
+    *ret = rt;
+    return 0;
+}
+
+void runtime_close(struct runtime *rt)
+{
+    if (!rt)
+        return;
+    fd_close(rt->records);
+    fd_close(rt->cache);
+    fd_close(rt->init);
+    free(rt);
+}
+
+const struct runtime_facts *runtime_facts(const struct runtime *rt)
+{
+    return &rt->facts;
+}
+
+int runtime_check_implicit_workspace(const char *path, const char *home, struct err *err)
+{
+    return workspace_check_implicit(path, home, err);
+}

@@ -1,0 +1,66 @@
+/* This file is what the files of the launcher share behind runtime/runtime.h; it declares no
+ * behaviour of its own. PRIVILEGED: the launcher's.
+ */
+#pragma once
+
+#include "runtime/agent/frame_reader.h"
+#include "runtime/host/cgroup.h"
+#include "runtime/host/record.h"
+#include "runtime/host/userns.h"
+#include "runtime/host/workspace.h"
+#include "runtime/plan/rootfs.h"
+#include "runtime/runtime.h"
+
+enum { DIR_SIZE = 512 };
+
+struct runtime {
+    struct runtime_facts facts;
+    struct cgroup_host cgroup;
+    struct rootfs_host rootfs;
+    char state_dir[DIR_SIZE], runtime_dir[DIR_SIZE], share_dir[DIR_SIZE];
+    int records; /* directory of run records */
+    int cache;   /* directory of cached filters */
+    int init;    /* O_PATH of PID 1's program */
+    bool no_reaper;
+    bool overlay_userxattr;
+};
+
+enum { SESSION_NOTES_MAX = 64 };
+
+struct session {
+    struct runtime *runtime; /* outlives the session */
+    struct record record;
+    int uid_lock;    /* -1 rootless */
+    int reaper_pipe; /* write end: a byte says done, end of file says clean up; -1 */
+    pid_t reaper;    /* 0: none */
+    struct cgroup_session cgroup;
+    bool cgroup_made, workspace_open;
+    struct workspace workspace;
+    pid_t init; /* 0: not started, or reaped */
+    int pidfd;
+    int control; /* SOCK_SEQPACKET to init */
+    int frames;  /* pipe from init */
+    struct frame_reader reader;
+    uint64_t epoch;
+    struct session_effective effective;
+    unsigned note_count;
+    struct session_note notes[SESSION_NOTES_MAX];
+};
+
+/* Fork the process that cleans up after the session when this one is killed. The record must exist;
+ * nothing else of the session may exist yet. */
+int reaper_start(struct session *s, struct err *err);
+
+/* Tell it that everything is gone, and wait for its end. */
+void reaper_dismiss(struct session *s);
+
+/* Remove what a run whose processes are gone has left, by its record (lock held). */
+int run_clean(struct runtime *rt, const struct record *record, struct err *err);
+
+/* Start init: namespaces, root directory, limits are as the spec says when it returns 0. */
+int launch(struct session *s, const struct spec *spec, struct err *err);
+
+void session_note_add(void *session, const char *key, const char *text);
+
+/* Host id, as this process's user namespace has it, of an id inside a session. */
+uint32_t session_host_id(const struct session *s, uint32_t inside);

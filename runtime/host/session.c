@@ -1,0 +1,446 @@
+/* This file is the facade's session: create, commands, frames, destroy; it never builds a mount or
+ * a namespace itself (launch.c does) and keeps nothing that the kernel or a record does not know.
+ */
+#include "runtime/host/runtime_internal.h"
+
+#include "runtime/base/fd.h"
+#include "runtime/base/io.h"
+#include "runtime/stage/sys.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
+
+enum { DESTROY_TIMEOUT_MS = 10000 };
+
+void session_note_add(void *session, const char *key, const char *text)
+{
+    struct session *s = session;
+    if (s->note_count == SESSION_NOTES_MAX)
+        return;
+    if (s->note_count == SESSION_NOTES_MAX - 1) {
+        key = "notes.more";
+        text = "There is more to tell than is kept here.";
+    }
+    struct session_note *note = &s->notes[s->note_count++];
+    snprintf(note->key, sizeof note->key, "%s", key);
+    snprintf(note->text, sizeof note->text, "%s", text);
+}
+
+static int check_against_host(const struct runtime *rt, const struct spec *spec, struct err *err)
+{
+    static const char step[] = "create a session";
+    uint32_t missing = spec->limits.asked & ~rt->facts.limits_available;
+    if (!spec->limits.memory_bytes)
+        missing &= ~(uint32_t)SPEC_LIMIT_MEMORY;
+    if (!spec->limits.cpu_millis)
+        missing &= ~(uint32_t)SPEC_LIMIT_CPU;
+    if (!spec->limits.pids)
+        missing &= ~(uint32_t)SPEC_LIMIT_PIDS;
+    if (missing)
+        return err_set(err, ERR_CAPABILITY_UNAVAILABLE, 0, step,
+                       missing & SPEC_LIMIT_MEMORY ? "limits.memory"
+                       : missing & SPEC_LIMIT_CPU  ? "limits.cpu"
+                       : missing & SPEC_LIMIT_PIDS ? "limits.pids"
+                                                   : "limits.io",
+                       "%s", rt->facts.cgroup_reason);
+    /* The caller's registry has refused these with every reason; nothing may pass that forgot to.
+     */
+    if (spec->network.egress != SPEC_EGRESS_DENY || spec->network.allow_count ||
+        spec->network.publish_count)
+        return err_set(err, ERR_CAPABILITY_UNAVAILABLE, 0, step, "network",
+                       "This release enforces \"deny\" only.");
+    if (spec->process.explain_syscalls)
+        return err_set(err, ERR_CAPABILITY_UNAVAILABLE, 0, step, "process.explain_syscalls",
+                       "audit.syscall is not built in this release.");
+    if (spec->workspace.kind == SPEC_WORKSPACE_DISK ||
+        spec->workspace.kind == SPEC_WORKSPACE_SNAPSHOT)
+        return err_set(err, ERR_CAPABILITY_UNAVAILABLE, 0, step, "workspace",
+                       "This kind is not built in this release.");
+    if (rt->facts.single_uid &&
+        (spec->process.uid != SPEC_UID_USER || spec->process.gid != SPEC_UID_USER))
+        return err_set(err, ERR_CAPABILITY_UNAVAILABLE, 0, step, "process.user",
+                       "A session has one id only here, that of \"user\". %s",
+                       rt->facts.single_uid_reason);
+    return 0;
+}
+
+int session_create(struct session **ret, struct runtime *rt, const struct spec *spec,
+                   struct err *err)
+{
+    int r = spec_check(spec, err);
+    if (r == 0)
+        r = check_against_host(rt, spec, err);
+    if (r < 0)
+        return r;
+    struct session *s = calloc(1, sizeof *s);
+    if (!s)
+        return err_set(err, ERR_INTERNAL, ENOMEM, "create a session", NULL, NULL);
+    s->runtime = rt;
+    s->record.fd = s->uid_lock = s->reaper_pipe = s->pidfd = s->control = s->frames = -1;
+    s->epoch = 1;
+    cgroup_session_init(&s->cgroup);
+    workspace_init(&s->workspace);
+    s->effective.cgroup_layout = rt->cgroup.layout;
+    s->effective.namespaces = CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET |
+                              CLONE_NEWIPC | CLONE_NEWUTS |
+                              (rt->cgroup.layout ? CLONE_NEWCGROUP : 0);
+
+    r = launch(s, spec, err);
+    if (r < 0) {
+        struct err second = {0};
+        if (session_destroy(s, &second) < 0)
+            err_add(err, "Cleaning up failed too: %s: %s; the next berth command tries again.",
+                    second.step, second.subject);
+        return r;
+    }
+    s->effective.limits.scratch_bytes = spec->limits.scratch_bytes;
+    s->effective.limits.scratch_inodes = spec->limits.scratch_inodes;
+    s->effective.limits.open_files = spec->limits.open_files;
+    s->effective.default_uid_host = s->workspace.tree >= 0 && !rt->facts.rootless
+                                        ? s->workspace.owner_uid
+                                    : rt->facts.rootless ? rt->facts.caller_uid
+                                                         : session_host_id(s, SPEC_UID_USER);
+    *ret = s;
+    return 0;
+}
+
+const struct session_effective *session_effective(const struct session *s)
+{
+    return &s->effective;
+}
+
+unsigned session_notes(const struct session *s, const struct session_note **ret_notes)
+{
+    *ret_notes = s->notes;
+    return s->note_count;
+}
+
+/* ---- messages to init ---------------------------------------------------------------------------
+ */
+
+static int send_message(const struct session *s, const struct agent_message *message,
+                        const int *fds, unsigned fd_count)
+{
+    union {
+        struct cmsghdr align;
+        char bytes[CMSG_SPACE(sizeof(int) * AGENT_FDS_MAX)];
+    } control;
+    struct iovec part = {(void *)(uintptr_t)message, sizeof *message};
+    struct msghdr header = {.msg_iov = &part, .msg_iovlen = 1};
+    if (fd_count > 0) {
+        memset(&control, 0, sizeof control);
+        header.msg_control = control.bytes;
+        header.msg_controllen = CMSG_SPACE(sizeof(int) * fd_count);
+        struct cmsghdr *c = CMSG_FIRSTHDR(&header);
+        c->cmsg_level = SOL_SOCKET;
+        c->cmsg_type = SCM_RIGHTS;
+        c->cmsg_len = CMSG_LEN(sizeof(int) * fd_count);
+        memcpy(CMSG_DATA(c), fds, sizeof(int) * fd_count);
+    }
+    ssize_t n;
+    do
+        n = sendmsg(s->control, &header, MSG_NOSIGNAL);
+    while (n < 0 && errno == EINTR);
+    return n < 0 ? -errno : 0;
+}
+
+static int tell(const struct session *s, enum agent_message_type type, uint64_t exec,
+                uint64_t first, uint64_t second)
+{
+    struct agent_message message = {
+        .magic = AGENT_MAGIC,
+        .version = AGENT_VERSION,
+        .type = (uint16_t)type,
+        .epoch = s->epoch,
+        .exec = exec,
+        .arg = {first, second},
+    };
+    return send_message(s, &message, NULL, 0);
+}
+
+int session_signal(struct session *s, uint64_t exec, int signo, enum agent_scope scope)
+{
+    return tell(s, AGENT_SIGNAL, exec, (uint64_t)signo, scope);
+}
+
+int session_resize(struct session *s, uint64_t exec, uint16_t rows, uint16_t cols)
+{
+    return tell(s, AGENT_RESIZE, exec, rows, cols);
+}
+
+int session_kill(struct session *s, uint64_t exec, enum agent_reason reason)
+{
+    return tell(s, AGENT_KILL, exec, reason, 0);
+}
+
+int session_close_stdin(struct session *s, uint64_t exec)
+{
+    return tell(s, AGENT_CLOSE_STDIN, exec, 0, 0);
+}
+
+/* A directory, a device or a path-only descriptor would be a way to the host's files; a socket
+ * could stall who receives from it. What may go in is a pipe or a regular file. */
+static int check_stream(int fd, const char *name, struct err *err)
+{
+    struct stat st;
+    int flags = fcntl(fd, F_GETFL);
+    if (flags < 0 || fstat(fd, &st) < 0)
+        return err_set(err, ERR_INVALID_REQUEST, errno, "pass in", name, NULL);
+    if ((flags & O_PATH) || !(S_ISFIFO(st.st_mode) || S_ISREG(st.st_mode)))
+        return err_set(err, ERR_INVALID_REQUEST, 0, "pass in", name,
+                       "Only a pipe or a regular file may go into a session.");
+    return 0;
+}
+
+static uint32_t add_strings(char *to, uint32_t at, const char *const *list, uint32_t *ret_count)
+{
+    uint32_t count = 0;
+    for (; list && list[count]; count++) {
+        size_t n = strlen(list[count]) + 1;
+        if (to)
+            memcpy(to + at, list[count], n);
+        at += (uint32_t)n;
+    }
+    *ret_count = count;
+    return at;
+}
+
+static int strings_size(const char *const *list, size_t *size)
+{
+    for (; list && *list; list++)
+        *size += strlen(*list) + 1;
+    return *size > AGENT_EXEC_PAYLOAD_MAX - sizeof(struct agent_exec) ? -E2BIG : 0;
+}
+
+/* The payload of AGENT_EXEC in a sealed memfd. */
+static int make_payload(const struct exec_request *request, uint32_t fds, int *ret_fd,
+                        struct err *err)
+{
+    static const char step[] = "hand the command to init";
+    size_t size = strlen(request->cwd) + 1;
+    if (strings_size(request->argv, &size) < 0 || strings_size(request->env, &size) < 0)
+        return err_set(err, ERR_TOO_LARGE, E2BIG, step, NULL,
+                       "Arguments and environment together may have %d bytes.",
+                       AGENT_EXEC_PAYLOAD_MAX);
+    _cleanup_free_ char *data = calloc(1, sizeof(struct agent_exec) + size);
+    if (!data)
+        return err_set(err, ERR_INTERNAL, ENOMEM, step, NULL, NULL);
+    struct agent_exec exec = {
+        .magic = AGENT_MAGIC,
+        .version = AGENT_VERSION,
+        .size = sizeof exec,
+        .flags = (request->tty ? AGENT_EXEC_TTY : 0) |
+                 (request->null_stdout ? AGENT_EXEC_NULL_STDOUT : 0) |
+                 (request->null_stderr ? AGENT_EXEC_NULL_STDERR : 0),
+        .fds = fds,
+        .string_bytes = (uint32_t)size,
+        .uid = request->uid,
+        .gid = request->gid,
+        .rows = request->rows,
+        .cols = request->cols,
+        .open_files = request->open_files,
+        .timeout_ms = request->timeout_ms,
+        .idle_timeout_ms = request->idle_timeout_ms,
+        .grace_ms = request->grace_ms,
+    };
+    char *strings = data + sizeof exec;
+    uint32_t at = add_strings(strings, 0, request->argv, &exec.argc);
+    at = add_strings(strings, at, request->env, &exec.envc);
+    memcpy(strings + at, request->cwd, strlen(request->cwd) + 1);
+    memcpy(data, &exec, sizeof exec);
+    const struct agent_exec *checked;
+    const char *checked_strings;
+    const char *wrong = agent_exec_check(data, sizeof exec + size, &checked, &checked_strings);
+    if (wrong)
+        return err_set(err, ERR_INVALID_REQUEST, 0, step, NULL, "%s", wrong);
+    _cleanup_fd_ int fd = memfd_create("berth-exec", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    if (fd < 0)
+        return err_set(err, ERR_UNAVAILABLE, errno, step, NULL, NULL);
+    int r = io_write_full(fd, data, sizeof exec + size);
+    if (r == 0 &&
+        fcntl(fd, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE) < 0)
+        r = -errno;
+    if (r < 0)
+        return err_set(err, ERR_UNAVAILABLE, -r, step, NULL, NULL);
+    *ret_fd = take_fd(&fd);
+    return 0;
+}
+
+int session_exec(struct session *s, uint64_t exec, const struct exec_request *request,
+                 struct err *err)
+{
+    static const char *const names[] = {"standard input", "standard output", "standard error"};
+    const int streams[] = {request->stdin_fd, request->stdout_fd, request->stderr_fd};
+    int fds[1 + ARRAY_LENGTH(streams)];
+    unsigned count = 1;
+    uint32_t bits = 0;
+    for (unsigned i = 0; i < ARRAY_LENGTH(streams); i++) {
+        if (streams[i] < 0)
+            continue;
+        int r = check_stream(streams[i], names[i], err);
+        if (r < 0)
+            return r;
+        bits |= 1u << i;
+        fds[count++] = streams[i];
+    }
+    _cleanup_fd_ int payload = -1;
+    int r = make_payload(request, bits, &payload, err);
+    if (r < 0)
+        return r;
+    fds[0] = payload;
+    struct agent_message message = {
+        .magic = AGENT_MAGIC,
+        .version = AGENT_VERSION,
+        .type = AGENT_EXEC,
+        .epoch = s->epoch,
+        .exec = exec,
+    };
+    r = send_message(s, &message, fds, count);
+    if (r < 0)
+        return err_set(err, ERR_UNAVAILABLE, -r, "send the command to init", NULL,
+                       "The session's init is gone.");
+    return 0;
+}
+
+/* ---- frames
+ * ---------------------------------------------------------------------------------------- */
+
+int session_frames_fd(const struct session *s)
+{
+    return s->frames;
+}
+
+int session_next_frame(struct session *s, struct agent_frame *ret_frame, const void **ret_payload,
+                       struct err *err)
+{
+    int r = frame_reader_next(&s->reader, ret_frame, ret_payload, err);
+    _Static_assert((int)SESSION_FRAME_NONE == (int)FRAME_READER_NONE &&
+                       (int)SESSION_FRAME_END == (int)FRAME_READER_END,
+                   "the facade's outcomes are the reader's");
+    return r;
+}
+
+/* ---- destroy
+ * --------------------------------------------------------------------------------------- */
+
+/* Ends init, and with it, by the kernel's rule for PID 1, every process of the session. */
+static int end_init(struct session *s, struct err *err)
+{
+    if (s->init == 0)
+        return 0;
+    if (syscall(SYS_pidfd_send_signal, s->pidfd, SIGKILL, NULL, 0) < 0 && errno != ESRCH)
+        return err_set(err, ERR_INTERNAL, errno, "kill init", NULL, NULL);
+    /* waitid(2) on the descriptor returns only when all processes of the PID namespace are gone. */
+    siginfo_t info;
+    while (waitid(P_PIDFD, (id_t)s->pidfd, &info, WEXITED) < 0)
+        if (errno != EINTR)
+            return err_set(err, ERR_INTERNAL, errno, "wait for the end of init", NULL, NULL);
+    s->init = 0;
+    return 0;
+}
+
+int session_stop(struct session *s, struct err *err)
+{
+    fd_closep(&s->control);
+    int r = end_init(s, err);
+    if (r == 0 && s->cgroup_made) {
+        r = cgroup_session_destroy(&s->cgroup, DESTROY_TIMEOUT_MS, err);
+        s->cgroup_made = r < 0;
+    }
+    if (r == 0 && s->workspace_open) {
+        r = workspace_close(&s->workspace, session_note_add, s, err);
+        s->workspace_open = r < 0;
+    }
+    return r;
+}
+
+int session_destroy(struct session *s, struct err *err)
+{
+    int r = session_stop(s, err);
+    if (r == 0)
+        r = record_remove(&s->record, err);
+    /* When something is left, the reaper finds the end of its pipe and tries on; the record stays.
+     */
+    if (r == 0)
+        reaper_dismiss(s);
+    else
+        fd_closep(&s->reaper_pipe);
+    record_fini(&s->record);
+    cgroup_session_fini(&s->cgroup);
+    fd_close(s->control);
+    fd_close(s->frames);
+    fd_close(s->pidfd);
+    fd_close(s->uid_lock);
+    free(s);
+    return r;
+}
+
+/* ---- environment
+ * ------------------------------------------------------------------------------------- */
+
+static bool same_name(const char *a, const char *b)
+{
+    size_t n = strcspn(a, "=");
+    return strncmp(a, b, n) == 0 && b[n] == '=';
+}
+
+/* Put "K=V" into the list, over an earlier value of the same name. */
+static void put(char **list, size_t *count, char *entry)
+{
+    for (size_t i = 0; i < *count; i++) {
+        if (same_name(entry, list[i])) {
+            list[i] = entry;
+            return;
+        }
+    }
+    list[(*count)++] = entry;
+}
+
+static char *copy_entry(char **at, const char *text)
+{
+    size_t n = strlen(text) + 1;
+    char *entry = memcpy(*at, text, n);
+    *at += n;
+    return entry;
+}
+
+char **exec_environment(const struct spec *spec, const char *term, const char *const *extra)
+{
+    static const char *const for_user[] = {"PATH=" ROOTFS_PATH, "HOME=/home/user", "USER=user",
+                                           "LOGNAME=user", "LANG=C.UTF-8"};
+    static const char *const for_root[] = {"PATH=" ROOTFS_PATH, "HOME=/root", "USER=root",
+                                           "LOGNAME=root", "LANG=C.UTF-8"};
+    const char *const *base = spec->process.uid == SPEC_UID_ROOT ? for_root : for_user;
+    size_t entries = ARRAY_LENGTH(for_user) + 1 + spec->process.env_count, bytes = 0;
+    for (size_t i = 0; i < ARRAY_LENGTH(for_user); i++)
+        bytes += strlen(base[i]) + 1;
+    const char *terminal = term && *term ? term : "dumb";
+    bytes += sizeof "TERM=" + strlen(terminal) + spec->process.env_bytes;
+    for (size_t i = 0; extra && extra[i]; i++, entries++)
+        bytes += strlen(extra[i]) + 1;
+
+    char **list = malloc((entries + 1) * sizeof *list + bytes);
+    if (!list)
+        return NULL;
+    char *at = (char *)(list + entries + 1);
+    size_t count = 0;
+    for (size_t i = 0; i < ARRAY_LENGTH(for_user); i++)
+        put(list, &count, copy_entry(&at, base[i]));
+    char *entry = at;
+    at = stpcpy(stpcpy(at, "TERM="), terminal) + 1;
+    put(list, &count, entry);
+    const char *policy = spec->process.env;
+    for (uint32_t i = 0; i < spec->process.env_count; i++, policy += strlen(policy) + 1)
+        put(list, &count, copy_entry(&at, policy));
+    for (size_t i = 0; extra && extra[i]; i++)
+        put(list, &count, copy_entry(&at, extra[i]));
+    list[count] = NULL;
+    return list;
+}
