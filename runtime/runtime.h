@@ -79,7 +79,7 @@ struct session_effective {
     uint32_t uid_base, uid_count; /* host ids of the session; count 1 when single_uid */
     uint32_t default_uid_host;    /* who owns, on the host, what the default user makes */
     uint32_t landlock_abi;
-    char seccomp_hash[65];
+    char seccomp_hash[65], spec_hash[65];
     enum runtime_cgroup_layout cgroup_layout;
     struct spec_limits limits;    /* as read back from the kernel; 0 where there is none */
     uint64_t kernel_memory_bytes; /* memory + scratch: the number that the kernel enforces */

@@ -5,6 +5,7 @@
 #include "runtime/base/units.h"
 
 #include <errno.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -15,9 +16,26 @@ void spec_init(struct spec *spec)
     spec->size = sizeof *spec;
 }
 
+/* The used part of every array and everything between the arrays. Counts are hashed before what
+ * they count, so two specs with one stream of bytes are one spec. */
 void spec_hash(const struct spec *spec, char ret_hex[65])
 {
-    sha256_hex(spec, sizeof *spec, ret_hex);
+    const char *bytes = (const char *)spec;
+    const struct sha256_part parts[] = {
+        {bytes, offsetof(struct spec, mounts)},
+        {spec->mounts, spec->mount_count * sizeof spec->mounts[0]},
+        {spec->protect, spec->protect_count * sizeof spec->protect[0]},
+        {bytes + offsetof(struct spec, network),
+         offsetof(struct spec, network.allow) - offsetof(struct spec, network)},
+        {spec->network.allow, spec->network.allow_count * sizeof spec->network.allow[0]},
+        {spec->network.deny, spec->network.deny_count * sizeof spec->network.deny[0]},
+        {spec->network.publish, sizeof spec->network.publish},
+        {bytes + offsetof(struct spec, process),
+         offsetof(struct spec, process.env) - offsetof(struct spec, process)},
+        {spec->process.env, spec->process.env_bytes},
+        {bytes + offsetof(struct spec, limits), sizeof *spec - offsetof(struct spec, limits)},
+    };
+    sha256_parts_hex(parts, sizeof parts / sizeof parts[0], ret_hex);
 }
 
 static int bad(struct err *err, const char *field, const char *why)

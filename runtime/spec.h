@@ -166,5 +166,6 @@ void spec_init(struct spec *spec);
  * `err->subject` naming the field. */
 int spec_check(const struct spec *spec, struct err *err);
 
-/* SHA-256 of the bytes as 64 hex characters and NUL. */
+/* SHA-256 of its content (of a spec that passed spec_check()) as 64 hex characters and NUL: equal
+ * for equal specs, whatever stands in the unused parts of arrays. */
 void spec_hash(const struct spec *spec, char ret_hex[65]);

@@ -87,6 +87,7 @@ int session_create(struct session **ret, struct runtime *rt, const struct spec *
     s->epoch = 1;
     cgroup_session_init(&s->cgroup);
     workspace_init(&s->workspace);
+    spec_hash(spec, s->effective.spec_hash);
     s->effective.cgroup_layout = rt->cgroup.layout;
     s->effective.namespaces = CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET |
                               CLONE_NEWIPC | CLONE_NEWUTS |
@@ -413,10 +414,11 @@ static char *copy_entry(char **at, const char *text)
 
 char **exec_environment(const struct spec *spec, const char *term, const char *const *extra)
 {
-    static const char *const for_user[] = {"PATH=" ROOTFS_PATH, "HOME=/home/user", "USER=user",
-                                           "LOGNAME=user", "LANG=C.UTF-8"};
-    static const char *const for_root[] = {"PATH=" ROOTFS_PATH, "HOME=/root", "USER=root",
-                                           "LOGNAME=root", "LANG=C.UTF-8"};
+    static const char path[] = "PATH=" ROOTFS_PATH;
+    static const char *const for_user[] = {path, "HOME=/home/user", "USER=user", "LOGNAME=user",
+                                           "LANG=C.UTF-8"};
+    static const char *const for_root[] = {path, "HOME=/root", "USER=root", "LOGNAME=root",
+                                           "LANG=C.UTF-8"};
     const char *const *base = spec->process.uid == SPEC_UID_ROOT ? for_root : for_user;
     size_t entries = ARRAY_LENGTH(for_user) + 1 + spec->process.env_count, bytes = 0;
     for (size_t i = 0; i < ARRAY_LENGTH(for_user); i++)
