@@ -1,0 +1,48 @@
+/* This file holds names in a workspace that do not exist yet, so that a session cannot make them
+ * (WS-3); it never touches what somebody else made. PRIVILEGED: the launcher's.
+ *
+ * A placeholder is an empty directory of mode 0555, owned as the session's files are. Never a file:
+ * git does not see an empty directory, but would list, add or choke on an empty `.bashrc`.
+ *
+ * One record per directory (device and inode) in share_dir lists its placeholders. Every session
+ * that relies on one holds a shared flock on the record; the last one removes what is still
+ * untouched. Calling sequence: placeholder_begin, placeholder_find and placeholder_add for each
+ * path, placeholder_make, placeholder_keep or placeholder_cancel.
+ */
+#pragma once
+
+#include "runtime/host/workspace_internal.h"
+
+enum { PLACEHOLDER_MODE = 0555, PLACEHOLDER_MAX = 256 };
+
+struct placeholder_book; /* opaque: one directory's record, open under its guard */
+
+int placeholder_begin(int share, int dir, const struct stat *st, const char *host_path,
+                      const struct asker *owner, struct placeholder_book **ret, struct err *err);
+
+/* True when the record says that the thing `st` at `path` is a placeholder. */
+bool placeholder_find(struct placeholder_book *book, const char *path, const struct stat *st);
+
+/* Intend one. 0, or -errno (-ENOSPC: the record is full). */
+int placeholder_add(struct placeholder_book *book, const char *path, unsigned tag, struct err *err);
+
+enum placeholder_fate {
+    PLACEHOLDER_MADE = 1,
+    PLACEHOLDER_EXISTS,     /* somebody made the name meanwhile: it is not ours */
+    PLACEHOLDER_NOT_NEEDED, /* nothing can be made there by the session either */
+};
+
+/* Record the intents, then make each; `made` is called for each with the tag given to add. */
+int placeholder_make(struct placeholder_book *book,
+                     void (*made)(void *data, unsigned tag, enum placeholder_fate fate), void *data,
+                     struct err *err);
+
+/* End the guard. keep: the returned descriptor holds the record for the session's life. */
+int placeholder_keep(struct placeholder_book *book);
+void placeholder_cancel(struct placeholder_book *book);
+
+/* Give up `record` (closed in every case). The last holder removes what is untouched. */
+int placeholder_release(int share, int dir, const struct stat *st, int record, struct err *err);
+
+/* Records that nobody holds. */
+int placeholder_reap(int share, unsigned *count, struct err *err);

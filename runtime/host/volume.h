@@ -1,0 +1,28 @@
+/* This file keeps named volumes: <state_dir>/volumes/<workspace_id>/<name>/{data,lock}; it never
+ * mounts. PRIVILEGED: the launcher's.
+ *
+ * A volume is made whole or not at all: everything is made in `.new` beside it and renamed. Its
+ * parents have mode 0700, because what a session makes in it belongs, on disk, to ids 0..65535 that
+ * on the host may be people.
+ */
+#pragma once
+
+#include "runtime/base/err.h"
+#include "runtime/host/workspace.h"
+
+#include <sys/stat.h>
+
+struct volume {
+    int data; /* O_PATH */
+    int lock; /* flock: exclusive, or shared when read-only (WS-2) */
+    struct stat stat;
+    char path[4096];
+};
+
+/* Makes it on first use. ERR_WORKSPACE_IN_USE names the holder. On failure nothing is left. */
+int volume_open(const char *workspace_id, const char *name, bool read_only,
+                const struct workspace_options *options, const char *holder, struct volume *ret,
+                struct err *err);
+
+/* What a process that was killed in the middle of making a volume has left. */
+int volume_reap(const char *state_dir, unsigned *count, struct err *err);

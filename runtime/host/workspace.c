@@ -1,0 +1,390 @@
+/* This file opens, closes and reaps the workspace of a session as a whole, in the one order that is
+ * safe against a kill at any point; the parts are in workspace_*.c, volume.c and placeholder.c.
+ *
+ * PRIVILEGED: the launcher's. Namespace: the host's mount and network namespaces. Should: leave
+ * nothing behind on failure. Mustn't: attach a mount, run with a second thread. Callers:
+ * runtime/host/session*.c.
+ *
+ * Order: pin, refuse, lock, clone and map, then placeholders (the only writes to a user's
+ * directory), then sockets. What a process that was killed leaves is in the records of share_dir,
+ * which are written before what they stand for.
+ */
+#include "runtime/host/workspace.h"
+
+#include "runtime/base/fd.h"
+#include "runtime/host/placeholder.h"
+#include "runtime/host/volume.h"
+#include "runtime/host/workspace_internal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+
+static const char step_name[] = "open the workspace";
+
+void notes_add(const struct notes *n, const char *key, const char *fmt, ...)
+{
+    char text[384];
+    if (!n || !n->call)
+        return;
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(text, sizeof text, fmt, ap);
+    va_end(ap);
+    for (char *p = text; *p; p++) /* names come from a directory that anybody may have filled */
+        if ((unsigned char)*p < 0x20 || *p == 0x7f)
+            *p = '?';
+    n->call(n->data, key, text);
+}
+
+enum err_code workspace_code(int sys)
+{
+    switch (sys) {
+    case ENOSPC:
+    case EDQUOT:
+        return ERR_INSUFFICIENT_STORAGE;
+    case ENOENT:
+        return ERR_NOT_FOUND;
+    case ENOMEM:
+        return ERR_INTERNAL;
+    default:
+        return ERR_UNAVAILABLE;
+    }
+}
+
+void workspace_init(struct workspace *ws)
+{
+    memset(ws, 0, sizeof *ws);
+    ws->tree = ws->dir = ws->lock = ws->share_lock = -1;
+    for (unsigned i = 0; i < SPEC_MOUNTS_MAX; i++)
+        ws->mounts[i].tree = -1;
+}
+
+struct opening {
+    struct workspace *ws;
+    const struct spec *spec;
+    const struct workspace_options *options;
+    struct asker asker;
+    const struct asker *as; /* NULL: rootless, this process is the asker */
+    struct notes notes;
+    uint32_t default_gid; /* inside */
+    char holder[192];
+};
+
+static int begin_private(struct opening *o, const struct stat *st, const char *path,
+                         struct err *err)
+{
+    struct workspace_private *p = calloc(1, sizeof *p);
+    if (!p)
+        return err_raw(err, ERR_INTERNAL, ENOMEM, step_name, path);
+    p->share = -1;
+    p->stat = *st;
+    snprintf(p->path, sizeof p->path, "%s", path);
+    o->ws->private = p;
+    return share_open(o->options->share_dir, &p->share, err);
+}
+
+/* The session's default user and nobody else is the owner: one id each, one to one. */
+static struct tree_map single_map(const struct opening *o, uint32_t uid, uint32_t gid)
+{
+    return (struct tree_map){
+        .idmapped = !o->options->rootless,
+        .uid_inside = uid,
+        .uid_outside = o->options->uid_base + o->options->default_uid,
+        .gid_inside = gid,
+        .gid_outside = o->options->uid_base + o->default_gid,
+        .count = 1,
+    };
+}
+
+static int check_owner(const struct opening *o, const struct pinned *pin, const char *path,
+                       struct err *err)
+{
+    if (o->options->rootless) {
+        if (pin->stat.st_uid != geteuid())
+            notes_add(&o->notes, "workspace.other_owner",
+                      "%s belongs to another user: the session has your own rights there", path);
+        return 0;
+    }
+    if (pin->stat.st_uid == 0 && !o->spec->workspace.allow_root_owned)
+        return err_set(
+            err, ERR_FORBIDDEN, 0, step_name, path,
+            "It belongs to root, so files that the session makes would belong to root on "
+            "the host. Give it to another user (chown), or allow it with "
+            "allow_root_owned (--allow-root-owned).");
+    if (o->as->uid != 0 && o->as->uid != pin->stat.st_uid)
+        notes_add(&o->notes, "workspace.other_owner",
+                  "%s belongs to uid %u: the session has the rights of uid %u there", path,
+                  (unsigned)pin->stat.st_uid, o->as->uid);
+    return 0;
+}
+
+static void tell_about_submounts(const struct opening *o, const struct pinned *pin)
+{
+    if (pin->submount_count == 0)
+        return;
+    notes_add(&o->notes, "workspace.submount",
+              o->options->rootless
+                  ? "%s and %u other mounts beneath the workspace are visible inside as they are"
+                  : "%s and %u other mounts beneath the workspace are not in the session: name "
+                    "them with read_write or read_only",
+              pin->submount, pin->submount_count - 1);
+}
+
+static int find_sockets(struct opening *o, uint32_t owner, struct err *err)
+{
+    struct socket_scan scan;
+    int r = sockets_scan(o->ws->dir, o->ws->private->path, owner, &scan, err);
+    if (r < 0)
+        return r;
+    o->ws->sockets = scan.sockets;
+    o->ws->socket_count = scan.count;
+    for (uint32_t i = 0; i < scan.count && i < 8; i++)
+        notes_add(&o->notes, "workspace.socket",
+                  "%s is a unix socket of the host and is hidden from the session",
+                  scan.sockets[i]);
+    if (!scan.complete)
+        notes_add(
+            &o->notes, "workspace.socket_scan",
+            "looked for unix sockets at %u entries of the workspace and in the kernel's list; "
+            "the deeper parts of this large tree were not walked",
+            scan.entries);
+    if (scan.foreign_count && o->spec->workspace.kind == SPEC_WORKSPACE_DIRECTORY)
+        notes_add(&o->notes, "workspace.other_owners",
+                  "%s and %u other entries at the top of the workspace belong to other users: the "
+                  "session cannot change them",
+                  scan.foreign, scan.foreign_count - 1);
+    return 0;
+}
+
+static int open_directory(struct opening *o, struct err *err)
+{
+    const char *path = o->spec->workspace.path;
+    struct workspace *ws = o->ws;
+    struct pinned pin;
+    int r = pin_path(path, o->as, 0, "the workspace", &pin, err);
+    if (r < 0)
+        return r;
+    ws->dir = pin.fd;
+    r = check_owner(o, &pin, path, err);
+    if (r == 0)
+        r = begin_private(o, &pin.stat, path, err);
+    if (r == 0)
+        r = use_begin(ws->private->share, ws->dir, o->spec->workspace.exclusive, o->holder, path,
+                      ws->private->use_name, &ws->lock, err);
+    if (r < 0)
+        return r;
+    ws->private->exclusive = o->spec->workspace.exclusive;
+    pin_identity(&pin.stat, o->as, &ws->owner_uid, &ws->owner_gid);
+    struct asker owner = {ws->owner_uid, ws->owner_gid, NULL, 0};
+    if (o->as && o->as->uid == ws->owner_uid)
+        owner = (struct asker){ws->owner_uid, ws->owner_gid, o->as->groups, o->as->group_count};
+    struct tree_map map = single_map(o, ws->owner_uid, ws->owner_gid);
+    r = tree_clone(&pin, &map, o->spec->workspace.read_only,
+                   o->options->rootless && pin.submount_count, "the workspace", path, &ws->tree,
+                   err);
+    if (r < 0)
+        return r;
+    tell_about_submounts(o, &pin);
+    r = protect_begin(ws, o->spec, o->options->rootless ? NULL : &owner, &o->notes, err);
+    return r == 0 ? find_sockets(o, ws->owner_uid, err) : r;
+}
+
+static int open_volume(struct opening *o, struct err *err)
+{
+    struct workspace *ws = o->ws;
+    struct volume v;
+    int r = volume_open(o->spec->workspace_id, o->spec->workspace.volume,
+                        o->spec->workspace.read_only, o->options, o->holder, &v, err);
+    if (r < 0)
+        return r;
+    ws->dir = v.data;
+    ws->lock = v.lock;
+    ws->owner_uid = v.stat.st_uid;
+    ws->owner_gid = v.stat.st_gid;
+    r = begin_private(o, &v.stat, v.path, err);
+    if (r < 0)
+        return r;
+    /* The whole range, so that every uid inside is kept on disk whatever range the session has. */
+    struct tree_map map = {.idmapped = !o->options->rootless,
+                           .uid_outside = o->options->uid_base,
+                           .gid_outside = o->options->uid_base,
+                           .count = SPEC_UID_SPAN};
+    struct pinned pin = {.fd = ws->dir, .stat = v.stat, .fs_type = "that of berth's state"};
+    r = tree_clone(&pin, &map, o->spec->workspace.read_only, false, "volumes", v.path, &ws->tree,
+                   err);
+    struct asker owner = {ws->owner_uid, ws->owner_gid, NULL, 0};
+    /* Volumes have 0700 parents, but placeholders go by descriptor, so the owner's rights do. */
+    if (r == 0)
+        r = protect_begin(ws, o->spec, o->options->rootless ? NULL : &owner, &o->notes, err);
+    return r == 0 ? find_sockets(o, ws->owner_uid, err) : r;
+}
+
+static int open_tmpfs(struct opening *o, struct err *err)
+{
+    const struct spec *spec = o->spec;
+    uint64_t size =
+        spec->workspace.size_bytes ? spec->workspace.size_bytes : spec->limits.scratch_bytes;
+    if (size == 0)
+        return err_set(err, ERR_INVALID_REQUEST, 0, step_name, "tmpfs",
+                       "A workspace in memory needs a size: give it one, or set a scratch limit.");
+    uint64_t inodes = spec->limits.scratch_inodes ? spec->limits.scratch_inodes : size / 4096 + 16;
+    struct workspace *ws = o->ws;
+    /* Rootless, the default user inside is the caller, whatever number he has in this namespace. */
+    ws->owner_uid =
+        o->options->rootless ? geteuid() : o->options->uid_base + o->options->default_uid;
+    ws->owner_gid = o->options->rootless ? getegid() : o->options->uid_base + o->default_gid;
+    /* Read-write here, because explicitly protected paths are made in it. */
+    int r = tree_tmpfs(size, inodes, ws->owner_uid, ws->owner_gid, spec->workspace.read_only,
+                       &ws->tree, err);
+    return r == 0 ? protect_tmpfs(ws, spec, ws->owner_uid, ws->owner_gid, err) : r;
+}
+
+/* A read-only mount of root's is not mapped: the toolchain in it is world-readable, and what only
+ * root can read stays unreadable. Everything else is mapped as the workspace is, so that the
+ * asker's own private files are readable inside; a read-only one that can't be mapped is used as it
+ * is. */
+static int open_mount(struct opening *o, unsigned i, struct err *err)
+{
+    const struct spec_mount *m = &o->spec->mounts[i];
+    struct pinned pin;
+    _cleanup_fd_ int fd = -1;
+    int r = pin_path(m->source, o->as, PIN_FOLLOW_SYMLINKS | PIN_FILE_ALLOWED, "an extra mount",
+                     &pin, err);
+    if (r < 0)
+        return r;
+    fd = pin.fd;
+    if (!m->read_only && pin.stat.st_uid == 0 && !o->options->rootless &&
+        !o->spec->workspace.allow_root_owned)
+        return err_set(err, ERR_FORBIDDEN, 0, "open a read-write mount", m->source,
+                       "It belongs to root, so the session would write root's files on the host. "
+                       "Mount it read-only, or allow it with allow_root_owned.");
+    uint32_t uid, gid;
+    pin_identity(&pin.stat, o->as, &uid, &gid);
+    struct tree_map map = single_map(o, uid, gid);
+    map.idmapped &= !(m->read_only && pin.stat.st_uid == 0);
+    bool with_submounts = o->options->rootless && pin.submount_count;
+    r = tree_clone(&pin, &map, m->read_only, with_submounts, "an extra mount", m->source,
+                   &o->ws->mounts[i].tree, err);
+    if (r < 0 && m->read_only && map.idmapped) {
+        map.idmapped = false;
+        r = tree_clone(&pin, &map, true, with_submounts, "an extra mount", m->source,
+                       &o->ws->mounts[i].tree, err);
+        if (r == 0)
+            notes_add(&o->notes, "mounts.not_mapped",
+                      "%s is mounted without mapped owners: only what everybody may read is "
+                      "readable inside",
+                      m->source);
+    }
+    if (r < 0)
+        return r;
+    o->ws->mounts[i].is_directory = S_ISDIR(pin.stat.st_mode);
+    unsigned sockets = sockets_bound_beneath(m->source);
+    if (sockets)
+        notes_add(&o->notes, "mounts.socket",
+                  "%u unix sockets of the host are in %s and can be reached from the session",
+                  sockets, m->source);
+    return 0;
+}
+
+static int open_kind(struct opening *o, struct err *err)
+{
+    switch ((enum spec_workspace_kind)o->spec->workspace.kind) {
+    case SPEC_WORKSPACE_NONE:
+        return 0;
+    case SPEC_WORKSPACE_DIRECTORY:
+        return open_directory(o, err);
+    case SPEC_WORKSPACE_VOLUME:
+        return open_volume(o, err);
+    case SPEC_WORKSPACE_TMPFS:
+        return open_tmpfs(o, err);
+    case SPEC_WORKSPACE_DISK:
+    case SPEC_WORKSPACE_SNAPSHOT:
+        break;
+    }
+    return err_set(err, ERR_CAPABILITY_UNAVAILABLE, 0, step_name, "workspace.kind",
+                   "This kind of workspace is not built in this release.");
+}
+
+int workspace_open(struct workspace *ws, const struct spec *spec,
+                   const struct workspace_options *options,
+                   void (*note)(void *data, const char *key, const char *text), void *data,
+                   struct err *err)
+{
+    struct opening o = {
+        .ws = ws,
+        .spec = spec,
+        .options = options,
+        .asker = {options->asker_uid, options->asker_gid, options->asker_groups,
+                  options->asker_group_count},
+        .notes = {note, data},
+        .default_gid =
+            options->default_uid == spec->process.uid ? spec->process.gid : options->default_uid,
+    };
+    o.as = options->rootless ? NULL : &o.asker;
+    snprintf(o.holder, sizeof o.holder, "session %.64s of workspace %.64s (process %ld)",
+             spec->session_id, spec->workspace_id, (long)getpid());
+    workspace_init(ws);
+    int r = open_kind(&o, err);
+    for (unsigned i = 0; r == 0 && i < spec->mount_count; i++)
+        r = open_mount(&o, i, err);
+    if (r < 0)
+        workspace_close(ws, NULL, NULL, NULL);
+    return r;
+}
+
+/* Unlocked and not only closed: a forked copy must not hold the workspace for a dead session. */
+static void unlock(int *fd)
+{
+    if (*fd >= 0)
+        flock(*fd, LOCK_UN);
+    fd_closep(fd);
+}
+
+int workspace_close(struct workspace *ws,
+                    void (*note)(void *data, const char *key, const char *text), void *data,
+                    struct err *err)
+{
+    struct workspace_private *p = ws->private;
+    struct notes notes = {note, data};
+    int r = 0;
+    if (p) {
+        protect_report(ws, &notes);
+        r = placeholder_release(p->share, ws->dir, &p->stat, take_fd(&ws->share_lock), err);
+        if (p->use_name[0])
+            use_end(p->share, p->use_name, p->exclusive);
+        fd_close(p->share);
+        free(p);
+    }
+    unlock(&ws->lock);
+    for (unsigned i = 0; i < SPEC_MOUNTS_MAX; i++)
+        fd_close(ws->mounts[i].tree);
+    fd_close(ws->tree);
+    fd_close(ws->dir);
+    free(ws->sockets);
+    workspace_init(ws);
+    return r;
+}
+
+int workspace_reap(const char *share_dir, const char *state_dir, unsigned *ret_count,
+                   struct err *err)
+{
+    unsigned count = 0;
+    int r = 0;
+    if (access(share_dir, F_OK) == 0) {
+        _cleanup_fd_ int share = -1;
+        r = share_open(share_dir, &share, err);
+        if (r == 0)
+            r = use_reap(share, &count, err);
+        if (r == 0)
+            r = placeholder_reap(share, &count, err);
+    }
+    if (r == 0 && state_dir)
+        r = volume_reap(state_dir, &count, err);
+    if (r == 0 && ret_count)
+        *ret_count = count;
+    return r;
+}

@@ -1,0 +1,171 @@
+/* This file is what the parts of the workspace module share among themselves; nothing outside
+ * runtime/host/{workspace,volume,placeholder}* includes it. PRIVILEGED: the launcher's.
+ */
+#pragma once
+
+#include "runtime/host/workspace.h"
+
+#include <linux/capability.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/stat.h>
+#include <sys/types.h>
+
+/* ---- workspace_asker.c: acting with somebody's own rights --------------------------------------
+ */
+
+struct asker {
+    uint32_t uid, gid;
+    const uint32_t *groups;
+    uint32_t group_count;
+};
+
+/* What the process was before; only asker_restore() reads it. */
+struct asker_saved {
+    bool changed, groups_changed;
+    uint32_t fsuid, fsgid;
+    int group_count;
+    uint32_t *groups; /* owned */
+    struct __user_cap_data_struct capabilities[2];
+};
+
+/* From here on file access is checked as `as`, without the capabilities that bypass it when `as`
+ * is not root. Proves that each change took effect. NULL `as`: nothing changes (rootless). */
+int asker_become(const struct asker *as, struct asker_saved *ret_saved, struct err *err);
+
+/* Back. A failure leaves the process with fewer rights than before and must end the start. */
+int asker_restore(struct asker_saved *saved, struct err *err);
+
+bool asker_has_group(const struct asker *as, uint32_t gid);
+
+/* ---- workspace_pin.c: from a path to a pinned descriptor ----------------------------------------
+ */
+
+struct pinned {
+    int fd; /* O_PATH */
+    struct stat stat;
+    char fs_type[64];
+    char submount[256]; /* the first mount beneath it, relative; "" for none */
+    unsigned submount_count;
+};
+
+enum { PIN_FOLLOW_SYMLINKS = 1, PIN_FILE_ALLOWED = 2 };
+
+/* Open `path` once with the asker's rights, and refuse what cannot be a workspace. `what` is for
+ * messages: "the workspace". The descriptor is the caller's. */
+int pin_path(const char *path, const struct asker *as, unsigned flags, const char *what,
+             struct pinned *ret, struct err *err);
+
+/* The ids that the session's default user has on the host beneath `st`: the directory's owner for
+ * root, else the asker himself, so that nobody gets more through berth than by himself. */
+void pin_identity(const struct stat *st, const struct asker *as, uint32_t *ret_uid,
+                  uint32_t *ret_gid);
+
+int pin_openat2(int dir, const char *path, uint64_t flags, uint64_t resolve);
+
+/* ---- workspace_tree.c: detached mounts
+ * ----------------------------------------------------------- */
+
+struct tree_map {
+    bool idmapped;
+    uint32_t uid_inside, uid_outside, gid_inside, gid_outside, count;
+};
+
+int tree_clone(const struct pinned *pin, const struct tree_map *map, bool read_only,
+               bool with_submounts, const char *what, const char *path, int *ret_tree,
+               struct err *err);
+int tree_tmpfs(uint64_t size_bytes, uint64_t inodes, uint32_t uid, uint32_t gid, bool read_only,
+               int *ret_tree, struct err *err);
+
+/* ---- workspace_share.c: the directory that all berths of a host share ---------------------------
+ */
+
+int share_open(const char *share_dir, int *ret_dir, struct err *err);
+
+enum { SHARE_GUARD_USES = 0 };
+/* One range of the guard file, exclusively, until the descriptor is closed. */
+int share_guard(int share, uint64_t key, bool wait, int *ret_guard, struct err *err);
+uint64_t share_directory_key(dev_t dev, ino_t ino); /* never SHARE_GUARD_USES */
+
+/* ---- workspace_use.c: who uses which directory (WS-2) -------------------------------------------
+ */
+
+enum { USE_CHAIN_MAX = 512 };
+
+struct use_node {
+    uint64_t dev, ino;
+};
+
+struct use_record {
+    char magic[8];
+    uint32_t exclusive, count;
+    int64_t pid;
+    char holder[192];
+    struct use_node chain[USE_CHAIN_MAX]; /* the root first, then its ancestors up to "/" */
+};
+
+/* WS-2's algebra, pure: may these two live together? */
+bool use_conflicts(const struct use_record *a, const struct use_record *b);
+
+/* Refuse (ERR_WORKSPACE_IN_USE) or record this use; *ret_lock lives as long as the use does. */
+int use_begin(int share, int dir, bool exclusive, const char *holder, const char *path,
+              char ret_name[64], int *ret_lock, struct err *err);
+void use_end(int share, const char *name, bool exclusive);
+int use_reap(int share, unsigned *count, struct err *err);
+
+/* ---- workspace_sockets.c
+ * -------------------------------------------------------------------------- */
+
+struct socket_scan {
+    char (*sockets)[SPEC_PATH_MAX]; /* owned */
+    uint32_t count;
+    bool complete;
+    unsigned entries;       /* looked at */
+    unsigned foreign_count; /* of the first entries of the root: not owned by `owner` */
+    char foreign[256];
+};
+
+int sockets_scan(int dir, const char *host_path, uint32_t owner, struct socket_scan *ret,
+                 struct err *err);
+
+/* Bound sockets at or beneath `host_path`, from the kernel's list alone. */
+unsigned sockets_bound_beneath(const char *host_path);
+
+/* ---- workspace.c
+ * ----------------------------------------------------------------------------------- */
+
+typedef void note_fn(void *data, const char *key, const char *text);
+
+struct notes {
+    note_fn *call;
+    void *data;
+};
+
+void notes_add(const struct notes *n, const char *key, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/* The contract's code for a failed system call on a path. */
+enum err_code workspace_code(int sys);
+
+/* ---- workspace_protect.c (WS-3)
+ * ------------------------------------------------------------------- */
+
+struct workspace_private {
+    int share;         /* the shared directory; -1 */
+    char use_name[64]; /* of the record of this use; "" for none */
+    bool exclusive;
+    struct stat stat;               /* of the pinned directory */
+    char path[4096];                /* of it, on the host */
+    bool watched[SPEC_PROTECT_MAX]; /* nothing could hold it: told when it is there at the end */
+};
+
+/* Fill ws->protect and ws->share_lock. `owner` makes placeholders; NULL: this process. */
+int protect_begin(struct workspace *ws, const struct spec *spec, const struct asker *owner,
+                  const struct notes *notes, struct err *err);
+
+/* The same for a tmpfs, which nobody shares and where nothing lasts. */
+int protect_tmpfs(struct workspace *ws, const struct spec *spec, uint32_t uid, uint32_t gid,
+                  struct err *err);
+
+/* Tell what appeared where nothing could be held. */
+void protect_report(const struct workspace *ws, const struct notes *notes);

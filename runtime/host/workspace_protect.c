@@ -1,0 +1,236 @@
+/* This file finds out what stands at each protected path and has the missing ones held (WS-3); the
+ * launcher makes the binds. It never removes anything itself.
+ *
+ *     at the path                    outcome
+ *     file or directory              held
+ *     nothing, the parent is there   held by a placeholder (placeholder.c)
+ *     nothing, no parent             not held, told now, and told at the end if it appeared
+ *     a symbolic link in the way     not held: told for a preset's path, refused for one that was
+ *                                    asked for, because a bind would follow it to somewhere else
+ *     on another filesystem beneath  not held: that filesystem is not in the session
+ *     workspace mounted read-only    nothing to do
+ *
+ * All of it happens under the directory's guard, so that a placeholder that another session is
+ * about to remove is not taken for the user's own directory. PRIVILEGED: the launcher's.
+ */
+#include "runtime/host/placeholder.h"
+
+#include "runtime/base/fd.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/openat2.h>
+#include <stdio.h>
+#include <string.h>
+
+static const uint64_t beneath = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_XDEV;
+
+enum found { FOUND = 1, FOUND_NOTHING, FOUND_NO_PARENT, FOUND_LINK, FOUND_ELSEWHERE };
+
+struct lookup {
+    int dir;
+    int parent; /* of the path looked up last; -1 */
+    char parent_path[SPEC_PROTECT_PATH_MAX];
+    const char *name; /* last part of the path looked up last */
+};
+
+static int open_parent(struct lookup *l, const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    l->name = slash ? slash + 1 : path;
+    if (!slash)
+        return l->dir;
+    size_t n = (size_t)(slash - path);
+    if (l->parent >= 0 && strlen(l->parent_path) == n && strncmp(l->parent_path, path, n) == 0)
+        return l->parent;
+    fd_close(l->parent);
+    memcpy(l->parent_path, path, n);
+    l->parent_path[n] = 0;
+    l->parent = pin_openat2(l->dir, l->parent_path, O_PATH | O_DIRECTORY | O_NOFOLLOW, beneath);
+    return l->parent;
+}
+
+/* One of enum found, or -errno. */
+static int look_up(struct lookup *l, const char *path, struct stat *ret_st)
+{
+    int parent = open_parent(l, path);
+    switch (parent < 0 ? -parent : 0) {
+    case 0:
+        break;
+    case ENOENT:
+        return FOUND_NO_PARENT;
+    case ENOTDIR: {
+        /* A file where a directory should be, or, on some kernels, a link with O_DIRECTORY. */
+        _cleanup_fd_ int fd = pin_openat2(l->dir, l->parent_path, O_PATH | O_NOFOLLOW, beneath);
+        struct stat st;
+        return fd == -ELOOP || (fd >= 0 && fstat(fd, &st) == 0 && S_ISLNK(st.st_mode))
+                   ? FOUND_LINK
+                   : FOUND_NO_PARENT;
+    }
+    case ELOOP:
+        return FOUND_LINK;
+    case EXDEV:
+    case EACCES:
+        return FOUND_ELSEWHERE;
+    default:
+        return parent;
+    }
+    if (fstatat(parent, l->name, ret_st, AT_SYMLINK_NOFOLLOW) < 0)
+        return errno == ENOENT ? FOUND_NOTHING : errno == EACCES ? FOUND_ELSEWHERE : -errno;
+    return S_ISLNK(ret_st->st_mode) ? FOUND_LINK : FOUND;
+}
+
+static int refuse_or_tell(const struct spec_protect *want, const struct notes *notes,
+                          const char *why, struct err *err)
+{
+    if (!want->is_default)
+        return err_set(err, ERR_INVALID_REQUEST, 0, "protect", want->path,
+                       "%s Name the real path beneath the workspace, or take it from \"protect\".",
+                       why);
+    notes_add(notes, "protect.not_held", "%s is not protected: %s", want->path, why);
+    return 0;
+}
+
+static int take_found(struct workspace *ws, const struct spec_protect *want, unsigned i,
+                      const struct stat *st, const struct notes *notes,
+                      struct placeholder_book *book)
+{
+    struct workspace_protect *p = &ws->protect[i];
+    p->held = true;
+    p->directory = S_ISDIR(st->st_mode);
+    p->placeholder = placeholder_find(book, p->path, st);
+    if (S_ISREG(st->st_mode) && st->st_nlink > 1)
+        notes_add(notes, "protect.hardlink",
+                  "%s has %lu names (hard links): what is written through another one changes it",
+                  want->path, (unsigned long)st->st_nlink);
+    return 0;
+}
+
+static int hold_one(struct workspace *ws, const struct spec_protect *want, unsigned i,
+                    struct lookup *l, struct placeholder_book *book, const struct notes *notes,
+                    struct err *err)
+{
+    struct stat st;
+    int found = look_up(l, want->path, &st);
+    snprintf(ws->protect[i].path, sizeof ws->protect[i].path, "%s", want->path);
+    switch (found) {
+    case FOUND:
+        return take_found(ws, want, i, &st, notes, book);
+    case FOUND_NOTHING:
+        return placeholder_add(book, want->path, i, err);
+    case FOUND_NO_PARENT:
+        ws->private->watched[i] = true;
+        notes_add(notes, "protect.missing_parent",
+                  "%s is not protected: there is no directory to hold it in yet", want->path);
+        return 0;
+    case FOUND_LINK:
+        return refuse_or_tell(want, notes, "A part of it is a symbolic link.", err);
+    case FOUND_ELSEWHERE:
+        return refuse_or_tell(want, notes,
+                              "It lies on another filesystem or out of reach, and so not in the "
+                              "session.",
+                              err);
+    default:
+        return err_set(err, ERR_UNAVAILABLE, -found, "look at the protected path", want->path,
+                       NULL);
+    }
+}
+
+struct making {
+    struct workspace *ws;
+    const struct notes *notes;
+};
+
+static void made(void *data, unsigned i, enum placeholder_fate fate)
+{
+    struct making *m = data;
+    struct workspace_protect *p = &m->ws->protect[i];
+    switch (fate) {
+    case PLACEHOLDER_MADE:
+        p->held = p->placeholder = p->directory = true;
+        return;
+    case PLACEHOLDER_EXISTS: { /* made by somebody in the last microseconds: it is there now */
+        struct lookup l = {.dir = m->ws->dir, .parent = -1};
+        struct stat st;
+        if (look_up(&l, p->path, &st) == FOUND) {
+            p->held = true;
+            p->directory = S_ISDIR(st.st_mode);
+        } else {
+            notes_add(m->notes, "protect.not_held",
+                      "%s is not protected: it was changed on the host at this moment", p->path);
+        }
+        fd_close(l.parent);
+        return;
+    }
+    case PLACEHOLDER_NOT_NEEDED:
+        return;
+    }
+}
+
+int protect_begin(struct workspace *ws, const struct spec *spec, const struct asker *owner,
+                  const struct notes *notes, struct err *err)
+{
+    struct workspace_private *private = ws->private;
+    ws->protect_count = spec->protect_count;
+    for (uint32_t i = 0; i < spec->protect_count; i++)
+        snprintf(ws->protect[i].path, sizeof ws->protect[i].path, "%s", spec->protect[i].path);
+    if (spec->workspace.read_only || spec->protect_count == 0)
+        return 0;
+    struct placeholder_book *book = NULL;
+    int r = placeholder_begin(private->share, ws->dir, &private->stat, private->path, owner, &book,
+                              err);
+    struct lookup l = {.dir = ws->dir, .parent = -1};
+    for (uint32_t i = 0; r == 0 && i < spec->protect_count; i++)
+        r = hold_one(ws, &spec->protect[i], i, &l, book, notes, err);
+    fd_close(l.parent);
+    struct making m = {ws, notes};
+    if (r == 0)
+        r = placeholder_make(book, made, &m, err);
+    if (r < 0) {
+        placeholder_cancel(book);
+        return r;
+    }
+    ws->share_lock = placeholder_keep(book);
+    return 0;
+}
+
+int protect_tmpfs(struct workspace *ws, const struct spec *spec, uint32_t uid, uint32_t gid,
+                  struct err *err)
+{
+    ws->protect_count = spec->protect_count;
+    struct lookup l = {.dir = ws->tree, .parent = -1};
+    int r = 0;
+    for (uint32_t i = 0; i < spec->protect_count && r >= 0; i++) {
+        struct workspace_protect *p = &ws->protect[i];
+        struct stat st;
+        snprintf(p->path, sizeof p->path, "%s", spec->protect[i].path);
+        if (spec->protect[i].is_default || spec->workspace.read_only)
+            continue;
+        r = look_up(&l, p->path, &st);
+        int at = strchr(p->path, '/') ? l.parent : l.dir;
+        if (r == FOUND_NOTHING && (mkdirat(at, l.name, PLACEHOLDER_MODE) < 0 ||
+                                   fchownat(at, l.name, uid, gid, AT_SYMLINK_NOFOLLOW) < 0))
+            r = -errno;
+        p->held = p->directory = r == FOUND_NOTHING || r == FOUND;
+        if (r < 0)
+            err_set(err, workspace_code(-r), -r, "protect", p->path, NULL);
+    }
+    fd_close(l.parent);
+    return r < 0 ? r : 0;
+}
+
+void protect_report(const struct workspace *ws, const struct notes *notes)
+{
+    struct lookup l = {.dir = ws->dir, .parent = -1};
+    for (uint32_t i = 0; ws->private && ws->dir >= 0 && i < ws->protect_count; i++) {
+        struct stat st;
+        if (!ws->private->watched[i])
+            continue;
+        int found = look_up(&l, ws->protect[i].path, &st);
+        if (found == FOUND || found == FOUND_LINK)
+            notes_add(notes, "protect.appeared",
+                      "%s could not be protected and is there now: look at it before using it",
+                      ws->protect[i].path);
+    }
+    fd_close(l.parent);
+}
