@@ -21,7 +21,7 @@ list_things() {
     local file directory
     for file in /sys/block/loop*/loop/backing_file; do
         [ -e "$file" ] || continue
-        grep -l berth "$file" 2>/dev/null | sed 's/^/loop-device /'
+        grep -H berth "$file" 2>/dev/null | sed 's/^/loop-device /'
     done
 
     for directory in "${TMPDIR:-/tmp}" /tmp /var/tmp /dev/shm; do
@@ -41,12 +41,14 @@ list_things() {
     for directory in /proc/[0-9]*; do
         pid=${directory#/proc/}
         if [ "$pid" = $$ ] || [ "$pid" = "$BASHPID" ]; then continue; fi
-        # A process may end while it is looked at: then it is no leftover.
-        title=$(tr '\0' ' ' 2>/dev/null <"$directory/cmdline") || continue
+        # A process may end while it is looked at: then it is no leftover. Kernel threads have no title.
+        title=
+        { read -r -d '' title <"$directory/cmdline"; } 2>/dev/null
+        [ -n "$title" ] || continue
         program=$(readlink "$directory/exe" 2>/dev/null) || program=
         namespace=$(readlink "$directory/ns/user" 2>/dev/null) || namespace=
         case "${program##*/} $title" in
-        'berth '* | 'berth-init '* | *' berth: '*) echo "process $pid ${title:-$program}" ;;
+        'berth '* | 'berth-init '* | *' berth: '* | *' berth-init'*) echo "process $pid ${title:-$program}" ;;
         *) if [ -n "$namespace" ] && [ "$namespace" != "$own_namespace" ]; then
             echo "process-in-a-user-namespace $pid ${title:-$program}"
         fi ;;
