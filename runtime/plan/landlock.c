@@ -53,23 +53,6 @@ static const struct {
 _Static_assert(ARRAY_LENGTH(places) + 2 + SPEC_MOUNTS_MAX <= LANDLOCK_PATHS_MAX,
                "the plan must hold every place, the whole root, the workspace and every mount");
 
-uint64_t landlock_handled_fs(uint32_t abi)
-{
-    if (abi < 2)
-        return 0;
-    uint64_t handled = (LANDLOCK_FS_REFER << 1) - 1; /* everything up to REFER */
-    if (abi >= 3)
-        handled |= LANDLOCK_FS_TRUNCATE;
-    if (abi >= 5)
-        handled |= LANDLOCK_FS_IOCTL_DEV;
-    return handled;
-}
-
-uint64_t landlock_scoped(uint32_t abi)
-{
-    return abi >= 6 ? LANDLOCK_SCOPE_ABSTRACT_SOCKET | LANDLOCK_SCOPE_OF_SIGNALS : 0;
-}
-
 struct plan {
     struct agent_landlock_path *paths;
     uint32_t count;

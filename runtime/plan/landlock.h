@@ -50,13 +50,27 @@ enum landlock_scope {
 
 /* Rights that an ABI can handle: all of it is handled. 0 for ABI 0, and for ABI 1: without REFER
  * every rename or link across directories is EXDEV, which breaks more than the layer is worth; such
- * a kernel (5.13 to 5.18) has no `isolation.landlock`. Newer ABIs than 7 are handled as 7. */
-uint64_t landlock_handled_fs(uint32_t abi);
+ * a kernel (5.13 to 5.18) has no `isolation.landlock`. Newer ABIs than 7 are handled as 7. Inline,
+ * because init uses it and is not linked with the plans. */
+static inline uint64_t landlock_handled_fs(uint32_t abi)
+{
+    if (abi < 2)
+        return 0;
+    uint64_t handled = (LANDLOCK_FS_REFER << 1) - 1; /* everything up to REFER */
+    if (abi >= 3)
+        handled |= LANDLOCK_FS_TRUNCATE;
+    if (abi >= 5)
+        handled |= LANDLOCK_FS_IOCTL_DEV;
+    return handled;
+}
 
 /* Scoped restrictions (ABI 6), 0 below. The domain is init's and so one for all commands of the
  * session: among themselves nothing changes; towards anything that shares a namespace but not the
  * domain (a file worker, a helper of the launcher) no signal and no abstract socket goes. */
-uint64_t landlock_scoped(uint32_t abi);
+static inline uint64_t landlock_scoped(uint32_t abi)
+{
+    return abi >= 6 ? (uint64_t)(LANDLOCK_SCOPE_ABSTRACT_SOCKET | LANDLOCK_SCOPE_OF_SIGNALS) : 0;
+}
 
 enum { LANDLOCK_PATHS_MAX = 48 };
 
