@@ -1,0 +1,216 @@
+/* This file tests the shape check of a spec and the plan of a root directory. */
+#include "runtime/spec.h"
+
+#include "runtime/plan/rootfs.h"
+#include "runtime/runtime.h"
+
+#include <criterion/criterion.h>
+#include <stdio.h>
+#include <string.h>
+
+static struct spec *good(void)
+{
+    struct spec *spec = malloc(sizeof *spec);
+    spec_init(spec);
+    strcpy(spec->workspace_id, "local");
+    strcpy(spec->session_id, "s1");
+    spec->image.kind = SPEC_IMAGE_HOST;
+    spec->workspace.kind = SPEC_WORKSPACE_DIRECTORY;
+    strcpy(spec->workspace.path, "/srv/project");
+    strcpy(spec->workspace.mount_path, "/srv/project");
+    spec->network.egress = SPEC_EGRESS_DENY;
+    spec->process.uid = spec->process.gid = SPEC_UID_USER;
+    spec->process.seccomp = SPEC_SECCOMP_DEFAULT;
+    return spec;
+}
+
+static void expect_refused(const struct spec *spec, const char *subject)
+{
+    struct err err = {0};
+    cr_assert_lt(spec_check(spec, &err), 0, "%s must be refused", subject);
+    cr_assert_str_eq(err.subject, subject, "%s", err.detail);
+    cr_assert_eq(err.code, ERR_INVALID_REQUEST);
+}
+
+Test(spec, a_good_one_passes)
+{
+    struct err err = {0};
+    struct spec *spec = good();
+    cr_assert_eq(spec_check(spec, &err), 0, "%s: %s", err.subject, err.detail);
+    free(spec);
+}
+
+Test(spec, each_field_out_of_shape_is_refused_by_name)
+{
+    struct spec *s = good();
+    s->version++;
+    expect_refused(s, "version");
+    s->version--;
+    strcpy(s->session_id, "../x");
+    expect_refused(s, "session_id");
+    strcpy(s->session_id, "s1");
+    memset(s->workspace_id, 'a', sizeof s->workspace_id);
+    expect_refused(s, "workspace_id");
+    strcpy(s->workspace_id, "local");
+    s->image.kind = 99;
+    expect_refused(s, "image");
+    s->image.kind = SPEC_IMAGE_HOST;
+
+    static const char *const paths[] = {"relative", "/a/../b", "/a//b", "/a/./b", "/a/", ""};
+    for (size_t i = 0; i < sizeof paths / sizeof paths[0]; i++) {
+        strcpy(s->workspace.path, paths[i]);
+        expect_refused(s, "workspace.path");
+    }
+    strcpy(s->workspace.path, "/srv/project");
+    s->workspace.kind = SPEC_WORKSPACE_VOLUME;
+    strcpy(s->workspace.volume, "-x");
+    expect_refused(s, "workspace.volume");
+    s->workspace.kind = SPEC_WORKSPACE_DIRECTORY;
+
+    s->process.uid = SPEC_UID_INIT;
+    expect_refused(s, "process.user");
+    s->process.uid = 4294967295u;
+    expect_refused(s, "process.user");
+    s->process.uid = SPEC_UID_USER;
+    s->process.seccomp = 0;
+    expect_refused(s, "process.seccomp");
+    s->process.seccomp = SPEC_SECCOMP_DEFAULT;
+    s->network.egress = 0;
+    expect_refused(s, "network.egress");
+    s->network.egress = SPEC_EGRESS_DENY;
+    s->protect_count = SPEC_PROTECT_MAX + 1;
+    expect_refused(s, "protect");
+    s->protect_count = 1;
+    strcpy(s->protect[0].path, "/etc/passwd");
+    expect_refused(s, "protect");
+    s->protect_count = 0;
+    s->process.env_count = 1;
+    s->process.env_bytes = 3;
+    memcpy(s->process.env, "AB", 3);
+    expect_refused(s, "process.env");
+    free(s);
+}
+
+Test(spec, two_mounts_at_one_place_are_refused)
+{
+    struct spec *s = good();
+    s->mount_count = 1;
+    strcpy(s->mounts[0].source, "/opt");
+    strcpy(s->mounts[0].target, "/srv/project");
+    expect_refused(s, "/srv/project");
+    s->mount_count = 2;
+    strcpy(s->mounts[0].target, "/opt");
+    s->mounts[1] = s->mounts[0];
+    expect_refused(s, "/opt");
+    free(s);
+}
+
+Test(spec, the_hash_tells_specs_apart_and_ignores_unused_bytes)
+{
+    struct spec *a = good(), *b = good();
+    char ha[65], hb[65];
+    spec_hash(a, ha);
+    b->protect[5].path[0] = 'x'; /* beyond protect_count */
+    spec_hash(b, hb);
+    cr_assert_str_eq(ha, hb);
+    b->limits.pids = 7;
+    spec_hash(b, hb);
+    cr_assert_str_neq(ha, hb);
+    b->limits.pids = 0;
+    b->protect_count = 6;
+    spec_hash(b, hb);
+    cr_assert_str_neq(ha, hb);
+    free(a);
+    free(b);
+}
+
+Test(rootfs, every_step_has_its_parent_before_it)
+{
+    struct rootfs_host host = {.has_bash = true};
+    for (int i = 0; i < ROOTFS_TOP_COUNT; i++) {
+        host.tops[i].exists = true;
+        snprintf(host.tops[i].link, sizeof host.tops[i].link, "usr/%s", rootfs_top_names[i]);
+    }
+    for (uint32_t kind = SPEC_IMAGE_HOST; kind <= SPEC_IMAGE_DIR; kind++) {
+        struct spec *spec = good();
+        spec->image.kind = kind;
+        struct rootfs_plan plan;
+        rootfs_plan_make(spec, &host, &plan);
+        cr_assert_lt(plan.count, ROOTFS_STEPS_MAX, "the table fits");
+        for (uint32_t i = 0; i < plan.count; i++) {
+            const char *path = plan.steps[i].path;
+            cr_assert_neq(path[0], '/', "%s is relative", path);
+            const char *slash = strrchr(path, '/');
+            bool found = slash == NULL;
+            for (uint32_t k = 0; k < i && !found; k++)
+                found = plan.steps[k].kind == ROOTFS_DIRECTORY &&
+                        strlen(plan.steps[k].path) == (size_t)(slash - path) &&
+                        strncmp(plan.steps[k].path, path, (size_t)(slash - path)) == 0;
+            cr_assert(found, "the parent of %s stands before it", path);
+        }
+        free(spec);
+    }
+}
+
+Test(rootfs, an_image_gets_no_links_and_no_binds_of_the_host)
+{
+    struct rootfs_host host = {0};
+    struct spec *spec = good();
+    spec->image.kind = SPEC_IMAGE_DIR;
+    struct rootfs_plan plan;
+    rootfs_plan_make(spec, &host, &plan);
+    cr_assert_not(plan.fresh);
+    for (uint32_t i = 0; i < plan.count; i++)
+        cr_assert(plan.steps[i].kind != ROOTFS_SYMLINK && plan.steps[i].kind != ROOTFS_BIND &&
+                      plan.steps[i].kind != ROOTFS_BIND_NOEXEC,
+                  "%s", plan.steps[i].path);
+    free(spec);
+}
+
+Test(rootfs, nothing_secret_of_the_host_is_in_the_table)
+{
+    static const char *const secret[] = {"shadow",     "gshadow",     "ssh",       "sudoers",
+                                         "machine-id", "environment", "gitconfig", "npmrc",
+                                         "apt",        "fstab"};
+    struct rootfs_host host = {0};
+    struct spec *spec = good();
+    struct rootfs_plan plan;
+    rootfs_plan_make(spec, &host, &plan);
+    for (uint32_t i = 0; i < plan.count; i++)
+        for (size_t k = 0; k < sizeof secret / sizeof secret[0]; k++)
+            cr_assert(!plan.steps[i].text || !strstr(plan.steps[i].path, secret[k]), "%s",
+                      plan.steps[i].path);
+    free(spec);
+}
+
+static const char *find(char **list, const char *name)
+{
+    for (; *list; list++)
+        if (strncmp(*list, name, strlen(name)) == 0 && (*list)[strlen(name)] == '=')
+            return *list + strlen(name) + 1;
+    return NULL;
+}
+
+Test(environment, EXEC_1_holds_defaults_the_policy_and_what_was_sent_and_nothing_else)
+{
+    struct spec *spec = good();
+    static const char policy[] = "LANG=de_DE.UTF-8\0TOOL=1";
+    memcpy(spec->process.env, policy, sizeof policy);
+    spec->process.env_bytes = sizeof policy;
+    spec->process.env_count = 2;
+    const char *const extra[] = {"TOOL=2", "X=y=z", NULL};
+    setenv("LEAK", "secret", 1);
+    char **env = exec_environment(spec, "xterm", extra);
+    size_t count = 0;
+    while (env[count])
+        count++;
+    cr_assert_eq(count, 8);
+    cr_assert_str_eq(find(env, "LANG"), "de_DE.UTF-8");
+    cr_assert_str_eq(find(env, "TOOL"), "2");
+    cr_assert_str_eq(find(env, "X"), "y=z");
+    cr_assert_str_eq(find(env, "TERM"), "xterm");
+    cr_assert_str_eq(find(env, "HOME"), "/home/user");
+    cr_assert_null(find(env, "LEAK"));
+    free(env);
+    free(spec);
+}
