@@ -91,8 +91,11 @@ static int load(struct placeholder_book *b)
     ssize_t n = pread(b->record, &head, sizeof head, 0);
     if (n < 0)
         return -errno;
-    if (n == 0)
-        return 0; /* killed between its creation and its first write: nothing was made */
+    /* Killed before the header was first written: nothing was made. (Entries are written before it,
+     * so the file may have a hole in its place.) */
+    static const char blank[sizeof head.magic];
+    if (n == 0 || memcmp(head.magic, blank, sizeof blank) == 0)
+        return 0;
     if (n != (ssize_t)sizeof head || memcmp(head.magic, record_magic, sizeof record_magic) != 0 ||
         head.dev != b->head.dev || head.ino != b->head.ino || head.count > PLACEHOLDER_MAX ||
         !memchr(head.path, 0, sizeof head.path))
