@@ -1,0 +1,228 @@
+/* This file takes a new process from clone to execve() of a command; it never returns, never
+ * allocates and never starts a command with more rights than none.
+ *
+ * Privilege: begins with init's (SETUID, SETGID, KILL in the session's user namespace), ends with
+ * none. Should: join cgroups, own session, ids, no capability, limits, directory, filter, execve.
+ * Mustn't: skip a step that failed; leave a descriptor above 2 open.
+ */
+#include "runtime/agent/child.h"
+
+#include "runtime/base/fd.h"
+#include "runtime/base/io.h"
+
+#include <fcntl.h>
+#include <grp.h>
+#include <limits.h>
+#include <linux/capability.h>
+#include <linux/close_range.h>
+#include <linux/seccomp.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+
+struct child_report {
+    char kind;
+    struct agent_start_failed failed;
+} __attribute__((packed));
+
+_Static_assert(sizeof(struct child_report) <= PIPE_BUF, "a report is one atomic write");
+
+static void copy_text(char *to, size_t size, const char *from)
+{
+    size_t i = 0;
+    for (; from && from[i] && i + 1 < size; i++)
+        to[i] = from[i];
+    to[i] = 0;
+}
+
+static _Noreturn void fail(const struct child_plan *plan, enum agent_start_fault fault, int sys,
+                           const char *step, const char *subject)
+{
+    struct child_report report = {.kind = CHILD_FAULT};
+    report.failed.fault = fault;
+    report.failed.sys = sys;
+    copy_text(report.failed.step, sizeof report.failed.step, step);
+    copy_text(report.failed.subject, sizeof report.failed.subject, subject);
+    io_write_full(plan->error, &report, sizeof report);
+    _exit(127);
+}
+
+static _Noreturn void fail_berth(const struct child_plan *plan, const char *step,
+                                 const char *subject)
+{
+    fail(plan, AGENT_START_BERTH, errno, step, subject);
+}
+
+static void join_cgroups(const struct child_plan *plan)
+{
+    if (plan->cgroup >= 0) {
+        int r = io_write_at(plan->cgroup, "cgroup.procs", "0");
+        if (r < 0)
+            fail(plan, AGENT_START_BERTH, -r, "join cgroup of command", NULL);
+    }
+    /* `tasks` moves this thread only, and costs a fiftieth of cgroup.procs (0.3 against 15 ms). */
+    for (int i = 0; i < plan->v1_count; i++)
+        if (write(AGENT_FD_V1 + i, "0", 1) != 1)
+            fail_berth(plan, "join limits of session", NULL);
+}
+
+static void take_signals(const struct child_plan *plan)
+{
+    /* CLONE_CLEAR_SIGHAND does not reset what is ignored; init ignores nothing. */
+    sigset_t none;
+    sigemptyset(&none);
+    if (sigprocmask(SIG_SETMASK, &none, NULL) < 0)
+        fail_berth(plan, "unblock signals", NULL);
+}
+
+static void take_stdio(const struct child_plan *plan)
+{
+    if (setsid() < 0)
+        fail_berth(plan, "make session of processes", NULL);
+    if (plan->tty && ioctl(plan->fds[0], TIOCSCTTY, 0) < 0)
+        fail_berth(plan, "take terminal", NULL);
+    for (int i = 0; i < 3; i++)
+        if (plan->fds[i] >= 0 && dup2(plan->fds[i], i) < 0)
+            fail_berth(plan, "set up standard streams", NULL);
+}
+
+static void take_limits(const struct child_plan *plan)
+{
+    if (setrlimit(RLIMIT_NOFILE, &plan->open_files) < 0)
+        fail_berth(plan, "limit open files", NULL);
+}
+
+static void drop_privilege(const struct child_plan *plan)
+{
+    const struct agent_exec *exec = plan->exec;
+    if (!plan->keep_ids) {
+        if (setgroups(0, NULL) < 0)
+            fail_berth(plan, "drop groups", NULL);
+        if (setresgid(exec->gid, exec->gid, exec->gid) < 0)
+            fail_berth(plan, "take group of user", NULL);
+        if (setresuid(exec->uid, exec->uid, exec->uid) < 0)
+            fail_berth(plan, "take user", NULL);
+    }
+    struct __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
+    struct __user_cap_data_struct none[_LINUX_CAPABILITY_U32S_3] = {0};
+    if (syscall(SYS_capset, &header, none) < 0)
+        fail_berth(plan, "drop capabilities", NULL);
+    /* A change of ids sets it to fs.suid_dumpable, and 1 would let the new user trace us. */
+    if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
+        fail_berth(plan, "become non-dumpable", NULL);
+}
+
+static void enter_directory(const struct child_plan *plan)
+{
+    if (chdir(plan->cwd) < 0)
+        fail_berth(plan, "enter working directory", plan->cwd);
+    /* The raw call answers "(unreachable)/…" for a directory outside our root: a leaked one. */
+    char path[4096];
+    long n = syscall(SYS_getcwd, path, sizeof path);
+    if (n < 0 || path[0] != '/') {
+        errno = n < 0 ? errno : EXDEV;
+        fail_berth(plan, "check working directory", plan->cwd);
+    }
+}
+
+/* ---- finding the program -------------------------------------------------------------------- */
+
+/* What an errno of execve() says about the file. */
+static enum agent_start_fault fault_of(int sys)
+{
+    switch (sys) {
+    case ENOENT:
+    case ENOTDIR:
+        return AGENT_START_NOT_FOUND;
+    case ENOMEM:
+    case EAGAIN:
+    case ENFILE:
+    case EMFILE:
+    case EINTR:
+        return AGENT_START_BERTH;
+    default:
+        return AGENT_START_NOT_EXECUTABLE;
+    }
+}
+
+/* execve() says ENOENT for a file that is there when its interpreter is not. Name it if we can. */
+static _Noreturn void fail_interpreter(const struct child_plan *plan, const char *file)
+{
+    char line[256];
+    _cleanup_fd_ int fd = open(file, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    ssize_t n = fd < 0 ? -1 : io_read_full(fd, line, sizeof line - 1);
+    if (n < 2 || line[0] != '#' || line[1] != '!')
+        fail(plan, AGENT_START_NOT_FOUND, ENOENT, "find the loader that the program names", file);
+    line[n] = 0;
+    char *name = line + 2 + strspn(line + 2, " \t");
+    name[strcspn(name, " \t\r\n")] = 0;
+    fail(plan, AGENT_START_NOT_FOUND, ENOENT, "find the interpreter of the script", name);
+}
+
+static bool is_there(const char *file)
+{
+    return faccessat(AT_FDCWD, file, F_OK, 0) == 0;
+}
+
+static _Noreturn void run_file(const struct child_plan *plan, const char *file)
+{
+    execve(file, plan->argv, plan->envp);
+    int sys = errno;
+    if (sys == ENOENT && is_there(file))
+        fail_interpreter(plan, file);
+    fail(plan, fault_of(sys), sys, "run command", file);
+}
+
+static _Noreturn void run_search(const struct child_plan *plan, const char *name)
+{
+    char file[4096];
+    size_t name_length = strlen(name);
+    bool denied = false;
+    for (const char *dir = plan->path;; dir++) {
+        size_t length = strcspn(dir, ":");
+        /* An empty element is the working directory, as everywhere. */
+        if (length + name_length + 2 <= sizeof file) {
+            memcpy(file, dir, length);
+            if (length > 0)
+                file[length++] = '/';
+            memcpy(file + length, name, name_length + 1);
+            execve(file, plan->argv, plan->envp);
+            int sys = errno;
+            if (sys == EACCES)
+                denied = true;
+            else if (sys == ENOENT && is_there(file))
+                fail_interpreter(plan, file);
+            else if (fault_of(sys) != AGENT_START_NOT_FOUND)
+                fail(plan, fault_of(sys), sys, "run command", file);
+        }
+        dir += strcspn(dir, ":");
+        if (!*dir)
+            break;
+    }
+    /* EACCES wins over ENOENT, like in a shell: there was something of that name. */
+    fail(plan, denied ? AGENT_START_NOT_EXECUTABLE : AGENT_START_NOT_FOUND,
+         denied ? EACCES : ENOENT, "run command", name);
+}
+
+void child_run(const struct child_plan *plan)
+{
+    join_cgroups(plan);
+    take_signals(plan);
+    take_stdio(plan);
+    take_limits(plan);
+    drop_privilege(plan);
+    enter_directory(plan);
+    if (syscall(SYS_close_range, 3u, ~0u, CLOSE_RANGE_CLOEXEC) < 0)
+        fail_berth(plan, "close descriptors", NULL);
+    if (plan->filter.len > 0 && syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &plan->filter) < 0)
+        fail_berth(plan, "load seccomp filter of command", NULL);
+    const char mark = CHILD_MARK;
+    if (io_write_full(plan->error, &mark, 1) < 0)
+        _exit(127);
+    if (strchr(plan->argv[0], '/'))
+        run_file(plan, plan->argv[0]);
+    run_search(plan, plan->argv[0]);
+}

@@ -1,0 +1,224 @@
+/* This file obeys the controller; it never blocks, and closes every descriptor that it was sent and
+ * did not give to a command.
+ */
+#include "runtime/agent/control.h"
+
+#include "runtime/agent/exec.h"
+#include "runtime/agent/life.h"
+#include "runtime/agent/pty.h"
+#include "runtime/agent/tree.h"
+#include "runtime/base/fd.h"
+
+#include <poll.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+
+/* Answers to one round of messages: the reserve of the queue holds a few rounds. */
+enum { MESSAGES_A_ROUND = 8, ANSWER_MOST = 1024 };
+
+static void take_over(struct init *init)
+{
+    struct agent_frame frame = {.type = AGENT_FRAME_HELLO, .seq = init->table.used};
+    output_push(&init->output, &frame, NULL);
+    init->table_sent = 0;
+    init->table_end = init->table.used;
+    init->table.frozen = init->table_end > 0;
+}
+
+void control_send_table(struct init *init)
+{
+    while (init->table_sent < init->table_end &&
+           output_has_room(&init->output, sizeof(struct agent_table_row)))
+        life_push_row(init, &init->table.rows[init->table_sent++]);
+    init->table.frozen = init->table_sent < init->table_end;
+}
+
+static void send_foreground(struct row *row, int signo)
+{
+    /* Of the terminal, by its master: the group in our PID namespace's numbers. */
+    pid_t group = 0;
+    if (row->stream[0] >= 0 && ioctl(row->stream[0], TIOCGPGRP, &group) == 0 && group > 1)
+        kill(-group, signo);
+}
+
+static void send_signal(struct init *init, struct row *row, const struct agent_message *message)
+{
+    if (message->arg[0] < 1 || message->arg[0] >= (uint64_t)NSIG)
+        return;
+    int signo = (int)message->arg[0];
+    switch (message->arg[1]) {
+    case AGENT_SCOPE_MAIN:
+        if (!row->main_alive || row->state == ROW_FAILING)
+            return;
+        if (kill(row->pid, signo) == 0 && signo == SIGKILL)
+            row->main_killed = true;
+        return;
+    case AGENT_SCOPE_TREE:
+        if (signo == SIGKILL)
+            tree_kill(init, row);
+        else
+            tree_signal(init, row, signo);
+        return;
+    case AGENT_SCOPE_FOREGROUND:
+        if (row->pty)
+            send_foreground(row, signo);
+        return;
+    default:
+        return;
+    }
+}
+
+static enum agent_reason reason_from(uint64_t arg)
+{
+    return arg > AGENT_REASON_NONE && arg < AGENT_REASON_END ? (enum agent_reason)arg
+                                                             : AGENT_REASON_CANCELLED;
+}
+
+static void interrupt(struct init *init, uint64_t floor)
+{
+    if (floor > init->interrupt_floor)
+        init->interrupt_floor = floor;
+    for (unsigned i = 0; i < init->table.live_count; i++) {
+        struct row *row = &init->table.rows[init->table.live[i]];
+        if (row->number <= floor)
+            life_ask_end(init, row, AGENT_REASON_INTERRUPTED);
+    }
+}
+
+/* A message about one exec that lives; about another it is late, and means nothing. */
+static void about_exec(struct init *init, const struct agent_message *message)
+{
+    struct row *row = table_find(&init->table, message->exec);
+    if (!row || row->state == ROW_ENDED)
+        return;
+    switch ((enum agent_message_type)message->type) {
+    case AGENT_SIGNAL:
+        send_signal(init, row, message);
+        return;
+    case AGENT_RESIZE:
+        pty_resize(row, (uint16_t)message->arg[0], (uint16_t)message->arg[1]);
+        return;
+    case AGENT_KILL:
+        life_ask_end(init, row, reason_from(message->arg[0]));
+        return;
+    case AGENT_CLOSE_STDIN:
+        pty_close_input(init, row);
+        pty_work(init, row);
+        return;
+    default:
+        return;
+    }
+}
+
+static void obey(struct init *init, const struct agent_message *message, int *fds, unsigned count,
+                 bool truncated)
+{
+    switch ((enum agent_message_type)message->type) {
+    case AGENT_HELLO:
+        take_over(init);
+        return;
+    case AGENT_EXEC:
+        if (truncated)
+            exec_refuse(init, message->exec, EMFILE, "receive descriptors", NULL);
+        else
+            exec_request(init, message, fds, count);
+        return;
+    case AGENT_INTERRUPT:
+        interrupt(init, message->exec);
+        return;
+    case AGENT_PING: {
+        struct agent_frame frame = {.type = AGENT_FRAME_PONG, .exec = message->exec};
+        output_push(&init->output, &frame, NULL);
+        return;
+    }
+    case AGENT_SHUTDOWN:
+        init->shutdown = true;
+        return;
+    default:
+        about_exec(init, message);
+        return;
+    }
+}
+
+void control_message(struct init *init, const struct agent_message *message, size_t length,
+                     int *fds, unsigned count, bool truncated)
+{
+    /* An older epoch is a controller that was replaced: its last words must start nothing. */
+    if (!agent_message_check(message, length) && message->epoch >= init->epoch) {
+        init->epoch = message->epoch;
+        obey(init, message, fds, count, truncated);
+    }
+    for (unsigned i = 0; i < count; i++)
+        fd_replace(&fds[i], -1);
+}
+
+/* The descriptors of a message; 0 of them unless all are there. */
+static unsigned received_fds(struct msghdr *header, int fds[AGENT_FDS_MAX])
+{
+    unsigned count = 0;
+    for (struct cmsghdr *part = CMSG_FIRSTHDR(header); part; part = CMSG_NXTHDR(header, part)) {
+        if (part->cmsg_level != SOL_SOCKET || part->cmsg_type != SCM_RIGHTS)
+            continue;
+        size_t bytes = part->cmsg_len - CMSG_LEN(0);
+        for (size_t at = 0; at + sizeof(int) <= bytes; at += sizeof(int)) {
+            int fd;
+            memcpy(&fd, CMSG_DATA(part) + at, sizeof fd);
+            if (count < AGENT_FDS_MAX)
+                fds[count++] = fd;
+            else
+                close(fd);
+        }
+    }
+    if (header->msg_flags & MSG_CTRUNC)
+        while (count > 0)
+            close(fds[--count]);
+    return count;
+}
+
+/* recvmsg() says 0 for an empty message too. */
+static bool hung_up(void)
+{
+    struct pollfd socket = {.fd = AGENT_FD_CONTROL, .events = POLLRDHUP};
+    return poll(&socket, 1, 0) == 1 && socket.revents & (POLLHUP | POLLRDHUP | POLLERR);
+}
+
+/* False when nothing more is to be read now. */
+static bool read_one(struct init *init)
+{
+    struct agent_message message;
+    union {
+        struct cmsghdr align;
+        char bytes[CMSG_SPACE(sizeof(int) * AGENT_FDS_MAX)];
+    } control;
+    struct iovec part = {&message, sizeof message};
+    struct msghdr header = {.msg_iov = &part,
+                            .msg_iovlen = 1,
+                            .msg_control = control.bytes,
+                            .msg_controllen = sizeof control.bytes};
+    ssize_t n = recvmsg(AGENT_FD_CONTROL, &header, MSG_DONTWAIT | MSG_CMSG_CLOEXEC | MSG_TRUNC);
+    if (n < 0 && (errno == EAGAIN || errno == EINTR))
+        return false;
+    int fds[AGENT_FDS_MAX];
+    unsigned count = n < 0 ? 0 : received_fds(&header, fds);
+    if (n < 0 || (n == 0 && hung_up())) {
+        init->control_open = false;
+        return false;
+    }
+    control_message(init, &message, (size_t)n, fds, count, header.msg_flags & MSG_CTRUNC);
+    return true;
+}
+
+bool control_ready(const struct init *init)
+{
+    return init->control_open && !init->table.frozen &&
+           output_has_room(&init->output, MESSAGES_A_ROUND * (size_t)ANSWER_MOST);
+}
+
+void control_read(struct init *init)
+{
+    for (int i = 0; i < MESSAGES_A_ROUND && control_ready(init) && !init->shutdown; i++)
+        if (!read_one(init))
+            return;
+}

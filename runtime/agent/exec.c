@@ -1,0 +1,397 @@
+/* This file starts commands; it never leaves half of one behind and never waits for one. */
+#include "runtime/agent/exec.h"
+
+#include "runtime/agent/child.h"
+#include "runtime/agent/life.h"
+#include "runtime/agent/pty.h"
+#include "runtime/agent/tree.h"
+#include "runtime/base/fd.h"
+#include "runtime/base/io.h"
+
+#include <fcntl.h>
+#include <linux/sched.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+
+/* What a start needs until clone: released by start_fini() on every path. */
+struct start {
+    void *memory; /* payload, then the pointers of argv and envp */
+    size_t memory_size;
+    const struct agent_exec *exec;
+    char **argv, **envp;
+    const char *cwd, *path;
+    int fds[3]; /* the child's ends */
+    int error;  /* the child's end */
+    int sys;    /* errno, step and subject of what failed */
+    const char *step, *subject;
+};
+
+static void start_fini(struct start *start)
+{
+    if (start->memory)
+        munmap(start->memory, start->memory_size);
+    for (int i = 0; i < 3; i++)
+        fd_close(start->fds[i]);
+    fd_close(start->error);
+}
+
+static int wrong(struct start *start, int sys, const char *step, const char *subject)
+{
+    start->sys = sys;
+    start->step = step;
+    start->subject = subject;
+    return -sys;
+}
+
+/* ---- the payload ---------------------------------------------------------------------------- */
+
+/* One copy into memory of our own, then checked: whoever holds the memfd may go on writing it. */
+static int read_payload(struct start *start, int fd)
+{
+    struct stat st;
+    if (fstat(fd, &st) < 0)
+        return wrong(start, errno, "read request", NULL);
+    if (!S_ISREG(st.st_mode) || st.st_size < 1 || st.st_size > AGENT_EXEC_PAYLOAD_MAX)
+        return wrong(start, EINVAL, "read request", "its payload is not a file of a valid size");
+    size_t length = (size_t)st.st_size;
+    size_t table = (length + 15) & ~(size_t)15;
+    /* Each pointer stands for a string of at least one byte. */
+    start->memory_size = table + (length + 2) * sizeof(char *);
+    void *memory = mmap(NULL, start->memory_size, PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (memory == MAP_FAILED)
+        return wrong(start, errno, "read request", NULL);
+    start->memory = memory;
+    ssize_t n = pread(fd, memory, length, 0);
+    if (n != (ssize_t)length)
+        return wrong(start, n < 0 ? errno : EINVAL, "read request", "its payload is short");
+
+    const char *strings;
+    const char *why = agent_exec_check(memory, length, &start->exec, &strings);
+    if (why)
+        return wrong(start, EINVAL, "check request", why);
+    char *at = (char *)memory + (strings - (const char *)memory);
+    char **pointer = (char **)(void *)((char *)memory + table);
+    start->argv = pointer;
+    for (uint32_t i = 0; i < start->exec->argc; i++, at += strlen(at) + 1)
+        *pointer++ = at;
+    *pointer++ = NULL;
+    start->envp = pointer;
+    start->path = "/usr/local/bin:/usr/bin:/bin";
+    for (uint32_t i = 0; i < start->exec->envc; i++, at += strlen(at) + 1) {
+        *pointer++ = at;
+        if (strncmp(at, "PATH=", 5) == 0)
+            start->path = at + 5;
+    }
+    *pointer = NULL;
+    start->cwd = at;
+    return 0;
+}
+
+static int check_allowed(struct init *init, struct start *start, unsigned given)
+{
+    const struct agent_exec *exec = start->exec;
+    unsigned named = (unsigned)__builtin_popcount(exec->fds);
+    if (named != given)
+        return wrong(start, EINVAL, "check request",
+                     "it came with other descriptors than it names");
+    if (init->config.flags & AGENT_SHARED_UID) {
+        if (exec->uid != init->config.uid || exec->gid != init->config.gid)
+            return wrong(start, EPERM, "check request", "this session has one user only");
+    } else if (exec->uid == init->config.uid || exec->gid == init->config.gid) {
+        return wrong(start, EPERM, "check request", "the user is init's own");
+    }
+    if (exec->idle_timeout_ms > 0 && exec->fds & (AGENT_EXEC_FD_STDOUT | AGENT_EXEC_FD_STDERR))
+        return wrong(start, EINVAL, "check request",
+                     "an idle timeout needs output that goes through init");
+    if (!(init->config.have & AGENT_HAVE_CGROUP)) {
+        if (init->table.live_count > 1)
+            return wrong(start, EBUSY, "start command",
+                         "without cgroups a session runs one command at a time");
+        if (exec->flags & AGENT_EXEC_KEEP_CHILDREN)
+            return wrong(start, EOPNOTSUPP, "start command",
+                         "without cgroups the children of a command cannot be kept");
+    }
+    return 0;
+}
+
+/* ---- streams -------------------------------------------------------------------------------- */
+
+static int open_captured(struct row *row, struct start *start, int which)
+{
+    int ends[2];
+    if (pipe2(ends, O_CLOEXEC) < 0)
+        return wrong(start, errno, "open pipe for output", NULL);
+    row->stream[which] = ends[0];
+    start->fds[which + 1] = ends[1];
+    /* Only our end: the flag of the command's end is its own business. */
+    if (fcntl(ends[0], F_SETFL, O_RDONLY | O_NONBLOCK) < 0)
+        return wrong(start, errno, "open pipe for output", NULL);
+    return 0;
+}
+
+static int open_streams(struct init *init, struct row *row, struct start *start, int *fds)
+{
+    const struct agent_exec *exec = start->exec;
+    unsigned next = 0;
+    int given[3] = {-1, -1, -1};
+    for (int i = 0; i < 3; i++)
+        if (exec->fds & (1u << i))
+            given[i] = take_fd(&fds[next++]);
+
+    if (exec->flags & AGENT_EXEC_TTY) {
+        const char *step;
+        int slave = -1;
+        int r = pty_open(init, row, exec, given[0], &slave, &step);
+        if (r < 0)
+            return wrong(start, -r, step, NULL);
+        start->fds[0] = slave;
+        for (int i = 1; i < 3; i++)
+            if ((start->fds[i] = fcntl(slave, F_DUPFD_CLOEXEC, AGENT_FD_END)) < 0)
+                return wrong(start, errno, "open terminal", NULL);
+        return 0;
+    }
+    for (int i = 0; i < 3; i++)
+        start->fds[i] = given[i];
+    row->direct = exec->fds & (AGENT_EXEC_FD_STDOUT | AGENT_EXEC_FD_STDERR);
+    int r = 0;
+    if (start->fds[1] < 0 && !(exec->flags & AGENT_EXEC_NULL_STDOUT))
+        r = open_captured(row, start, 0);
+    if (r == 0 && start->fds[2] < 0 && !(exec->flags & AGENT_EXEC_NULL_STDERR))
+        r = open_captured(row, start, 1);
+    return r;
+}
+
+static int open_error_pipe(struct init *init, struct row *row, struct start *start)
+{
+    int ends[2];
+    if (pipe2(ends, O_CLOEXEC) < 0)
+        return wrong(start, errno, "open pipe for start", NULL);
+    row->error = ends[0];
+    start->error = ends[1];
+    struct epoll_event event = {
+        .events = EPOLLIN,
+        .data.u64 = init_wait_data(WAIT_ERROR, table_index(&init->table, row)),
+    };
+    if (fcntl(ends[0], F_SETFL, O_RDONLY | O_NONBLOCK) < 0 ||
+        epoll_ctl(init->wait, EPOLL_CTL_ADD, ends[0], &event) < 0)
+        return wrong(start, errno, "open pipe for start", NULL);
+    return 0;
+}
+
+/* ---- clone ---------------------------------------------------------------------------------- */
+
+/* An outcome of clone3() that says "not this way", as against "not now". */
+static bool clone_into_missing(int sys)
+{
+    return sys == ENOSYS || sys == EINVAL || sys == E2BIG || sys == EOPNOTSUPP;
+}
+
+/* The raw call, so that no library function runs between; no CLONE_VFORK: init would wait for a
+ * program of the session. Without CLONE_INTO_CGROUP the child joins by writing its own pid before
+ * anything else; it is then in init's cgroup for that moment only, running our code. */
+static pid_t clone_child(struct init *init, struct row *row, struct child_plan *plan)
+{
+    struct clone_args args = {.flags = CLONE_CLEAR_SIGHAND, .exit_signal = SIGCHLD};
+    if (row->cgroup >= 0 && !(init->config.flags & AGENT_NO_CLONE_INTO)) {
+        args.flags |= CLONE_INTO_CGROUP;
+        args.cgroup = (unsigned)row->cgroup;
+        plan->cgroup = -1;
+        long pid = syscall(SYS_clone3, &args, sizeof args);
+        if (pid >= 0)
+            return (pid_t)pid;
+        if (!clone_into_missing(errno))
+            return -1;
+        init->config.flags |= AGENT_NO_CLONE_INTO;
+    }
+    plan->cgroup = row->cgroup;
+    return (pid_t)syscall(SYS_clone, SIGCHLD, 0, NULL, NULL, 0);
+}
+
+static int start_child(struct init *init, struct row *row, struct start *start)
+{
+    struct child_plan plan = {
+        .exec = start->exec,
+        .argv = start->argv,
+        .envp = start->envp,
+        .path = start->path,
+        .cwd = start->cwd,
+        .fds = {start->fds[0], start->fds[1], start->fds[2]},
+        .tty = start->exec->flags & AGENT_EXEC_TTY,
+        .error = start->error,
+        .v1_count = (int)init->config.v1_count,
+        .keep_ids = init->config.flags & AGENT_SHARED_UID,
+        .filter = {(unsigned short)init->config.exec_filter_length,
+                   (struct sock_filter *)init->exec_filter},
+    };
+    /* A host may give the launcher fewer than a policy's default: never more than there are. */
+    plan.open_files = init->open_files;
+    if (start->exec->open_files > 0) {
+        if (start->exec->open_files < plan.open_files.rlim_max)
+            plan.open_files.rlim_max = start->exec->open_files;
+        plan.open_files.rlim_cur = plan.open_files.rlim_max;
+    }
+    pid_t pid = clone_child(init, row, &plan);
+    if (pid == 0)
+        child_run(&plan);
+    return pid < 0 ? wrong(start, errno, "clone command", NULL) : pid;
+}
+
+static void note_start(struct init *init, struct row *row, const struct agent_exec *exec, pid_t pid)
+{
+    row->pid = pid;
+    row->main_alive = true;
+    init->no_children = false;
+    row->keep_children = exec->flags & AGENT_EXEC_KEEP_CHILDREN;
+    row->idle_ns = exec->idle_timeout_ms * 1000000u;
+    row->grace_ns = exec->grace_ms * 1000000u;
+    row->activity_ns = init_now_ns(CLOCK_MONOTONIC);
+    if (exec->timeout_ms > 0)
+        row->deadline_ns = row->activity_ns + exec->timeout_ms * 1000000u;
+    row->exit.started_ns = init_now_ns(CLOCK_REALTIME);
+}
+
+static int start_command(struct init *init, struct row *row, struct start *start, int *fds,
+                         unsigned count)
+{
+    if (count == 0)
+        return wrong(start, EINVAL, "read request", "it has no payload");
+    int r = read_payload(start, fds[0]);
+    if (r == 0)
+        r = check_allowed(init, start, count - 1);
+    if (r == 0)
+        r = open_streams(init, row, start, fds + 1);
+    if (r == 0)
+        r = open_error_pipe(init, row, start);
+    if (r < 0)
+        return r;
+    r = tree_make(init, row, &start->step);
+    if (r < 0)
+        return wrong(start, -r, start->step, NULL);
+    if (init->config.have & AGENT_HAVE_OOM)
+        row->oom_before = tree_counter(AGENT_FD_OOM, "oom_kill");
+    if (init->config.have & AGENT_HAVE_PIDS)
+        row->pids_before = tree_counter(AGENT_FD_PIDS, "max");
+    r = start_child(init, row, start);
+    if (r < 0)
+        return r;
+    note_start(init, row, start->exec, r);
+    return 0;
+}
+
+/* ---- entry points --------------------------------------------------------------------------- */
+
+static void copy_text(char *to, size_t size, const char *from)
+{
+    size_t i = 0;
+    for (; from && from[i] && i + 1 < size; i++)
+        to[i] = from[i];
+    to[i] = 0;
+}
+
+void exec_refuse(struct init *init, uint64_t number, int sys, const char *step, const char *subject)
+{
+    struct agent_start_failed failed = {.fault = AGENT_START_BERTH, .sys = sys};
+    copy_text(failed.step, sizeof failed.step, step);
+    copy_text(failed.subject, sizeof failed.subject, subject);
+    struct agent_frame frame = {
+        .type = AGENT_FRAME_START_FAILED, .length = sizeof failed, .exec = number};
+    output_push(&init->output, &frame, &failed);
+}
+
+/* What stands in the way of the number itself. True when the message is answered. */
+static bool answered_already(struct init *init, uint64_t number)
+{
+    struct row *row = table_find(&init->table, number);
+    if (row) {
+        /* Sent twice, by a controller that lost the answer: the row is the answer. */
+        life_push_row(init, row);
+        return true;
+    }
+    if (number == 0 || number <= init->table.forgotten) {
+        if (number > 0)
+            exec_refuse(init, number, EEXIST, "start command", "its number was used before");
+        return true;
+    }
+    if (number <= init->interrupt_floor) {
+        struct agent_exit exit = {.reason = AGENT_REASON_INTERRUPTED, .exit_code = -1};
+        exit.started_ns = exit.ended_ns = init_now_ns(CLOCK_REALTIME);
+        struct agent_frame frame = {
+            .type = AGENT_FRAME_EXIT, .length = sizeof exit, .exec = number, .seq = 1};
+        output_push(&init->output, &frame, &exit);
+        return true;
+    }
+    return false;
+}
+
+void exec_request(struct init *init, const struct agent_message *message, int *fds, unsigned count)
+{
+    uint64_t number = message->exec;
+    if (!answered_already(init, number)) {
+        struct row *row = table_add(&init->table, number);
+        struct start start = {.fds = {-1, -1, -1}, .error = -1};
+        if (!row) {
+            exec_refuse(init, number, EAGAIN, "start command", "4096 commands run already");
+        } else if (start_command(init, row, &start, fds, count) < 0) {
+            /* Nothing was cloned, so the cgroup is empty and everything can go at once. */
+            exec_refuse(init, number, start.sys, start.step, start.subject);
+            life_close(init, row);
+            tree_gone(init, row);
+            row->exit.reason = AGENT_REASON_START_FAILED;
+            table_end(&init->table, row);
+        }
+        start_fini(&start);
+    }
+    for (unsigned i = 0; i < count; i++)
+        fd_close(fds[i]);
+}
+
+void exec_check_start(struct init *init, struct row *row)
+{
+    char kind;
+    for (;;) {
+        ssize_t n = read(row->error, &kind, 1);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0 && errno == EAGAIN)
+            return;
+        if (n == 1 && kind == CHILD_MARK) {
+            row->marked = true;
+            continue;
+        }
+        if (n == 0 && row->marked) {
+            fd_replace(&row->error, -1);
+            row->state = ROW_RUNNING;
+            row->owes_started = true;
+            return;
+        }
+        /* The report stays in the pipe until it can be queued. */
+        epoll_ctl(init->wait, EPOLL_CTL_DEL, row->error, NULL);
+        row->state = ROW_FAILING;
+        tree_kill(init, row);
+        return;
+    }
+}
+
+bool exec_report_failure(struct init *init, struct row *row)
+{
+    struct agent_start_failed failed = {.fault = AGENT_START_BERTH, .sys = ECANCELED};
+    if (!output_has_room(&init->output, sizeof failed))
+        return false;
+    if (io_read_full(row->error, &failed, sizeof failed) != (ssize_t)sizeof failed) {
+        failed = (struct agent_start_failed){.fault = AGENT_START_BERTH, .sys = ECANCELED};
+        copy_text(failed.step, sizeof failed.step, "start command");
+        copy_text(failed.subject, sizeof failed.subject, "it was ended before it could run");
+    }
+    struct agent_frame frame = {
+        .type = AGENT_FRAME_START_FAILED, .length = sizeof failed, .exec = row->number};
+    output_push(&init->output, &frame, &failed);
+    row->exit.reason = AGENT_REASON_START_FAILED;
+    life_close(init, row);
+    table_end(&init->table, row);
+    return true;
+}

@@ -1,0 +1,388 @@
+/* This file moves execs through their states after they started; it never blocks and never loses a
+ * captured byte while somebody reads the frames.
+ */
+#include "runtime/agent/life.h"
+
+#include "runtime/agent/exec.h"
+#include "runtime/agent/pty.h"
+#include "runtime/agent/tree.h"
+#include "runtime/base/fd.h"
+
+#include <signal.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/wait.h>
+
+static const uint64_t ns_per_ms = 1000000;
+
+/* Between two looks at a tree that dies, and at one that may stay: the SIGCHLD of its last orphan
+ * usually comes first. */
+static const uint64_t retry_ns = 2 * 1000000;
+static const uint64_t retry_background_ns = 1000 * 1000000;
+
+/* ---- frames --------------------------------------------------------------------------------- */
+
+void life_push_row(struct init *init, const struct row *row)
+{
+    struct agent_table_row payload = {
+        .exec = row->number,
+        .state = row->state == ROW_ENDED || row->state == ROW_BACKGROUND ? 2 : 1,
+        .pid = (uint32_t)row->pid,
+        .last_seq = row->seq,
+    };
+    if (payload.state == 2)
+        payload.exit = row->exit;
+    struct agent_frame frame = {
+        .type = AGENT_FRAME_TABLE, .length = sizeof payload, .exec = row->number};
+    output_push(&init->output, &frame, &payload);
+}
+
+static bool push_started(struct init *init, struct row *row)
+{
+    struct agent_started payload = {.pid = (uint32_t)row->pid};
+    if (!output_has_room(&init->output, sizeof payload))
+        return false;
+    struct agent_frame frame = {
+        .type = AGENT_FRAME_STARTED, .length = sizeof payload, .exec = row->number};
+    output_push(&init->output, &frame, &payload);
+    row->owes_started = false;
+    return true;
+}
+
+static bool push_exit(struct init *init, struct row *row)
+{
+    if (!output_has_room(&init->output, sizeof row->exit))
+        return false;
+    struct agent_frame frame = {.type = AGENT_FRAME_EXIT,
+                                .length = sizeof row->exit,
+                                .exec = row->number,
+                                .seq = ++row->seq};
+    output_push(&init->output, &frame, &row->exit);
+    return true;
+}
+
+/* ---- captured output ------------------------------------------------------------------------ */
+
+static bool captures(const struct row *row)
+{
+    return row->stream[0] >= 0 || row->stream[1] >= 0;
+}
+
+static void stream_wait(struct init *init, struct row *row, unsigned which)
+{
+    if (row->stream[which] < 0)
+        return;
+    struct epoll_event event = {.events = EPOLLIN,
+                                .data.u64 =
+                                    init_wait_data(which == 0 ? WAIT_STREAM_0 : WAIT_STREAM_1,
+                                                   table_index(&init->table, row))};
+    epoll_ctl(init->capture, EPOLL_CTL_ADD, row->stream[which], &event);
+}
+
+/* Out of the set first: a child that is just being started has copies of our descriptors, and the
+ * set would go on reporting what only such a copy keeps open. */
+static void stream_close(struct init *init, struct row *row, unsigned which)
+{
+    if (row->stream[which] < 0)
+        return;
+    if (which == 0)
+        pty_free(init, row);
+    epoll_ctl(init->capture, EPOLL_CTL_DEL, row->stream[which], NULL);
+    fd_replace(&row->stream[which], -1);
+}
+
+void life_close(struct init *init, struct row *row)
+{
+    stream_close(init, row, 0);
+    stream_close(init, row, 1);
+    pty_free(init, row);
+    if (row->error >= 0)
+        epoll_ctl(init->wait, EPOLL_CTL_DEL, row->error, NULL);
+    fd_replace(&row->error, -1);
+}
+
+static enum agent_stream stream_name(const struct row *row, unsigned which)
+{
+    if (row->state == ROW_BACKGROUND)
+        return AGENT_BACKGROUND;
+    if (row->pty)
+        return AGENT_TTY;
+    return which == 0 ? AGENT_STDOUT : AGENT_STDERR;
+}
+
+/* 1 something was read, 0 nothing is there now, -1 it has ended (and is closed). The caller has
+ * room. */
+static int capture_piece(struct init *init, struct row *row, unsigned which, size_t room)
+{
+    ssize_t n;
+    do
+        n = read(row->stream[which], init->output.chunk, room);
+    while (n < 0 && errno == EINTR);
+    if (n < 0 && errno == EAGAIN)
+        return 0;
+    if (n <= 0) { /* a terminal that nobody has open any more says EIO */
+        stream_close(init, row, which);
+        return -1;
+    }
+    struct agent_frame frame = {.type = AGENT_FRAME_DATA,
+                                .length = (uint32_t)n,
+                                .stream = (uint16_t)stream_name(row, which),
+                                .exec = row->number,
+                                .seq = ++row->seq};
+    output_push(&init->output, &frame, init->output.chunk);
+    row->exit.output_bytes += (uint64_t)n;
+    if (row->idle_ns > 0)
+        row->activity_ns = init_now_ns(CLOCK_MONOTONIC);
+    return 1;
+}
+
+void life_capture(struct init *init, struct row *row, unsigned which)
+{
+    size_t room = output_data_room(&init->output);
+    if (room > 0 && row->stream[which] >= 0)
+        capture_piece(init, row, which, room);
+}
+
+/* Everything that dead processes left in the pipes. An end that somebody else holds (passed to a
+ * command that lives) would never close: empty is enough. False when there is no room now. */
+static bool capture_rest(struct init *init, struct row *row)
+{
+    for (unsigned which = 0; which < 2; which++) {
+        while (row->stream[which] >= 0) {
+            size_t room = output_data_room(&init->output);
+            if (room == 0)
+                return false;
+            if (capture_piece(init, row, which, room) == 0)
+                stream_close(init, row, which);
+        }
+    }
+    return true;
+}
+
+/* ---- the end -------------------------------------------------------------------------------- */
+
+static uint64_t rusage_us(const struct rusage *usage)
+{
+    return (uint64_t)(usage->ru_utime.tv_sec + usage->ru_stime.tv_sec) * 1000000u +
+           (uint64_t)(usage->ru_utime.tv_usec + usage->ru_stime.tv_usec);
+}
+
+/* EXEC-6: the kernel's word, and ours about what we did ourselves. */
+static enum agent_reason reason_of(const struct row *row)
+{
+    if (row->reason_asked != AGENT_REASON_NONE)
+        return (enum agent_reason)row->reason_asked;
+    if (row->exit.signal == SIGKILL && !row->main_killed && row->exit.oom_kills > 0)
+        return AGENT_REASON_OOM;
+    return row->exit.signal ? AGENT_REASON_SIGNAL : AGENT_REASON_EXIT;
+}
+
+static void count_limits(struct init *init, struct row *row)
+{
+    if (init->config.have & AGENT_HAVE_OOM)
+        row->exit.oom_kills = (uint32_t)(tree_counter(AGENT_FD_OOM, "oom_kill") - row->oom_before);
+    if (init->config.have & AGENT_HAVE_PIDS)
+        row->exit.pids_denied = tree_counter(AGENT_FD_PIDS, "max") - row->pids_before;
+}
+
+void life_main_ended(struct init *init, struct row *row, int status, const struct rusage *usage)
+{
+    row->main_alive = false;
+    struct agent_exit *exit = &row->exit;
+    exit->exit_code = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+    exit->signal = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
+    exit->cpu_us = rusage_us(usage);
+    exit->max_rss_bytes = (uint64_t)usage->ru_maxrss * 1024u;
+    exit->ended_ns = init_now_ns(CLOCK_REALTIME);
+    count_limits(init, row);
+    exit->reason = reason_of(row);
+    if (row->state == ROW_STARTING)
+        exec_check_start(init, row);
+    if (row->state == ROW_RUNNING) {
+        row->state = ROW_DRAINING;
+        row->drain_until_ns = init_now_ns(CLOCK_MONOTONIC) + LIFE_DRAIN_MS * ns_per_ms;
+    }
+}
+
+void life_ask_end(struct init *init, struct row *row, enum agent_reason reason)
+{
+    switch ((enum row_state)row->state) {
+    case ROW_STARTING:
+    case ROW_RUNNING:
+        if (row->reason_asked != AGENT_REASON_NONE)
+            return;
+        row->reason_asked = (uint8_t)reason;
+        if (row->grace_ns > 0 && row->state == ROW_RUNNING) {
+            tree_signal(init, row, SIGTERM);
+            row->kill_at_ns = init_now_ns(CLOCK_MONOTONIC) + row->grace_ns;
+        } else {
+            tree_kill(init, row);
+        }
+        return;
+    case ROW_DRAINING:
+    case ROW_BACKGROUND:
+        /* The outcome is known; what is left has had its time. */
+        row->keep_children = false;
+        tree_kill(init, row);
+        return;
+    case ROW_KILLING:
+    case ROW_FINISHING:
+    case ROW_FAILING:
+    case ROW_ENDED:
+        return;
+    }
+}
+
+/* ---- what can be done now -------------------------------------------------------------------- */
+
+static void check_times(struct init *init, struct row *row, uint64_t now)
+{
+    if (row->state == ROW_STARTING || row->state == ROW_RUNNING) {
+        if (row->deadline_ns > 0 && now >= row->deadline_ns)
+            life_ask_end(init, row, AGENT_REASON_TIMEOUT);
+        else if (row->idle_ns > 0 && now >= row->activity_ns + row->idle_ns)
+            life_ask_end(init, row, AGENT_REASON_IDLE_TIMEOUT);
+    }
+    if (row->kill_at_ns > 0 && now >= row->kill_at_ns && !row->killed)
+        tree_kill(init, row);
+}
+
+/* tree_gone(), but only when something may have changed. */
+static bool gone_now(struct init *init, struct row *row, uint64_t now, uint64_t again_ns)
+{
+    if (!init->reaped && now < row->look_ns)
+        return false;
+    row->look_ns = now + again_ns;
+    return tree_gone(init, row);
+}
+
+static bool drained(struct init *init, struct row *row, uint64_t now)
+{
+    if (row->killed)
+        return true;
+    /* Asked to end: the rest of the tree has the same grace as its main process. */
+    if (row->reason_asked != AGENT_REASON_NONE)
+        return gone_now(init, row, now, retry_ns);
+    if (now >= row->drain_until_ns)
+        return true;
+    if (captures(row))
+        return false;
+    return !row->direct || gone_now(init, row, now, retry_ns);
+}
+
+static void finish(struct init *init, struct row *row)
+{
+    if (!capture_rest(init, row) || !push_exit(init, row))
+        return;
+    life_close(init, row);
+    table_end(&init->table, row);
+}
+
+static void advance_draining(struct init *init, struct row *row, uint64_t now)
+{
+    if (!drained(init, row, now))
+        return;
+    if (row->keep_children && row->reason_asked == AGENT_REASON_NONE) {
+        /* Bytes written before the main process ended are its own, not background. */
+        if (output_data_room(&init->output) == 0 || !push_exit(init, row))
+            return;
+        row->state = ROW_BACKGROUND;
+        return;
+    }
+    row->state = ROW_KILLING;
+    row->look_ns = 0;
+}
+
+static void advance_background(struct init *init, struct row *row, uint64_t now)
+{
+    if (!gone_now(init, row, now, row->killed ? retry_ns : retry_background_ns))
+        return;
+    if (!capture_rest(init, row)) {
+        row->look_ns = 0;
+        return;
+    }
+    life_close(init, row);
+    table_end(&init->table, row);
+}
+
+static void advance_killing(struct init *init, struct row *row, uint64_t now)
+{
+    if (!init->reaped && now < row->look_ns)
+        return;
+    row->look_ns = now + retry_ns;
+    if (tree_gone(init, row))
+        row->state = ROW_FINISHING;
+    else
+        tree_kill(init, row);
+}
+
+static void advance_failing(struct init *init, struct row *row, uint64_t now)
+{
+    if (row->main_alive || !gone_now(init, row, now, retry_ns))
+        return;
+    /* Ended on demand before it ran: that is how it ended. */
+    if (row->reason_asked != AGENT_REASON_NONE)
+        row->state = ROW_FINISHING;
+    else
+        exec_report_failure(init, row);
+}
+
+void life_advance(struct init *init, struct row *row)
+{
+    uint64_t now = init_now_ns(CLOCK_MONOTONIC);
+    if (row->owes_started) {
+        if (!push_started(init, row))
+            return;
+        stream_wait(init, row, 0);
+        stream_wait(init, row, 1);
+    }
+    check_times(init, row, now);
+    if (pty_waits(row))
+        pty_work(init, row);
+    if (row->state == ROW_DRAINING)
+        advance_draining(init, row, now);
+    if (row->state == ROW_BACKGROUND)
+        advance_background(init, row, now);
+    if (row->state == ROW_KILLING)
+        advance_killing(init, row, now);
+    if (row->state == ROW_FAILING)
+        advance_failing(init, row, now);
+    if (row->state == ROW_FINISHING)
+        finish(init, row);
+}
+
+static uint64_t sooner(uint64_t a, uint64_t b)
+{
+    return b > 0 && b < a ? b : a;
+}
+
+uint64_t life_next_ns(const struct row *row, uint64_t now_ns)
+{
+    uint64_t next = UINT64_MAX;
+    switch ((enum row_state)row->state) {
+    case ROW_STARTING:
+    case ROW_RUNNING:
+        next = sooner(next, row->killed ? 0 : row->kill_at_ns);
+        if (row->reason_asked == AGENT_REASON_NONE) {
+            next = sooner(next, row->deadline_ns);
+            next = sooner(next, row->idle_ns > 0 ? row->activity_ns + row->idle_ns : 0);
+        }
+        break;
+    case ROW_DRAINING:
+        next = sooner(row->drain_until_ns, row->kill_at_ns);
+        if (row->direct || row->reason_asked != AGENT_REASON_NONE)
+            next = sooner(next, row->look_ns);
+        break;
+    case ROW_KILLING:
+    case ROW_FAILING:
+    case ROW_BACKGROUND:
+        next = sooner(now_ns + retry_background_ns, row->look_ns);
+        break;
+    case ROW_FINISHING: /* waits for room: the frames pipe wakes us */
+    case ROW_ENDED:
+        break;
+    }
+    if (pty_waits(row))
+        next = sooner(next, now_ns + 10 * retry_ns);
+    return next;
+}

@@ -1,0 +1,87 @@
+/* This file is init's table of execs: the truth about what was started in this incarnation. It
+ * never makes a system call.
+ *
+ *   STARTING ── execve() done ──► RUNNING ── main process reaped ──► DRAINING ──► KILLING
+ *       │                                                               │            │ tree is gone
+ *       └─ could not start ──► FAILING ──► ENDED ◄── EXIT is queued ── FINISHING ◄───┘
+ *                                            ▲                          │ keep_children
+ *                                            └────── tree is gone ── BACKGROUND
+ *
+ * Facts: `pid` names our own unreaped child exactly while `main_alive`; the exec's cgroup exists
+ * exactly while `cgroup` >= 0; a row is in `live` exactly while its state is not ENDED; frames of
+ * an exec are STARTED, DATA…, EXIT, background DATA…, or START_FAILED alone.
+ *
+ * Ended rows are kept until their place is needed; then the lowest number goes first and no number
+ * up to it is accepted any more, so that nothing can be started twice.
+ */
+#pragma once
+
+#include "runtime/agent/protocol.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+enum row_state {
+    ROW_STARTING = 1,
+    ROW_RUNNING,
+    ROW_DRAINING,
+    ROW_KILLING,
+    ROW_FINISHING,
+    ROW_BACKGROUND,
+    ROW_FAILING,
+    ROW_ENDED
+};
+
+enum { TABLE_ROWS = 4096 };
+
+struct pty;
+
+struct row {
+    uint64_t number;
+    uint8_t state;        /* enum row_state */
+    uint8_t reason_asked; /* enum agent_reason: why init ends it; NONE while it does not */
+    bool keep_children;   /* AGENT_EXEC_KEEP_CHILDREN */
+    bool direct;          /* an output goes to a descriptor that init does not see */
+    bool main_alive;      /* `pid` is our child and was not reaped */
+    bool marked;          /* the child wrote that it is about to execve() */
+    bool owes_started;    /* STARTED is to be queued before anything else */
+    bool killed;          /* init sent KILL to the whole tree */
+    bool main_killed;     /* init sent KILL to the main process */
+    pid_t pid;            /* of the main process; stays for the table after it ended */
+    int cgroup;           /* directory e<number>; -1 */
+    int error;            /* pipe from the child until execve(); -1 */
+    int stream[2];        /* captured stdout (or PTY master) and stderr; -1 */
+    struct pty *pty;      /* input side of a PTY; NULL */
+    uint64_t seq;         /* of the last frame of its stream */
+    uint64_t idle_ns;     /* idle timeout; 0: none */
+    uint64_t grace_ns;
+    uint64_t deadline_ns; /* CLOCK_MONOTONIC; 0: none */
+    uint64_t activity_ns; /* last byte of output or input */
+    uint64_t kill_at_ns;  /* end of the grace; 0: none */
+    uint64_t drain_until_ns;
+    uint64_t look_ns; /* do not look again whether the tree is gone before */
+    uint64_t oom_before, pids_before;
+    struct agent_exit exit; /* filled as it becomes known */
+};
+
+struct table {
+    unsigned used; /* rows[0..used) are live or ended, none is free */
+    unsigned live_count;
+    uint64_t forgotten; /* highest number whose row was given away */
+    bool frozen;        /* a table is being sent: no row is given away */
+    uint16_t live[TABLE_ROWS];
+    uint64_t numbers[TABLE_ROWS]; /* of rows[i]: a search touches little memory */
+    struct row rows[TABLE_ROWS];
+};
+
+struct row *table_find(struct table *table, uint64_t number);
+
+/* A fresh row for `number`, which must not be in the table: state STARTING, live, nothing open.
+ * NULL when every row is live (or must stay). */
+struct row *table_add(struct table *table, uint64_t number);
+
+/* The row is over: state ENDED, no more in `live`. */
+void table_end(struct table *table, struct row *row);
+
+unsigned table_index(const struct table *table, const struct row *row);
