@@ -1,0 +1,260 @@
+/* This file proves on the real kernel how an ordinary user's process enters its outer namespace,
+ * with and without subordinate ids, and what it says when it cannot. The host's /etc is never
+ * written: each test binds files of its own over it, in a mount namespace of its own. */
+#include "runtime/base/fd.h"
+#include "runtime/base/io.h"
+#include "runtime/host/userns_internal.h"
+
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum { USER = 54321 };
+
+#define MUST(n, condition) \
+    do {                   \
+        if (!(condition))  \
+            _exit(n);      \
+    } while (0)
+
+static int in_child(void (*work)(void))
+{
+    pid_t child = fork();
+    if (child == 0) {
+        work();
+        _exit(0);
+    }
+    int status;
+    if (child < 0 || waitpid(child, &status, 0) != child)
+        return -1;
+    return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
+}
+
+static void cover(const char *path, const char *text)
+{
+    static int number;
+    char own[64];
+    snprintf(own, sizeof own, "/mnt/%d", number++);
+    FILE *f = fopen(own, "we");
+    MUST(90, f && fputs(text, f) >= 0 && fclose(f) == 0);
+    MUST(91, mount(own, path, NULL, MS_BIND, NULL) == 0);
+}
+
+/* A host with these files, and this process an ordinary user of it. */
+static void be_user(const char *subuid, const char *subgid)
+{
+    MUST(80, unshare(CLONE_NEWNS) == 0 && mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0);
+    MUST(81, mount("t", "/mnt", "tmpfs", 0, "mode=755") == 0);
+    cover("/etc/passwd", "root:x:0:0::/:/bin/sh\ntester:x:54321:54321::/:/bin/sh\n");
+    cover("/etc/subuid", subuid);
+    cover("/etc/subgid", subgid);
+}
+
+static void drop(void)
+{
+    MUST(85, syscall(SYS_setgroups, 0, NULL) == 0 && setresgid(USER, USER, USER) == 0);
+    MUST(86, setresuid(USER, USER, USER) == 0 && prctl(PR_SET_DUMPABLE, 1) == 0);
+}
+
+static void squeeze(char *text)
+{
+    char *to = text;
+    for (char *from = text; *from; from++) {
+        char c = *from == '\n' ? ',' : *from;
+        if (c != ' ' || (to > text && to[-1] != ' ' && to[-1] != ','))
+            *to++ = c;
+    }
+    *to = 0;
+}
+
+static bool map_is(const char *file, const char *want)
+{
+    char text[512];
+    if (io_read_at(AT_FDCWD, file, text, sizeof text) < 0)
+        return false;
+    squeeze(text);
+    return strcmp(text, want) == 0;
+}
+
+static void full_range(void)
+{
+    be_user("tester:300000:65536\n", "54321:400000:70000\n");
+    drop();
+    struct userns_outer outer;
+    MUST(1, userns_enter_outer(&outer, NULL) == 0);
+    MUST(2, !outer.single_uid && outer.count == 65536 && !outer.reason[0]);
+    MUST(3, map_is("/proc/self/uid_map", "0 54321 1,1 300000 65535"));
+    MUST(4, map_is("/proc/self/gid_map", "0 54321 1,1 400000 65535"));
+    MUST(5, getuid() == 0 && geteuid() == 0 && getgid() == 0);
+    MUST(6, waitpid(-1, NULL, __WALL | WNOHANG) < 0 && errno == ECHILD);
+    MUST(7, unshare(CLONE_NEWNS) == 0);
+    /* And the session's own namespace in it, owned by one of the ids. */
+    struct userns_extent map[] = {{0, 1, 1000}, {1000, 0, 1}, {1001, 1001, 64535}};
+    int userns = -1;
+    MUST(8, userns_make(map, 3, map, 3, UINT32_MAX, -1, &userns, NULL, NULL) == 0);
+    close(userns);
+    MUST(9, userns_make(map, 3, map, 3, 1, -1, &userns, NULL, NULL) == 0);
+    close(userns);
+}
+
+Test(userns_outer, subordinate_ids_follow_the_callers_own)
+{
+    cr_assert_eq(in_child(full_range), 0);
+}
+
+static void joined_ranges(void)
+{
+    be_user("tester:300000:30000\nother:1:65536\ntester:500000:40000\n", "tester:300000:65536\n");
+    drop();
+    struct userns_outer outer;
+    MUST(1, userns_enter_outer(&outer, NULL) == 0);
+    MUST(2, !outer.single_uid && outer.count == 65536);
+    MUST(3, map_is("/proc/self/uid_map", "0 54321 1,1 300000 30000,30001 500000 35535"));
+}
+
+Test(userns_outer, several_ranges_are_joined)
+{
+    cr_assert_eq(in_child(joined_ranges), 0);
+}
+
+static void must_be_single(const char *word)
+{
+    struct userns_outer outer;
+    struct err err;
+    MUST(1, userns_enter_outer(&outer, &err) == 0);
+    MUST(2, outer.single_uid && outer.count == 1);
+    if (!strstr(outer.reason, word)) {
+        fprintf(stderr, "reason: %s\n", outer.reason);
+        _exit(3);
+    }
+    MUST(4, getuid() == 0 && getgid() == 0);
+    MUST(5, map_is("/proc/self/uid_map", "0 54321 1"));
+    MUST(6, map_is("/proc/self/gid_map", "0 54321 1"));
+    MUST(7, waitpid(-1, NULL, __WALL | WNOHANG) < 0 && errno == ECHILD);
+    struct userns_extent map = {0, 0, 1};
+    int userns = -1;
+    MUST(8, userns_make(&map, 1, &map, 1, UINT32_MAX, -1, &userns, NULL, NULL) == 0);
+    close(userns);
+}
+
+static void no_line(void)
+{
+    be_user("other:300000:65536\n", "tester:300000:65536\n");
+    drop();
+    must_be_single("/etc/subuid grants 0 of the 65535 ids needed: usermod --add-subuids");
+}
+
+Test(userns_outer, without_a_line_the_own_id_is_mapped_alone)
+{
+    cr_assert_eq(in_child(no_line), 0);
+}
+
+static void small_range(void)
+{
+    be_user("tester:300000:65536\n", "tester:300000:1000\n");
+    drop();
+    must_be_single("/etc/subgid grants 1000 of the 65535");
+}
+
+Test(userns_outer, a_range_too_small_is_named)
+{
+    cr_assert_eq(in_child(small_range), 0);
+}
+
+static void not_installed(void)
+{
+    be_user("tester:300000:65536\n", "tester:300000:65536\n");
+    MUST(60, mount("/dev/null", "/usr/bin/newgidmap", NULL, MS_BIND, NULL) == 0);
+    drop();
+    must_be_single("newgidmap is not installed");
+}
+
+Test(userns_outer, a_missing_tool_is_named)
+{
+    cr_assert_eq(in_child(not_installed), 0);
+}
+
+/* The mount is nosuid: the tool runs and is refused, which is its own message to give. */
+static void not_setuid(void)
+{
+    be_user("tester:300000:65536\n", "tester:300000:65536\n");
+    MUST(60, mount("/usr/bin", "/usr/bin", NULL, MS_BIND, NULL) == 0);
+    MUST(61, mount(NULL, "/usr/bin", NULL, MS_BIND | MS_REMOUNT | MS_NOSUID, NULL) == 0);
+    drop();
+    must_be_single("newuidmap failed: newuidmap:");
+}
+
+Test(userns_outer, what_newuidmap_says_is_passed_on)
+{
+    cr_assert_eq(in_child(not_setuid), 0);
+}
+
+static void only_gids_fail(void)
+{
+    be_user("tester:300000:65536\n", "tester:300000:65536\n");
+    MUST(60, mount("/usr/bin/false", "/usr/bin/newgidmap", NULL, MS_BIND, NULL) == 0);
+    drop();
+    struct userns_outer outer;
+    MUST(1, userns_enter_outer(&outer, NULL) == 0);
+    MUST(2, outer.single_uid && outer.count == 1 && strstr(outer.reason, "newgidmap failed"));
+    MUST(3, map_is("/proc/self/gid_map", "0 54321 1"));
+}
+
+Test(userns_outer, a_half_made_range_counts_as_one_id)
+{
+    cr_assert_eq(in_child(only_gids_fail), 0);
+}
+
+static void must_be_refused(int sys, const char *word)
+{
+    struct userns_outer outer;
+    struct err err = {0};
+    int r = userns_enter_outer(&outer, &err);
+    if (r != -sys || !strstr(err.detail, word)) {
+        fprintf(stderr, "%d: %s\n", r, err.detail);
+        _exit(1);
+    }
+    MUST(2, waitpid(-1, NULL, __WALL | WNOHANG) < 0 && errno == ECHILD);
+}
+
+/* The number is a namespace's own, so a namespace around the test can be set to 0. */
+static void none_allowed(void)
+{
+    struct userns_extent map = {0, 0, 65536};
+    int userns = -1;
+    MUST(60, userns_make(&map, 1, &map, 1, UINT32_MAX, -1, &userns, NULL, NULL) == 0);
+    MUST(61, setns(userns, CLONE_NEWUSER) == 0);
+    MUST(62, io_write_at(AT_FDCWD, "/proc/sys/user/max_user_namespaces", "0") == 0);
+    must_be_refused(ENOSPC, "user.max_user_namespaces is 0");
+}
+
+Test(userns_outer, a_sysctl_of_zero_is_named)
+{
+    cr_assert_eq(in_child(none_allowed), 0);
+}
+
+static void in_chroot(void)
+{
+    MUST(60, unshare(CLONE_NEWNS) == 0 && mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0);
+    MUST(61, mount("t", "/mnt", "tmpfs", 0, "mode=755") == 0);
+    MUST(62, mkdir("/mnt/tree", 0755) == 0 && mkdir("/mnt/tree/proc", 0755) == 0);
+    MUST(63, mount("/proc", "/mnt/tree/proc", NULL, MS_BIND | MS_REC, NULL) == 0);
+    MUST(64, chroot("/mnt/tree") == 0 && chdir("/") == 0);
+    drop();
+    must_be_refused(EPERM, "in a chroot");
+}
+
+Test(userns_outer, a_chroot_is_named)
+{
+    cr_assert_eq(in_child(in_chroot), 0);
+}
