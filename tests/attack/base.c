@@ -28,10 +28,14 @@ static void by_name(void)
     try_result("truncate", truncate(file, 0));
     try_result("chmod", chmod(file, 0777));
     try_result("chown", chown(file, getuid(), getgid()));
-    try_result("unlink", unlink(file));
-    try_result("rename", rename(file, other));
+    int r = rename(file, other);
+    try_result("rename", r);
+    if (r == 0)
+        rename(other, file);
     try_result("link", link(file, other));
+    unlink(other);
     try_result("create_beside", open(other, O_CREAT | O_WRONLY | O_CLOEXEC, 0644));
+    unlink(other);
     try_result("utimensat", utimensat(AT_FDCWD, file, NULL, 0));
     try_result("setxattr", setxattr(file, "user.attack", "x", 1, 0));
 }
@@ -150,6 +154,7 @@ int main(int argc, char **argv)
     out_of_band();
     long ring = syscall(SYS_io_uring_setup, 8, &(char[120]){0});
     try_result("io_uring", ring);
+    try_result("unlink", unlink(file));
     for (int i = 2; i < argc; i++) {
         char name[160], byte;
         snprintf(name, sizeof name, "read:%.140s", argv[i]);

@@ -95,7 +95,10 @@ static int step_remount(void *argument)
 static int step_bind(void *argument)
 {
     (void)argument;
-    return mount("/proc", "/tmp", NULL, MS_BIND, NULL) < 0 ? errno : 0;
+    if (mount("/proc", "/tmp", NULL, MS_BIND, NULL) < 0)
+        return errno;
+    umount2("/tmp", MNT_DETACH);
+    return 0;
 }
 
 static int step_new_proc(void *argument)
@@ -103,6 +106,7 @@ static int step_new_proc(void *argument)
     (void)argument;
     if (mount("proc", "/tmp", "proc", 0, NULL) < 0)
         return errno;
+    umount2("/tmp", MNT_DETACH);
     return 0;
 }
 
