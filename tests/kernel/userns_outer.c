@@ -27,6 +27,8 @@ enum { USER = 54321 };
             _exit(n);      \
     } while (0)
 
+static int last; /* of in_child() */
+
 static int in_child(void (*work)(void))
 {
     pid_t child = fork();
@@ -37,7 +39,8 @@ static int in_child(void (*work)(void))
     int status;
     if (child < 0 || waitpid(child, &status, 0) != child)
         return -1;
-    return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
+    last = WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
+    return last;
 }
 
 static void cover(const char *path, const char *text)
@@ -109,7 +112,7 @@ static void full_range(void)
 
 Test(userns_outer, subordinate_ids_follow_the_callers_own)
 {
-    cr_assert_eq(in_child(full_range), 0);
+    cr_assert_eq(in_child(full_range), 0, "step %d", last);
 }
 
 static void joined_ranges(void)
@@ -124,7 +127,7 @@ static void joined_ranges(void)
 
 Test(userns_outer, several_ranges_are_joined)
 {
-    cr_assert_eq(in_child(joined_ranges), 0);
+    cr_assert_eq(in_child(joined_ranges), 0, "step %d", last);
 }
 
 static void must_be_single(const char *word)
@@ -156,7 +159,7 @@ static void no_line(void)
 
 Test(userns_outer, without_a_line_the_own_id_is_mapped_alone)
 {
-    cr_assert_eq(in_child(no_line), 0);
+    cr_assert_eq(in_child(no_line), 0, "step %d", last);
 }
 
 static void small_range(void)
@@ -168,7 +171,7 @@ static void small_range(void)
 
 Test(userns_outer, a_range_too_small_is_named)
 {
-    cr_assert_eq(in_child(small_range), 0);
+    cr_assert_eq(in_child(small_range), 0, "step %d", last);
 }
 
 static void not_installed(void)
@@ -181,7 +184,7 @@ static void not_installed(void)
 
 Test(userns_outer, a_missing_tool_is_named)
 {
-    cr_assert_eq(in_child(not_installed), 0);
+    cr_assert_eq(in_child(not_installed), 0, "step %d", last);
 }
 
 /* The mount is nosuid: the tool runs and is refused, which is its own message to give. */
@@ -196,7 +199,7 @@ static void not_setuid(void)
 
 Test(userns_outer, what_newuidmap_says_is_passed_on)
 {
-    cr_assert_eq(in_child(not_setuid), 0);
+    cr_assert_eq(in_child(not_setuid), 0, "step %d", last);
 }
 
 static void only_gids_fail(void)
@@ -212,7 +215,7 @@ static void only_gids_fail(void)
 
 Test(userns_outer, a_half_made_range_counts_as_one_id)
 {
-    cr_assert_eq(in_child(only_gids_fail), 0);
+    cr_assert_eq(in_child(only_gids_fail), 0, "step %d", last);
 }
 
 static void must_be_refused(int sys, const char *word)
@@ -240,7 +243,7 @@ static void none_allowed(void)
 
 Test(userns_outer, a_sysctl_of_zero_is_named)
 {
-    cr_assert_eq(in_child(none_allowed), 0);
+    cr_assert_eq(in_child(none_allowed), 0, "step %d", last);
 }
 
 static void in_chroot(void)
@@ -256,5 +259,5 @@ static void in_chroot(void)
 
 Test(userns_outer, a_chroot_is_named)
 {
-    cr_assert_eq(in_child(in_chroot), 0);
+    cr_assert_eq(in_child(in_chroot), 0, "step %d", last);
 }

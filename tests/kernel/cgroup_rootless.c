@@ -1,0 +1,282 @@
+/* This file proves what an ordinary user gets: a delegated cgroup where there is one, a scope where
+ * a service manager gives one, and otherwise layout none with a reason. The service manager is a
+ * program of the test's own that does what systemd does: it moves the process that it was told of
+ * into a cgroup with the scope's name. */
+#include "runtime/base/fd.h"
+#include "runtime/base/io.h"
+#include "runtime/host/cgroup_internal.h"
+
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum { USER = 54321 };
+
+static struct cgroup_host root_host;
+static struct cgroup_mounts mounts;
+static bool unified;
+static char delegated[256], scratch[64];
+
+#define MUST(n, condition) \
+    do {                   \
+        if (!(condition))  \
+            _exit(n);      \
+    } while (0)
+
+static void make(void)
+{
+    struct err err;
+    cr_assert_eq(cgroup_host_open(&root_host, false, &err), 0);
+    unified = root_host.layout == RUNTIME_CGROUP_UNIFIED;
+    int fd = open("/proc/self/mountinfo", O_RDONLY | O_CLOEXEC);
+    cr_assert_eq(cgroup_mounts_scan(fd, &mounts), 0);
+    close(fd);
+    snprintf(delegated, sizeof delegated, "%.128s/test-user-%d", root_host.v2, getpid());
+    cr_assert_eq(mkdir(delegated, 0755), 0);
+    static const char *const files[] = {"", "cgroup.procs", "cgroup.subtree_control",
+                                        "cgroup.threads"};
+    for (size_t i = 0; i < ARRAY_LENGTH(files); i++) {
+        char path[512];
+        snprintf(path, sizeof path, "%s/%s", delegated, files[i]);
+        cr_assert_eq(chown(path, USER, USER), 0);
+    }
+    strcpy(scratch, "/tmp/berth-test-XXXXXX");
+    cr_assert_not_null(mkdtemp(scratch));
+    setenv("XDG_RUNTIME_DIR", "/nonexistent", 1);
+}
+
+static void unmake(void)
+{
+    cr_assert_eq(cgroup_remove_tree(AT_FDCWD, delegated, cgroup_now_us() + 2000000), 0);
+    char command[128];
+    snprintf(command, sizeof command, "rm -rf '%s'", scratch);
+    cr_assert_eq(system(command), 0);
+}
+
+TestSuite(cgroup_rootless, .init = make, .fini = unmake, .timeout = 60);
+
+static int last; /* of in_child() */
+
+static int in_child(void (*work)(void))
+{
+    pid_t child = fork();
+    if (child == 0) {
+        work();
+        _exit(0);
+    }
+    int status;
+    if (child < 0 || waitpid(child, &status, 0) != child)
+        return -1;
+    last = WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
+    return last;
+}
+
+static void be_user_in(const char *cgroup)
+{
+    char path[512];
+    snprintf(path, sizeof path, "%s/cgroup.procs", cgroup);
+    MUST(80, io_write_at(AT_FDCWD, path, "0") == 0);
+    MUST(81, syscall(SYS_setgroups, 0, NULL) == 0 && setresgid(USER, USER, USER) == 0);
+    MUST(82, setresuid(USER, USER, USER) == 0 && prctl(PR_SET_DUMPABLE, 1) == 0);
+}
+
+static void session_lives_and_dies(const struct cgroup_host *host)
+{
+    struct cgroup_session cg;
+    struct err err;
+    MUST(20, cgroup_session_create(&cg, host, "test-s", &err) == 0);
+    struct spec_limits limits = {.pids = 10, .memory_bytes = 32 << 20, .cpu_millis = 500}, has;
+    uint64_t memory;
+    MUST(21, cgroup_session_limit(&cg, &limits, &err) == 0);
+    MUST(22, cgroup_session_read(&cg, &has, &memory, &err) == 0);
+    MUST(23, has.pids == (host->limits & SPEC_LIMIT_PIDS ? 10 : 0));
+    MUST(24, memory == (host->limits & SPEC_LIMIT_MEMORY ? 32u << 20 : 0));
+    struct clone_args args = {
+        .flags = CLONE_INTO_CGROUP, .exit_signal = SIGCHLD, .cgroup = (unsigned)cg.run_fd};
+    pid_t child = (pid_t)syscall(SYS_clone3, &args, sizeof args);
+    if (child == 0) {
+        pause();
+        _exit(0);
+    }
+    MUST(25, child > 0);
+    MUST(26, cgroup_session_destroy(&cg, 2000, &err) == 0);
+    int status;
+    MUST(27, waitpid(child, &status, 0) == child && WTERMSIG(status) == SIGKILL);
+    cgroup_session_fini(&cg);
+}
+
+static void own_cgroup(void)
+{
+    be_user_in(delegated);
+    struct cgroup_host host;
+    MUST(1, cgroup_host_open(&host, true, NULL) == 0);
+    MUST(2, host.layout == (unified ? RUNTIME_CGROUP_UNIFIED : RUNTIME_CGROUP_HYBRID));
+    MUST(3, host.limits == (unified ? root_host.limits : 0));
+    MUST(4, unified || strstr(host.reason, "cgroup v1"));
+    MUST(5, strncmp(host.v2, delegated, strlen(delegated)) == 0);
+    session_lives_and_dies(&host);
+    /* A child of this process, or this process again, finds the same base. */
+    struct cgroup_host again;
+    MUST(6, cgroup_host_open(&again, true, NULL) == 0);
+    MUST(7, strcmp(again.v2, host.v2) == 0 && again.limits == host.limits);
+}
+
+Test(cgroup_rootless, a_delegated_cgroup_is_used)
+{
+    cr_assert_eq(in_child(own_cgroup), 0, "step %d", last);
+    /* The leaf of a process that is gone is swept by the next. */
+    cr_assert_eq(in_child(own_cgroup), 0, "step %d", last);
+}
+
+static void beside_another(void)
+{
+    be_user_in(delegated);
+    pid_t other = fork();
+    if (other == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        pause();
+        _exit(0);
+    }
+    struct cgroup_host host;
+    int r = cgroup_host_open(&host, true, NULL);
+    char own[512], text[4096];
+    bool back = io_read_at(AT_FDCWD, "/proc/self/cgroup", text, sizeof text) > 0 &&
+                cgroup_own_path(text, &mounts, own, sizeof own) == 0 && strcmp(own, delegated) == 0;
+    kill(other, SIGKILL);
+    waitpid(other, NULL, 0);
+    MUST(1, r == 0);
+    MUST(2, host.layout == (unified ? RUNTIME_CGROUP_NONE : RUNTIME_CGROUP_HYBRID));
+    MUST(3, host.limits == 0 && host.reason[0]);
+    MUST(4, !unified || strstr(host.reason, "no user bus at /nonexistent/bus"));
+    MUST(5, back); /* where it was before */
+}
+
+Test(cgroup_rootless, beside_another_process_there_is_no_limit_and_a_reason)
+{
+    cr_assert_eq(in_child(beside_another), 0, "step %d", last);
+}
+
+static void not_delegated(void)
+{
+    char path[512];
+    snprintf(path, sizeof path, "%s/deny", delegated);
+    MUST(60, mkdir(path, 0755) == 0); /* root's */
+    be_user_in(path);
+    struct cgroup_host host;
+    MUST(1, cgroup_host_open(&host, true, NULL) == 0);
+    MUST(2, host.layout == RUNTIME_CGROUP_NONE && host.limits == 0 && !host.clone_into);
+    MUST(3, host.reason[0] && host.v2[0] == 0);
+    struct cgroup_session cg;
+    struct err err;
+    struct spec_limits limits = {.pids = 5};
+    int run, oom, pids;
+    MUST(4, cgroup_session_create(&cg, &host, "test-s", &err) == 0 && cg.s_fd == -1);
+    MUST(5, cgroup_session_limit(&cg, &limits, &err) == 0);
+    MUST(6, cgroup_session_delegate(&cg, 1, 1, &err) == 0);
+    MUST(7, cgroup_session_agent_fds(&cg, &run, &oom, &pids, &err) == 0);
+    MUST(8, run == -1 && oom == -1 && pids == -1);
+    MUST(9, cgroup_session_destroy(&cg, 1, &err) == 0);
+    cgroup_session_fini(&cg);
+}
+
+Test(cgroup_rootless, without_delegation_the_layout_is_none_and_every_call_works)
+{
+    cr_assert_eq(in_child(not_delegated), 0, "step %d", last);
+}
+
+static void be_manager(char *program, size_t size, const char *body)
+{
+    snprintf(program, size, "%s/manager", scratch);
+    FILE *f = fopen(program, "we");
+    MUST(70, f && fprintf(f, "#!/bin/sh\n%s\n", body) > 0 && fclose(f) == 0);
+    MUST(71, chmod(program, 0755) == 0);
+    struct sockaddr_un at = {.sun_family = AF_UNIX};
+    snprintf(at.sun_path, sizeof at.sun_path, "%s/bus", scratch);
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    MUST(72, bind(fd, (struct sockaddr *)&at, sizeof at) == 0);
+    close(fd);
+}
+
+/* Its words: --user --quiet call S O I M SIGNATURE NAME fail 4 PIDs au 1 PID ... */
+static void asks_for_scope(void)
+{
+    char program[128], body[1024], why[160] = "", text[4096];
+    snprintf(body, sizeof body,
+             "[ \"$1 $3 $7\" = '--user call StartTransientUnit' ] || exit 3\n"
+             "[ \"$XDG_RUNTIME_DIR\" = '%s' ] && [ -z \"$HOME\" ] || exit 4\n"
+             "case \"$*\" in *'Delegate b true'*) ;; *) exit 5;; esac\n"
+             "shift 8; mkdir '%s'/$1 && echo $7 > '%s'/$1/cgroup.procs",
+             scratch, delegated, delegated);
+    be_manager(program, sizeof program, body);
+    setenv("HOME", "/secret", 1);
+    int r = cgroup_scope_ask(program, scratch, 2000, why, sizeof why);
+    if (r < 0)
+        fprintf(stderr, "%s\n", why);
+    MUST(1, r == 0);
+    MUST(2, io_read_at(AT_FDCWD, "/proc/self/cgroup", text, sizeof text) > 0);
+    MUST(3, strstr(text, ".scope"));
+}
+
+Test(cgroup_rootless, a_scope_holds_this_process_when_the_manager_gave_it)
+{
+    cr_assert_eq(in_child(asks_for_scope), 0, "step %d", last);
+}
+
+static void manager_refuses(void)
+{
+    char program[128], why[160] = "";
+    be_manager(program, sizeof program, "exit 1");
+    MUST(1, cgroup_scope_ask(program, scratch, 2000, why, sizeof why) == -ECANCELED);
+    MUST(2, strstr(why, "refused"));
+}
+
+static void manager_hangs(void)
+{
+    char program[128], why[160] = "";
+    be_manager(program, sizeof program, "exec sleep 100");
+    uint64_t start = cgroup_now_us();
+    MUST(1, cgroup_scope_ask(program, scratch, 200, why, sizeof why) == -ETIMEDOUT);
+    MUST(2, cgroup_now_us() - start < 1000000);
+    MUST(3, waitpid(-1, NULL, WNOHANG) < 0 && errno == ECHILD);
+}
+
+static void manager_forgets(void)
+{
+    char program[128], why[160] = "";
+    be_manager(program, sizeof program, "exit 0");
+    MUST(1, cgroup_scope_ask(program, scratch, 200, why, sizeof why) == -ETIMEDOUT);
+}
+
+static void no_manager(void)
+{
+    char why[160] = "";
+    MUST(1, cgroup_scope_ask("/bin/true", scratch, 200, why, sizeof why) == -ENOENT);
+    MUST(2, strstr(why, "no user bus at"));
+    char program[128];
+    be_manager(program, sizeof program, "exit 0");
+    MUST(3, cgroup_scope_ask("/nonexistent", scratch, 200, why, sizeof why) == -ENOENT);
+    MUST(4, strstr(why, "/nonexistent is not installed"));
+}
+
+Test(cgroup_rootless, a_manager_that_refuses_hangs_or_forgets_is_waited_for_no_longer)
+{
+    cr_expect_eq(in_child(no_manager), 0, "step %d", last);
+    unlink(strcat(strcpy((char[128]){0}, scratch), "/bus"));
+    cr_expect_eq(in_child(manager_refuses), 0, "step %d", last);
+    unlink(strcat(strcpy((char[128]){0}, scratch), "/bus"));
+    cr_expect_eq(in_child(manager_hangs), 0, "step %d", last);
+    unlink(strcat(strcpy((char[128]){0}, scratch), "/bus"));
+    cr_expect_eq(in_child(manager_forgets), 0, "step %d", last);
+}
