@@ -1,0 +1,184 @@
+/* This file turns a policy into the policy's part of a struct spec; it never fills in ids or the
+ * workspace, and never looks at the host.
+ */
+#include "policy/model.h"
+
+#include "runtime/plan/seccomp.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* A number at its place in the spec, as wide as the field is. */
+static void put_scalar(const struct schema_row *row, const struct policy_value *value,
+                       struct spec *spec)
+{
+    uint64_t number = row->choices ? row->choices[value->number].value : value->number;
+    unsigned char *at = (unsigned char *)spec + row->offset;
+    uint32_t four = (uint32_t)number;
+    if (row->width == sizeof number)
+        memcpy(at, &number, sizeof number);
+    else if (row->width == sizeof four)
+        memcpy(at, &four, sizeof four);
+    else
+        at[0] = (unsigned char)number;
+}
+
+static void put_image(const struct policy *policy, struct spec *spec)
+{
+    const char *image = policy->values[ROW_IMAGE].text;
+    memset(&spec->image, 0, sizeof spec->image);
+    if (strcmp(image, "host") == 0) {
+        spec->image.kind = SPEC_IMAGE_HOST;
+        return;
+    }
+    bool dir = strncmp(image, "dir:", 4) == 0;
+    spec->image.kind = dir ? SPEC_IMAGE_DIR : SPEC_IMAGE_NAME;
+    snprintf(spec->image.path, sizeof spec->image.path, "%s", dir ? image + 4 : image);
+}
+
+static bool is_beneath(const char *path, const char *top)
+{
+    size_t n = strlen(top);
+    return strncmp(path, top, n) == 0 && (path[n] == 0 || path[n] == '/');
+}
+
+/* A mount that covers a protected path would stand in its place, and one beneath it would make a
+ * part of it writable. */
+static int check_protected(const struct policy *policy, const struct policy_item *mount,
+                           const struct spec *spec, struct err *err)
+{
+    const char *workspace = spec->workspace.mount_path;
+    const char *key = mount->origin.kind == ORIGIN_FLAG ? mount->origin.name : "filesystem";
+    if (!workspace[0])
+        return 0;
+    if (strcmp(mount->other, workspace) == 0)
+        return policy_fail(err, &mount->origin, key,
+                           "\"%.200s\" is to be mounted where the workspace is. Give it another "
+                           "target.",
+                           mount->other);
+    for (const struct policy_item *p = policy->values[ROW_PROTECT].first; p; p = p->next) {
+        char path[SPEC_PATH_MAX + SPEC_PROTECT_PATH_MAX + 1];
+        snprintf(path, sizeof path, "%s/%s", strcmp(workspace, "/") == 0 ? "" : workspace, p->text);
+        bool inside = strlen(mount->other) > strlen(workspace);
+        if (!is_beneath(mount->other, path) && !(inside && is_beneath(path, mount->other)))
+            continue;
+        _cleanup_buf_ struct buf other = {0};
+        origin_print(&p->origin, &other);
+        return policy_fail(err, &mount->origin, key,
+                           "\"%.200s\" would be mounted over or in \"%.200s\", which is protected "
+                           "(%s). A protected path is what the workspace has there.",
+                           mount->other, path, buf_text(&other));
+    }
+    return 0;
+}
+
+static int put_mounts(const struct policy *policy, struct spec *spec, struct err *err)
+{
+    memset(spec->mounts, 0, sizeof spec->mounts);
+    spec->mount_count = 0;
+    for (int pass = 0; pass < 2; pass++)
+        for (const struct policy_item *i =
+                 policy->values[pass ? ROW_READ_WRITE : ROW_READ_ONLY].first;
+             i; i = i->next) {
+            int r = check_protected(policy, i, spec, err);
+            if (r < 0)
+                return r;
+            struct spec_mount *mount = &spec->mounts[spec->mount_count++];
+            snprintf(mount->source, sizeof mount->source, "%s", i->text);
+            snprintf(mount->target, sizeof mount->target, "%s", i->other);
+            mount->read_only = pass == 0;
+        }
+    return 0;
+}
+
+static void put_protect(const struct policy *policy, struct spec *spec)
+{
+    memset(spec->protect, 0, sizeof spec->protect);
+    spec->protect_count = 0;
+    for (const struct policy_item *i = policy->values[ROW_PROTECT].first; i; i = i->next) {
+        struct spec_protect *protect = &spec->protect[spec->protect_count++];
+        snprintf(protect->path, sizeof protect->path, "%s", i->text);
+        protect->is_default = i->origin.kind == ORIGIN_PRESET || i->origin.kind == ORIGIN_STANDARD;
+        protect->directory = i->directory;
+    }
+}
+
+static uint32_t put_rules(const struct policy_value *value, struct spec_rule rules[SPEC_RULES_MAX])
+{
+    uint32_t count = 0;
+    memset(rules, 0, SPEC_RULES_MAX * sizeof *rules);
+    for (const struct policy_item *i = value->first; i; i = i->next)
+        rules[count++] = *i->rule;
+    return count;
+}
+
+static void put_network(const struct policy *policy, struct spec *spec)
+{
+    spec->network.allow_count = put_rules(&policy->values[ROW_ALLOW], spec->network.allow);
+    spec->network.deny_count = put_rules(&policy->values[ROW_DENY], spec->network.deny);
+    memset(spec->network.publish, 0, sizeof spec->network.publish);
+    spec->network.publish_count = 0;
+    for (const struct policy_item *i = policy->values[ROW_PUBLISH].first; i; i = i->next)
+        spec->network.publish[spec->network.publish_count++] = (uint16_t)i->number;
+}
+
+static int compare_numbers(const void *left, const void *right)
+{
+    uint32_t a = *(const uint32_t *)left, b = *(const uint32_t *)right;
+    return a < b ? -1 : a > b;
+}
+
+static void put_process(const struct policy *policy, struct spec *spec)
+{
+    spec->process.uid = (uint32_t)policy->values[ROW_USER].number;
+    spec->process.gid = spec->process.uid;
+    memset(spec->process.seccomp_allow, 0, sizeof spec->process.seccomp_allow);
+    spec->process.seccomp_allow_count = 0;
+    for (const struct policy_item *i = policy->values[ROW_SECCOMP_ALLOW].first; i; i = i->next)
+        spec->process.seccomp_allow[spec->process.seccomp_allow_count++] = i->number;
+    qsort(spec->process.seccomp_allow, spec->process.seccomp_allow_count,
+          sizeof spec->process.seccomp_allow[0], compare_numbers);
+
+    memset(spec->process.env, 0, sizeof spec->process.env);
+    spec->process.env_bytes = spec->process.env_count = 0;
+    for (const struct policy_item *i = policy->values[ROW_ENV].first; i; i = i->next) {
+        /* policy_check() has counted: it fits. */
+        int n = snprintf(spec->process.env + spec->process.env_bytes,
+                         SPEC_ENV_MAX - spec->process.env_bytes, "%s=%s", i->text, i->other);
+        spec->process.env_bytes += (uint32_t)n + 1;
+        spec->process.env_count++;
+    }
+}
+
+static void put_requires(const struct policy *policy, struct spec *spec)
+{
+    memset(spec->requires_mask, 0, sizeof spec->requires_mask);
+    for (const struct policy_item *i = policy->values[ROW_REQUIRES].first; i; i = i->next)
+        spec->requires_mask[i->number / 64] |= 1ull << (i->number % 64);
+}
+
+int policy_compile(const struct policy *policy, struct spec *spec, struct err *err)
+{
+    int r = put_mounts(policy, spec, err);
+    if (r < 0)
+        return r;
+    put_image(policy, spec);
+    put_protect(policy, spec);
+    put_network(policy, spec);
+    put_process(policy, spec);
+    put_requires(policy, spec);
+    spec->limits.asked = 0;
+    for (int i = 0; i < ROW_COUNT; i++) {
+        const struct schema_row *row = &schema_rows[i];
+        const struct policy_value *value = &policy->values[i];
+        if (row->width)
+            put_scalar(row, value, spec);
+        bool asked = value->origin.kind == ORIGIN_FILE || value->origin.kind == ORIGIN_FLAG;
+        /* "unlimited" asks for nothing. */
+        if (asked && !(row->unlimited && value->number == 0))
+            spec->limits.asked |= row->asked;
+    }
+    return 0;
+}
