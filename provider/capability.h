@@ -38,6 +38,9 @@ int capability_by_name(const char *name);  /* -1 when unknown */
 /* Every capability that `spec` needs: those that it implies and those that it names. */
 void capability_required(const struct spec *spec, struct capability_mask *ret);
 
+/* Add one to what `spec` names in `requires`: for what the caller needs and no field says. */
+void capability_name_required(struct spec *spec, enum capability c);
+
 /* CAP-2: 0, or ERR_CAPABILITY_UNAVAILABLE whose detail lists *every* missing one with its reason
  * and remedy; `ret_missing` (may be NULL) gets the mask. */
 int capability_check(const struct spec *spec, const struct capability_set *set,

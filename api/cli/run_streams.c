@@ -1,0 +1,215 @@
+/* This file connects the caller's standard streams to the command's; it never blocks on them. */
+#include "api/cli/run_streams.h"
+
+#include "runtime/base/fd.h"
+
+#include <fcntl.h>
+#include <string.h>
+#include <unistd.h>
+
+static bool relayed(enum stdio_kind kind)
+{
+    return kind == STDIO_TERMINAL || kind == STDIO_SOCKET || kind == STDIO_FILE;
+}
+
+/* The caller's side of a relay. */
+static void outside(struct relay *relay, int number, enum stdio_kind kind)
+{
+    int access = number == 0 ? O_RDONLY : O_WRONLY;
+    int own = kind == STDIO_TERMINAL ? terminal_reopen(number, access) : -1;
+    int fd = own >= 0 ? own : number;
+    if (number == 0) {
+        relay->from = fd;
+        relay->from_owned = own >= 0;
+        relay->from_socket = kind == STDIO_SOCKET;
+    } else {
+        relay->to = fd;
+        relay->to_owned = own >= 0;
+        relay->to_socket = kind == STDIO_SOCKET;
+        relay->to_blocks = kind == STDIO_TERMINAL && own < 0;
+    }
+}
+
+/* A pipe between the command and berth; only berth's end is non-blocking. */
+static int make_pipe(struct streams *streams, int number, struct err *err)
+{
+    int ends[2];
+    if (pipe2(ends, O_CLOEXEC) < 0)
+        return err_set(err, ERR_UNAVAILABLE, errno, "make a pipe", NULL, NULL);
+    int mine = number == 0 ? 1 : 0;
+    streams->inside[number] = ends[!mine];
+    if (number == 0) {
+        streams->relay[0].to = ends[1];
+        streams->relay[0].to_owned = true;
+    } else {
+        streams->relay[number].from = ends[0];
+        streams->relay[number].from_owned = true;
+    }
+    if (fcntl(ends[mine], F_SETFL, O_NONBLOCK) < 0)
+        return err_set(err, ERR_UNAVAILABLE, errno, "make a pipe non-blocking", NULL, NULL);
+    return 0;
+}
+
+/* stdin through a pipe that init reads into the PTY; output from frames to stdout. */
+static int open_tty(struct streams *streams, struct err *err)
+{
+    const struct stdio *stdio = streams->stdio;
+    if (stdio->kind[0] == STDIO_TERMINAL)
+        terminal_init(&streams->terminal, 0);
+    if (relayed(stdio->kind[0])) {
+        outside(&streams->relay[0], 0, stdio->kind[0]);
+        int r = make_pipe(streams, 0, err);
+        if (r < 0)
+            return r;
+    }
+    if (stdio->kind[1] != STDIO_NULL) {
+        outside(&streams->relay[1], 1, stdio->kind[1]);
+        /* A pipe or file is the caller's: it may block, and its flags are shared. */
+        streams->relay[1].to_blocks |= stdio->kind[1] == STDIO_PASS;
+        streams->relay[1].fed = true;
+    }
+    streams->size_fd = stdio->kind[1] == STDIO_TERMINAL   ? 1
+                       : stdio->kind[0] == STDIO_TERMINAL ? 0
+                                                          : -1;
+    return 0;
+}
+
+static int open_plain(struct streams *streams, struct err *err)
+{
+    const struct stdio *stdio = streams->stdio;
+    for (int i = 0; i < 3; i++) {
+        if (!relayed(stdio->kind[i]) || (i == 2 && stdio->one_output))
+            continue;
+        outside(&streams->relay[i], i, stdio->kind[i]);
+        int r = make_pipe(streams, i, err);
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
+void streams_init(struct streams *streams)
+{
+    streams->stdio = NULL;
+    streams->tty = false;
+    streams->size_fd = -1;
+    terminal_init(&streams->terminal, -1);
+    for (int i = 0; i < 3; i++) {
+        streams->inside[i] = -1;
+        relay_init(&streams->relay[i]);
+    }
+}
+
+int streams_open(struct streams *streams, const struct stdio *stdio, bool tty, struct err *err)
+{
+    streams->stdio = stdio;
+    streams->tty = tty;
+    return tty ? open_tty(streams, err) : open_plain(streams, err);
+}
+
+static void close_inside(struct streams *streams)
+{
+    for (int i = 0; i < 3; i++)
+        fd_replace(&streams->inside[i], -1);
+}
+
+void streams_close(struct streams *streams)
+{
+    terminal_leave(&streams->terminal);
+    close_inside(streams);
+    for (int i = 0; i < 3; i++)
+        relay_fini(&streams->relay[i]);
+}
+
+static int descriptor(const struct streams *streams, int number)
+{
+    return streams->stdio->kind[number] == STDIO_PASS ? number : streams->inside[number];
+}
+
+void streams_request(struct streams *streams, struct exec_request *request)
+{
+    request->tty = streams->tty;
+    terminal_size(streams->size_fd, &request->rows, &request->cols);
+    request->stdin_fd = descriptor(streams, 0);
+    request->stdout_fd = request->stderr_fd = -1;
+    if (streams->tty) {
+        /* Errors go to the terminal too, unless the caller has sent them elsewhere. */
+        if (streams->stdio->kind[2] == STDIO_PASS)
+            request->stderr_fd = 2;
+        return;
+    }
+    request->stdout_fd = descriptor(streams, 1);
+    request->null_stdout = streams->stdio->kind[1] == STDIO_NULL;
+    request->stderr_fd = streams->stdio->one_output ? streams->inside[1] : descriptor(streams, 2);
+    request->null_stderr = streams->stdio->kind[2] == STDIO_NULL;
+}
+
+/* The command has its own copies of what was passed: while berth held them too, the other end of a
+ * pipe would not learn that the command has closed it. stderr stays, for berth's own words. */
+void streams_started(struct streams *streams)
+{
+    close_inside(streams);
+    for (int i = 0; i < 2; i++) {
+        bool passed = streams->stdio->kind[i] == STDIO_PASS && !(streams->tty && i == 1);
+        if (!passed)
+            continue;
+        int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+        if (null >= 0) {
+            dup2(null, i);
+            close(null);
+        }
+    }
+    terminal_enter(&streams->terminal);
+}
+
+void streams_poll(const struct streams *streams, struct pollfd fds[STREAMS_POLL])
+{
+    for (int i = 0; i < 3; i++)
+        relay_poll(&streams->relay[i], fds + 2 * i);
+}
+
+void streams_step(struct streams *streams, const struct pollfd fds[STREAMS_POLL])
+{
+    for (int i = 0; i < 3; i++)
+        relay_step(&streams->relay[i], fds + 2 * i);
+}
+
+bool streams_can_feed(const struct streams *streams)
+{
+    return !streams->tty || !relay_pending(&streams->relay[1]);
+}
+
+void streams_feed(struct streams *streams, enum agent_stream stream, const void *data,
+                  size_t length)
+{
+    /* Without a PTY every stream has a descriptor and nothing is captured. */
+    if (streams->tty && stream != AGENT_BACKGROUND)
+        relay_feed(&streams->relay[1], data, length);
+}
+
+void streams_end_input(struct streams *streams)
+{
+    relay_fini(&streams->relay[0]);
+    if (streams->tty)
+        relay_end(&streams->relay[1]);
+}
+
+bool streams_drained(const struct streams *streams)
+{
+    return relay_done(&streams->relay[1]) && relay_done(&streams->relay[2]);
+}
+
+bool streams_retry(struct streams *streams)
+{
+    struct relay *input = &streams->relay[0];
+    bool waiting = false;
+    if (input->from >= 0 && input->paused) {
+        input->paused = !terminal_foreground(input->from);
+        waiting = input->paused;
+    }
+    if (streams->terminal.fd >= 0 && !streams->terminal.raw) {
+        terminal_enter(&streams->terminal);
+        waiting |= !streams->terminal.raw;
+    }
+    return waiting;
+}

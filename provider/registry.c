@@ -1,0 +1,296 @@
+/* This file fills the capability set, from probes or from the cache of an earlier start; it never
+ * decides what a spec needs (capability.c).
+ */
+#include "provider/registry.h"
+
+#include "runtime/base/buf.h"
+#include "runtime/base/fd.h"
+#include "runtime/base/io.h"
+#include "runtime/base/sha256.h"
+#include "runtime/base/units.h"
+#include "runtime/host/probe.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+/* ---- probes to capabilities -------------------------------------------------------------------
+ */
+
+/* One row for each capability that is built; the rest are version 0. */
+static const struct {
+    enum capability capability;
+    enum probe_id probe;
+} map[] = {
+    {CAP_ISOLATION_USER_NAMESPACE, PROBE_USER_NAMESPACE},
+    {CAP_ISOLATION_SECCOMP, PROBE_SECCOMP},
+    {CAP_ISOLATION_LANDLOCK, PROBE_LANDLOCK},
+    {CAP_ISOLATION_IDMAPPED_WORKSPACE, PROBE_IDMAPPED_MOUNT},
+    {CAP_LIMITS_MEMORY, PROBE_MEMORY_LIMIT},
+    {CAP_LIMITS_CPU, PROBE_CPU_LIMIT},
+    {CAP_LIMITS_PIDS, PROBE_PIDS_LIMIT},
+    {CAP_LIMITS_OPEN_FILES, PROBE_OPEN_FILES_LIMIT},
+    {CAP_LIMITS_SCRATCH_BYTES, PROBE_SCRATCH_BYTES},
+    {CAP_LIMITS_SCRATCH_INODES, PROBE_SCRATCH_INODES},
+    {CAP_WORKSPACE_DIRECTORY, PROBE_WORKSPACE_DIRECTORY},
+    {CAP_WORKSPACE_VOLUME, PROBE_WORKSPACE_VOLUME},
+    {CAP_WORKSPACE_TMPFS, PROBE_WORKSPACE_TMPFS},
+    {CAP_ROOTFS_HOST, PROBE_ROOTFS_HOST},
+    {CAP_ROOTFS_DIRECTORY, PROBE_ROOTFS_DIRECTORY},
+    {CAP_EXEC_STDIN, PROBE_EXEC},
+    {CAP_EXEC_SIGNAL, PROBE_EXEC},
+    {CAP_EXEC_TTY, PROBE_TTY},
+    {CAP_EXEC_TREE_KILL, PROBE_TREE_KILL},
+    {CAP_EXEC_TIMEOUT, PROBE_TIMEOUT},
+    {CAP_EXEC_IDLE_TIMEOUT, PROBE_TIMEOUT},
+    {CAP_NETWORK_DENY, PROBE_NETWORK_DENY},
+};
+
+void registry_map(const struct probe_result *results, struct capability_set *ret)
+{
+    memset(ret, 0, sizeof *ret);
+    for (int c = 0; c < CAPABILITY_COUNT; c++)
+        snprintf(ret->status[c].reason, sizeof ret->status[c].reason, "%s",
+                 "Not built in this release of berth.");
+    for (size_t i = 0; i < ARRAY_LENGTH(map); i++) {
+        const struct probe_result *from = &results[map[i].probe];
+        struct capability_status *to = &ret->status[map[i].capability];
+        to->available = from->works;
+        memcpy(to->evidence, from->evidence, sizeof to->evidence);
+        memcpy(to->reason, from->reason, sizeof to->reason);
+        memcpy(to->remedy, from->remedy, sizeof to->remedy);
+        if (to->available)
+            to->reason[0] = to->remedy[0] = 0;
+        else if (!to->reason[0])
+            snprintf(to->reason, sizeof to->reason, "The probe failed and gave no reason.");
+    }
+}
+
+_Static_assert(
+    sizeof((struct probe_result *)0)->evidence == sizeof((struct capability_status *)0)->evidence &&
+        sizeof((struct probe_result *)0)->reason == sizeof((struct capability_status *)0)->reason &&
+        sizeof((struct probe_result *)0)->remedy == sizeof((struct capability_status *)0)->remedy,
+    "texts are copied whole");
+
+/* ---- the key: everything that a cached answer depends on ---------------------------------------
+ */
+
+static void add_file(struct buf *text, const char *path)
+{
+    char line[1024];
+    ssize_t n = io_read_at(AT_FDCWD, path, line, sizeof line);
+    buf_printf(text, "%s=%s\n", path, n < 0 ? "-" : line);
+}
+
+static void add_stat(struct buf *text, const char *path)
+{
+    struct stat st;
+    if (stat(path, &st) < 0) {
+        buf_printf(text, "%s=-\n", path);
+        return;
+    }
+    buf_printf(text, "%s=%llx.%llx.%llx.%lld.%ld\n", path, (unsigned long long)st.st_dev,
+               (unsigned long long)st.st_ino, (unsigned long long)st.st_size,
+               (long long)st.st_mtim.tv_sec, st.st_mtim.tv_nsec);
+}
+
+/* 64 hex characters, or -errno. */
+static int make_key(const struct runtime_facts *facts, char ret_key[65])
+{
+    _cleanup_buf_ struct buf text = {0};
+    add_file(&text, "/proc/sys/kernel/random/boot_id");
+    add_file(&text, "/proc/self/cgroup");
+    add_file(&text, "/proc/sys/user/max_user_namespaces");
+    add_stat(&text, "/proc/self/exe");
+    add_stat(&text, "/etc/subuid");
+    add_stat(&text, "/etc/subgid");
+    buf_printf(&text, "%s %d %d %u %u %d %u %u\n", facts->kernel, facts->rootless,
+               facts->single_uid, facts->caller_uid, facts->caller_gid, facts->cgroup_layout,
+               facts->limits_available, facts->landlock_abi);
+    if (buf_failed(&text))
+        return -ENOMEM;
+    sha256_hex(buf_text(&text), text.length, ret_key);
+    return 0;
+}
+
+/* ---- the cache's text --------------------------------------------------------------------------
+ *
+ * One line of header (format, key, checksum of the rest), then one line per capability in order:
+ * name, 0 or 1, evidence, reason, remedy, separated by tabs; texts have neither tab nor newline.
+ * The checksum finds torn writes. It is no seal: who could forge the file is the user who runs
+ * berth.
+ */
+
+static const char format_name[] = "berth-capabilities-1";
+
+static uint64_t checksum(const char *text, size_t length)
+{
+    uint64_t h = 14695981039346656037u; /* FNV-1a */
+    for (size_t i = 0; i < length; i++)
+        h = (h ^ (unsigned char)text[i]) * 1099511628211u;
+    return h;
+}
+
+static void add_field(struct buf *out, const char *text)
+{
+    buf_putc(out, '\t');
+    for (; *text; text++)
+        buf_putc(out, (unsigned char)*text < 0x20 ? ' ' : *text);
+}
+
+void registry_encode(const struct capability_set *set, const char *key, struct buf *out)
+{
+    _cleanup_buf_ struct buf body = {0};
+    for (int c = 0; c < CAPABILITY_COUNT; c++) {
+        const struct capability_status *s = &set->status[c];
+        buf_puts(&body, capability_name((enum capability)c));
+        add_field(&body, s->available ? "1" : "0");
+        add_field(&body, s->evidence);
+        add_field(&body, s->reason);
+        add_field(&body, s->remedy);
+        buf_putc(&body, '\n');
+    }
+    buf_printf(out, "%s %s %016llx\n", format_name, key,
+               (unsigned long long)checksum(buf_text(&body), body.length));
+    buf_add(out, buf_text(&body), body.length);
+    out->failed |= buf_failed(&body);
+}
+
+/* The text up to `end`, cut out of the line; NULL when there is no such end. */
+static char *take_field(char **at, char end)
+{
+    char *start = *at, *stop = strchr(start, end);
+    if (!stop)
+        return NULL;
+    *stop = 0;
+    *at = stop + 1;
+    return start;
+}
+
+static bool copy_field(char *to, size_t size, const char *from)
+{
+    size_t n = from ? strlen(from) : size;
+    if (n >= size)
+        return false;
+    memcpy(to, from, n + 1);
+    return true;
+}
+
+static bool decode_line(char **at, enum capability c, struct capability_status *ret)
+{
+    char *name = take_field(at, '\t'), *available = name ? take_field(at, '\t') : NULL;
+    char *evidence = available ? take_field(at, '\t') : NULL;
+    char *reason = evidence ? take_field(at, '\t') : NULL;
+    char *remedy = reason ? take_field(at, '\n') : NULL;
+    if (!remedy || strcmp(name, capability_name(c)) != 0 || strchr(remedy, '\t') ||
+        (strcmp(available, "0") != 0 && strcmp(available, "1") != 0))
+        return false;
+    ret->available = available[0] == '1';
+    return (!ret->available || capability_version(c) > 0) &&
+           copy_field(ret->evidence, sizeof ret->evidence, evidence) &&
+           copy_field(ret->reason, sizeof ret->reason, reason) &&
+           copy_field(ret->remedy, sizeof ret->remedy, remedy);
+}
+
+int registry_decode(char *text, size_t length, const char *key, struct capability_set *ret)
+{
+    char header[128];
+    if (strlen(text) != length)
+        return REGISTRY_STALE;
+    char *body = strchr(text, '\n');
+    if (!body)
+        return REGISTRY_STALE;
+    body++;
+    int n = snprintf(header, sizeof header, "%s %s %016llx\n", format_name, key,
+                     (unsigned long long)checksum(body, length - (size_t)(body - text)));
+    if (n <= 0 || n != body - text || memcmp(header, text, (size_t)n) != 0)
+        return REGISTRY_STALE;
+    for (int c = 0; c < CAPABILITY_COUNT; c++)
+        if (!decode_line(&body, (enum capability)c, &ret->status[c]))
+            return REGISTRY_STALE;
+    return *body ? REGISTRY_STALE : 0;
+}
+
+/* ---- the file ----------------------------------------------------------------------------------
+ */
+
+static int open_directory(const struct runtime_facts *facts)
+{
+    return open(facts->runtime_dir, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+}
+
+static void file_name(const struct runtime_facts *facts, char *ret_name, size_t size)
+{
+    snprintf(ret_name, size, "capabilities-%u", facts->caller_uid);
+}
+
+static int load(const struct runtime_facts *facts, const char *key, struct capability_set *ret)
+{
+    enum { MAX = 128 << 10 };
+    char name[32];
+    file_name(facts, name, sizeof name);
+    _cleanup_fd_ int directory = open_directory(facts);
+    _cleanup_fd_ int fd =
+        directory < 0 ? -1
+                      : openat(directory, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    struct stat st;
+    if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || st.st_uid != geteuid() ||
+        (st.st_mode & 07777) != 0600 || st.st_size <= 0 || st.st_size > MAX)
+        return REGISTRY_STALE;
+    size_t length = (size_t)st.st_size;
+    _cleanup_free_ char *text = malloc(length + 1);
+    if (!text || io_read_full(fd, text, length) != (ssize_t)length)
+        return REGISTRY_STALE;
+    text[length] = 0;
+    return registry_decode(text, length, key, ret);
+}
+
+/* Best effort: without the file the next start probes again, which costs time and nothing else. */
+static void store(const struct runtime_facts *facts, const char *key,
+                  const struct capability_set *set)
+{
+    char name[32], temporary[64], tail[24];
+    file_name(facts, name, sizeof name);
+    _cleanup_buf_ struct buf text = {0};
+    registry_encode(set, key, &text);
+    _cleanup_fd_ int directory = open_directory(facts);
+    if (buf_failed(&text) || directory < 0 || id_random("t", tail, sizeof tail) < 0)
+        return;
+    snprintf(temporary, sizeof temporary, ".%s.%s", name, tail);
+    _cleanup_fd_ int fd =
+        openat(directory, temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return;
+    if (fchmod(fd, 0600) < 0 || io_write_full(fd, buf_text(&text), text.length) < 0 ||
+        renameat(directory, temporary, directory, name) < 0)
+        unlinkat(directory, temporary, 0);
+}
+
+int registry_refresh(struct runtime *rt, const struct err *open_err, struct capability_set *ret,
+                     struct err *err)
+{
+    /* The key is taken before the probes: what changes meanwhile makes the answer stale, not wrong.
+     */
+    char key[65] = "";
+    if (rt && make_key(runtime_facts(rt), key) < 0)
+        key[0] = 0;
+    _cleanup_free_ struct probe_result *results = calloc(PROBE_COUNT, sizeof *results);
+    if (!results)
+        return err_set(err, ERR_INTERNAL, 0, "probe this host", NULL, "Out of memory.");
+    int r = probe_run(rt, open_err, results, err);
+    if (r < 0)
+        return r;
+    registry_map(results, ret);
+    if (rt && key[0])
+        store(runtime_facts(rt), key, ret);
+    return 0;
+}
+
+int registry_open(struct runtime *rt, struct capability_set *ret, struct err *err)
+{
+    char key[65];
+    if (make_key(runtime_facts(rt), key) == 0 && load(runtime_facts(rt), key, ret) == 0)
+        return 0;
+    return registry_refresh(rt, NULL, ret, err);
+}
