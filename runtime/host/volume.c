@@ -142,10 +142,10 @@ static int refuse(int lock, const char *name, struct err *err)
                    text[0] ? text : "another session");
 }
 
-static int lock_volume(int volume, bool read_only, const char *name, const char *holder,
-                       int *ret_lock, struct err *err)
+int volume_lock(int folder, const char *name, bool read_only, const char *holder, int *ret_lock,
+                struct err *err)
 {
-    _cleanup_fd_ int lock = openat(volume, "lock", O_RDWR | O_NOFOLLOW | O_CLOEXEC);
+    _cleanup_fd_ int lock = openat(folder, "lock", O_RDWR | O_NOFOLLOW | O_CLOEXEC);
     if (lock < 0)
         return failed(err, errno, "open the lock of volume", name);
     if (flock(lock, (read_only ? LOCK_SH : LOCK_EX) | LOCK_NB) < 0)
@@ -159,14 +159,13 @@ static int lock_volume(int volume, bool read_only, const char *name, const char 
     return 0;
 }
 
-int volume_open(const char *workspace_id, const char *name, bool read_only,
-                const struct workspace_options *options, const char *holder, struct volume *ret,
-                struct err *err)
+int volume_open(const char *workspace_id, const char *name, const struct workspace_options *options,
+                struct volume *ret, struct err *err)
 {
     if (!id_valid(workspace_id) || !id_valid(name))
         return err_set(err, ERR_INVALID_REQUEST, 0, "open the volume", name,
                        "Not a valid id: letters, digits, \"_\", \".\" and \"-\", at most 64.");
-    struct volume v = {.data = -1, .lock = -1};
+    struct volume v = {.folder = -1, .data = -1};
     snprintf(v.path, sizeof v.path, "%s/volumes/%s/%s/data", options->state_dir, workspace_id,
              name);
     if (mkdir(options->state_dir, 0700) < 0 && errno != EEXIST)
@@ -174,15 +173,13 @@ int volume_open(const char *workspace_id, const char *name, bool read_only,
     _cleanup_fd_ int state = open(options->state_dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
     if (state < 0)
         return failed(err, errno, "open the state directory", options->state_dir);
-    _cleanup_fd_ int volumes = -1, mine = -1, volume = -1, lock = -1, data = -1;
+    _cleanup_fd_ int volumes = -1, mine = -1, volume = -1, data = -1;
     int r = private_directory(state, "volumes", v.path, &volumes, err);
     if (r == 0)
         r = private_directory(volumes, workspace_id, v.path, &mine, err);
     uint32_t owner = options->rootless ? UINT32_MAX : options->default_uid;
     if (r == 0)
         r = find_or_make(mine, name, owner, v.path, &volume, err);
-    if (r == 0)
-        r = lock_volume(volume, read_only, name, holder, &lock, err);
     if (r < 0)
         return r;
     data = openat(volume, "data", O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
@@ -190,7 +187,7 @@ int volume_open(const char *workspace_id, const char *name, bool read_only,
         return failed(err, errno, "open the volume", v.path);
     *ret = v;
     ret->data = take_fd(&data);
-    ret->lock = take_fd(&lock);
+    ret->folder = take_fd(&volume);
     return 0;
 }
 

@@ -13,15 +13,19 @@
 #include <sys/stat.h>
 
 struct volume {
-    int data; /* O_PATH */
-    int lock; /* flock: exclusive, or shared when read-only (WS-2) */
+    int folder; /* of `data` and `lock` */
+    int data;   /* O_PATH */
     struct stat stat;
     char path[4096];
 };
 
-/* Makes it on first use. ERR_WORKSPACE_IN_USE names the holder. On failure nothing is left. */
-int volume_open(const char *workspace_id, const char *name, bool read_only,
-                const struct workspace_options *options, const char *holder, struct volume *ret,
+/* Makes it on first use, does not lock it. On failure nothing is left. */
+int volume_open(const char *workspace_id, const char *name, const struct workspace_options *options,
+                struct volume *ret, struct err *err);
+
+/* WS-2: an exclusive flock, or a shared one when read-only. ERR_WORKSPACE_IN_USE names the holder.
+ */
+int volume_lock(int folder, const char *name, bool read_only, const char *holder, int *ret_lock,
                 struct err *err);
 
 /* What a process that was killed in the middle of making a volume has left. */

@@ -170,6 +170,13 @@ static int open_directory(struct opening *o, struct err *err)
         return r;
     ws->dir = pin.fd;
     r = check_owner(o, &pin, path, err);
+    if (r < 0)
+        return r;
+    pin_identity(&pin.stat, o->as, &ws->owner_uid, &ws->owner_gid);
+    struct tree_map map = single_map(o, ws->owner_uid, ws->owner_gid);
+    r = tree_clone(&pin, &map, o->spec->workspace.read_only,
+                   o->options->rootless && pin.submount_count, "the workspace", path, &ws->tree,
+                   err);
     if (r == 0)
         r = begin_private(o, &pin.stat, path, err);
     if (r == 0)
@@ -178,16 +185,9 @@ static int open_directory(struct opening *o, struct err *err)
     if (r < 0)
         return r;
     ws->private->exclusive = o->spec->workspace.exclusive;
-    pin_identity(&pin.stat, o->as, &ws->owner_uid, &ws->owner_gid);
     struct asker owner = {ws->owner_uid, ws->owner_gid, NULL, 0};
     if (o->as && o->as->uid == ws->owner_uid)
         owner = (struct asker){ws->owner_uid, ws->owner_gid, o->as->groups, o->as->group_count};
-    struct tree_map map = single_map(o, ws->owner_uid, ws->owner_gid);
-    r = tree_clone(&pin, &map, o->spec->workspace.read_only,
-                   o->options->rootless && pin.submount_count, "the workspace", path, &ws->tree,
-                   err);
-    if (r < 0)
-        return r;
     tell_about_submounts(o, &pin);
     r = protect_begin(ws, o->spec, o->options->rootless ? NULL : &owner, &o->notes, err);
     return r == 0 ? find_sockets(o, ws->owner_uid, err) : r;
@@ -196,28 +196,30 @@ static int open_directory(struct opening *o, struct err *err)
 static int open_volume(struct opening *o, struct err *err)
 {
     struct workspace *ws = o->ws;
+    const char *name = o->spec->workspace.volume;
+    bool read_only = o->spec->workspace.read_only;
     struct volume v;
-    int r = volume_open(o->spec->workspace_id, o->spec->workspace.volume,
-                        o->spec->workspace.read_only, o->options, o->holder, &v, err);
+    int r = volume_open(o->spec->workspace_id, name, o->options, &v, err);
     if (r < 0)
         return r;
+    _cleanup_fd_ int folder = -1;
+    folder = v.folder;
     ws->dir = v.data;
-    ws->lock = v.lock;
     ws->owner_uid = v.stat.st_uid;
     ws->owner_gid = v.stat.st_gid;
-    r = begin_private(o, &v.stat, v.path, err);
-    if (r < 0)
-        return r;
     /* The whole range, so that every uid inside is kept on disk whatever range the session has. */
     struct tree_map map = {.idmapped = !o->options->rootless,
                            .uid_outside = o->options->uid_base,
                            .gid_outside = o->options->uid_base,
                            .count = SPEC_UID_SPAN};
     struct pinned pin = {.fd = ws->dir, .stat = v.stat, .fs_type = "that of berth's state"};
-    r = tree_clone(&pin, &map, o->spec->workspace.read_only, false, "volumes", v.path, &ws->tree,
-                   err);
-    struct asker owner = {ws->owner_uid, ws->owner_gid, NULL, 0};
+    r = tree_clone(&pin, &map, read_only, false, "volumes", v.path, &ws->tree, err);
+    if (r == 0)
+        r = volume_lock(folder, name, read_only, o->holder, &ws->lock, err);
+    if (r == 0)
+        r = begin_private(o, &v.stat, v.path, err);
     /* Volumes have 0700 parents, but placeholders go by descriptor, so the owner's rights do. */
+    struct asker owner = {ws->owner_uid, ws->owner_gid, NULL, 0};
     if (r == 0)
         r = protect_begin(ws, o->spec, o->options->rootless ? NULL : &owner, &o->notes, err);
     return r == 0 ? find_sockets(o, ws->owner_uid, err) : r;
@@ -328,9 +330,11 @@ int workspace_open(struct workspace *ws, const struct spec *spec,
     snprintf(o.holder, sizeof o.holder, "session %.64s of workspace %.64s (process %ld)",
              spec->session_id, spec->workspace_id, (long)getpid());
     workspace_init(ws);
-    int r = open_kind(&o, err);
+    int r = 0;
     for (unsigned i = 0; r == 0 && i < spec->mount_count; i++)
         r = open_mount(&o, i, err);
+    if (r == 0)
+        r = open_kind(&o, err);
     if (r < 0)
         workspace_close(ws, NULL, NULL, NULL);
     return r;

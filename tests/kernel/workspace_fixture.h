@@ -174,7 +174,7 @@ static inline void must_refuse(const struct spec *s, const struct workspace_opti
 }
 
 /* Run `body` in a child, alone with one thread and mounts of its own. */
-static inline void alone(void (*body)(const struct place *), const struct place *p)
+static inline int alone(void (*body)(const struct place *), const struct place *p)
 {
     fflush(NULL);
     pid_t pid = fork();
@@ -187,7 +187,7 @@ static inline void alone(void (*body)(const struct place *), const struct place 
     }
     int status;
     cr_assert_eq(waitpid(pid, &status, 0), pid);
-    cr_assert(WIFEXITED(status) && WEXITSTATUS(status) == 0, "status %x", status);
+    return status;
 }
 
 /* Run `body` as the session's user `uid` with the tree at "." of that process. */
@@ -211,11 +211,12 @@ static inline void inside_as(const struct workspace *ws, const struct place *p, 
     CHECK(waitpid(pid, &status, 0) == pid && status == 0, "inside: status %x", status);
 }
 
-#define IN_A_PLACE(name, body)  \
-    Test(WORKSPACE_SUITE, name) \
-    {                           \
-        struct place p;         \
-        place_make(&p);         \
-        alone(body, &p);        \
-        place_remove(&p);       \
+#define IN_A_PLACE(name, body)                \
+    Test(WORKSPACE_SUITE, name)               \
+    {                                         \
+        struct place p;                       \
+        place_make(&p);                       \
+        int status = alone(body, &p);         \
+        place_remove(&p);                     \
+        cr_assert_eq(status, 0, "see above"); \
     }
