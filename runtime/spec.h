@@ -63,9 +63,7 @@ struct spec_mount {
 struct spec_protect {
     char path[SPEC_PROTECT_PATH_MAX]; /* relative to the workspace, normalised, without ".." */
     uint8_t is_default; /* from a preset: when it cannot be held that is reported, not refused */
-    uint8_t directory;  /* when it is missing, the placeholder is a directory, else a file; what
-                         * exists is protected as what it is */
-    uint8_t reserved[6];
+    uint8_t reserved[7];
 };
 
 struct spec_rule {
