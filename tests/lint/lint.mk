@@ -17,11 +17,13 @@ TIDY_STAMPS    := $(patsubst %,$(LINT)/tidy/%.ok,$(CHECKED_C))
 CPPCHECK_STAMPS := $(patsubst %,$(LINT)/cppcheck/%.ok,$(CHECKED_C))
 HEADER_STAMPS  := $(patsubst %,$(LINT)/header/%.ok,$(H_FILES))
 
-lint: lint-layers lint-format lint-headers lint-cppcheck lint-tidy
+lint: lint-layers lint-docs lint-format lint-headers lint-cppcheck lint-tidy
 
 lint-layers:
 	$(Q)python3 tests/lint/layers.py
 	$(Q)tests/lint/selftest
+lint-docs:
+	$(Q)tests/lint/docs.py
 lint-format: $(FORMAT_STAMPS)
 lint-headers: $(HEADER_STAMPS)
 lint-tidy: $(TIDY_STAMPS)
@@ -55,4 +57,4 @@ $(TIDY_STAMPS) $(CPPCHECK_STAMPS) $(HEADER_STAMPS): | $(GENERATED)
 
 -include $(shell find $(LINT) -name '*.d' 2>/dev/null)
 
-.PHONY: lint lint-layers lint-format lint-headers lint-tidy lint-cppcheck
+.PHONY: lint lint-layers lint-docs lint-format lint-headers lint-tidy lint-cppcheck
