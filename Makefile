@@ -85,7 +85,8 @@ $(LIB_cli):      $(call objects,$(call folder_sources,api/cli))
 
 # >>> seccomp: the filters are made when berth is built (runtime/plan/gen) and are read-only data.
 SECCOMP_GEN := $(call objects,runtime/plan/gen/seccomp_gen.c runtime/plan/seccomp_build.c \
-                 runtime/plan/seccomp_emit.c runtime/plan/seccomp_rules.c runtime/plan/seccomp_table.c)
+                 runtime/plan/seccomp_emit.c runtime/plan/seccomp_rules.c runtime/plan/seccomp_table.c \
+                 runtime/plan/seccomp_describe.c)
 
 $(BUILD)/gen/seccomp_gen: $(SECCOMP_GEN) $(LIB_base)
 	@mkdir -p $(@D)

@@ -12,18 +12,20 @@
  */
 #pragma once
 
-#define WHY_GONE     "no longer a system call of Linux on x86-64"
-#define WHY_MOUNT    "changes the mounts that the sandbox is made of"
-#define WHY_MODULE   "loads or removes code of the host's kernel"
-#define WHY_KEY      "kernel keyrings are shared with the host and their quota is nobody's"
-#define WHY_RING     "operations of a ring pass by every filter of system calls"
-#define WHY_AIO      "contexts come from one budget of the whole host (fs.aio-max-nr); programs fall back"
-#define WHY_CLOCK    "sets the clock of the host"
-#define WHY_NUMA     "moves memory between the host's nodes; placement is the host's business"
-#define WHY_TRACE    "reads or changes another process; the profile `debug` has it"
-#define WHY_SYSV     "`strict` leaves System V and POSIX queues out: much old kernel code, few users"
-#define WHY_MODE     "refused with EPERM when the mode has setuid or setgid bits (WS-1)"
-#define WHY_SPLICE   "`strict` leaves out calls that pass pages of the page cache between pipes and files"
+#define WHY_GONE   "no longer a system call of Linux on x86-64"
+#define WHY_MOUNT  "changes the mounts that the sandbox is made of"
+#define WHY_MODULE "loads or removes code of the host's kernel"
+#define WHY_KEY    "kernel keyrings are shared with the host and their quota is nobody's"
+#define WHY_RING   "operations of a ring pass by every filter of system calls"
+#define WHY_AIO \
+    "contexts come from one budget of the whole host (fs.aio-max-nr); programs fall back"
+#define WHY_CLOCK "sets the clock of the host"
+#define WHY_NUMA  "moves memory between the host's nodes; placement is the host's business"
+#define WHY_TRACE "reads or changes another process; the profile `debug` has it"
+#define WHY_SYSV  "`strict` leaves System V and POSIX queues out: much old kernel code, few users"
+#define WHY_MODE  "refused with EPERM when the mode has setuid or setgid bits (WS-1)"
+#define WHY_SPLICE \
+    "`strict` leaves out calls that pass pages of the page cache between pipes and files"
 #define WHY_FLUSH    "`strict` leaves it out: it flushes whole file systems of the host"
 #define WHY_OOB      "refused with EOPNOTSUPP when the flags have MSG_OOB"
 #define WHY_HANDLE   "opens files by handle, past every directory and mount that hides them"
@@ -59,7 +61,8 @@
     X(24, sched_yield, ALLOW, NULL)                                                                \
     X(25, mremap, ALLOW, NULL)                                                                     \
     X(26, msync, ALLOW, NULL)                                                                      \
-    X(27, mincore, NOT_STRICT, "`strict` leaves it out: it tells which pages of a file are cached") \
+    X(27, mincore, NOT_STRICT,                                                                     \
+      "`strict` leaves it out: it tells which pages of a file are cached")                         \
     X(28, madvise, CHECK,                                                                          \
       "MADV_MERGEABLE is EINVAL: merged pages let one session time another's memory")              \
     X(29, shmget, NOT_STRICT, WHY_SYSV)                                                            \
@@ -107,7 +110,8 @@
     X(69, msgsnd, NOT_STRICT, WHY_SYSV)                                                            \
     X(70, msgrcv, NOT_STRICT, WHY_SYSV)                                                            \
     X(71, msgctl, NOT_STRICT, WHY_SYSV)                                                            \
-    X(72, fcntl, CHECK, "F_SETLEASE and F_SETDELEG are EPERM: a lease makes the host's open() wait") \
+    X(72, fcntl, CHECK,                                                                            \
+      "F_SETLEASE and F_SETDELEG are EPERM: a lease makes the host's open() wait")                 \
     X(73, flock, ALLOW, NULL)                                                                      \
     X(74, fsync, ALLOW, NULL)                                                                      \
     X(75, fdatasync, ALLOW, NULL)                                                                  \
@@ -192,7 +196,8 @@
     X(151, mlockall, ALLOW, NULL)                                                                  \
     X(152, munlockall, ALLOW, NULL)                                                                \
     X(153, vhangup, NEVER, "hangs up a terminal under other processes")                            \
-    X(154, modify_ldt, REFUSE, "segments for 16-bit code: only emulators of old systems need them") \
+    X(154, modify_ldt, REFUSE,                                                                     \
+      "segments for 16-bit code: only emulators of old systems need them")                         \
     X(155, pivot_root, NEVER, WHY_MOUNT)                                                           \
     X(156, _sysctl, GONE, WHY_GONE)                                                                \
     X(157, prctl, CHECK,                                                                           \
@@ -340,12 +345,14 @@
     X(295, preadv, ALLOW, NULL)                                                                    \
     X(296, pwritev, ALLOW, NULL)                                                                   \
     X(297, rt_tgsigqueueinfo, ALLOW, NULL)                                                         \
-    X(298, perf_event_open, NEVER, "measures the processor and the kernel that all sessions share") \
+    X(298, perf_event_open, NEVER,                                                                 \
+      "measures the processor and the kernel that all sessions share")                             \
     X(299, recvmmsg, ALLOW, NULL)                                                                  \
     X(300, fanotify_init, REFUSE, WHY_FANOTIFY)                                                    \
     X(301, fanotify_mark, REFUSE, WHY_FANOTIFY)                                                    \
     X(302, prlimit64, ALLOW, NULL)                                                                 \
-    X(303, name_to_handle_at, REFUSE, "makes file handles, which only serve to pass by directories") \
+    X(303, name_to_handle_at, REFUSE,                                                              \
+      "makes file handles, which only serve to pass by directories")                               \
     X(304, open_by_handle_at, NEVER, WHY_HANDLE)                                                   \
     X(305, clock_adjtime, REFUSE, WHY_CLOCK)                                                       \
     X(306, syncfs, NOT_STRICT, WHY_FLUSH)                                                          \
@@ -393,10 +400,12 @@
     X(433, fspick, NEVER, WHY_MOUNT)                                                               \
     X(434, pidfd_open, ALLOW, NULL)                                                                \
     X(435, clone3, NEVER_MISSING,                                                                  \
-      "its flags are in memory, where no filter sees a new namespace; C libraries use clone instead") \
+      "its flags are in memory, where no filter sees a new namespace; C libraries use clone "      \
+      "instead")                                                                                   \
     X(436, close_range, ALLOW, NULL)                                                               \
     X(437, openat2, NEVER_MISSING,                                                                 \
-      "its mode is in memory, where no filter sees a setuid bit (WS-1); programs use openat instead") \
+      "its mode is in memory, where no filter sees a setuid bit (WS-1); programs use openat "      \
+      "instead")                                                                                   \
     X(438, pidfd_getfd, DEBUG, WHY_TRACE)                                                          \
     X(439, faccessat2, ALLOW, NULL)                                                                \
     X(440, process_madvise, DEBUG, WHY_TRACE)                                                      \
@@ -410,7 +419,8 @@
     X(448, process_mrelease, REFUSE, "frees memory of dying processes: for out-of-memory daemons") \
     X(449, futex_waitv, ALLOW, NULL)                                                               \
     X(450, set_mempolicy_home_node, REFUSE, WHY_NUMA)                                              \
-    X(451, cachestat, REFUSE, "tells which pages of a shared file are cached, a channel between sessions") \
+    X(451, cachestat, REFUSE,                                                                      \
+      "tells which pages of a shared file are cached, a channel between sessions")                 \
     X(452, fchmodat2, CHECK, WHY_MODE)                                                             \
     X(453, map_shadow_stack, ALLOW, NULL)                                                          \
     X(454, futex_wake, ALLOW, NULL)                                                                \

@@ -97,8 +97,7 @@ static uint32_t answer(struct emitter *e, uint16_t error)
     return e->answers[i].label;
 }
 
-/* ---- arguments --------------------------------------------------------------------------------
- */
+/* ---- arguments ------------------------------------------------------------------------------- */
 
 static bool applies(const struct emitter *e, const struct seccomp_clause *clause)
 {
@@ -181,8 +180,7 @@ static uint32_t emit_rule(struct emitter *e, const struct seccomp_rule *rule)
     return label;
 }
 
-/* ---- numbers ------------------------------------------------------------------------------------
- */
+/* ---- numbers --------------------------------------------------------------------------------- */
 
 static bool same(struct seccomp_verdict a, struct seccomp_verdict b)
 {

@@ -32,8 +32,7 @@
 #define RULE(call, list, last) {.number = (call), .clauses = (list), .clause_count = ARRAY_LENGTH(list), .otherwise = (last)}
 /* clang-format on */
 
-/* ---- modes (WS-1): no setuid or setgid bit, whatever makes the file -----------------------------
- */
+/* ---- modes (WS-1): no setuid or setgid bit, whatever makes the file -------------------------- */
 
 #define SET_ID_BITS 06000u
 #define CREATING    (0100u | 020000000u) /* O_CREAT, and the bit of O_TMPFILE that is its own */
@@ -62,8 +61,7 @@ static const struct seccomp_clause mknodat_mode[] = {
     CLAUSE(EPERM, IS(2, 0170000u, 0060000u)),
 };
 
-/* ---- terminals and descriptors
- * -------------------------------------------------------------------- */
+/* ---- terminals and descriptors --------------------------------------------------------------- */
 
 static const struct seccomp_clause ioctl_command[] = {
     CLAUSE(EPERM, EQUALS(1, 0x5412u)), /* TIOCSTI: types into the terminal's input */
@@ -83,8 +81,7 @@ static const struct seccomp_clause madvise_advice[] = {
     CLAUSE(EINVAL, EQUALS(2, 12u)), /* MADV_MERGEABLE: EINVAL as a kernel without KSM */
 };
 
-/* ---- processes
- * ------------------------------------------------------------------------------------ */
+/* ---- processes ------------------------------------------------------------------------------- */
 
 /* CLONE_NEW{NS,CGROUP,UTS,IPC,USER,PID,NET}. clone(2) drops the high half of its flags. NEWTIME
  * (0x80) is no flag of clone(2), where these bits are the exit signal. */
@@ -130,8 +127,7 @@ static const struct seccomp_clause prctl_option[] = {
     CLAUSE(0, EQUALS(0, 0x41555856u)),  /* GET_AUXV */
 };
 
-/* ---- sockets
- * -------------------------------------------------------------------------------------- */
+/* ---- sockets --------------------------------------------------------------------------------- */
 
 #define TYPE(kind) IS(1, 0xfu, kind) /* without SOCK_NONBLOCK and SOCK_CLOEXEC */
 #define DOMAIN(d)  EQUALS(0, d)
@@ -205,8 +201,7 @@ static const struct seccomp_rule rules[] = {
     RULE(452, mode_at_2, 0),                   /* fchmodat2 */
 };
 
-/* ---- the base layer
- * ------------------------------------------------------------------------------- */
+/* ---- the base layer -------------------------------------------------------------------------- */
 
 /* Neither init nor any command of any profile needs these: a second wall, should an exec filter
  * be wrong. Calls that init itself uses (clone3, keyctl, openat2, setresuid) are not here, nor what

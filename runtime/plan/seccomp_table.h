@@ -103,3 +103,7 @@ struct seccomp_base_range {
 };
 const struct seccomp_base_range *seccomp_base_ranges(size_t *ret_count);
 const struct seccomp_rule *seccomp_shared_uid_rules(size_t *ret_count);
+
+/* The tables of docs/seccomp.md, as Markdown. */
+struct buf;
+void seccomp_describe(struct buf *out);

@@ -2,6 +2,7 @@
  * filters as C, `seccomp_gen table` the tables of docs/seccomp.md; it is not part of berth.
  * Unprivileged; writes to its standard output only.
  */
+#include "runtime/base/buf.h"
 #include "runtime/base/sha256.h"
 #include "runtime/plan/seccomp_build.h"
 #include "runtime/plan/seccomp_generated.h"
@@ -69,42 +70,13 @@ static int print_filters(void)
     return 0;
 }
 
-static const char *word(int answer)
-{
-    return answer == 0 ? "yes" : answer == ENOSYS ? "ENOSYS" : "EPERM";
-}
-
-/* Every call that is not simply allowed everywhere, then the rest as one list. */
 static int print_table(void)
 {
-    size_t count;
-    const struct seccomp_call *calls = seccomp_table(&count);
-
-    printf("| call | default | strict | debug | `seccomp_allow` | why |\n"
-           "|---|---|---|---|---|---|\n");
-    for (size_t i = 0; i < count; i++) {
-        uint8_t class = calls[i].class;
-        if (class == CALL_ALLOW || class == CALL_GONE)
-            continue;
-        if (class == CALL_CHECK)
-            printf("| %s | checked | checked | checked | never | %s |\n", calls[i].name,
-                   calls[i].why);
-        else
-            printf("| %s | %s | %s | %s | %s | %s |\n", calls[i].name,
-                   word(seccomp_class_answer(class, SPEC_SECCOMP_DEFAULT)),
-                   word(seccomp_class_answer(class, SPEC_SECCOMP_STRICT)),
-                   word(seccomp_class_answer(class, SPEC_SECCOMP_DEBUG)),
-                   seccomp_class_addable(class) ? "may" : "never", calls[i].why);
-    }
-    printf("\nAllowed in every profile, whatever the arguments:");
-    for (size_t i = 0; i < count; i++)
-        if (calls[i].class == CALL_ALLOW)
-            printf(" %s", calls[i].name);
-    printf(".\n\nRetired by Linux, always ENOSYS:");
-    for (size_t i = 0; i < count; i++)
-        if (calls[i].class == CALL_GONE)
-            printf(" %s", calls[i].name);
-    printf(".\n");
+    _cleanup_buf_ struct buf table = {0};
+    seccomp_describe(&table);
+    if (buf_failed(&table))
+        return 1;
+    printf("%s", buf_text(&table));
     return 0;
 }
 
