@@ -20,41 +20,41 @@ struct words {
 /* StartTransientUnit(name, mode, properties, aux); the scope ends with its last process. */
 static void exec_busctl(const char *program, struct words *w)
 {
-    const char *const argv[] = {program,
-                                "--user",
-                                "--quiet",
-                                "call",
-                                "org.freedesktop.systemd1",
-                                "/org/freedesktop/systemd1",
-                                "org.freedesktop.systemd1.Manager",
-                                "StartTransientUnit",
-                                "ssa(sv)a(sa(sv))",
-                                w->scope,
-                                "fail",
-                                "4",
-                                "PIDs",
-                                "au",
-                                "1",
-                                w->pid,
-                                "Delegate",
-                                "b",
-                                "true",
-                                "CollectMode",
-                                "s",
-                                "inactive-or-failed",
-                                "Description",
-                                "s",
-                                "berth sandbox",
-                                "0",
-                                NULL};
-    const char *const envp[] = {w->runtime, "LC_ALL=C", "PATH=/usr/bin:/bin", NULL};
+    const char *argv[] = {program,
+                          "--user",
+                          "--quiet",
+                          "call",
+                          "org.freedesktop.systemd1",
+                          "/org/freedesktop/systemd1",
+                          "org.freedesktop.systemd1.Manager",
+                          "StartTransientUnit",
+                          "ssa(sv)a(sa(sv))",
+                          w->scope,
+                          "fail",
+                          "4",
+                          "PIDs",
+                          "au",
+                          "1",
+                          w->pid,
+                          "Delegate",
+                          "b",
+                          "true",
+                          "CollectMode",
+                          "s",
+                          "inactive-or-failed",
+                          "Description",
+                          "s",
+                          "berth sandbox",
+                          "0",
+                          NULL};
+    const char *envp[] = {w->runtime, "LC_ALL=C", "PATH=/usr/bin:/bin", NULL};
     int null = open("/dev/null", O_RDWR | O_CLOEXEC);
     if (null < 0 || dup2(null, 0) < 0 || dup2(null, 1) < 0 || dup2(null, 2) < 0)
         _exit(126);
     sigset_t nothing;
     sigemptyset(&nothing);
     sigprocmask(SIG_SETMASK, &nothing, NULL);
-    execve(program, (char *const *)(uintptr_t)argv, (char *const *)(uintptr_t)envp);
+    execve(program, (char **)argv, (char **)envp);
     _exit(127);
 }
 

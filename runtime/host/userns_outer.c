@@ -97,7 +97,7 @@ static void exec_tool(const struct plan *plan, int tool, int said)
 {
     char numbers[1 + 3 * USERNS_EXTENTS_MAX][16];
     const char *argv[2 + 3 * USERNS_EXTENTS_MAX + 1];
-    static const char *const envp[] = {"LC_ALL=C", "PATH=/usr/bin:/bin", NULL};
+    const char *envp[] = {"LC_ALL=C", "PATH=/usr/bin:/bin", NULL};
     unsigned n = 0;
     snprintf(numbers[n++], sizeof numbers[0], "%d", plan->target);
     struct userns_extent self = {0, plan->own[tool], 1};
@@ -114,7 +114,7 @@ static void exec_tool(const struct plan *plan, int tool, int said)
     int null = open("/dev/null", O_RDWR | O_CLOEXEC);
     if (null < 0 || dup2(null, 0) < 0 || dup2(null, 1) < 0 || dup2(said, 2) < 0)
         _exit(126);
-    execve(plan->program[tool], (char *const *)(uintptr_t)argv, (char *const *)(uintptr_t)envp);
+    execve(plan->program[tool], (char **)argv, (char **)envp);
     _exit(127);
 }
 
@@ -158,7 +158,9 @@ static void outside_child(const struct plan *plan, int sock)
 {
     struct answer answer = {0};
     char byte;
-    signal(SIGCHLD, SIG_DFL); /* ignored, children could not be waited for */
+    /* Where the caller ignores it, children could not be waited for. */
+    struct sigaction usual = {.sa_handler = SIG_DFL};
+    sigaction(SIGCHLD, &usual, NULL);
     if (io_read_full(sock, &byte, 1) != 1)
         _exit(0); /* the caller could not enter its namespace, or is dead */
     run_tools(plan, &answer);

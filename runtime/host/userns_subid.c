@@ -65,12 +65,22 @@ static bool belongs_to(const char *line, size_t length, const char *name, uint32
     return strcmp(who, digits) == 0 || (name[0] && strcmp(who, name) == 0);
 }
 
-/* The same range by name and by number is one range. */
-static bool overlaps(const struct userns_extent *extents, unsigned count, uint32_t start,
-                     uint32_t length)
+/* The ids of a line, when it belongs to this user and its numbers are such. */
+static bool range_of(const char *line, size_t length, const char *name, uint32_t uid,
+                     struct userns_extent *ret)
 {
-    for (unsigned i = 0; i < count; i++)
-        if (start < extents[i].outside + extents[i].count && extents[i].outside < start + length)
+    return belongs_to(line, length, name, uid) && number_of(line, length, 1, &ret->outside) &&
+           number_of(line, length, 2, &ret->count) && ret->count > 0 &&
+           ret->outside <= UINT32_MAX - ret->count;
+}
+
+/* The same range by name and by number is one range. */
+static bool is_known(const struct userns_extent *known, unsigned known_count,
+                     const struct userns_extent *range)
+{
+    for (unsigned i = 0; i < known_count; i++)
+        if (range->outside < known[i].outside + known[i].count &&
+            known[i].outside < range->outside + range->count)
             return true;
     return false;
 }
@@ -82,14 +92,12 @@ unsigned userns_subid_parse(const char *text, const char *name, uint32_t uid,
     uint32_t inside = 1;
     for (const char *line = text; *line && found < max && inside < USERNS_OUTER_COUNT;) {
         size_t length = strcspn(line, "\n");
-        uint32_t start, count;
-        if (belongs_to(line, length, name, uid) && number_of(line, length, 1, &start) &&
-            number_of(line, length, 2, &count) && count > 0 && start <= UINT32_MAX - count &&
-            !overlaps(ret, found, start, count)) {
+        struct userns_extent range = {.inside = inside};
+        if (range_of(line, length, name, uid, &range) && !is_known(ret, found, &range)) {
             uint32_t room = USERNS_OUTER_COUNT - inside;
-            uint32_t used = count < room ? count : room;
-            ret[found++] = (struct userns_extent){inside, start, used};
-            inside += used;
+            range.count = range.count < room ? range.count : room;
+            ret[found++] = range;
+            inside += range.count;
         }
         line += length + (line[length] == '\n');
     }

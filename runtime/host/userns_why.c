@@ -2,21 +2,24 @@
  * reads. Runs as whoever was refused. The tests of the table are in order: the first that holds is
  * the answer, because each alone is enough for a refusal. */
 #include "runtime/base/io.h"
+#include "runtime/base/units.h"
 #include "runtime/host/userns_internal.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 /* A sysctl's number; -1 when this kernel has none of that name. */
-static long long sysctl_value(const char *path)
+static int64_t sysctl_value(const char *path)
 {
     char text[32];
-    return io_read_at(AT_FDCWD, path, text, sizeof text) <= 0 ? -1 : atoll(text);
+    uint64_t value;
+    if (io_read_at(AT_FDCWD, path, text, sizeof text) <= 0 || units_parse_u64(text, &value) < 0)
+        return -1;
+    return value > INT64_MAX ? INT64_MAX : (int64_t)value;
 }
 
 static bool is_forbidden_by_sysctl(void)
@@ -58,8 +61,7 @@ static bool is_filtered(void)
     char text[8192];
     if (io_read_at(AT_FDCWD, "/proc/self/status", text, sizeof text) <= 0)
         return false;
-    const char *p = strstr(text, "\nSeccomp:");
-    return p && atoi(p + strlen("\nSeccomp:")) == 2;
+    return strstr(text, "\nSeccomp:\t2\n");
 }
 
 static bool is_container(void)

@@ -7,6 +7,7 @@
 #include "runtime/host/cgroup_internal.h"
 
 #include <criterion/criterion.h>
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/sched.h>
@@ -52,17 +53,26 @@ static void make(void)
         snprintf(path, sizeof path, "%s/%s", delegated, files[i]);
         cr_assert_eq(chown(path, USER, USER), 0);
     }
-    strcpy(scratch, "/tmp/berth-test-XXXXXX");
+    snprintf(scratch, sizeof scratch, "/tmp/berth-test-XXXXXX");
     cr_assert_not_null(mkdtemp(scratch));
     setenv("XDG_RUNTIME_DIR", "/nonexistent", 1);
+}
+
+static void no_manager_left(void)
+{
+    static const char *const files[] = {"bus", "manager"};
+    for (size_t i = 0; i < ARRAY_LENGTH(files); i++) {
+        char path[128];
+        snprintf(path, sizeof path, "%s/%s", scratch, files[i]);
+        unlink(path);
+    }
 }
 
 static void unmake(void)
 {
     cr_assert_eq(cgroup_remove_tree(AT_FDCWD, delegated, cgroup_now_us() + 2000000), 0);
-    char command[128];
-    snprintf(command, sizeof command, "rm -rf '%s'", scratch);
-    cr_assert_eq(system(command), 0);
+    no_manager_left();
+    cr_assert_eq(rmdir(scratch), 0);
 }
 
 TestSuite(cgroup_rootless, .init = make, .fini = unmake, .timeout = 60);
@@ -133,11 +143,28 @@ static void own_cgroup(void)
     MUST(7, strcmp(again.v2, host.v2) == 0 && again.limits == host.limits);
 }
 
+static int count_leaves(int dir)
+{
+    int count = 0;
+    DIR *d = fdopendir(openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    cr_assert_not_null(d);
+    for (struct dirent *e; (e = readdir(d));)
+        count += strncmp(e->d_name, "berth-launch-", strlen("berth-launch-")) == 0;
+    closedir(d);
+    return count;
+}
+
 Test(cgroup_rootless, a_delegated_cgroup_is_used)
 {
+    _cleanup_fd_ int dir = open(delegated, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     cr_assert_eq(in_child(own_cgroup), 0, "step %d", last);
-    /* The leaf of a process that is gone is swept by the next. */
+    cr_expect_eq(count_leaves(dir), unified ? 1 : 0);
+    /* Processes can live in it again when nothing below is limited. */
+    cr_assert_eq(unlinkat(dir, "berth", AT_REMOVEDIR), 0);
+    if (unified)
+        cr_assert_eq(io_write_at(dir, "cgroup.subtree_control", "-memory -pids -cpu"), 0);
     cr_assert_eq(in_child(own_cgroup), 0, "step %d", last);
+    cr_expect_eq(count_leaves(dir), unified ? 1 : 0, "the next sweeps what the last left");
 }
 
 static void beside_another(void)
@@ -273,10 +300,10 @@ static void no_manager(void)
 Test(cgroup_rootless, a_manager_that_refuses_hangs_or_forgets_is_waited_for_no_longer)
 {
     cr_expect_eq(in_child(no_manager), 0, "step %d", last);
-    unlink(strcat(strcpy((char[128]){0}, scratch), "/bus"));
+    no_manager_left();
     cr_expect_eq(in_child(manager_refuses), 0, "step %d", last);
-    unlink(strcat(strcpy((char[128]){0}, scratch), "/bus"));
+    no_manager_left();
     cr_expect_eq(in_child(manager_hangs), 0, "step %d", last);
-    unlink(strcat(strcpy((char[128]){0}, scratch), "/bus"));
+    no_manager_left();
     cr_expect_eq(in_child(manager_forgets), 0, "step %d", last);
 }

@@ -264,8 +264,10 @@ Test(cgroup_session, destroy_removes_nested_cgroups_and_may_be_repeated)
 Test(cgroup_session, destroy_names_what_remains_when_the_time_is_over)
 {
     struct cgroup_session other = cg;
-    if (host.layout != RUNTIME_CGROUP_HYBRID)
+    if (host.layout != RUNTIME_CGROUP_HYBRID) {
+        unmake(); /* a skip leaves without it */
         cr_skip_test("a member of a v1 directory that no v2 kill reaches exists in hybrid only");
+    }
     pid_t child = fork();
     if (child == 0) {
         if (write(cg.v1_tasks[CGROUP_V1_PIDS], "0", 1) != 1)

@@ -4,6 +4,7 @@
 
 #include <criterion/criterion.h>
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -62,10 +63,10 @@ Test(cgroup_detect, escaped_mount_points_are_decoded)
 
 Test(cgroup_detect, a_line_longer_than_the_buffer_hides_no_other)
 {
-    static char text[60000];
-    strcpy(text, "1 0 0:1 / /");
-    memset(text + strlen(text), 'x', 40000);
-    strcat(text, " rw - tmpfs tmpfs rw\n2 0 0:1 / /found rw - cgroup2 cgroup2 rw\n");
+    static char text[60000], x[40001];
+    memset(x, 'x', sizeof x - 1);
+    snprintf(text, sizeof text,
+             "1 0 0:1 / /%s rw - tmpfs tmpfs rw\n2 0 0:1 / /found rw - cgroup2 cgroup2 rw\n", x);
     cr_assert_str_eq(scan(text).v2, "/found");
 }
 
@@ -95,7 +96,7 @@ Test(cgroup_detect, the_own_path_is_below_the_mounts_root)
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         struct cgroup_mounts m = {.v2 = "/m"};
-        strcpy(m.v2_root, rows[i].root);
+        snprintf(m.v2_root, sizeof m.v2_root, "%s", rows[i].root);
         char path[256] = "";
         int r = cgroup_own_path(rows[i].text, &m, path, sizeof path);
         if (rows[i].path)

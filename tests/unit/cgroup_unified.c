@@ -6,11 +6,11 @@
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 static char tree[64];
@@ -43,15 +43,19 @@ static void directory(const char *path)
 
 static void plant(void)
 {
-    strcpy(tree, "/tmp/berth-test-XXXXXX");
+    snprintf(tree, sizeof tree, "/tmp/berth-test-XXXXXX");
     cr_assert_not_null(mkdtemp(tree));
+}
+
+static int remove_one(const char *path, const struct stat *st, int kind, struct FTW *at)
+{
+    (void)st, (void)kind, (void)at;
+    return remove(path);
 }
 
 static void fell(void)
 {
-    char command[128];
-    snprintf(command, sizeof command, "rm -rf '%s'", tree);
-    cr_assert_eq(system(command), 0);
+    cr_assert_eq(nftw(tree, remove_one, 8, FTW_DEPTH | FTW_PHYS), 0);
 }
 
 static struct cgroup_host open_with(const char *available, const char *root, const char *base)
@@ -61,7 +65,7 @@ static struct cgroup_host open_with(const char *available, const char *root, con
     directory("berth");
     put("berth/cgroup.subtree_control", base);
     struct cgroup_mounts mounts = {.v2_root = "/"};
-    strcpy(mounts.v2, tree);
+    snprintf(mounts.v2, sizeof mounts.v2, "%s", tree);
     struct cgroup_host host = {0};
     cgroup_open_root(&host, &mounts);
     return host;
@@ -101,7 +105,7 @@ Test(cgroup_unified, a_controller_that_reads_back_as_off_is_no_limit)
     snprintf(path, sizeof path, "%s/cgroup.subtree_control", tree);
     cr_assert_eq(symlink("/dev/null", path), 0);
     struct cgroup_mounts mounts = {.v2_root = "/"};
-    strcpy(mounts.v2, tree);
+    snprintf(mounts.v2, sizeof mounts.v2, "%s", tree);
     struct cgroup_host host = {0};
     cgroup_open_root(&host, &mounts);
     cr_assert_eq(host.limits, 0);
@@ -116,13 +120,13 @@ Test(cgroup_unified, without_a_writable_v2_mount_the_layout_is_none)
     cgroup_open_root(&host, &mounts);
     cr_assert_eq(host.layout, RUNTIME_CGROUP_NONE);
     cr_assert(host.reason[0]);
-    strcpy(mounts.v2, tree);
+    snprintf(mounts.v2, sizeof mounts.v2, "%s", tree);
     mounts.v2_read_only = true;
     cgroup_open_root(&host, &mounts);
     cr_assert_eq(host.layout, RUNTIME_CGROUP_NONE);
     cr_assert_not_null(strstr(host.reason, "read-only"));
     mounts.v2_read_only = false;
-    strcpy(mounts.v2, "/nonexistent");
+    snprintf(mounts.v2, sizeof mounts.v2, "%s", "/nonexistent");
     cgroup_open_root(&host, &mounts);
     cr_assert_eq(host.layout, RUNTIME_CGROUP_NONE);
     cr_assert_not_null(strstr(host.reason, "/nonexistent"));
