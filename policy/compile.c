@@ -101,7 +101,6 @@ static void put_protect(const struct policy *policy, struct spec *spec)
         struct spec_protect *protect = &spec->protect[spec->protect_count++];
         snprintf(protect->path, sizeof protect->path, "%s", i->text);
         protect->is_default = i->origin.kind == ORIGIN_PRESET || i->origin.kind == ORIGIN_STANDARD;
-        protect->directory = i->directory;
     }
 }
 

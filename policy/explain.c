@@ -202,45 +202,98 @@ int policy_explain_host(const struct policy *policy, const char *host_port, bool
  * -------------------------------------------------------------------------------------------- */
 
 /* What a session of image `host` has where nothing else is mounted. Longest path wins. */
+#define PROGRAMS "The host's programs and libraries, if it has this directory."
+#define MADE     "berth makes it for the session: nothing of the host's own is in it."
+#define PUBLIC   "Public configuration of the host, if it has this file."
+#define SCRATCH  "Scratch, gone with the session. Nothing of the host's is there."
+#define ABSENT                                                                                 \
+    "Nothing of the host is there: of its files, a session sees only programs, libraries and " \
+    "public configuration."
+
+/* runtime/plan/rootfs.c makes this; a test compares the two. */
 static const struct {
     const char *path;
-    const char *decision; /* NULL: absent */
+    const char *decision; /* NULL: absent, though the directory itself is there */
     const char *why;
 } places[] = {
-    {"/", NULL,
-     "The rootfs has nothing there: of the host, only its programs and libraries are "
-     "seen."},
-    {"/usr", "read-only", "The host's programs and libraries."},
-    {"/bin", "read-only", "The host's programs."},
-    {"/sbin", "read-only", "The host's programs."},
-    {"/lib", "read-only", "The host's libraries."},
-    {"/lib32", "read-only", "The host's libraries."},
-    {"/lib64", "read-only", "The host's libraries."},
-    {"/libx32", "read-only", "The host's libraries."},
+    {"/", NULL, ABSENT},
+    {"/usr", "read-only", PROGRAMS},
+    {"/bin", "read-only", PROGRAMS},
+    {"/sbin", "read-only", PROGRAMS},
+    {"/lib", "read-only", PROGRAMS},
+    {"/lib32", "read-only", PROGRAMS},
+    {"/lib64", "read-only", PROGRAMS},
+    {"/libx32", "read-only", PROGRAMS},
     {"/etc", NULL,
-     "/etc is made by berth for the session; of the host's it has only what programs "
-     "need to run."},
-    {"/etc/passwd", "read-only", "Made by berth: the users of the session, none of the host."},
-    {"/etc/group", "read-only", "Made by berth: the groups of the session, none of the host."},
-    {"/etc/hosts", "read-only", "Made by berth."},
-    {"/etc/hostname", "read-only", "Made by berth."},
-    {"/etc/resolv.conf", "read-only", "Made by berth: names are resolved by berth alone."},
-    {"/etc/nsswitch.conf", "read-only", "Made by berth."},
-    {"/etc/alternatives", "read-only", "A copy of the host's links to programs."},
-    {"/etc/ssl", "read-only", "The host's certificates of authorities; no keys."},
-    {"/etc/ssl/private", NULL, "Private keys of the host are not shown."},
-    {"/etc/ca-certificates", "read-only", "The host's certificates of authorities."},
-    {"/etc/ld.so.cache", "read-only", "The host's index of libraries."},
-    {"/tmp", "read-write", "Scratch: gone with the session."},
-    {"/home", "read-write",
-     "Scratch: gone with the session. Nothing of the host's /home is there."},
-    {"/var", "read-write", "Scratch: gone with the session. Nothing of the host's /var is there."},
-    {"/run", "read-write", "Scratch: gone with the session. Nothing of the host's /run is there."},
+     "berth makes /etc for the session; of the host's it has only public "
+     "configuration, and no accounts or secrets."},
+    {"/etc/passwd", "read-only", MADE},
+    {"/etc/group", "read-only", MADE},
+    {"/etc/hosts", "read-only", MADE},
+    {"/etc/hostname", "read-only", MADE},
+    {"/etc/resolv.conf", "read-only", MADE},
+    {"/etc/nsswitch.conf", "read-only", MADE},
+    {"/etc/shells", "read-only", MADE},
+    {"/etc/mtab", "read-only", MADE},
+    {"/etc/ld.so.cache", "read-only", PUBLIC},
+    {"/etc/ld.so.conf", "read-only", PUBLIC},
+    {"/etc/ld.so.conf.d", "read-only", PUBLIC},
+    {"/etc/alternatives", "read-only", PUBLIC},
+    {"/etc/ssl", NULL,
+     "Of the host's /etc/ssl only certificates of authorities are seen, no keys."},
+    {"/etc/ssl/certs", "read-only", PUBLIC},
+    {"/etc/ssl/openssl.cnf", "read-only", PUBLIC},
+    {"/etc/ca-certificates", "read-only", PUBLIC},
+    {"/etc/pki", "read-only", PUBLIC},
+    {"/etc/crypto-policies", "read-only", PUBLIC},
+    {"/etc/protocols", "read-only", PUBLIC},
+    {"/etc/services", "read-only", PUBLIC},
+    {"/etc/mime.types", "read-only", PUBLIC},
+    {"/etc/magic", "read-only", PUBLIC},
+    {"/etc/localtime", "read-only", PUBLIC},
+    {"/etc/timezone", "read-only", PUBLIC},
+    {"/etc/terminfo", "read-only", PUBLIC},
+    {"/etc/inputrc", "read-only", PUBLIC},
+    {"/etc/os-release", "read-only", PUBLIC},
+    {"/etc/debian_version", "read-only", PUBLIC},
+    {"/etc/fonts", "read-only", PUBLIC},
+    {"/etc/python3", "read-only", PUBLIC},
+    {"/etc/python3.11", "read-only", PUBLIC},
+    {"/etc/perl", "read-only", PUBLIC},
+    {"/etc/java", "read-only", PUBLIC},
+    {"/etc/java-8-openjdk", "read-only", PUBLIC},
+    {"/etc/java-11-openjdk", "read-only", PUBLIC},
+    {"/etc/java-17-openjdk", "read-only", PUBLIC},
+    {"/etc/java-21-openjdk", "read-only", PUBLIC},
+    {"/etc/maven", "read-only", PUBLIC},
+    {"/tmp", "read-write", SCRATCH},
+    {"/home", NULL, ABSENT},
+    {"/home/user", "read-write", SCRATCH},
+    {"/root", NULL, ABSENT},
+    {"/opt", NULL, ABSENT},
+    {"/srv", NULL, ABSENT},
+    {"/mnt", NULL, ABSENT},
+    {"/media", NULL, ABSENT},
+    {"/var", NULL, ABSENT},
+    {"/var/tmp", "read-write", SCRATCH},
+    {"/var/run", NULL, ABSENT},
+    {"/var/lock", "read-write", SCRATCH},
+    {"/var/cache", NULL, ABSENT},
+    {"/var/lib", NULL, ABSENT},
+    {"/var/log", NULL, ABSENT},
+    {"/run", NULL, ABSENT},
+    {"/run/shm", "read-write", SCRATCH},
+    {"/run/lock", "read-write", SCRATCH},
     {"/proc", "read-only", "The session's own processes; what belongs to the host is masked."},
     {"/dev", "read-write",
-     "A few devices that are safe (null, zero, random, tty) and terminals of "
-     "the session."},
+     "A few safe devices (null, zero, random, tty) and the session's own "
+     "terminals."},
     {"/sys", NULL, "There is no sysfs, only copies of what tools are known to read."},
+    {"/sys/devices", NULL, "There is no sysfs, only copies of what tools are known to read."},
+    {"/sys/devices/system", NULL,
+     "There is no sysfs, only copies of what tools are known to read."},
+    {"/sys/devices/system/cpu", "read-only", "A copy of what tools read about processors."},
+    {"/sys/devices/system/node", "read-only", "A copy of what tools read about processors."},
 };
 
 static bool is_beneath(const char *path, const char *top)
@@ -273,8 +326,7 @@ static void decide_rootfs(const struct policy *policy, const char *path, struct 
         return;
     }
     /* A directory itself is seen even where what it holds is not. */
-    bool directory = strcmp(path, places[best].path) == 0 && !places[best].decision &&
-                     strcmp(path, "/etc/ssl/private") != 0;
+    bool directory = strcmp(path, places[best].path) == 0 && !places[best].decision;
     a->decision = directory ? "read-only" : places[best].decision;
     a->allowed = a->decision != NULL;
     if (!a->decision)

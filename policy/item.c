@@ -349,7 +349,10 @@ static int read_rule_ports(const struct json_node *node, struct spec_rule *rule,
         return refuse_at(ret_error, node, "Ports are a list such as [443], or \"*\" for all.");
     if (node->count == 0)
         return refuse_at(ret_error, node, "The list is empty: a rule without a port says nothing.");
-    for (const struct json_node *port = node->first; port; port = port->next) {
+    size_t n = strlen(ret_error->path);
+    unsigned index = 0;
+    for (const struct json_node *port = node->first; port; port = port->next, index++) {
+        snprintf(ret_error->path + n, sizeof ret_error->path - n, ".ports[%u]", index);
         int e = read_rule_port(port, rule, ret_error);
         if (e < 0)
             return e;

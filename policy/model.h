@@ -26,7 +26,7 @@ struct policy_item {
     const char *other;            /* MOUNTS: target; ENV: value; else NULL */
     const struct spec_rule *rule; /* RULES */
     uint32_t number;              /* PORTS, CALLS, CAPABILITIES */
-    bool directory;               /* PROTECT */
+    bool directory;               /* PROTECT: was written with a "/"; for showing only */
 };
 
 struct policy_value {

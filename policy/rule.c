@@ -87,8 +87,8 @@ static bool clear_host_bits(struct spec_rule *rule)
     for (unsigned i = 0; i < bytes; i++) {
         unsigned keep = rule->prefix > i * 8 ? rule->prefix - i * 8 : 0;
         uint8_t mask = keep >= 8 ? 0xff : (uint8_t)(0xff00 >> keep);
-        had |= (rule->address[i] & (uint8_t)~mask) != 0;
-        rule->address[i] &= mask;
+        had = had || (rule->address[i] & ~mask) != 0;
+        rule->address[i] = (uint8_t)(rule->address[i] & mask);
     }
     return had;
 }
