@@ -25,8 +25,7 @@ static void hand_out(enum seccomp_generated_index index, struct seccomp_program 
 {
     const struct seccomp_generated *g = &seccomp_generated[index];
     /* `code` is not const because an owned program must be freed; nobody writes through it. */
-    *ret = (struct seccomp_program){.code = (struct sock_filter *)(uintptr_t)g->code,
-                                    .length = g->length};
+    *ret = (struct seccomp_program){.code = (struct sock_filter *)g->code, .length = g->length};
     memcpy(ret->hash, g->hash, sizeof(ret->hash));
 }
 

@@ -37,10 +37,9 @@ struct range {
 };
 
 struct leaf {
-    uint32_t first;
     struct seccomp_verdict verdict;
-    uint32_t exception_count;
     struct range exceptions[EXCEPTIONS_MAX];
+    uint32_t first, exception_count;
 };
 
 static uint32_t put(struct emitter *e, uint16_t code, uint32_t k, uint8_t jt, uint8_t jf)
@@ -254,15 +253,16 @@ int seccomp_emit(const struct seccomp_verdict verdicts[SECCOMP_NUMBER_END], uint
                  uint32_t profile, struct sock_filter *ret_code, uint32_t capacity,
                  uint32_t *ret_length)
 {
-    struct range ranges[RANGES_MAX];
-    struct leaf leaves[RANGES_MAX];
+    struct range ranges[RANGES_MAX] = {0};
+    struct leaf leaves[RANGES_MAX] = {0};
     struct emitter e = {.code = ret_code, .capacity = capacity, .profile = profile};
-    uint32_t count = make_leaves(ranges, make_ranges(verdicts, beyond, ranges), leaves);
+    uint32_t range_count = make_ranges(verdicts, beyond, ranges);
+    uint32_t count = make_leaves(ranges, range_count, leaves);
 
     uint32_t search = emit_search(&e, leaves, 0, count - 1);
     /* What stands directly before must fall through into the search. */
     if (!e.overflow && search != e.count - 1)
-        search = put(&e, BPF_JMP | BPF_JA, distance(&e, search), 0, 0);
+        put(&e, BPF_JMP | BPF_JA, distance(&e, search), 0, 0);
     uint32_t number = load(&e, offsetof(struct seccomp_data, nr));
     uint32_t foreign = answer(&e, ENOSYS);
     jump(&e, BPF_JEQ, AUDIT_ARCH_X86_64, number, foreign);

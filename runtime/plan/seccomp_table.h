@@ -79,16 +79,16 @@ enum {
 
 /* The first clause whose conditions all hold gives the answer. */
 struct seccomp_clause {
-    uint8_t profiles; /* IN_* */
     struct seccomp_condition when[SECCOMP_CONDITIONS_MAX];
-    uint16_t answer; /* 0: allowed, else errno */
+    uint16_t answer;  /* 0: allowed, else errno */
+    uint8_t profiles; /* IN_* */
 };
 
 struct seccomp_rule {
-    uint16_t number;
     const struct seccomp_clause *clauses;
-    uint8_t clause_count;
+    uint16_t number;
     uint16_t otherwise; /* 0: allowed, else errno */
+    uint8_t clause_count;
 };
 
 /* Rules of the exec layer: exactly one for each call of CALL_CHECK. */
