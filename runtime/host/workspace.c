@@ -5,9 +5,11 @@
  * nothing behind on failure. Mustn't: attach a mount, run with a second thread. Callers:
  * runtime/host/session*.c.
  *
- * Order: pin, refuse, lock, clone and map, then placeholders (the only writes to a user's
- * directory), then sockets. What a process that was killed leaves is in the records of share_dir,
- * which are written before what they stand for.
+ * Order: pin, refuse, clone and map, lock, look for sockets, then placeholders (the only writes to
+ * a user's directory, and directories that need no look). Maps come before locks because
+ * userns_make() forks: a helper that outlives its killed parent by a moment would keep its copy of
+ * a lock. What a process that was killed leaves is in the records of share_dir, which are written
+ * before what they stand for.
  */
 #include "runtime/host/workspace.h"
 
@@ -189,8 +191,9 @@ static int open_directory(struct opening *o, struct err *err)
     if (o->as && o->as->uid == ws->owner_uid)
         owner = (struct asker){ws->owner_uid, ws->owner_gid, o->as->groups, o->as->group_count};
     tell_about_submounts(o, &pin);
-    r = protect_begin(ws, o->spec, o->options->rootless ? NULL : &owner, &o->notes, err);
-    return r == 0 ? find_sockets(o, ws->owner_uid, err) : r;
+    r = find_sockets(o, ws->owner_uid, err);
+    return r == 0 ? protect_begin(ws, o->spec, o->options->rootless ? NULL : &owner, &o->notes, err)
+                  : r;
 }
 
 static int open_volume(struct opening *o, struct err *err)
@@ -221,8 +224,9 @@ static int open_volume(struct opening *o, struct err *err)
     /* Volumes have 0700 parents, but placeholders go by descriptor, so the owner's rights do. */
     struct asker owner = {ws->owner_uid, ws->owner_gid, NULL, 0};
     if (r == 0)
-        r = protect_begin(ws, o->spec, o->options->rootless ? NULL : &owner, &o->notes, err);
-    return r == 0 ? find_sockets(o, ws->owner_uid, err) : r;
+        r = find_sockets(o, ws->owner_uid, err);
+    return r == 0 ? protect_begin(ws, o->spec, o->options->rootless ? NULL : &owner, &o->notes, err)
+                  : r;
 }
 
 static int open_tmpfs(struct opening *o, struct err *err)

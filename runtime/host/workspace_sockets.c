@@ -31,7 +31,7 @@
 
 enum {
     SOCKETS_MAX = 256,    /* to be masked, each with a mount of its own */
-    WALK_SHORT_US = 100,  /* always */
+    WALK_SHORT_US = 60,   /* always */
     WALK_LONG_US = 20000, /* a relative path is bound somewhere */
     WALK_ENTRIES = 20000, /* looked at, in either */
     WALK_DEPTH = 8,

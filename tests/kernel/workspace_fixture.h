@@ -70,9 +70,9 @@ static inline char *at(const char *dir, const char *name)
 {
     static char text[8][512];
     static unsigned i;
-    char *to = text[i++ % 8];
-    snprintf(to, sizeof text[0], "%s/%s", dir, name);
-    return to;
+    char whole[512]; /* `dir` may be a text of an earlier call */
+    snprintf(whole, sizeof whole, "%s/%s", dir, name);
+    return strcpy(text[i++ % 8], whole);
 }
 
 static inline void write_file(const char *path, uid_t owner)
