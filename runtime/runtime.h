@@ -92,10 +92,9 @@ enum session_phase {
     PHASE_RECORD, /* run record, uid slot, reaper */
     PHASE_CGROUP,
     PHASE_USERNS,
-    PHASE_WORKSPACE,
-    PHASE_ROOTFS, /* detached mounts made by the launcher */
-    PHASE_CLONE,  /* clone3 returned to the launcher */
-    PHASE_STAGE,  /* from clone to init's READY, as the launcher sees it */
+    PHASE_WORKSPACE, /* from clone on; the session's first process works at the same time */
+    PHASE_CLONE,     /* from the user namespace to the return of clone3 */
+    PHASE_STAGE,     /* from the workspace to init's READY, as the launcher sees it */
     PHASE_TEARDOWN,
 };
 

@@ -1,4 +1,4 @@
-/* This file hashes with SHA-256 (FIPS 180-4) through libmd; hex out. Pure. Any process may call. */
+/* This file hashes with SHA-256 (FIPS 180-4); hex out. Pure. Any process may call. */
 #pragma once
 
 #include <stddef.h>

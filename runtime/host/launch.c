@@ -190,24 +190,62 @@ static int compare_paths(const void *a, const void *b)
     return strcmp(*(const char *const *)a, *(const char *const *)b);
 }
 
-static void fill_mounts(struct stage_args *args, const struct session *s, const struct spec *spec,
-                        const char **masked)
+/* The second part of what the stage needs, which it waits for while it assembles the rest. */
+static int send_late(struct session *s, const struct spec *spec, struct stage_late *late,
+                     int config, struct err *err)
 {
+    static const char step[] = "hand the workspace to the session";
     const struct workspace *ws = &s->workspace;
-    args->workspace = (struct stage_mount){ws->tree, spec->workspace.mount_path, true};
-    for (uint32_t i = 0; i < spec->mount_count; i++)
-        args->mounts[args->mount_count++] = (struct stage_mount){
-            ws->mounts[i].tree, spec->mounts[i].target, ws->mounts[i].is_directory};
-    if (spec->workspace.read_only)
-        return; /* read-only as a whole: nothing to hold */
-    for (uint32_t i = 0; i < ws->protect_count; i++)
+    int fds[STAGE_LATE_FDS_MAX];
+    unsigned count = 0;
+    fds[count++] = config;
+    late->has_workspace = ws->tree >= 0;
+    if (late->has_workspace)
+        fds[count++] = ws->tree;
+    for (uint32_t i = 0; i < spec->mount_count; i++) {
+        late->mount_is_directory[late->mount_count++] = ws->mounts[i].is_directory;
+        fds[count++] = ws->mounts[i].tree;
+    }
+    /* A workspace that is read-only as a whole has nothing to hold. */
+    const char *held[SPEC_PROTECT_MAX];
+    size_t held_count = 0;
+    for (uint32_t i = 0; i < ws->protect_count && !spec->workspace.read_only; i++)
         if (ws->protect[i].held)
-            args->protect[args->protect_count++] = ws->protect[i].path;
-    qsort(args->protect, args->protect_count, sizeof args->protect[0], compare_paths);
-    for (uint32_t i = 0; i < ws->socket_count; i++)
-        masked[i] = ws->sockets[i];
-    args->masked = masked;
-    args->masked_count = ws->socket_count;
+            held[held_count++] = ws->protect[i].path;
+    qsort(held, held_count, sizeof held[0], compare_paths);
+    for (; late->protect_count < held_count; late->protect_count++)
+        memcpy(late->protect[late->protect_count], held[late->protect_count],
+               strlen(held[late->protect_count]) + 1);
+    if (ws->socket_count > STAGE_MASKED_MAX)
+        return err_set(
+            err, ERR_INVALID_REQUEST, 0, step, spec->workspace.path,
+            "It holds %u sockets, more than the %d that berth masks: remove some, or use "
+            "another directory.",
+            ws->socket_count, STAGE_MASKED_MAX);
+    for (; late->masked_count < ws->socket_count; late->masked_count++)
+        memcpy(late->masked[late->masked_count], ws->sockets[late->masked_count],
+               strlen(ws->sockets[late->masked_count]) + 1);
+
+    union {
+        struct cmsghdr align;
+        char bytes[CMSG_SPACE(sizeof fds)];
+    } control = {0};
+    struct iovec part = {(char[]){0}, 1};
+    struct msghdr message = {
+        .msg_iov = &part,
+        .msg_iovlen = 1,
+        .msg_control = control.bytes,
+        .msg_controllen = CMSG_SPACE(count * sizeof fds[0]),
+    };
+    struct cmsghdr *c = CMSG_FIRSTHDR(&message);
+    c->cmsg_level = SOL_SOCKET;
+    c->cmsg_type = SCM_RIGHTS;
+    c->cmsg_len = CMSG_LEN(count * sizeof fds[0]);
+    memcpy(CMSG_DATA(c), fds, count * sizeof fds[0]);
+    /* EPIPE: the stage failed and has said why on the pipe of frames. */
+    if (sendmsg(s->control, &message, MSG_NOSIGNAL) < 0 && errno != EPIPE && errno != ECONNRESET)
+        return err_set(err, ERR_UNAVAILABLE, errno, step, NULL, NULL);
+    return 0;
 }
 
 static int clone_init(struct session *s, const struct stage_args *args, struct err *err)
@@ -385,78 +423,63 @@ static int finish_cgroups(struct session *s, const struct spec *spec, struct sta
 
 struct launch_owner {
     struct stage_args args;
-    const char **masked;
+    struct stage_late *late;
+    int config;
 };
 
 static void launch_owner_fini(struct launch_owner *o)
 {
-    static const int owned[] = {AGENT_FD_CONTROL, AGENT_FD_FRAMES, AGENT_FD_CONFIG,
-                                AGENT_FD_CGROUP,  AGENT_FD_OOM,    AGENT_FD_PIDS};
+    static const int owned[] = {AGENT_FD_CONTROL, AGENT_FD_FRAMES, AGENT_FD_CGROUP, AGENT_FD_OOM,
+                                AGENT_FD_PIDS};
     for (size_t i = 0; i < ARRAY_LENGTH(owned); i++)
         fd_close(o->args.agent_fds[owned[i]]);
     fd_close(o->args.image_tree);
     fd_close(o->args.userns);
     fd_close(o->args.cgroupns);
-    free(o->masked);
+    fd_close(o->config);
+    if (o->late)
+        munmap(o->late, sizeof *o->late);
 }
 
-int launch(struct session *s, const struct spec *spec, struct err *err)
+static int claim(struct session *s, struct err *err)
 {
     struct runtime *rt = s->runtime;
-    uint64_t started = now_us();
-    if (!rt->facts.rootless) {
-        int r = uid_slot_claim(rt->share_dir, &s->uid_lock, &s->effective.uid_base, err);
-        if (r < 0)
-            return r;
-    }
+    int r = 0;
+    if (!rt->facts.rootless)
+        r = uid_slot_claim(rt->share_dir, &s->uid_lock, &s->effective.uid_base, err);
     s->effective.uid_count = rt->facts.single_uid ? 1 : SPEC_UID_SPAN;
-    int r = record_create(&s->record, rt->records, err);
+    if (r == 0)
+        r = record_create(&s->record, rt->records, err);
     if (r == 0 && !rt->no_reaper)
         r = reaper_start(s, err);
-    if (r < 0)
-        return r;
-    phase_end(s, PHASE_RECORD, &started);
+    return r;
+}
 
-    r = make_cgroups(s, err);
-    if (r < 0)
-        return r;
-    phase_end(s, PHASE_CGROUP, &started);
-
-    __attribute__((cleanup(launch_owner_fini))) struct launch_owner owner = {
-        .args = {.image_tree = -1, .userns = -1, .cgroupns = -1}};
-    struct stage_args *args = &owner.args;
-    for (int i = 0; i < AGENT_FD_END; i++)
-        args->agent_fds[i] = -1;
-    r = make_user_namespace(s, &args->userns, &args->cgroupns, err);
-    if (r < 0)
-        return r;
-    uint32_t have, v1_count;
-    r = finish_cgroups(s, spec, args, &have, &v1_count, err);
-    if (r < 0)
-        return r;
-    phase_end(s, PHASE_USERNS, &started);
-
-    r = open_workspace(s, spec, err);
-    if (r < 0)
-        return r;
-    phase_end(s, PHASE_WORKSPACE, &started);
-
-    owner.masked = calloc(s->workspace.socket_count + 1, sizeof *owner.masked);
-    if (!owner.masked)
-        return err_set(err, ERR_INTERNAL, ENOMEM, "start a session", NULL, NULL);
-    r = open_image(s, spec, args->userns, &args->image_tree, err);
+/* Clone the first process; it assembles the root directory from here on, while the launcher opens
+ * the workspace. */
+static int start_stage(struct session *s, const struct spec *spec, struct launch_owner *owner,
+                       struct err *err)
+{
+    struct runtime *rt = s->runtime;
+    struct stage_args *args = &owner->args;
+    int r = open_image(s, spec, args->userns, &args->image_tree, err);
     if (r == 0)
         r = open_channels(s, &args->agent_fds[AGENT_FD_CONTROL], &args->agent_fds[AGENT_FD_FRAMES],
                           err);
-    if (r == 0)
-        r = make_config(s, spec, have, v1_count, &args->agent_fds[AGENT_FD_CONFIG], err);
     if (r < 0)
         return r;
+    void *shared =
+        mmap(NULL, sizeof *owner->late, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (shared == MAP_FAILED)
+        return err_set(err, ERR_UNAVAILABLE, errno, "share memory with the session's first process",
+                       NULL, NULL);
+    owner->late = shared;
     struct rootfs_plan plan;
     rootfs_plan_make(spec, &rt->rootfs, &plan);
     char size[24], inodes[24];
     snprintf(size, sizeof size, "%" PRIu64, spec->limits.scratch_bytes);
     snprintf(inodes, sizeof inodes, "%" PRIu64, spec->limits.scratch_inodes);
+    args->spec = spec;
     args->plan = &plan;
     args->attach_dir = rt->runtime_dir;
     args->scratch_size = size;
@@ -468,21 +491,56 @@ int launch(struct session *s, const struct spec *spec, struct err *err)
     args->single_uid = rt->facts.single_uid;
     args->overlay_userxattr = rt->overlay_userxattr;
     args->init = rt->init;
-    fill_mounts(args, s, spec, owner.masked);
-    phase_end(s, PHASE_ROOTFS, &started);
-
+    args->late = owner->late;
     r = clone_init(s, args, err);
-    if (r < 0)
-        return r;
-    phase_end(s, PHASE_CLONE, &started);
     /* The child has its copies; the launcher's must go, or the end of init would not be seen. */
     fd_closep(&args->agent_fds[AGENT_FD_CONTROL]);
     fd_closep(&args->agent_fds[AGENT_FD_FRAMES]);
-    if (rt->cgroup.layout == RUNTIME_CGROUP_NONE) {
+    if (r == 0 && rt->cgroup.layout == RUNTIME_CGROUP_NONE)
         r = record_set_init(&s->record, s->init, err);
-        if (r < 0)
-            return r;
-    }
+    return r;
+}
+
+int launch(struct session *s, const struct spec *spec, struct err *err)
+{
+    uint64_t started = now_us();
+    int r = claim(s, err);
+    if (r < 0)
+        return r;
+    phase_end(s, PHASE_RECORD, &started);
+
+    r = make_cgroups(s, err);
+    if (r < 0)
+        return r;
+    phase_end(s, PHASE_CGROUP, &started);
+
+    __attribute__((cleanup(launch_owner_fini))) struct launch_owner owner = {
+        .args = {.image_tree = -1, .userns = -1, .cgroupns = -1}, .config = -1};
+    for (int i = 0; i < AGENT_FD_END; i++)
+        owner.args.agent_fds[i] = -1;
+    r = make_user_namespace(s, &owner.args.userns, &owner.args.cgroupns, err);
+    if (r < 0)
+        return r;
+    uint32_t have, v1_count;
+    r = finish_cgroups(s, spec, &owner.args, &have, &v1_count, err);
+    if (r < 0)
+        return r;
+    phase_end(s, PHASE_USERNS, &started);
+
+    r = start_stage(s, spec, &owner, err);
+    if (r < 0)
+        return r;
+    phase_end(s, PHASE_CLONE, &started);
+
+    r = open_workspace(s, spec, err);
+    if (r == 0)
+        r = make_config(s, spec, have, v1_count, &owner.config, err);
+    if (r == 0)
+        r = send_late(s, spec, owner.late, owner.config, err);
+    if (r < 0)
+        return r;
+    phase_end(s, PHASE_WORKSPACE, &started);
+
     r = wait_ready(s, err);
     phase_end(s, PHASE_STAGE, &started);
     return r;

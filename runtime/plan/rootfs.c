@@ -67,7 +67,7 @@ static const char nsswitch_text[] = "passwd: files\ngroup: files\nshadow: files\
 static const struct rootfs_step common[] = {
     DIR("proc", 0555),
     DIR("dev", 0755),
-    DIR("sys", 0555),
+    DIR("sys", 0755),
     DIR("tmp", 01777),
     DIR("etc", 0755),
     DIR("home", 0755),

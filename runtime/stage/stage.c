@@ -402,20 +402,52 @@ static int make_proc(const struct stage_args *args, int root, int *ret_sysctl_us
     return proc;
 }
 
+/* Wait for the launcher's part: its memory and its descriptors. */
+static void receive_late(struct stage_args *args)
+{
+    union {
+        struct cmsghdr align;
+        char bytes[CMSG_SPACE(sizeof args->late_fds)];
+    } control;
+    char byte;
+    struct iovec part = {&byte, 1};
+    struct msghdr message = {
+        .msg_iov = &part,
+        .msg_iovlen = 1,
+        .msg_control = control.bytes,
+        .msg_controllen = sizeof control.bytes,
+    };
+    ssize_t n;
+    do
+        n = recvmsg(args->agent_fds[AGENT_FD_CONTROL], &message, MSG_CMSG_CLOEXEC);
+    while (n < 0 && errno == EINTR);
+    const struct cmsghdr *c = n == 1 ? CMSG_FIRSTHDR(&message) : NULL;
+    uint32_t expected = 1u + args->late->has_workspace + args->late->mount_count;
+    if (!c || c->cmsg_type != SCM_RIGHTS || (message.msg_flags & MSG_CTRUNC) ||
+        c->cmsg_len != CMSG_LEN(expected * sizeof(int))) {
+        if (n >= 0)
+            errno = ECONNRESET;
+        stage_fail(args, "wait for the launcher's part", NULL);
+    }
+    memcpy(args->late_fds, CMSG_DATA(c), expected * sizeof(int));
+    args->agent_fds[AGENT_FD_CONFIG] = args->late_fds[0];
+}
+
 /* A path of the workspace as a descriptor. Its content is hostile: no symlink is followed anywhere.
  */
-static int workspace_open_path(const struct stage_args *args, const char *path)
+static int workspace_open_path(const struct stage_args *args, int workspace, const char *path)
 {
-    return TRY(sys_openat2(args->workspace.tree, path, O_PATH | O_NOFOLLOW,
+    return TRY(sys_openat2(workspace, path, O_PATH | O_NOFOLLOW,
                            RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS),
                "open a protected path of the workspace", path);
 }
 
 /* Bind a path of the workspace on itself. Source and target are one descriptor, so that a rename
  * between the two cannot make them differ. */
-static void bind_on_itself(const struct stage_args *args, const char *path, uint64_t attributes)
+static void bind_on_itself(const struct stage_args *args, int workspace, const char *path,
+                           uint64_t attributes)
 {
-    int place = workspace_open_path(args, path);
+    int place = workspace_open_path(args, workspace, path);
     int tree = TRY(sys_open_tree_clone(place, "", AT_EMPTY_PATH), "copy a protected path", path);
     struct sys_mount_attr attr = {.set = attributes};
     if (attributes)
@@ -429,7 +461,7 @@ static void bind_on_itself(const struct stage_args *args, const char *path, uint
  * directory that is a mount point cannot be renamed or removed, so the path cannot be moved away
  * with a parent. An ancestor that is held already stays as it is; the paths come sorted, so it is a
  * prefix of the one before. */
-static void protect(const struct stage_args *args, const char *path, char *held)
+static void protect(const struct stage_args *args, int workspace, const char *path, char *held)
 {
     for (size_t i = 1; path[i]; i++) {
         if (path[i] != '/')
@@ -438,33 +470,38 @@ static void protect(const struct stage_args *args, const char *path, char *held)
             continue;
         memcpy(held, path, i);
         held[i] = 0;
-        bind_on_itself(args, held, 0);
+        bind_on_itself(args, workspace, held, 0);
     }
-    bind_on_itself(args, path, SYS_ATTR_RDONLY);
+    bind_on_itself(args, workspace, path, SYS_ATTR_RDONLY);
 }
 
 static void make_workspace(const struct stage_args *args, int root)
 {
-    const char *where = args->workspace.target + 1;
-    if (args->workspace.tree < 0) {
+    const struct stage_late *late = args->late;
+    const char *where = args->spec->workspace.mount_path + 1;
+    if (late->has_workspace) {
+        int workspace = args->late_fds[1];
+        attach(args, workspace, root, where, true);
+        char held[SPEC_PROTECT_PATH_MAX] = "";
+        for (uint32_t i = 0; i < late->protect_count; i++)
+            protect(args, workspace, late->protect[i], held);
+        for (uint32_t i = 0; i < late->masked_count; i++) {
+            int target = workspace_open_path(args, workspace, late->masked[i]);
+            cover(args, root, "dev/null", target, late->masked[i]);
+            fd_close(target);
+        }
+    } else {
         int place = place_target(args, root, where, true);
         TRY(fchownat(place, "", args->user_uid, args->user_gid, AT_EMPTY_PATH),
             "own the working directory", where);
         fd_close(place);
-        return;
     }
-    attach(args, args->workspace.tree, root, where, true);
-    char held[SPEC_PROTECT_PATH_MAX] = "";
-    for (uint32_t i = 0; i < args->protect_count; i++)
-        protect(args, args->protect[i], held);
-    for (uint32_t i = 0; i < args->masked_count; i++) {
-        int target = workspace_open_path(args, args->masked[i]);
-        cover(args, root, "dev/null", target, args->masked[i]);
-        fd_close(target);
-    }
+    for (uint32_t i = 0; i < late->mount_count; i++)
+        attach(args, args->late_fds[1 + late->has_workspace + i], root,
+               args->spec->mounts[i].target + 1, late->mount_is_directory[i]);
 }
 
-static void assemble(const struct stage_args *args, int *ret_sysctl_user)
+static void assemble(struct stage_args *args, int *ret_sysctl_user)
 {
     mode_t umask_before = umask(0);
     int root = make_root(args);
@@ -475,10 +512,8 @@ static void assemble(const struct stage_args *args, int *ret_sysctl_user)
             bind_host(args, root, &args->plan->steps[i]);
     make_dev(args, root);
     make_proc(args, root, ret_sysctl_user);
+    receive_late(args);
     make_workspace(args, root);
-    for (uint32_t i = 0; i < args->mount_count; i++)
-        attach(args, args->mounts[i].tree, root, args->mounts[i].target + 1,
-               args->mounts[i].directory);
     umask(umask_before);
 
     TRY(fchdir(root), "enter the new root", NULL);

@@ -21,13 +21,28 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-struct stage_mount {
-    int tree;           /* detached mount */
-    const char *target; /* absolute path inside */
-    bool directory;
+enum { STAGE_MASKED_MAX = 256 };
+
+/* What the launcher finds out while this process assembles the root directory already: the two run
+ * at the same time, and meet at one message on the control socket, whose descriptors are the
+ * mounts. In memory that both share; written before the message is sent, read after it was
+ * received. */
+struct stage_late {
+    bool has_workspace; /* else the workspace is an empty directory of the scratch */
+    uint32_t mount_count;
+    bool mount_is_directory[SPEC_MOUNTS_MAX];
+    uint32_t protect_count; /* relative to the workspace, sorted, existing */
+    char protect[SPEC_PROTECT_MAX][SPEC_PROTECT_PATH_MAX];
+    uint32_t masked_count; /* sockets, relative to the workspace */
+    char masked[STAGE_MASKED_MAX][SPEC_PATH_MAX];
 };
 
+/* Descriptors of the message, in this order: init's configuration, then the workspace (when
+ * has_workspace), then mount_count mounts. */
+enum { STAGE_LATE_FDS_MAX = 2 + SPEC_MOUNTS_MAX };
+
 struct stage_args {
+    const struct spec *spec;
     const struct rootfs_plan *plan;
     const char *attach_dir;     /* an existing directory of the host; only its name is used, in the
                                  * child's own mount namespace */
@@ -41,18 +56,13 @@ struct stage_args {
     bool single_uid;             /* only the default user's id is mapped inside */
     bool overlay_userxattr;
 
-    int image_tree;               /* `dir:` image: detached lower, else -1 */
-    struct stage_mount workspace; /* tree -1: an empty directory of the scratch */
-    uint32_t mount_count;
-    struct stage_mount mounts[SPEC_MOUNTS_MAX];
-    uint32_t protect_count;
-    const char *protect[SPEC_PROTECT_MAX]; /* relative to the workspace, sorted, existing */
-    uint32_t masked_count;
-    const char *const *masked; /* sockets, relative to the workspace */
-
+    int image_tree;              /* `dir:` image: detached lower, else -1 */
     int userns, cgroupns;        /* cgroupns -1: none */
     int init;                    /* O_PATH of PID 1's program */
-    int agent_fds[AGENT_FD_END]; /* what becomes descriptor n; -1: nothing */
+    int agent_fds[AGENT_FD_END]; /* what becomes descriptor n; -1: nothing. CONFIG comes late */
+
+    const struct stage_late *late;    /* MAP_SHARED */
+    int late_fds[STAGE_LATE_FDS_MAX]; /* filled by the stage */
 };
 
 /* Never returns. */

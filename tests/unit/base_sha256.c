@@ -1,0 +1,42 @@
+/* This file tests SHA-256 against the examples of the standard and against its own pieces. */
+#include "runtime/base/sha256.h"
+
+#include <criterion/criterion.h>
+#include <stdlib.h>
+#include <string.h>
+
+Test(sha256, gives_the_values_of_the_standard)
+{
+    static const struct {
+        const char *text, *hex;
+    } cases[] = {
+        {"", "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"},
+        {"abc", "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"},
+        {"abcdbcdecdefdefgefghfghighijhijkijkljklmklmnlmnomnopnopq",
+         "248d6a61d20638b8e5c026930c3e6039a33ce45964ff2167f6ecedd419db06c1"},
+    };
+    char hex[65];
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        sha256_hex(cases[i].text, strlen(cases[i].text), hex);
+        cr_assert_str_eq(hex, cases[i].hex);
+    }
+    char *million = malloc(1000000);
+    memset(million, 'a', 1000000);
+    sha256_hex(million, 1000000, hex);
+    cr_assert_str_eq(hex, "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0");
+    free(million);
+}
+
+Test(sha256, pieces_hash_as_the_whole_at_every_cut)
+{
+    unsigned char data[200];
+    for (size_t i = 0; i < sizeof data; i++)
+        data[i] = (unsigned char)(i * 7);
+    char whole[65], parts[65];
+    sha256_hex(data, sizeof data, whole);
+    for (size_t cut = 0; cut <= sizeof data; cut++) {
+        struct sha256_part p[] = {{data, cut}, {data + cut, sizeof data - cut}};
+        sha256_parts_hex(p, 2, parts);
+        cr_assert_str_eq(parts, whole, "cut at %zu", cut);
+    }
+}
