@@ -110,9 +110,10 @@ Test(agent_streams, null_streams_are_dev_null)
         &(struct harness_exec){.shell = "readlink /proc/self/fd/0; readlink /proc/self/fd/2 ",
                                .flags = AGENT_EXEC_NULL_STDERR});
     cr_assert_str_eq(r->out, "/dev/null\n/dev/null\n");
-    r = harness_run(&h, 2,
-                    &(struct harness_exec){.shell = "readlink /proc/$$/fd/1 >&2; echo gone",
-                                           .flags = AGENT_EXEC_NULL_STDOUT});
+    r = harness_run(
+        &h, 2,
+        &(struct harness_exec){.shell = "exec 3>&1; readlink /proc/self/fd/3 >&2; echo gone",
+                               .flags = AGENT_EXEC_NULL_STDOUT});
     cr_assert_eq(r->out_length, 0);
     cr_assert_str_eq(r->err, "/dev/null\n");
 }
