@@ -382,27 +382,27 @@ int placeholder_release(int share, int dir, const struct stat *st, int record, s
 {
     if (record < 0)
         return 0;
-    struct placeholder_book *b;
+    struct placeholder_book *b = NULL;
     int r = book_open(share, dir, st->st_dev, st->st_ino, "", true, &b, err);
     /* Unlocked and not only closed: a forked copy of the descriptor must not count as a user. */
     flock(record, LOCK_UN);
     close(record);
-    if (r < 0)
+    if (r < 0 || !b)
         return r;
     r = release_locked(b, err);
     book_free(b);
     return r;
 }
 
-static int reap_one(int share, const char *name, unsigned *count)
+static void reap_one(int share, const char *name, unsigned *count)
 {
     unsigned long long dev, ino;
     struct placeholder_book *b = NULL;
     if (sscanf(name, "place-%llx-%llx", &dev, &ino) != 2)
-        return 0;
+        return;
     /* Who holds the guard is at work on this very directory: the next reap comes. */
-    if (book_open(share, -1, dev, ino, "", false, &b, NULL) < 0)
-        return 0;
+    if (book_open(share, -1, dev, ino, "", false, &b, NULL) < 0 || !b)
+        return;
     struct header head;
     if (b->record >= 0 && flock(b->record, LOCK_EX | LOCK_NB) == 0) {
         _cleanup_fd_ int dir = -1;
@@ -420,7 +420,6 @@ static int reap_one(int share, const char *name, unsigned *count)
             ++*count;
     }
     book_free(b);
-    return 0;
 }
 
 int placeholder_reap(int share, unsigned *count, struct err *err)
@@ -431,7 +430,7 @@ int placeholder_reap(int share, unsigned *count, struct err *err)
     DIR *list = fdopendir(fd);
     if (!list)
         return err_set(err, ERR_UNAVAILABLE, errno, "list", "share directory", NULL);
-    fd = -1;
+    (void)take_fd(&fd); /* the list's now */
     const struct dirent *e;
     while ((e = readdir(list)))
         if (strncmp(e->d_name, "place-", 6) == 0)

@@ -206,7 +206,7 @@ static int open_volume(struct opening *o, struct err *err)
     if (r < 0)
         return r;
     _cleanup_fd_ int folder = -1;
-    folder = v.folder;
+    fd_replace(&folder, v.folder);
     ws->dir = v.data;
     ws->owner_uid = v.stat.st_uid;
     ws->owner_gid = v.stat.st_gid;
@@ -262,7 +262,7 @@ static int open_mount(struct opening *o, unsigned i, struct err *err)
                      &pin, err);
     if (r < 0)
         return r;
-    fd = pin.fd;
+    fd_replace(&fd, pin.fd);
     if (!m->read_only && pin.stat.st_uid == 0 && !o->options->rootless &&
         !o->spec->workspace.allow_root_owned)
         return err_set(err, ERR_FORBIDDEN, 0, "open a read-write mount", m->source,
