@@ -204,7 +204,7 @@ static const struct seccomp_rule rules[] = {
 /* ---- the base layer -------------------------------------------------------------------------- */
 
 /* Neither init nor any command of any profile needs these: a second wall, should an exec filter
- * be wrong. Calls that init itself uses (clone3, keyctl, openat2, setresuid) are not here, nor what
+ * be wrong. Calls that init itself uses (clone3, setresuid) are not here, nor what
  * needs an argument looked at; numbers of other classes inside a range are retired calls. */
 static const struct seccomp_base_range base_ranges[] = {
     {103, 103, EPERM}, /* syslog */
@@ -214,7 +214,7 @@ static const struct seccomp_base_range base_ranges[] = {
     {163, 180, EPERM}, /* acct, settimeofday, mount … reboot, hostname, ports, modules, quotactl */
     {227, 227, EPERM},  /* clock_settime */
     {246, 246, EPERM},  /* kexec_load */
-    {248, 249, EPERM},  /* add_key, request_key */
+    {248, 250, EPERM},  /* add_key, request_key, keyctl (init joins its keyring before) */
     {272, 272, EPERM},  /* unshare */
     {298, 298, EPERM},  /* perf_event_open */
     {304, 304, EPERM},  /* open_by_handle_at */

@@ -10,9 +10,6 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Raised whenever a row, a rule or the emitter changes what a filter answers. */
-enum { SECCOMP_TABLE_VERSION = 1 };
-
 /* One past the greatest number of the table; x32 calls have bit 30. */
 enum { SECCOMP_NUMBER_END = 471, SECCOMP_X32_BIT = 0x40000000 };
 
