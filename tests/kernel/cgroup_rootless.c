@@ -75,7 +75,24 @@ static void unmake(void)
     cr_assert_eq(rmdir(scratch), 0);
 }
 
-TestSuite(cgroup_rootless, .init = make, .fini = unmake, .timeout = 60);
+/* After a test that failed; what fails here would fail no test, so unmake() is in each. */
+static void sweep(void)
+{
+    cgroup_remove_tree(AT_FDCWD, delegated, cgroup_now_us() + 2000000);
+    no_manager_left();
+    rmdir(scratch);
+}
+
+TestSuite(cgroup_rootless, .init = make, .fini = sweep, .timeout = 60);
+
+#define USER_TEST(title)         \
+    static void title(void);     \
+    Test(cgroup_rootless, title) \
+    {                            \
+        title();                 \
+        unmake();                \
+    }                            \
+    static void title(void)
 
 static int last; /* of in_child() */
 
@@ -154,7 +171,7 @@ static int count_leaves(int dir)
     return count;
 }
 
-Test(cgroup_rootless, a_delegated_cgroup_is_used)
+USER_TEST(a_delegated_cgroup_is_used)
 {
     _cleanup_fd_ int dir = open(delegated, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     cr_assert_eq(in_child(own_cgroup), 0, "step %d", last);
@@ -190,7 +207,7 @@ static void beside_another(void)
     MUST(5, back); /* where it was before */
 }
 
-Test(cgroup_rootless, beside_another_process_there_is_no_limit_and_a_reason)
+USER_TEST(beside_another_process_there_is_no_limit_and_a_reason)
 {
     cr_assert_eq(in_child(beside_another), 0, "step %d", last);
 }
@@ -218,7 +235,7 @@ static void not_delegated(void)
     cgroup_session_fini(&cg);
 }
 
-Test(cgroup_rootless, without_delegation_the_layout_is_none_and_every_call_works)
+USER_TEST(without_delegation_the_layout_is_none_and_every_call_works)
 {
     cr_assert_eq(in_child(not_delegated), 0, "step %d", last);
 }
@@ -256,7 +273,7 @@ static void asks_for_scope(void)
     MUST(3, strstr(text, ".scope"));
 }
 
-Test(cgroup_rootless, a_scope_holds_this_process_when_the_manager_gave_it)
+USER_TEST(a_scope_holds_this_process_when_the_manager_gave_it)
 {
     cr_assert_eq(in_child(asks_for_scope), 0, "step %d", last);
 }
@@ -297,7 +314,7 @@ static void no_manager(void)
     MUST(4, strstr(why, "/nonexistent is not installed"));
 }
 
-Test(cgroup_rootless, a_manager_that_refuses_hangs_or_forgets_is_waited_for_no_longer)
+USER_TEST(a_manager_that_refuses_hangs_or_forgets_is_waited_for_no_longer)
 {
     cr_expect_eq(in_child(no_manager), 0, "step %d", last);
     no_manager_left();

@@ -65,7 +65,22 @@ static void unmake(void)
         cr_assert(!host.v1[i][0] || !exists(host.v1[i]));
 }
 
-TestSuite(cgroup_session, .init = make, .fini = unmake, .timeout = 60);
+/* After a test that failed; what fails here would fail no test, so unmake() is in each. */
+static void sweep(void)
+{
+    cgroup_session_destroy(&cg, 5000, &err);
+}
+
+TestSuite(cgroup_session, .init = make, .fini = sweep, .timeout = 60);
+
+#define SESSION_TEST(title)     \
+    static void title(void);    \
+    Test(cgroup_session, title) \
+    {                           \
+        title();                \
+        unmake();               \
+    }                           \
+    static void title(void)
 
 /* A child born in `dir`, in the session's v1 cgroups too when it is `run`. */
 static pid_t born_in(int dir)
@@ -96,7 +111,7 @@ static void limit(uint64_t memory, uint64_t scratch, uint64_t pids, uint64_t cpu
     OK(cgroup_session_limit(&cg, &l, &err));
 }
 
-Test(cgroup_session, limits_are_read_back_from_the_kernel)
+SESSION_TEST(limits_are_read_back_from_the_kernel)
 {
     limit(48 * MIB, 16 * MIB, 77, 250);
     struct spec_limits has;
@@ -109,7 +124,27 @@ Test(cgroup_session, limits_are_read_back_from_the_kernel)
     cr_expect_eq(has.cpu_millis, 250u);
 }
 
-Test(cgroup_session, no_limit_reads_back_as_zero)
+SESSION_TEST(swap_is_no_way_around_the_memory_limit)
+{
+    limit(48 * MIB, 16 * MIB, 0, 0);
+    uint64_t swap = 1;
+    if (host.layout == RUNTIME_CGROUP_UNIFIED) {
+        char text[32];
+        ssize_t n = io_read_at(cg.run_fd, "memory.swap.max", text, sizeof text);
+        cr_expect(n == -ENOENT || (n > 0 && strcmp(text, "0") == 0), "%s", text);
+        return;
+    }
+    int dir = cg.v1_fd[CGROUP_V1_MEMORY];
+    if (faccessat(dir, "memory.memsw.limit_in_bytes", F_OK, 0) == 0) {
+        OK(cgroup_read_number(dir, "memory.memsw.limit_in_bytes", &swap, &err));
+        cr_expect_eq(swap, (uint64_t)64 * MIB);
+    } else {
+        OK(cgroup_read_number(dir, "memory.swappiness", &swap, &err));
+        cr_expect_eq(swap, 0u);
+    }
+}
+
+SESSION_TEST(no_limit_reads_back_as_zero)
 {
     limit(0, 16 * MIB, 0, 0);
     struct spec_limits has;
@@ -131,7 +166,7 @@ static int touch(size_t bytes)
     return 0;
 }
 
-Test(cgroup_session, a_process_that_eats_more_than_its_memory_is_killed_and_counted)
+SESSION_TEST(a_process_that_eats_more_than_its_memory_is_killed_and_counted)
 {
     limit(24 * MIB, 8 * MIB, 0, 0);
     int run, oom, pids;
@@ -154,7 +189,7 @@ Test(cgroup_session, a_process_that_eats_more_than_its_memory_is_killed_and_coun
     close(pids);
 }
 
-Test(cgroup_session, init_is_outside_the_memory_limit)
+SESSION_TEST(init_is_outside_the_memory_limit)
 {
     limit(8 * MIB, 0, 0, 0);
     pid_t child = born_in(cg.init_fd);
@@ -163,7 +198,7 @@ Test(cgroup_session, init_is_outside_the_memory_limit)
     cr_expect_eq(end_of(child), 0);
 }
 
-Test(cgroup_session, forks_end_with_eagain_at_the_limit)
+SESSION_TEST(forks_end_with_eagain_at_the_limit)
 {
     limit(0, 0, 20, 0);
     pid_t child = born_in(cg.run_fd);
@@ -179,7 +214,7 @@ Test(cgroup_session, forks_end_with_eagain_at_the_limit)
     cr_expect_eq(end_of(child), 19);
 }
 
-Test(cgroup_session, cpu_time_is_capped)
+SESSION_TEST(cpu_time_is_capped)
 {
     limit(0, 0, 0, 200);
     pid_t child = born_in(cg.run_fd);
@@ -229,7 +264,7 @@ static pid_t plant_tree(int count)
     _exit(0);
 }
 
-Test(cgroup_session, destroy_kills_a_tree_that_has_double_forked)
+SESSION_TEST(destroy_kills_a_tree_that_has_double_forked)
 {
     limit(0, 0, 500, 0);
     pid_t child = plant_tree(50);
@@ -239,7 +274,7 @@ Test(cgroup_session, destroy_kills_a_tree_that_has_double_forked)
     cr_expect_not(exists(host.v2));
 }
 
-Test(cgroup_session, destroy_kills_what_is_frozen)
+SESSION_TEST(destroy_kills_what_is_frozen)
 {
     pid_t child = plant_tree(5);
     wait_for_members(cg.run_fd, 6);
@@ -249,7 +284,7 @@ Test(cgroup_session, destroy_kills_what_is_frozen)
     cr_expect_eq(end_of(child), 128 + SIGKILL);
 }
 
-Test(cgroup_session, destroy_removes_nested_cgroups_and_may_be_repeated)
+SESSION_TEST(destroy_removes_nested_cgroups_and_may_be_repeated)
 {
     cr_assert_eq(mkdirat(cg.run_fd, "e1", 0755), 0);
     cr_assert_eq(mkdirat(cg.run_fd, "e2", 0755), 0);
@@ -261,7 +296,7 @@ Test(cgroup_session, destroy_removes_nested_cgroups_and_may_be_repeated)
     OK(cgroup_session_destroy(&cg, 1000, &err));
 }
 
-Test(cgroup_session, destroy_names_what_remains_when_the_time_is_over)
+SESSION_TEST(destroy_names_what_remains_when_the_time_is_over)
 {
     struct cgroup_session other = cg;
     if (host.layout != RUNTIME_CGROUP_HYBRID) {
@@ -284,7 +319,7 @@ Test(cgroup_session, destroy_names_what_remains_when_the_time_is_over)
     end_of(child);
 }
 
-Test(cgroup_session, a_leftover_is_destroyed_by_its_name)
+SESSION_TEST(a_leftover_is_destroyed_by_its_name)
 {
     pid_t child = plant_tree(3);
     wait_for_members(cg.run_fd, 4);
@@ -297,7 +332,7 @@ Test(cgroup_session, a_leftover_is_destroyed_by_its_name)
     cr_expect(access(host.v2, F_OK) == 0, "the base stays");
 }
 
-Test(cgroup_session, a_name_is_used_once)
+SESSION_TEST(a_name_is_used_once)
 {
     struct cgroup_session second;
     cgroup_session_init(&second);
@@ -321,7 +356,7 @@ static void become_init(void)
             _exit(n);      \
     } while (0)
 
-Test(cgroup_session, init_makes_and_kills_exec_cgroups)
+SESSION_TEST(init_makes_and_kills_exec_cgroups)
 {
     limit(64 * MIB, 0, 50, 0);
     OK(cgroup_session_delegate(&cg, INIT_ID, INIT_ID, &err));
@@ -356,7 +391,7 @@ Test(cgroup_session, init_makes_and_kills_exec_cgroups)
     close(pids);
 }
 
-Test(cgroup_session, a_hostile_init_can_neither_leave_its_limits_nor_change_them)
+SESSION_TEST(a_hostile_init_can_neither_leave_its_limits_nor_change_them)
 {
     limit(64 * MIB, 0, 50, 500);
     OK(cgroup_session_delegate(&cg, INIT_ID, INIT_ID, &err));
@@ -394,7 +429,7 @@ Test(cgroup_session, a_hostile_init_can_neither_leave_its_limits_nor_change_them
     close(pids);
 }
 
-Test(cgroup_session, a_helper_born_in_s_roots_the_cgroup_namespace_there)
+SESSION_TEST(a_helper_born_in_s_roots_the_cgroup_namespace_there)
 {
     struct userns_extent map = {0, 1879048192, 65536};
     int userns, cgroupns;
@@ -414,7 +449,7 @@ Test(cgroup_session, a_helper_born_in_s_roots_the_cgroup_namespace_there)
     close(cgroupns);
 }
 
-Test(cgroup_session, the_selftest_tells_what_a_clone_does)
+SESSION_TEST(the_selftest_tells_what_a_clone_does)
 {
     OK(cgroup_host_selftest(&host, &err));
     cr_expect(host.clone_into);
@@ -438,7 +473,7 @@ Test(cgroup_session, the_selftest_tells_what_a_clone_does)
     cr_expect_eq(end_of(child), 0);
 }
 
-Test(cgroup_session, destroying_an_empty_session_is_cheap)
+SESSION_TEST(destroying_an_empty_session_is_cheap)
 {
     enum { ROUNDS = 20 };
     uint64_t best = UINT64_MAX;

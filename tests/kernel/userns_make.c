@@ -197,22 +197,27 @@ Test(userns_make, a_user_without_setgid_gets_setgroups_denied)
     cr_assert_eq(in_child(as_user), 0, "step %d", last);
 }
 
-static int signals;
+static int signals, strangers;
+static pid_t myself;
 
 static void count(int signal_number)
 {
     (void)signal_number;
     signals++;
+    strangers += syscall(SYS_gettid) != myself;
 }
 
 /* A handler that ran in the helper would write to this very memory. */
 static void under_signals(void)
 {
-    signal(SIGUSR1, count);
+    myself = getpid();
+    struct sigaction counting = {.sa_handler = count, .sa_flags = SA_RESTART};
+    MUST(8, sigaction(SIGUSR1, &counting, NULL) == 0);
     pid_t storm = fork();
     if (storm == 0) {
         prctl(PR_SET_PDEATHSIG, SIGKILL);
-        signal(SIGUSR1, SIG_IGN);
+        struct sigaction deaf = {.sa_handler = SIG_IGN};
+        sigaction(SIGUSR1, &deaf, NULL);
         for (;;)
             kill(0, SIGUSR1);
     }
@@ -230,6 +235,7 @@ static void under_signals(void)
         ;
     MUST(2, failed == 0);
     MUST(3, signals > 0);
+    MUST(4, strangers == 0);
 }
 
 static void own_group(void)

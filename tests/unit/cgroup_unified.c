@@ -138,11 +138,11 @@ static void plant_session(struct cgroup_host *host, struct cgroup_session *cg)
     *host = open_with("cpu memory pids\n", "cpu memory pids\n", "cpu memory pids\n");
     cr_assert_eq(cgroup_session_create(cg, host, "s-1", &err), 0);
     put("berth/s-1/cgroup.subtree_control", "cpu memory pids\n");
-    put("berth/s-1/run/memory.max", "");
+    put("berth/s-1/run/memory.max", "max\n");
     put("berth/s-1/run/memory.swap.max", "");
     put("berth/s-1/run/memory.oom.group", "");
     put("berth/s-1/run/pids.max", "");
-    put("berth/s-1/run/cpu.max", "");
+    put("berth/s-1/run/cpu.max", "max 100000\n");
 }
 
 Test(cgroup_unified, limits_are_written_to_run_and_read_back)
@@ -182,6 +182,20 @@ Test(cgroup_unified, a_limit_that_reads_back_otherwise_fails)
     cr_assert_eq(symlink("/dev/null", path), 0);
     struct spec_limits limits = {.pids = 64};
     cr_assert_lt(cgroup_session_limit(&cg, &limits, &err), 0);
+    cgroup_session_fini(&cg);
+}
+
+Test(cgroup_unified, a_limit_that_reads_back_larger_fails)
+{
+    struct cgroup_host host;
+    struct cgroup_session cg;
+    struct err err = {0};
+    plant_session(&host, &cg);
+    /* A plain file keeps what is behind the two digits that are written. */
+    put("berth/s-1/run/pids.max", "99999\n");
+    struct spec_limits limits = {.pids = 64};
+    cr_assert_eq(cgroup_session_limit(&cg, &limits, &err), -EIO);
+    cr_assert_not_null(strstr(err.detail, "took 64 and then answered 64999"), "%s", err.detail);
     cgroup_session_fini(&cg);
 }
 
