@@ -141,9 +141,9 @@ Test(landlock_plan, holds_the_most_mounts_and_the_longest_paths)
     spec->mount_count = SPEC_MOUNTS_MAX;
     for (int i = 0; i < SPEC_MOUNTS_MAX; i++)
         strcpy(spec->mounts[i].target, "/m");
-    strcpy(spec->workspace.mount_path, "/home");
+    memcpy(spec->workspace.mount_path, "/home", 5);
     for (int i = 0; i < 100; i++)
-        strcat(spec->workspace.mount_path, "/abcdef");
+        memcpy(spec->workspace.mount_path + 5 + i * 7, "/abcdef", 7);
     uint32_t count = plan(spec, 7, paths);
     bool found = false;
     for (uint32_t i = 0; i < count; i++) {

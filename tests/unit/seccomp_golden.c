@@ -290,9 +290,9 @@ static void mutate_rule(int layer, struct seccomp_verdict *verdicts, uint32_t nu
 {
     const struct seccomp_rule *rule = verdicts[number].rule;
     uint8_t profile_bit = (uint8_t)(1u << layers[layer].profile);
+    struct seccomp_rule mutant = *rule;
     for (size_t i = 0; i < rule->clause_count; i++) {
         struct seccomp_clause clauses[40];
-        struct seccomp_rule mutant = *rule;
         cr_assert_leq(rule->clause_count, ARRAY_LENGTH(clauses));
         if (rule->clauses[i].profiles != IN_ALL && !(rule->clauses[i].profiles & profile_bit))
             continue;
