@@ -200,19 +200,35 @@ static void propagation(const struct place *p)
     struct spec s;
     struct workspace ws;
     struct workspace_options o = options_of(p);
+    char view[128];
     make_directory(at(p->work, "sub"), ALICE);
+    make_directory(at(p->work, "other"), ALICE);
+    make_directory(at(p->top, "view"), ALICE);
     CHECK(mount(p->top, p->top, NULL, MS_BIND, NULL) == 0 &&
               mount(NULL, p->top, NULL, MS_SHARED, NULL) == 0,
           "a shared mount");
     spec_directory(&s, p->work);
     must_open(&ws, &s, &o);
+    /* Only an attached mount takes part in propagation: as a session, attach it in private. */
+    CHECK(mount("t", at(p->top, "view"), "tmpfs", 0, NULL) == 0 &&
+              mount(NULL, at(p->top, "view"), NULL, MS_PRIVATE, NULL) == 0,
+          "tmpfs");
+    strcpy(view, at(p->top, "view/session"));
+    CHECK(mkdir(view, 0755) == 0 &&
+              move_mount(ws.tree, "", AT_FDCWD, view, MOVE_MOUNT_F_EMPTY_PATH) == 0,
+          "attach");
     CHECK(mount("t", at(p->work, "sub"), "tmpfs", 0, NULL) == 0, "tmpfs");
     write_file(at(p->work, "sub/later"), ALICE);
-    CHECK(!visible(&ws, "sub/later"), "what the host mounts later stays out");
+    CHECK(!exists(at(view, "sub/later")), "what the host mounts later stays out");
+    CHECK(mount("t", at(view, "other"), "tmpfs", 0, NULL) == 0, "tmpfs");
+    write_file(at(view, "other/inside"), ALICE);
+    CHECK(!exists(at(p->work, "other/inside")), "what the session mounts stays in");
     must_close(&ws);
-    CHECK(umount(at(p->work, "sub")) == 0 && umount2(p->top, MNT_DETACH) == 0, "umount");
+    CHECK(umount(at(p->work, "sub")) == 0 && umount2(at(p->top, "view"), MNT_DETACH) == 0 &&
+              umount2(p->top, MNT_DETACH) == 0,
+          "umount");
 }
-IN_A_PLACE(a_mount_made_on_the_host_later_does_not_appear_inside, propagation)
+IN_A_PLACE(mounts_made_later_stay_on_their_side, propagation)
 
 static void read_only_inside(void)
 {
