@@ -8,6 +8,7 @@
 #include "runtime/agent/setup_internal.h"
 #include "runtime/base/fd.h"
 #include "runtime/base/io.h"
+#include "runtime/plan/landlock.h"
 
 #include <fcntl.h>
 #include <linux/close_range.h>
@@ -19,8 +20,6 @@
 #include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-
-enum { LANDLOCK_PATHS_MOST = 64 };
 
 static int failed(struct err *err, int sys, const char *step, const char *subject)
 {
@@ -45,7 +44,7 @@ static int check_config(const struct agent_config *config, size_t length, struct
     if (config->base_filter_length > AGENT_SECCOMP_MAX ||
         config->exec_filter_length > AGENT_SECCOMP_MAX)
         return failed(err, EINVAL, step, "filter length");
-    if (config->landlock_path_count > LANDLOCK_PATHS_MOST)
+    if (config->landlock_path_count > LANDLOCK_PATHS_MAX)
         return failed(err, EINVAL, step, "landlock_path_count");
     if (config->uid == UINT32_MAX || config->gid == UINT32_MAX ||
         (!(config->flags & AGENT_SHARED_UID) && (config->uid == 0 || config->gid == 0)))

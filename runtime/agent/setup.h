@@ -9,8 +9,3 @@
 
 /* 0 when init is ready to send READY; else the caller sends FAILED and exits. */
 int setup_run(struct init *init, struct err *err);
-
-/* The Landlock rights that this init handles by ABI; the same numbers as runtime/plan/landlock.h
- * (init does not link the planner; a test compares them). Pure. */
-uint64_t setup_landlock_fs(uint32_t abi);
-uint64_t setup_landlock_scoped(uint32_t abi);

@@ -6,8 +6,8 @@
  */
 #include "runtime/agent/setup_internal.h"
 
-#include "runtime/agent/setup.h"
 #include "runtime/base/fd.h"
+#include "runtime/plan/landlock.h"
 
 #include <fcntl.h>
 #include <grp.h>
@@ -26,18 +26,11 @@ static int failed(struct err *err, const char *step, const char *subject)
 }
 
 /* ---- Landlock --------------------------------------------------------------------------------
- * Numbers from include/uapi/linux/landlock.h; Debian 12's header ends at ABI 2. */
+ */
 
-enum {
-    LL_EXECUTE = 1 << 0,
-    LL_WRITE_FILE = 1 << 1,
-    LL_READ_FILE = 1 << 2,
-    LL_TRUNCATE = 1 << 14,
-    LL_IOCTL_DEV = 1 << 15,
-    LL_FOR_FILES = LL_EXECUTE | LL_WRITE_FILE | LL_READ_FILE | LL_TRUNCATE | LL_IOCTL_DEV,
-    LL_RULE_PATH_BENEATH = 1,
-};
+enum { LL_RULE_PATH_BENEATH = 1 };
 
+/* As the kernel knows them at ABI 6; Debian 12's header ends at ABI 2. */
 struct ll_ruleset {
     uint64_t handled_fs, handled_net, scoped;
 };
@@ -46,19 +39,6 @@ struct ll_path_beneath {
     uint64_t allowed;
     int32_t parent_fd;
 } __attribute__((packed));
-
-uint64_t setup_landlock_fs(uint32_t abi)
-{
-    if (abi == 0)
-        return 0;
-    unsigned rights = abi >= 5 ? 16 : abi >= 3 ? 15 : abi == 2 ? 14 : 13;
-    return ((uint64_t)1 << rights) - 1;
-}
-
-uint64_t setup_landlock_scoped(uint32_t abi)
-{
-    return abi >= 6 ? 3 : 0; /* abstract unix sockets, signals */
-}
 
 static int add_rule(int ruleset, int fd, uint64_t allowed)
 {
@@ -79,9 +59,9 @@ static int add_path(const struct init *init, const struct agent_landlock_path *p
     struct stat st;
     if (fd < 0 || fstat(fd, &st) < 0)
         return failed(err, "open path of Landlock rule", path->path);
-    uint64_t allowed = path->access & setup_landlock_fs(init->config.landlock_abi);
+    uint64_t allowed = path->access & landlock_handled_fs(init->config.landlock_abi);
     if (!S_ISDIR(st.st_mode))
-        allowed &= LL_FOR_FILES;
+        allowed &= (uint64_t)LANDLOCK_FS_OF_FILE;
     if (allowed != 0 && add_rule(ruleset, fd, allowed) < 0)
         return failed(err, "add Landlock rule", path->path);
     return 0;
@@ -91,9 +71,11 @@ static int add_path(const struct init *init, const struct agent_landlock_path *p
 static int make_ruleset(struct init *init, struct err *err)
 {
     uint32_t abi = init->config.landlock_abi;
-    if (abi == 0)
+    if (landlock_handled_fs(abi) == 0) {
+        init->config.landlock_abi = 0; /* READY says what is enforced */
         return 0;
-    struct ll_ruleset attr = {setup_landlock_fs(abi), 0, setup_landlock_scoped(abi)};
+    }
+    struct ll_ruleset attr = {landlock_handled_fs(abi), 0, landlock_scoped(abi)};
     size_t size = abi >= 6 ? 24 : abi >= 4 ? 16 : 8;
     _cleanup_fd_ int ruleset = (int)syscall(SYS_landlock_create_ruleset, &attr, size, 0);
     if (ruleset < 0)
@@ -106,7 +88,7 @@ static int make_ruleset(struct init *init, struct err *err)
     /* Our own work on exec cgroups goes through this descriptor, which no command has and no path
      * leads to. */
     if (init->config.have & AGENT_HAVE_CGROUP &&
-        add_rule(ruleset, AGENT_FD_CGROUP, setup_landlock_fs(abi)) < 0)
+        add_rule(ruleset, AGENT_FD_CGROUP, LANDLOCK_FS_OF_CGROUP) < 0)
         return failed(err, "add Landlock rule", "cgroup of session");
     init->landlock = take_fd(&ruleset);
     return 0;
