@@ -30,10 +30,11 @@
 #include <time.h>
 
 enum {
-    SOCKETS_MAX = 256,    /* to be masked, each with a mount of its own */
-    WALK_SHORT_US = 60,   /* always */
-    WALK_LONG_US = 20000, /* a relative path is bound somewhere */
-    WALK_ENTRIES = 20000, /* looked at, in either */
+    SOCKETS_MAX = 256,         /* to be masked, each with a mount of its own */
+    WALK_SHORT_US = 60,        /* always */
+    WALK_LONG_US = 20000,      /* a relative path is bound somewhere */
+    WALK_ENTRIES = 20000,      /* looked at, in either */
+    WALK_DIRECTORIES_MIN = 16, /* of the root, however slow the host is now */
     WALK_DEPTH = 8,
     WALK_QUEUE_BYTES = 1 << 20,
     FOREIGN_CHECKED = 64, /* entries of the root whose owner is looked at */
@@ -48,6 +49,7 @@ struct walk {
     struct buf queue; /* directories to read: depth byte, relative path, NUL */
     size_t next;
     int64_t deadline_us;
+    unsigned directories; /* read beside the root and .git */
     bool over;
 };
 
@@ -228,7 +230,7 @@ static int walk(struct walk *w, struct err *err)
         w->next += strlen(queued) + 2;
         if (strcmp(queued, ".git") == 0 || strlen(queued) >= sizeof path)
             continue;
-        if (now_us() > w->deadline_us)
+        if (++w->directories > WALK_DIRECTORIES_MIN && now_us() > w->deadline_us)
             w->over = true;
         memcpy(path, queued, strlen(queued) + 1);
         if (!w->over)

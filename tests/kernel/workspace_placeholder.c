@@ -204,6 +204,10 @@ static void killed_anywhere(const struct place *p)
     struct spec s;
     furnish(p);
     spec_protected(&s, p);
+    struct workspace first;
+    struct workspace_options options = options_of(p);
+    must_open(&first, &s, &options); /* makes the shared directory whole */
+    must_close(&first);
     for (int i = 0; i < 40; i++) {
         pid_t pid = fork();
         CHECK(pid >= 0, "fork");
