@@ -120,6 +120,8 @@ static void obey(struct init *init, const struct agent_message *message, int *fd
         take_over(init);
         return;
     case AGENT_EXEC:
+        if (message->exec == 0)
+            return; /* no frame can answer it */
         if (truncated)
             exec_refuse(init, message->exec, EMFILE, "receive descriptors", NULL);
         else

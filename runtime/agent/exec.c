@@ -312,9 +312,8 @@ static bool answered_already(struct init *init, uint64_t number)
         life_push_row(init, row);
         return true;
     }
-    if (number == 0 || number <= init->table.forgotten) {
-        if (number > 0)
-            exec_refuse(init, number, EEXIST, "start command", "its number was used before");
+    if (number <= init->table.forgotten) {
+        exec_refuse(init, number, EEXIST, "start command", "its number was used before");
         return true;
     }
     if (number <= init->interrupt_floor) {

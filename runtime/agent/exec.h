@@ -5,7 +5,7 @@
 
 #include "runtime/agent/init.h"
 
-/* Handle one AGENT_EXEC; takes over all `count` descriptors at `fds`. */
+/* Handle one AGENT_EXEC, whose number is not 0; takes over all `count` descriptors at `fds`. */
 void exec_request(struct init *init, const struct agent_message *message, int *fds, unsigned count);
 
 /* The pipe of a starting command is readable or closed: the row becomes RUNNING or FAILING, or
