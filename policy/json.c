@@ -105,19 +105,22 @@ static int fail_memory(struct reader *r)
     return -ENOMEM;
 }
 
+static void advance_ascii(struct reader *r)
+{
+    if (*r->at++ == '\n') {
+        r->position.line++;
+        r->position.column = 1;
+    } else {
+        r->position.column++;
+    }
+}
+
 /* One character further. The bytes are known to be UTF-8. */
 static void advance(struct reader *r)
 {
-    if (*r->at == '\n') {
-        r->position.line++;
-        r->position.column = 1;
+    advance_ascii(r);
+    while (r->at < r->end && (*r->at & 0xc0) == 0x80)
         r->at++;
-        return;
-    }
-    r->position.column++;
-    do
-        r->at++;
-    while (r->at < r->end && (*r->at & 0xc0) == 0x80);
 }
 
 static void advance_by(struct reader *r, size_t count)
@@ -157,12 +160,17 @@ static int check_bytes(struct reader *r)
                         "There is a control character (0x%02x) here. In a string, write it as "
                         "\\u%04x.",
                         c, c);
-        if (json_utf8_length(scan.at, (size_t)(scan.end - scan.at)) == 0)
+        size_t n = json_utf8_length(scan.at, (size_t)(scan.end - scan.at));
+        if (n == 0)
             return fail(r, scan.position,
-                        "The byte 0x%02x here is not UTF-8. Save the file as "
-                        "UTF-8.",
-                        c);
-        advance(&scan);
+                        "The byte 0x%02x here is not UTF-8. Save the file as UTF-8.", c);
+        /* By its own length: advance() would take stray continuation bytes along. */
+        if (n == 1) {
+            advance_ascii(&scan);
+        } else {
+            scan.at += n;
+            scan.position.column++;
+        }
     }
     return 0;
 }

@@ -86,7 +86,7 @@ static bool clear_host_bits(struct spec_rule *rule)
     unsigned bytes = rule->family == 4 ? 4 : 16;
     for (unsigned i = 0; i < bytes; i++) {
         unsigned keep = rule->prefix > i * 8 ? rule->prefix - i * 8 : 0;
-        uint8_t mask = keep >= 8 ? 0xff : (uint8_t)(0xff00 >> keep);
+        uint8_t mask = (uint8_t)((keep >= 8 ? 0xffu : 0xff00u >> keep) & 0xffu);
         had = had || (rule->address[i] & ~mask) != 0;
         rule->address[i] = (uint8_t)(rule->address[i] & mask);
     }

@@ -25,6 +25,8 @@ static const struct mistake mistakes[] = {
     {"  \n // only a comment\n@", "", "The text is empty"},
     {"@\xef\xbb\xbf{}", "", "byte order mark"},
     {"{\"a\": \"@\xff\"}", "", "0xff here is not UTF-8"},
+    {"{\"a\": \"x@\x93\"}", "", "0x93 here is not UTF-8"}, /* found by the fuzzer */
+    {"{\"a\": \"\xe2\x82\xac@\x80\"}", "", "0x80 here is not UTF-8"},
     {"{\"a\": \"@\xc0\xaf\"}", "", "not UTF-8"},
     {"{\"a\": \"@\xed\xa0\x80\"}", "", "not UTF-8"},
     {"{\"a\": \"@\xf4\x90\x80\x80\"}", "", "not UTF-8"},
