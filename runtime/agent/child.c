@@ -151,12 +151,12 @@ static enum agent_start_fault fault_of(int sys)
 /* execve() says ENOENT for a file that is there when its interpreter is not. Name it if we can. */
 static _Noreturn void fail_interpreter(const struct child_plan *plan, const char *file)
 {
-    char line[256];
+    char line[256] = {0};
     _cleanup_fd_ int fd = open(file, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-    ssize_t n = fd < 0 ? -1 : io_read_full(fd, line, sizeof line - 1);
-    if (n < 2 || line[0] != '#' || line[1] != '!')
+    if (fd >= 0)
+        io_read_full(fd, line, sizeof line - 1);
+    if (line[0] != '#' || line[1] != '!')
         fail(plan, AGENT_START_NOT_FOUND, ENOENT, "find the loader that the program names", file);
-    line[n] = 0;
     char *name = line + 2 + strspn(line + 2, " \t");
     name[strcspn(name, " \t\r\n")] = 0;
     fail(plan, AGENT_START_NOT_FOUND, ENOENT, "find the interpreter of the script", name);

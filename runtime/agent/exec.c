@@ -39,12 +39,13 @@ static void start_fini(struct start *start)
     fd_close(start->error);
 }
 
+/* Always -1: the errno is in start->sys. */
 static int wrong(struct start *start, int sys, const char *step, const char *subject)
 {
     start->sys = sys;
     start->step = step;
     start->subject = subject;
-    return -sys;
+    return -1;
 }
 
 /* ---- the payload ---------------------------------------------------------------------------- */
@@ -72,7 +73,7 @@ static int read_payload(struct start *start, int fd)
 
     const char *strings;
     const char *why = agent_exec_check(memory, length, &start->exec, &strings);
-    if (why)
+    if (why || !start->exec)
         return wrong(start, EINVAL, "check request", why);
     char *at = (char *)memory + (strings - (const char *)memory);
     char **pointer = (char **)(void *)((char *)memory + table);
