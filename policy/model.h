@@ -45,7 +45,7 @@ struct policy {
 
 enum { POLICY_FILE_MAX = 1 << 20, POLICY_EXTENDS_MAX = 8, POLICY_WHY_MAX = 640 };
 
-/* ---- value.c: one value, from a file or from a flag ----------------------------------------- */
+/* ---- value.c: one value, from a file or from a flag ---- */
 
 /* Fill `ret` from a member of a file. -EINVAL: ret_why is a sentence, ret_at its place, ret_path
  * the key's path with an index where there is one. */
@@ -70,7 +70,7 @@ void item_print(const struct schema_row *row, const struct policy_item *item, st
 void item_print_json(const struct schema_row *row, const struct policy_item *item, struct buf *out);
 void origin_print(const struct policy_origin *origin, struct buf *out);
 
-/* ---- item.c: entries of lists ---------------------------------------------------------------- */
+/* ---- item.c: entries of lists ---- */
 
 int item_from_text(struct arena *arena, const struct schema_row *row, const char *text, bool flag,
                    struct policy_item *ret, char ret_why[POLICY_WHY_MAX]);

@@ -184,8 +184,7 @@ int policy_schema_json(struct buf *out)
     return buf_failed(out) ? -ENOMEM : 0;
 }
 
-/* ---- reference page
- * ------------------------------------------------------------------------------- */
+/* ---- reference page ---- */
 
 static const char *const within_words[WITHIN_COUNT] = {
     [WITHIN_META] = "not compared",

@@ -217,8 +217,7 @@ static bool (*const rules_of[WITHIN_COUNT])(const struct comparison *, struct br
     [WITHIN_DENIES] = denies,   [WITHIN_SUBSET] = subset,
 };
 
-/* ---- the answer
- * ----------------------------------------------------------------------------------- */
+/* ---- the answer ---- */
 
 static int reject(const struct comparison *c, const struct breach *breach, struct err *err)
 {

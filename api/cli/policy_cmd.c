@@ -112,8 +112,7 @@ static int print_text(const char *text)
     return print(&out);
 }
 
-/* ---- words
- * --------------------------------------------------------------------------------------- */
+/* ---- words ---- */
 
 static int read_options(struct words *words, int argc, char **argv)
 {
@@ -174,8 +173,7 @@ static const char *one_file(const struct words *words)
     return words->file_count ? words->files[0] : "balanced";
 }
 
-/* ---- verbs
- * ---------------------------------------------------------------------------------------- */
+/* ---- verbs ---- */
 
 static int check_one(const struct words *words, const char *file, struct buf *out)
 {

@@ -102,8 +102,7 @@ Test(compile, a_mount_over_or_in_a_protected_path_is_refused)
     }
 }
 
-/* ---- hosts
- * ------------------------------------------------------------------------------------------ */
+/* ---- hosts ---- */
 
 Test(host, has_one_canonical_form)
 {
@@ -276,8 +275,7 @@ Test(explain, answers_for_system_calls)
     policy_free(p);
 }
 
-/* ---- the command line
- * --------------------------------------------------------------------------------- */
+/* ---- the command line ---- */
 
 static int run(const char *a, const char *b, const char *c, const char *d, const char *e)
 {

@@ -247,7 +247,7 @@ static void expect_file(const char *path, const char *text)
     size_t length;
     int r = io_read_file(AT_FDCWD, path, 1 << 20, &data, &length);
     cr_assert(r == 0, "%s: %s", path, strerror(-r));
-    cr_expect(strcmp(data, text) == 0, "%s is not up to date: make docs", path);
+    cr_expect(strcmp(data, text) == 0, "%s is not up to date: make policy-docs", path);
     free(data);
 }
 

@@ -114,8 +114,7 @@ Test(within, what_cannot_be_reached_need_not_be_denied)
     cr_expect(!within(NET("\"egress\": \"public-only\""), ceiling, &err));
 }
 
-/* ---- properties
- * ------------------------------------------------------------------------------------ */
+/* ---- properties ---- */
 
 static uint64_t state;
 
