@@ -102,6 +102,16 @@ $(BUILD)/obj/gen/seccomp_generated.o: $(BUILD)/gen/seccomp_generated.c
 $(LIB_plan): $(BUILD)/obj/gen/seccomp_generated.o
 # <<< seccomp
 
+# >>> policy: the assembler takes the presets in and names no dependency.
+$(BUILD)/obj/policy/preset.o: $(wildcard policy/presets/*.jsonc)
+
+# The generated documents; a unit test compares them with what the program makes.
+policy-docs: $(BUILD)/bin/berth
+	$(Q)$< policy schema > docs/policy.schema.json
+	$(Q)$< policy schema --reference > docs/policy-reference.md
+.PHONY: policy-docs
+# <<< policy
+
 # Stamps whose content is what they stand for: touched only when it changes, so that another
 # compiler, flag or list of files rebuilds what depends on it and an unchanged one rebuilds nothing.
 SOURCES := $(sort $(wildcard runtime/*.c runtime/*/*.c policy/*.c provider/*.c api/*/*.c))
