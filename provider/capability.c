@@ -197,12 +197,14 @@ static void describe(const struct capability_mask *missing, const struct capabil
             comma = ", ";
         }
     struct capability_mask left = *missing;
+    bool one = __builtin_popcountll(missing->bits[0]) + __builtin_popcountll(missing->bits[1]) == 1;
     for (unsigned c = 0; c < CAPABILITY_COUNT; c++) {
         if (!has(&left, c))
             continue;
-        buf_puts(reasons, reasons->length ? " " : "");
-        add_group(reasons, &left, set, c);
-        buf_printf(reasons, ": %s", reason_of(set, c));
+        _cleanup_buf_ struct buf group = {0};
+        add_group(&group, &left, set, c);
+        buf_printf(reasons, "%s%s%s%s", reasons->length ? " " : "", one ? "" : buf_text(&group),
+                   one ? "" : ": ", reason_of(set, c));
         if (capability_version((enum capability)c) > 0 && set->status[c].remedy[0])
             buf_printf(reasons, " To do: %s", set->status[c].remedy);
     }

@@ -248,7 +248,11 @@ static void check_container(const struct runtime_facts *facts, struct host_findi
         buf_puts(&f->text, "not in a container");
         return;
     }
-    f->state = facts ? HOST_LESS : HOST_BAD;
+    if (facts) {
+        buf_printf(&f->text, "in a container (%s), which lets berth make namespaces", kind);
+        return;
+    }
+    f->state = HOST_BAD;
     buf_printf(&f->text,
                "in a container (%s), which keeps namespaces and mounts from berth unless "
                "it is told not to",

@@ -82,7 +82,8 @@ static int start_command(struct run *run, struct err *err)
     if (r == 0)
         r = run_loop_open(run, err);
     if (r == 0)
-        r = streams_open(&run->streams, &run->stdio, run->tty, err);
+        r = streams_open(&run->streams, &run->stdio, run->tty, run->options.idle_timeout_ms > 0,
+                         err);
     if (r < 0)
         return r;
     struct exec_request request = {
@@ -147,7 +148,8 @@ static int execute(struct run *run, struct err *err)
     int destroyed = close_session(run, r < 0 ? &late : err);
     if (r == 0)
         run_loop_drain(run);
-    run->outcome.output_seen = run->tty && run->stdio.kind[2] != STDIO_PASS;
+    run->outcome.output_seen =
+        run->streams.captured && !(run->tty && run->stdio.kind[2] == STDIO_PASS);
     return r < 0 ? r : destroyed;
 }
 

@@ -41,7 +41,7 @@ struct wait {
     enum agent_reason at_deadline;
     uint64_t first_ms[FORWARD_COUNT];
     unsigned seen[FORWARD_COUNT];
-    bool output_gone; /* the PTY's reader left, and the command was told */
+    bool output_gone; /* the reader of captured output left, and the command was told */
     bool done;
 };
 
@@ -223,8 +223,10 @@ static void take_frame(struct wait *wait, const struct agent_frame *frame, const
         streams_feed(&wait->run->streams, (enum agent_stream)frame->stream, payload, frame->length);
         outcome->tty_bytes += frame->length;
         return;
-    case AGENT_FRAME_START_FAILED:
+    case AGENT_FRAME_START_FAILED: /* the only frame of its exec: no EXIT follows */
         take_start_failure(outcome, payload, wait->run->options.command[0]);
+        outcome->reason = AGENT_REASON_START_FAILED;
+        wait->done = true;
         return;
     case AGENT_FRAME_EXIT:
         memcpy(&outcome->exit, payload, sizeof outcome->exit);
@@ -288,13 +290,15 @@ static void check_deadline(struct wait *wait)
     wait->done = true;
 }
 
-/* A PTY whose reader is gone has hung up. */
+/* A PTY whose reader is gone has hung up; captured output has lost its pipe. */
 static void check_output(struct wait *wait)
 {
-    if (!wait->run->tty || !wait->run->streams.relay[1].broken || wait->output_gone)
+    if (wait->output_gone || !streams_reader_gone(&wait->run->streams))
         return;
     wait->output_gone = true;
-    (void)session_signal(wait->run->session, RUN_EXEC, SIGHUP, AGENT_SCOPE_FOREGROUND);
+    bool tty = wait->run->tty;
+    (void)session_signal(wait->run->session, RUN_EXEC, tty ? SIGHUP : SIGPIPE,
+                         tty ? AGENT_SCOPE_FOREGROUND : AGENT_SCOPE_TREE);
 }
 
 static void step(struct wait *wait)

@@ -218,9 +218,9 @@ static void add_effective(struct buf *out, const struct session_effective *e)
                                           [RUNTIME_CGROUP_UNIFIED] = "unified",
                                           [RUNTIME_CGROUP_HYBRID] = "hybrid"};
     static const char *const phases[] = {
-        [PHASE_RECORD] = "record",       [PHASE_CGROUP] = "cgroup",    [PHASE_USERNS] = "userns",
-        [PHASE_WORKSPACE] = "workspace", [PHASE_ROOTFS] = "rootfs",    [PHASE_CLONE] = "clone",
-        [PHASE_STAGE] = "stage",         [PHASE_TEARDOWN] = "teardown"};
+        [PHASE_RECORD] = "record",       [PHASE_CGROUP] = "cgroup", [PHASE_USERNS] = "userns",
+        [PHASE_WORKSPACE] = "workspace", [PHASE_CLONE] = "clone",   [PHASE_STAGE] = "stage",
+        [PHASE_TEARDOWN] = "teardown"};
     buf_puts(out, ",\"effective\":{\"namespaces\":");
     add_namespaces(out, e->namespaces);
     buf_printf(out,

@@ -50,6 +50,18 @@ static int make_pipe(struct streams *streams, int number, struct err *err)
     return 0;
 }
 
+/* Output that comes in frames is written to `number`. */
+static void capture(struct streams *streams, int number)
+{
+    enum stdio_kind kind = streams->stdio->kind[number];
+    if (kind == STDIO_NULL)
+        return;
+    outside(&streams->relay[number], number, kind);
+    /* A pipe or file is the caller's: it may block, and its flags are shared. */
+    streams->relay[number].to_blocks |= kind == STDIO_PASS;
+    streams->relay[number].fed = true;
+}
+
 /* stdin through a pipe that init reads into the PTY; output from frames to stdout. */
 static int open_tty(struct streams *streams, struct err *err)
 {
@@ -62,12 +74,7 @@ static int open_tty(struct streams *streams, struct err *err)
         if (r < 0)
             return r;
     }
-    if (stdio->kind[1] != STDIO_NULL) {
-        outside(&streams->relay[1], 1, stdio->kind[1]);
-        /* A pipe or file is the caller's: it may block, and its flags are shared. */
-        streams->relay[1].to_blocks |= stdio->kind[1] == STDIO_PASS;
-        streams->relay[1].fed = true;
-    }
+    capture(streams, 1);
     streams->size_fd = stdio->kind[1] == STDIO_TERMINAL   ? 1
                        : stdio->kind[0] == STDIO_TERMINAL ? 0
                                                           : -1;
@@ -78,6 +85,10 @@ static int open_plain(struct streams *streams, struct err *err)
 {
     const struct stdio *stdio = streams->stdio;
     for (int i = 0; i < 3; i++) {
+        if (i > 0 && streams->captured) {
+            capture(streams, i);
+            continue;
+        }
         if (!relayed(stdio->kind[i]) || (i == 2 && stdio->one_output))
             continue;
         outside(&streams->relay[i], i, stdio->kind[i]);
@@ -91,7 +102,7 @@ static int open_plain(struct streams *streams, struct err *err)
 void streams_init(struct streams *streams)
 {
     streams->stdio = NULL;
-    streams->tty = false;
+    streams->tty = streams->seen = streams->captured = false;
     streams->size_fd = -1;
     terminal_init(&streams->terminal, -1);
     for (int i = 0; i < 3; i++) {
@@ -100,10 +111,13 @@ void streams_init(struct streams *streams)
     }
 }
 
-int streams_open(struct streams *streams, const struct stdio *stdio, bool tty, struct err *err)
+int streams_open(struct streams *streams, const struct stdio *stdio, bool tty, bool seen,
+                 struct err *err)
 {
     streams->stdio = stdio;
     streams->tty = tty;
+    streams->seen = seen;
+    streams->captured = tty || seen;
     return tty ? open_tty(streams, err) : open_plain(streams, err);
 }
 
@@ -134,14 +148,16 @@ void streams_request(struct streams *streams, struct exec_request *request)
     request->stdout_fd = request->stderr_fd = -1;
     if (streams->tty) {
         /* Errors go to the terminal too, unless the caller has sent them elsewhere. */
-        if (streams->stdio->kind[2] == STDIO_PASS)
+        if (streams->stdio->kind[2] == STDIO_PASS && !streams->seen)
             request->stderr_fd = 2;
         return;
     }
-    request->stdout_fd = descriptor(streams, 1);
     request->null_stdout = streams->stdio->kind[1] == STDIO_NULL;
-    request->stderr_fd = streams->stdio->one_output ? streams->inside[1] : descriptor(streams, 2);
     request->null_stderr = streams->stdio->kind[2] == STDIO_NULL;
+    if (streams->captured)
+        return;
+    request->stdout_fd = descriptor(streams, 1);
+    request->stderr_fd = streams->stdio->one_output ? streams->inside[1] : descriptor(streams, 2);
 }
 
 /* The command has its own copies of what was passed: while berth held them too, the other end of a
@@ -150,7 +166,7 @@ void streams_started(struct streams *streams)
 {
     close_inside(streams);
     for (int i = 0; i < 2; i++) {
-        bool passed = streams->stdio->kind[i] == STDIO_PASS && !(streams->tty && i == 1);
+        bool passed = streams->stdio->kind[i] == STDIO_PASS && !(streams->captured && i == 1);
         if (!passed)
             continue;
         int null = open("/dev/null", O_RDWR | O_CLOEXEC);
@@ -176,22 +192,29 @@ void streams_step(struct streams *streams, const struct pollfd fds[STREAMS_POLL]
 
 bool streams_can_feed(const struct streams *streams)
 {
-    return !streams->tty || !relay_pending(&streams->relay[1]);
+    return !streams->captured ||
+           !(relay_pending(&streams->relay[1]) || relay_pending(&streams->relay[2]));
 }
 
 void streams_feed(struct streams *streams, enum agent_stream stream, const void *data,
                   size_t length)
 {
-    /* Without a PTY every stream has a descriptor and nothing is captured. */
-    if (streams->tty && stream != AGENT_BACKGROUND)
-        relay_feed(&streams->relay[1], data, length);
+    struct relay *to = &streams->relay[stream == AGENT_STDERR ? 2 : 1];
+    if (streams->captured && to->fed && stream != AGENT_BACKGROUND)
+        relay_feed(to, data, length);
+}
+
+bool streams_reader_gone(const struct streams *streams)
+{
+    return streams->captured && (streams->relay[1].broken || streams->relay[2].broken);
 }
 
 void streams_end_input(struct streams *streams)
 {
     relay_fini(&streams->relay[0]);
-    if (streams->tty)
-        relay_end(&streams->relay[1]);
+    for (int i = 1; i < 3; i++)
+        if (streams->relay[i].fed)
+            relay_end(&streams->relay[i]);
 }
 
 bool streams_drained(const struct streams *streams)

@@ -20,6 +20,8 @@ enum { STREAMS_POLL = 6 };
 struct streams {
     const struct stdio *stdio;
     bool tty;
+    bool seen;     /* init must see every byte */
+    bool captured; /* output comes in frames: always with a PTY, and where init must see it */
     struct terminal terminal;
     int inside[3]; /* ends of pipes that the command gets, owned until started; -1 */
     int size_fd;   /* terminal whose size the PTY follows; -1 */
@@ -27,7 +29,9 @@ struct streams {
 };
 
 void streams_init(struct streams *streams); /* so that streams_close() works on every path */
-int streams_open(struct streams *streams, const struct stdio *stdio, bool tty, struct err *err);
+/* `seen`: init must see output go by (idle timeouts), so it is captured instead of passed. */
+int streams_open(struct streams *streams, const struct stdio *stdio, bool tty, bool seen,
+                 struct err *err);
 void streams_close(struct streams *streams);
 void streams_request(struct streams *streams, struct exec_request *request);
 void streams_started(struct streams *streams);
@@ -45,6 +49,9 @@ void streams_feed(struct streams *streams, enum agent_stream stream, const void 
  * True when nothing is left to do. */
 void streams_end_input(struct streams *streams);
 bool streams_drained(const struct streams *streams);
+
+/* Captured output whose reader is gone is dropped; the command is to be told by a signal. */
+bool streams_reader_gone(const struct streams *streams);
 
 /* A terminal in another job's foreground is looked at again: true while one is waited for. */
 bool streams_retry(struct streams *streams);
