@@ -261,9 +261,9 @@ $(BUILD)/tests/bench/paired: $(BUILD)/obj/tests/bench/paired.o
 
 PACKAGES_BUILD := gcc libc6-dev make libseccomp-dev libmd-dev git python3-minimal uidmap
 PACKAGES_TEST  := clang clang-format clang-tidy libclang-rt-dev cppcheck libcriterion-dev pkg-config \
-                  busybox-static strace procps util-linux e2fsprogs mandoc
-PACKAGES_BENCH := bubblewrap runc
-PACKAGES_VM    := qemu-system-x86 debootstrap cpio xz-utils kmod
+                  busybox-static strace procps util-linux e2fsprogs mandoc python3
+PACKAGES_BENCH := bubblewrap runc python3
+PACKAGES_VM    := qemu-system-x86 debootstrap debian-archive-keyring cpio kmod
 
 # $(1) packages. Only what is missing is asked for; the package lists are fetched, and the packages
 # asked for again, when the lists at hand are absent or too old. Elsewhere than on a dpkg system the list is printed and nothing is done.
