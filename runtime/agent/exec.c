@@ -1,6 +1,7 @@
 /* This file starts commands; it never leaves half of one behind and never waits for one. */
 #include "runtime/agent/exec.h"
 
+#include "runtime/agent/borrow.h"
 #include "runtime/agent/child.h"
 #include "runtime/agent/life.h"
 #include "runtime/agent/pty.h"
@@ -122,10 +123,13 @@ static int check_allowed(struct init *init, struct start *start, unsigned given)
 
 /* ---- streams -------------------------------------------------------------------------------- */
 
-static int open_captured(struct row *row, struct start *start, int which)
+static int open_captured(const struct init *init, struct row *row, struct start *start, int which)
 {
     int ends[2];
-    if (pipe2(ends, O_CLOEXEC) < 0)
+    borrow_ids(init, start->exec);
+    int r = pipe2(ends, O_CLOEXEC);
+    borrow_end(init);
+    if (r < 0)
         return wrong(start, errno, "open pipe for output", NULL);
     row->stream[which] = ends[0];
     start->fds[which + 1] = ends[1];
@@ -161,9 +165,9 @@ static int open_streams(struct init *init, struct row *row, struct start *start,
     row->direct = exec->fds & (AGENT_EXEC_FD_STDOUT | AGENT_EXEC_FD_STDERR);
     int r = 0;
     if (start->fds[1] < 0 && !(exec->flags & AGENT_EXEC_NULL_STDOUT))
-        r = open_captured(row, start, 0);
+        r = open_captured(init, row, start, 0);
     if (r == 0 && start->fds[2] < 0 && !(exec->flags & AGENT_EXEC_NULL_STDERR))
-        r = open_captured(row, start, 1);
+        r = open_captured(init, row, start, 1);
     return r;
 }
 

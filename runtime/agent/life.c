@@ -20,6 +20,9 @@ static const uint64_t ns_per_ms = 1000000;
 static const uint64_t retry_ns = 2 * 1000000;
 static const uint64_t retry_background_ns = 1000 * 1000000;
 
+/* fs.pipe-max-size for both streams: more than this was not written by the dead. */
+enum { REST_MOST = 2 << 20 };
+
 /* ---- frames --------------------------------------------------------------------------------- */
 
 void life_push_row(struct init *init, const struct row *row)
@@ -144,7 +147,8 @@ void life_capture(struct init *init, struct row *row, unsigned which)
 }
 
 /* Everything that dead processes left in the pipes. An end that somebody else holds (passed to a
- * command that lives) would never close: empty is enough. False when there is no room now. */
+ * command that lives) would never close: empty is enough, and so is as much as a pipe can hold,
+ * because that somebody may go on writing. False when there is no room now. */
 static bool capture_rest(struct init *init, struct row *row)
 {
     for (unsigned which = 0; which < 2; which++) {
@@ -152,7 +156,10 @@ static bool capture_rest(struct init *init, struct row *row)
             size_t room = output_data_room(&init->output);
             if (room == 0)
                 return false;
-            if (capture_piece(init, row, which, room) == 0)
+            uint64_t before = row->exit.output_bytes;
+            int r = row->rest_bytes < REST_MOST ? capture_piece(init, row, which, room) : 0;
+            row->rest_bytes += (uint32_t)(row->exit.output_bytes - before);
+            if (r == 0)
                 stream_close(init, row, which);
         }
     }
@@ -188,6 +195,7 @@ static void count_limits(struct init *init, struct row *row)
 void life_main_ended(struct init *init, struct row *row, int status, const struct rusage *usage)
 {
     row->main_alive = false;
+    row->look_ns = 0;
     struct agent_exit *exit = &row->exit;
     exit->exit_code = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
     exit->signal = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
@@ -245,6 +253,12 @@ static void check_times(struct init *init, struct row *row, uint64_t now)
     }
     if (row->kill_at_ns > 0 && now >= row->kill_at_ns && !row->killed)
         tree_kill(init, row);
+    /* One write kills all that there is; again, in case that write failed. */
+    if (row->killed && row->main_alive && now >= row->look_ns) {
+        if (row->look_ns > 0)
+            tree_kill(init, row);
+        row->look_ns = now + retry_background_ns;
+    }
 }
 
 /* tree_gone(), but only when something may have changed. */
@@ -362,14 +376,16 @@ uint64_t life_next_ns(const struct row *row, uint64_t now_ns)
     switch ((enum row_state)row->state) {
     case ROW_STARTING:
     case ROW_RUNNING:
-        next = sooner(next, row->killed ? 0 : row->kill_at_ns);
+        next = sooner(next, row->killed ? row->look_ns : row->kill_at_ns);
         if (row->reason_asked == AGENT_REASON_NONE) {
             next = sooner(next, row->deadline_ns);
             next = sooner(next, row->idle_ns > 0 ? row->activity_ns + row->idle_ns : 0);
         }
         break;
     case ROW_DRAINING:
-        next = sooner(row->drain_until_ns, row->kill_at_ns);
+        /* Past its time it waits for room in the queue; the pipe of frames wakes us. */
+        next = row->drain_until_ns > now_ns ? row->drain_until_ns : UINT64_MAX;
+        next = sooner(next, row->killed ? 0 : row->kill_at_ns);
         if (row->direct || row->reason_asked != AGENT_REASON_NONE)
             next = sooner(next, row->look_ns);
         break;

@@ -177,7 +177,7 @@ static void choose_waits(struct init *init)
 
     bool control = control_ready(init);
     if (control != init->control_waits && init->control_open)
-        watch(init, AGENT_FD_CONTROL, control ? EPOLLIN | EPOLLRDHUP : EPOLLRDHUP, WAIT_CONTROL);
+        watch(init, AGENT_FD_CONTROL, control ? EPOLLIN | EPOLLRDHUP : 0, WAIT_CONTROL);
     init->control_waits = control;
 }
 

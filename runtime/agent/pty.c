@@ -1,15 +1,13 @@
 /* This file makes terminals and feeds them; it never blocks. One page of memory per terminal. */
 #include "runtime/agent/pty.h"
 
+#include "runtime/agent/borrow.h"
 #include "runtime/base/fd.h"
 
 #include <fcntl.h>
-#include <signal.h>
 #include <sys/epoll.h>
-#include <sys/fsuid.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
 #include <termios.h>
 
 struct pty {
@@ -46,25 +44,12 @@ static void wait_for_master(struct init *init, struct row *row, bool wanted)
              row);
 }
 
-/* devpts gives a slave to the file-system ids of who opens the master, and init cannot chown. A
- * change of them makes a process dumpable by fs.suid_dumpable and clears its death signal. */
+/* devpts gives a slave to the file-system ids of who opens the master. */
 static int open_master(const struct init *init, const struct agent_exec *exec)
 {
-    bool other = !(init->config.flags & AGENT_SHARED_UID);
-    if (other) {
-        setfsgid(exec->gid);
-        setfsuid(exec->uid);
-    }
+    borrow_ids(init, exec);
     int master = open("/dev/ptmx", O_RDWR | O_NOCTTY | O_CLOEXEC | O_NONBLOCK);
-    int keep = errno;
-    if (other) {
-        setfsuid(init->config.uid);
-        setfsgid(init->config.gid);
-        prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
-        if (init->config.flags & AGENT_END_WITH_CONTROLLER)
-            prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
-    }
-    errno = keep;
+    borrow_end(init);
     return master;
 }
 

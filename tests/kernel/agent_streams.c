@@ -24,6 +24,18 @@ Test(agent_streams, stdout_and_stderr_are_two_streams_of_one_sequence)
     cr_assert_eq(r->exit.output_bytes, 6);
 }
 
+Test(agent_streams, captured_streams_can_be_opened_by_name)
+{
+    for (uint64_t i = 1; i <= 2; i++) {
+        struct harness_result *r =
+            harness_run(&h, i,
+                        &(struct harness_exec){.shell = "echo a >/dev/stdout; echo b >/dev/stderr",
+                                               .root = i == 2});
+        cr_assert_str_eq(r->out, "a\n");
+        cr_assert_str_eq(r->err, "b\n");
+    }
+}
+
 Test(agent_streams, every_byte_of_a_large_output_arrives_in_order)
 {
     struct harness_result *r = harness_run(&h, 1, &(struct harness_exec){.shell = "seq 1 120000"});

@@ -310,3 +310,20 @@ Test(agent_tree, a_fork_bomb_is_gone_in_a_second)
     cr_assert_lt(harness_now_us() - before, 1e6);
     cr_assert_eq(processes_left(), 0);
 }
+
+Test(agent_tree, another_command_that_writes_into_its_pipe_without_end_does_not_keep_it)
+{
+    struct harness_result *r = harness_result_new(1);
+    harness_exec(&h, 1, &(struct harness_exec){.shell = "echo $$; echo ready; sleep 0.3"});
+    harness_until(&h, r, "ready");
+    char shell[64];
+    snprintf(shell, sizeof shell, "exec yes >/proc/%d/fd/1", atoi(r->out));
+    harness_exec(&h, 2, &(struct harness_exec){.shell = shell});
+    double before = harness_now_us();
+    harness_wait_from(&h, r);
+    cr_assert_gt(r->exit.output_bytes, 100000, "the other one never wrote");
+    cr_assert_lt(harness_now_us() - before, 5e6);
+    /* And that one ends with its pipe. */
+    struct harness_result *other = harness_wait(&h, 2);
+    cr_assert_eq(other->exit.signal, SIGPIPE);
+}
