@@ -261,7 +261,7 @@ $(BUILD)/tests/bench/paired: $(BUILD)/obj/tests/bench/paired.o
 
 PACKAGES_BUILD := gcc libc6-dev make libseccomp-dev libmd-dev git python3-minimal uidmap
 PACKAGES_TEST  := clang clang-format clang-tidy libclang-rt-dev cppcheck libcriterion-dev pkg-config \
-                  busybox-static strace procps util-linux e2fsprogs mandoc python3
+                  busybox-static strace procps util-linux e2fsprogs libcap2-bin attr mandoc python3
 PACKAGES_BENCH := bubblewrap runc python3
 PACKAGES_VM    := qemu-system-x86 debootstrap debian-archive-keyring cpio kmod
 
