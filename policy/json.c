@@ -219,7 +219,7 @@ static int read_member(struct json_reader *r)
     struct json_node *node = NULL;
     unsigned depth = r->depth;
     e = read_value(r, &node);
-    if (e < 0)
+    if (e < 0 || !node)
         return e;
     attach(level, node);
     if (r->depth == depth)

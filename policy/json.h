@@ -60,5 +60,5 @@ const struct json_node *json_member(const struct json_node *object, const char *
 /* "a string", "an object": for messages. */
 const char *json_kind_name(enum json_kind kind);
 
-/* Length of the valid UTF-8 character at `text` (1 to 4), or 0 when there is none. */
-size_t json_utf8_length(const unsigned char *text, size_t room);
+/* Length of the valid UTF-8 character at `p` (1 to 4), or 0 when there is none. */
+size_t json_utf8_length(const unsigned char *p, size_t room);

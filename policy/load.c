@@ -168,7 +168,7 @@ static int read_layer(struct arena *arena, struct layer *layer, const struct sou
     _cleanup_arena_ struct arena tree = {0};
     struct json_error error = {0};
     const struct json_node *root;
-    char *name = arena_copy(arena, source->name, strlen(source->name));
+    char *name = source->name ? arena_copy(arena, source->name, strlen(source->name)) : NULL;
     if (!name)
         return fail_memory(err);
     layer->origin = (struct policy_origin){.kind = source->kind, .name = name};

@@ -203,7 +203,7 @@ int rule_parse_flag(const char *text, uint16_t port, struct spec_rule *ret,
                     char ret_why[HOST_WHY_MAX])
 {
     char name[SPEC_HOST_MAX + 64];
-    int given;
+    int given = -1;
     if (strstr(text, "://"))
         return refuse(ret_why, "\"%.60s\" is a URL. Write HOST or HOST:PORT.", text);
     int e = split_port(text, name, sizeof name, &given, ret_why);
@@ -225,7 +225,7 @@ int rule_parse_flag(const char *text, uint16_t port, struct spec_rule *ret,
 int rule_parse_target(const char *text, struct spec_rule *ret, char ret_why[HOST_WHY_MAX])
 {
     char name[SPEC_HOST_MAX + 64];
-    int port;
+    int port = -1;
     struct spec_rule rule = {0};
     int e = split_port(text, name, sizeof name, &port, ret_why);
     if (e == 0 && port == 0)

@@ -402,13 +402,9 @@ void schema_allowed(const struct schema_row *row, char *ret_text, size_t size)
 {
     static const char *const words[TYPE_COUNT] = {
         [TYPE_VERSION] = "the number 1",
-        [TYPE_BASE] =
-            "the name of a preset, or a relative path with a \"/\" or ending in \".json\" "
-            "or \".jsonc\"",
-        [TYPE_SIZE] = "a size such as \"512MiB\" (units B, KiB, MiB, GiB, TiB, KB, MB, GB, TB) or "
-                      "a whole number of bytes",
-        [TYPE_DURATION] = "a duration such as \"90s\" (units ms, s, m, h, d) or a whole number of "
-                          "milliseconds",
+        [TYPE_BASE] = "a preset's name, or the relative path of a file (\"./team.jsonc\")",
+        [TYPE_SIZE] = "a size such as \"512MiB\" (B, KiB, MiB, GiB, TiB, KB, MB, GB, TB) or bytes",
+        [TYPE_DURATION] = "a duration such as \"90s\" (ms, s, m, h, d) or milliseconds",
         [TYPE_CPUS] = "a number such as 1.5, with at most three decimals",
         [TYPE_INTEGER] = "a whole number",
         [TYPE_BOOLEAN] = "true or false",

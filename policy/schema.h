@@ -105,17 +105,17 @@ struct schema_row {
     enum schema_type type;
     enum schema_within within;
     enum schema_merge merge;
-    uint64_t min, max;      /* numbers in the unit of the type; of lists: most entries in max */
-    const char *unit;       /* "bytes"; "" when there is none */
-    bool unlimited;         /* the word "unlimited" is a value, stored as 0 */
-    bool default_all_ports; /* RULES: an entry without ports means all of them, not 443 */
+    uint32_t asked;    /* SPEC_LIMIT_* of spec.limits.asked, 0: none */
+    uint64_t min, max; /* numbers in the unit of the type; of lists: most entries in max */
+    const char *unit;  /* "bytes"; "" when there is none */
     const struct schema_choice *choices; /* ENUM */
     const char *standard;                /* default, as a flag would give it; NULL: an empty list */
     const char *example;                 /* JSON */
-    uint32_t asked;                      /* SPEC_LIMIT_* of spec.limits.asked, 0: none */
-    size_t offset, width; /* scalar: where in struct spec; width 0: filled by compile.c itself */
-    const char *field;    /* the same in words, for the tests of completeness */
-    const char *help;     /* one or two sentences */
+    size_t offset, width;   /* scalar: where in struct spec; width 0: filled by compile.c itself */
+    const char *field;      /* the same in words, for the tests of completeness */
+    const char *help;       /* one or two sentences */
+    bool unlimited;         /* the word "unlimited" is a value, stored as 0 */
+    bool default_all_ports; /* RULES: an entry without ports means all of them, not 443 */
 };
 
 extern const struct schema_row schema_rows[ROW_COUNT];
