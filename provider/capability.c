@@ -205,6 +205,9 @@ static void describe(const struct capability_mask *missing, const struct capabil
         add_group(&group, &left, set, c);
         buf_printf(reasons, "%s%s%s%s", reasons->length ? " " : "", one ? "" : buf_text(&group),
                    one ? "" : ": ", reason_of(set, c));
+        const char *reason = reason_of(set, c);
+        size_t length = strlen(reason);
+        buf_puts(reasons, length && reason[length - 1] != '.' ? "." : "");
         if (capability_version((enum capability)c) > 0 && set->status[c].remedy[0])
             buf_printf(reasons, " To do: %s", set->status[c].remedy);
     }
@@ -252,7 +255,7 @@ void capability_drop_defaults(struct spec *spec, const struct capability_set *se
     for (unsigned c = 0; c < CAPABILITY_COUNT; c++) {
         if (!has(&dropped, c))
             continue;
-        buf_puts(notes, "Runs without ");
+        buf_puts(notes, "runs without ");
         const char *reason = reason_of(set, c);
         add_group(notes, &dropped, set, c);
         buf_printf(notes, ": %s\n", reason);

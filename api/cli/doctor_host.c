@@ -187,7 +187,8 @@ static void check_cgroups(const struct runtime_facts *facts, struct host_finding
                facts->limits_available & SPEC_LIMIT_MEMORY ? "" : "memory ",
                facts->limits_available & SPEC_LIMIT_CPU ? "" : "cpu ",
                facts->limits_available & SPEC_LIMIT_PIDS ? "" : "pids ", facts->cgroup_reason);
-    if (facts->rootless)
+    /* Only where version 2 is there to be given. */
+    if (facts->rootless && access("/sys/fs/cgroup/cgroup.controllers", F_OK) == 0)
         buf_puts(&f->remedy, "sudo systemctl edit user@.service   # and write these two lines:\n"
                              "  [Service]\n"
                              "  Delegate=cpu memory pids\n"

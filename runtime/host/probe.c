@@ -98,21 +98,13 @@ static bool exited(const struct probe_exec *e, int code)
 /* ---- limits of cgroups --------------------------------------------------------------------------
  */
 
-static const char *cgroup_remedy(const struct probing *p)
-{
-    return p->facts->rootless
-               ? "sudo systemctl edit user@.service: [Service] Delegate=cpu memory pids; then log "
-                 "in again, or: sudo loginctl enable-linger $USER"
-               : "Boot with the controllers on (systemd.unified_cgroup_hierarchy=1, no "
-                 "cgroup_disable=), and start berth where it may write its cgroup.";
-}
-
 /* False, with the answer given, when the layout has no such limit. */
 static bool limit_there(struct probing *p, enum probe_id id, uint32_t limit)
 {
     if (p->facts->limits_available & limit)
         return true;
-    fails(p, id, cgroup_remedy(p), "%s",
+    /* The reason names what would change it. */
+    fails(p, id, "", "%s",
           p->facts->cgroup_reason[0] ? p->facts->cgroup_reason : "No cgroup controller.");
     return false;
 }
@@ -160,7 +152,7 @@ static void judge_cpu(struct probing *p)
         works(p, PROBE_CPU_LIMIT, "a busy loop of %d ms got %llu ms of a CPU under a limit of 0.2",
               SLOW_MS, (unsigned long long)cpu_ms);
     else if (e->ended)
-        fails(p, PROBE_CPU_LIMIT, cgroup_remedy(p),
+        fails(p, PROBE_CPU_LIMIT, "",
               "A busy loop of %d ms got %llu ms of a CPU under a limit of 0.2, %s.", SLOW_MS,
               (unsigned long long)cpu_ms,
               read_back ? "which the kernel has" : "which the kernel does not have");
@@ -504,15 +496,21 @@ static void start_slow(struct probing *p)
         start_slow(p);
         return;
     }
-    p->slow_owner = probe_start(
-        &p->slow, &(struct probe_command){.shell = "true > /workspace/made-inside && exit 7"});
+    /* Without cgroups a session runs one command at a time: then each is waited for. */
+    bool together = p->facts->cgroup_layout != RUNTIME_CGROUP_NONE;
+    const struct probe_command owner = {.shell = "true > /workspace/made-inside && exit 7"};
+    const struct probe_command busy = {.shell = "while :; do :; done", .timeout_ms = SLOW_MS};
+    const struct probe_command idle = {
+        .shell = "read x", .input = true, .idle_timeout_ms = SLOW_MS};
+    p->slow_owner = probe_start(&p->slow, &owner);
+    if (!together)
+        probe_wait(&p->slow, p->slow_owner, NULL);
     if (!directory && p->slow_owner >= 0)
         p->slow.exec[p->slow_owner].err = p->places.err;
-    p->slow_busy = probe_start(
-        &p->slow, &(struct probe_command){.shell = "while :; do :; done", .timeout_ms = SLOW_MS});
-    p->slow_idle = probe_start(
-        &p->slow,
-        &(struct probe_command){.shell = "read x", .input = true, .idle_timeout_ms = SLOW_MS});
+    p->slow_busy = probe_start(&p->slow, &busy);
+    if (!together)
+        probe_wait(&p->slow, p->slow_busy, NULL);
+    p->slow_idle = probe_start(&p->slow, &idle);
 }
 
 static void do_main(struct probing *p)
