@@ -31,10 +31,12 @@ static void copy_text(char *to, size_t size, const char *from)
     for (; from && from[i] && i + 1 < size; i++)
         to[i] = from[i];
     to[i] = 0;
-    /* Do not leave half a UTF-8 character behind a cut. */
-    if (from && from[i])
-        while (i > 0 && ((unsigned char)to[i - 1] & 0xc0) == 0x80)
-            to[--i] = 0;
+    /* Do not leave half a UTF-8 character before the cut: its tail, then its first byte. */
+    if (!from || ((unsigned char)from[i] & 0xc0) != 0x80)
+        return;
+    while (i > 0 && ((unsigned char)to[i - 1] & 0xc0) == 0x80)
+        i--;
+    to[i > 0 ? i - 1 : 0] = 0;
 }
 
 int err_raw(struct err *err, enum err_code code, int sys, const char *step, const char *subject)

@@ -287,10 +287,11 @@ static int clone_init(struct session *s, const struct stage_args *args, struct e
 static int start_failed(struct session *s, const struct err *from_child, struct err *err)
 {
     *err = *from_child;
-    if (err->sys == ELOOP || err->sys == ENOTDIR) {
+    if (err->sys == ELOOP || err->sys == ENOTDIR || err->sys == EEXIST) {
         err->code = ERR_INVALID_REQUEST;
-        err_add(err, "The image or the workspace has a link or a file where the session needs a "
-                     "directory.");
+        err_add(err,
+                "A link or a file is where the session needs a directory: choose another place "
+                "inside, or mend the image.");
     } else if (err->code == ERR_INTERNAL) {
         err->code = ERR_UNAVAILABLE;
         err_add(err, "The session was not started and nothing is left of it; `berth doctor` tells "
@@ -372,7 +373,7 @@ static int open_workspace(struct session *s, const struct spec *spec, struct err
         .asker_uid = rt->facts.rootless ? 0 : rt->facts.caller_uid,
         .asker_gid = rt->facts.rootless ? 0 : rt->facts.caller_gid,
         .uid_base = s->effective.uid_base,
-        .default_uid = SPEC_UID_USER,
+        .default_uid = spec->process.uid,
         .state_dir = rt->state_dir,
         .share_dir = rt->share_dir,
         .run_id = s->record.id,

@@ -9,6 +9,7 @@
 
 #include "runtime/base/fd.h"
 #include "runtime/base/io.h"
+#include "runtime/plan/landlock.h"
 #include "runtime/stage/sys.h"
 
 #include <stdio.h>
@@ -181,7 +182,9 @@ static void look_at_rootfs(struct rootfs_host *host)
 static uint32_t landlock_abi(void)
 {
     long r = syscall(SYS_landlock_create_ruleset, NULL, 0, 1u /* CREATE_RULESET_VERSION */);
-    return r > 0 ? (uint32_t)r : 0;
+    /* An ABI without REFER would make every rename between directories fail: the plan says nothing
+     * for it, and then there is no second layer rather than an unusable session. */
+    return r > 0 && landlock_handled_fs((uint32_t)r) != 0 ? (uint32_t)r : 0;
 }
 
 /* An ordinary user becomes root of a user namespace and mount namespace of his own. */
