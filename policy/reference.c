@@ -13,6 +13,9 @@
 /* ---- JSON Schema, draft 2020-12 -----------------------------------------------------------------
  */
 
+#define LABEL        "[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?"
+#define HOST_PATTERN "\"^(\\\\*\\\\." LABEL "\\\\.)?" LABEL "(\\\\." LABEL ")*\\\\.?$\""
+
 static const char size_pattern[] = "^[0-9]+(\\\\.[0-9]+)?(B|[KMGT]i?B)$|^[0-9]+$";
 static const char duration_pattern[] = "^[0-9]+(\\\\.[0-9]+)?(ms|s|m|h|d)$|^[0-9]+$";
 
@@ -156,6 +159,8 @@ int policy_schema_json(struct buf *out)
 {
     buf_puts(out, "{\n  \"$schema\": \"https://json-schema.org/draft/2020-12/schema\",\n"
                   "  \"title\": \"berth policy\",\n"
+                  "  \"description\": \"For editors. The reader checks more than a schema can "
+                  "say: berth policy check is the judge.\",\n"
                   "  \"type\": \"object\",\n  \"required\": [\"version\"],\n"
                   "  \"additionalProperties\": false,\n  \"properties\": {");
     properties("", "    ", out);
@@ -168,19 +173,19 @@ int policy_schema_json(struct buf *out)
         properties(s->name, "        ", out);
         buf_puts(out, "\n      }\n    }");
     }
-    buf_puts(out,
-             "\n  },\n  \"$defs\": {\n"
-             "    \"path\": {\"type\": \"string\", \"pattern\": \"^/\"},\n"
-             "    \"mount\": {\"type\": \"object\", \"required\": [\"source\"], "
-             "\"additionalProperties\": false, \"properties\": {\"source\": {\"$ref\": "
-             "\"#/$defs/path\"}, \"target\": {\"$ref\": \"#/$defs/path\"}}},\n"
-             "    \"port\": {\"type\": \"integer\", \"minimum\": 1, \"maximum\": 65535},\n"
-             "    \"rule\": {\"type\": \"object\", \"additionalProperties\": false, "
-             "\"properties\": {\"host\": {\"type\": \"string\", \"maxLength\": 254}, \"cidr\": "
-             "{\"type\": \"string\", \"pattern\": \"/[0-9]+$\"}, \"ports\": {\"anyOf\": "
-             "[{\"const\": \"*\"}, {\"type\": \"array\", \"minItems\": 1, \"maxItems\": 16, "
-             "\"uniqueItems\": true, \"items\": {\"$ref\": \"#/$defs/port\"}}]}}, \"oneOf\": "
-             "[{\"required\": [\"host\"]}, {\"required\": [\"cidr\"]}]}\n  }\n}\n");
+    buf_puts(out, "\n  },\n  \"$defs\": {\n"
+                  "    \"path\": {\"type\": \"string\", \"pattern\": \"^/[^/]\"},\n"
+                  "    \"mount\": {\"type\": \"object\", \"required\": [\"source\"], "
+                  "\"additionalProperties\": false, \"properties\": {\"source\": {\"$ref\": "
+                  "\"#/$defs/path\"}, \"target\": {\"$ref\": \"#/$defs/path\"}}},\n"
+                  "    \"port\": {\"type\": \"integer\", \"minimum\": 1, \"maximum\": 65535},\n"
+                  "    \"rule\": {\"type\": \"object\", \"additionalProperties\": false, "
+                  "\"properties\": {\"host\": {\"type\": \"string\", \"maxLength\": 254, "
+                  "\"pattern\": " HOST_PATTERN "}, \"cidr\": "
+                  "{\"type\": \"string\", \"pattern\": \"/[0-9]+$\"}, \"ports\": {\"anyOf\": "
+                  "[{\"const\": \"*\"}, {\"type\": \"array\", \"minItems\": 1, \"maxItems\": 16, "
+                  "\"uniqueItems\": true, \"items\": {\"$ref\": \"#/$defs/port\"}}]}}, \"oneOf\": "
+                  "[{\"required\": [\"host\"]}, {\"required\": [\"cidr\"]}]}\n  }\n}\n");
     return buf_failed(out) ? -ENOMEM : 0;
 }
 

@@ -48,6 +48,7 @@ static const struct mistake mistakes[] = {
     {V "\"extends\": \"@\\u12\"}", "extends", "four hexadecimal digits"},
     {V "\"extends\": \"@\\ud800\"}", "extends", "half of a surrogate pair"},
     {V "\"extends\": \"@\\udc00\\ud800\"}", "extends", "half of a surrogate pair"},
+    {V "\"extends\": \"@\\udc00\\udc00\"}", "extends", "half of a surrogate pair"},
     {V "\"extends\": \"@\\ud800\\u0041\"}", "extends", "half of a surrogate pair"},
     {V "\"extends\": \"a@\\u0000b\"}", "extends", "NUL"},
     /* ---- punctuation and words ---- */

@@ -97,6 +97,15 @@ Test(within, each_row_is_compared_in_its_own_direction)
                   "%s has no case", schema_rows[i].key);
 }
 
+/* A literal address needs a cidr rule of the ceiling: public-only is about names. */
+Test(within, an_address_is_not_covered_by_egress)
+{
+    struct err err = {0};
+    cr_expect(!within(NET("\"allow\": [{\"cidr\": \"10.0.0.0/8\"}]"), NET("\"egress\": \"allow\""),
+                      &err));
+    cr_expect(strcmp(err.subject, "network.allow") == 0, "%s", err.subject);
+}
+
 Test(within, free_rows_never_matter)
 {
     struct err err = {0};
