@@ -59,6 +59,19 @@ static int cannot(const char *path, int sys, struct err *err)
                    "Name a file in a directory that you may write.");
 }
 
+/* A new file beside the one that it will replace: its descriptor, or -errno. */
+static int make_temporary(const struct run_result_file *file, char *ret_name, size_t size)
+{
+    char tail[24];
+    int r = id_random(".tmp-", tail, sizeof tail);
+    if (r < 0)
+        return r;
+    snprintf(ret_name, size, ".%s%s", file->name, tail);
+    int fd = openat(file->directory, ret_name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
+                    0644);
+    return fd < 0 ? -errno : fd;
+}
+
 /* Split an absolute path into its pinned directory and the name in it. */
 static int pin(struct run_result_file *file, char *path, const char *shown, struct err *err)
 {
@@ -69,8 +82,15 @@ static int pin(struct run_result_file *file, char *path, const char *shown, stru
     memcpy(file->name, name, strlen(name) + 1);
     *slash = 0;
     file->directory = open(path[0] ? path : "/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (file->directory < 0 || faccessat(file->directory, ".", W_OK, AT_EACCESS) < 0)
+    if (file->directory < 0)
         return cannot(shown, errno, err);
+    /* Root may write everywhere, says access(2), also where nothing can be made: try. */
+    char temporary[sizeof file->name + 32];
+    int fd = make_temporary(file, temporary, sizeof temporary);
+    if (fd < 0)
+        return cannot(shown, -fd, err);
+    fd_close(fd);
+    unlinkat(file->directory, temporary, 0);
     return 0;
 }
 
@@ -118,16 +138,10 @@ void run_result_fini(struct run_result_file *file)
 static int write_renamed(const struct run_result_file *file, const struct buf *record)
 {
     char temporary[sizeof file->name + 32];
-    char tail[24];
-    int r = id_random(".tmp-", tail, sizeof tail);
-    if (r < 0)
-        return r;
-    snprintf(temporary, sizeof temporary, ".%s%s", file->name, tail);
-    _cleanup_fd_ int fd = openat(file->directory, temporary,
-                                 O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
+    _cleanup_fd_ int fd = make_temporary(file, temporary, sizeof temporary);
     if (fd < 0)
-        return -errno;
-    r = io_write_full(fd, buf_text(record), record->length);
+        return fd;
+    int r = io_write_full(fd, buf_text(record), record->length);
     if (r == 0 && renameat(file->directory, temporary, file->directory, file->name) < 0)
         r = -errno;
     if (r < 0)
