@@ -90,7 +90,7 @@ SECCOMP_GEN := $(call objects,runtime/plan/gen/seccomp_gen.c runtime/plan/seccom
 
 $(BUILD)/gen/seccomp_gen: $(SECCOMP_GEN) $(LIB_base)
 	@mkdir -p $(@D)
-	$(Q)$(CC) $(LDFLAGS) -o $@ $^ -lmd
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^
 
 $(BUILD)/gen/seccomp_generated.c: $(BUILD)/gen/seccomp_gen
 	$(Q)$< filters > $@
@@ -111,6 +111,41 @@ policy-docs: $(BUILD)/bin/berth
 	$(Q)$< policy schema --reference > docs/policy-reference.md
 .PHONY: policy-docs
 # <<< policy
+
+# >>> musl: the shipped programs are linked with musl, because a process of glibc executes dozens of
+# CPUID instructions before main(), each a trap in a virtual machine (docs/adr/0004). Tests and
+# sanitizers use glibc, so every line is compiled against both. LIBC=glibc ships with glibc.
+LIBC ?= $(if $(filter 1,$(SANITIZE)),glibc,musl)
+ifeq ($(LIBC),musl)
+SHIP       := musl
+MUSL       := /usr/lib/$(shell $(CC) -dumpmachine | sed 's/-pc-/-/;s/-gnu$$//')-musl
+MUSL_SELF  := $(shell $(CC) -print-file-name=include)
+MUSL_CLANG := $(shell $(CC) -print-resource-dir 2>/dev/null)
+MUSL_INC   := -nostdinc -isystem $(subst /lib/,/include/,$(MUSL)) \
+              -isystem $(if $(MUSL_CLANG),$(MUSL_CLANG)/include,$(MUSL_SELF)) \
+              -idirafter /usr/include -idirafter /usr/include/$(shell gcc -print-multiarch)
+GCC_FILE    = $(shell gcc -print-file-name=$(1))
+SHIP_START := -nostdlib -nostartfiles $(MUSL)/rcrt1.o $(MUSL)/crti.o $(call GCC_FILE,crtbeginS.o)
+SHIP_END   := $(MUSL)/libc.a $(call GCC_FILE,libgcc.a) $(call GCC_FILE,crtendS.o) $(MUSL)/crtn.o
+else
+SHIP       := obj
+SHIP_START :=
+SHIP_END   :=
+endif
+
+$(BUILD)/musl/%.o: %.c $(BUILD)/stamp/flags
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) $(MUSL_INC) -MMD -MP -c -o $@ $<
+
+$(BUILD)/musl/gen/seccomp_generated.o: $(BUILD)/gen/seccomp_generated.c
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) $(MUSL_INC) -MMD -MP -c -o $@ $<
+
+$(BUILD)/musl/policy/preset.o: $(wildcard policy/presets/*.jsonc)
+
+ship_objects = $(patsubst %.c,$(BUILD)/$(SHIP)/%.o,$(1))
+ship_archive = $(patsubst %.c,$(BUILD)/$(SHIP)/%.o,$(call folder_sources,$(1)))
+# <<< musl
 
 # Stamps whose content is what they stand for: touched only when it changes, so that another
 # compiler, flag or list of files rebuilds what depends on it and an unchanged one rebuilds nothing.
@@ -135,15 +170,25 @@ $(BUILD)/obj/%.o: %.c $(BUILD)/stamp/flags
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
 
-$(BUILD)/bin/berth: $(BUILD)/obj/api/cli/main.o $(LIBS_ALL)
+SHIP_BASE  := $(call ship_objects,$(wildcard runtime/base/*.c) runtime/spec.c)
+SHIP_BERTH := $(call ship_objects,api/cli/main.c) $(call ship_archive,api/cli) \
+              $(call ship_archive,provider) $(call ship_archive,policy) \
+              $(call ship_archive,runtime/host) $(call ship_archive,runtime/stage) \
+              $(call ship_archive,runtime/agent) $(call ship_archive,runtime/plan) \
+              $(BUILD)/$(SHIP)/gen/seccomp_generated.o $(SHIP_BASE)
+SHIP_INIT  := $(call ship_objects,runtime/agent/init_main.c) $(call ship_archive,runtime/agent) \
+              $(SHIP_BASE)
+
+# The archives are made too, so that a program which links is one whose layers link.
+$(BUILD)/bin/berth: $(SHIP_BERTH) | $(LIBS_ALL)
 	@mkdir -p $(@D)
-	$(Q)$(CC) $(STATIC) $(LDFLAGS) $(GC) -o $@ $^ -lseccomp -lmd
+	$(Q)$(CC) $(STATIC) $(LDFLAGS) $(GC) -o $@ $(SHIP_START) $(SHIP_BERTH) $(SHIP_END)
 
 # PID 1 of every session: small, static, executable and unreadable (docs/ARCHITECTURE.md, init).
 # It is linked elsewhere first: an ordinary user cannot copy a file of mode 0111, not even his own.
-$(BUILD)/obj/berth-init: $(BUILD)/obj/runtime/agent/init_main.o $(LIB_agent) $(LIB_base)
+$(BUILD)/obj/berth-init: $(SHIP_INIT)
 	@mkdir -p $(@D)
-	$(Q)$(CC) $(STATIC) $(LDFLAGS) $(GC) -o $@ $^
+	$(Q)$(CC) $(STATIC) $(LDFLAGS) $(GC) -o $@ $(SHIP_START) $(SHIP_INIT) $(SHIP_END)
 
 $(BUILD)/bin/berth-init: $(BUILD)/obj/berth-init
 	@mkdir -p $(@D)
@@ -157,11 +202,11 @@ KERNEL_TESTS := $(patsubst tests/kernel/%.c,$(BUILD)/tests/kernel/%,$(wildcard t
 
 $(BUILD)/tests/unit/%: $(BUILD)/obj/tests/unit/%.o $(LIBS_ALL)
 	@mkdir -p $(@D)
-	$(Q)$(CC) $(LDFLAGS) -o $@ $^ -lcriterion -lseccomp -lmd
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ -lcriterion -lseccomp
 
 $(BUILD)/tests/kernel/%: $(BUILD)/obj/tests/kernel/%.o $(LIBS_ALL)
 	@mkdir -p $(@D)
-	$(Q)$(CC) $(LDFLAGS) -o $@ $^ -lcriterion -lseccomp -lmd
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ -lcriterion -lseccomp
 
 unit-tests:   $(UNIT_TESTS)
 kernel-tests: $(KERNEL_TESTS)
@@ -228,7 +273,7 @@ all-fuzzers: $(patsubst %,$(BUILD)/tests/fuzz/%,$(FUZZERS))
 
 $(BUILD)/tests/fuzz/%: $(BUILD)/obj/tests/fuzz/%.o $(LIBS_ALL)
 	@mkdir -p $(@D)
-	$(Q)$(CC) $(LDFLAGS) -fsanitize=fuzzer -o $@ $^ -lseccomp -lmd
+	$(Q)$(CC) $(LDFLAGS) -fsanitize=fuzzer -o $@ $^ -lseccomp
 
 fuzz: setup-test
 	$(Q)$(MAKE) --no-print-directory fuzz-build
@@ -259,8 +304,8 @@ $(BUILD)/tests/bench/paired: $(BUILD)/obj/tests/bench/paired.o
 # ---- what the machine must have -----------------------------------------------------------------------
 # Names of Debian 12; Ubuntu 22.04 and later have the same ones. Nothing else is installed.
 
-PACKAGES_BUILD := gcc libc6-dev make libseccomp-dev libmd-dev git python3-minimal uidmap
-PACKAGES_TEST  := clang clang-format clang-tidy libclang-rt-dev cppcheck libcriterion-dev pkg-config \
+PACKAGES_BUILD := gcc libc6-dev linux-libc-dev musl-dev make git python3-minimal uidmap
+PACKAGES_TEST  := libseccomp-dev clang clang-format clang-tidy libclang-rt-dev cppcheck libcriterion-dev pkg-config \
                   busybox-static strace procps util-linux e2fsprogs libcap2-bin attr mandoc python3
 PACKAGES_BENCH := bubblewrap runc python3
 PACKAGES_VM    := qemu-system-x86 debootstrap debian-archive-keyring cpio kmod

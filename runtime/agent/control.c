@@ -156,22 +156,22 @@ void control_message(struct init *init, const struct agent_message *message, siz
         fd_replace(&fds[i], -1);
 }
 
-/* The descriptors of a message; 0 of them unless all are there. */
+/* The descriptors of a message; 0 of them unless all are there. The kernel hands over at most one
+ * SCM_RIGHTS a message, and no other kind of control data was asked for (unix(7)). */
 static unsigned received_fds(struct msghdr *header, int fds[AGENT_FDS_MAX])
 {
     unsigned count = 0;
-    for (struct cmsghdr *part = CMSG_FIRSTHDR(header); part; part = CMSG_NXTHDR(header, part)) {
-        if (part->cmsg_level != SOL_SOCKET || part->cmsg_type != SCM_RIGHTS)
-            continue;
-        size_t bytes = part->cmsg_len - CMSG_LEN(0);
-        for (size_t at = 0; at + sizeof(int) <= bytes; at += sizeof(int)) {
-            int fd;
-            memcpy(&fd, CMSG_DATA(part) + at, sizeof fd);
-            if (count < AGENT_FDS_MAX)
-                fds[count++] = fd;
-            else
-                close(fd);
-        }
+    struct cmsghdr *part = CMSG_FIRSTHDR(header);
+    if (!part || part->cmsg_level != SOL_SOCKET || part->cmsg_type != SCM_RIGHTS)
+        return 0;
+    size_t bytes = part->cmsg_len - CMSG_LEN(0);
+    for (size_t at = 0; at + sizeof(int) <= bytes; at += sizeof(int)) {
+        int fd;
+        memcpy(&fd, CMSG_DATA(part) + at, sizeof fd);
+        if (count < AGENT_FDS_MAX)
+            fds[count++] = fd;
+        else
+            close(fd);
     }
     if (header->msg_flags & MSG_CTRUNC)
         while (count > 0)

@@ -170,13 +170,13 @@ static int take_limits(struct init *init, struct err *err)
 {
     for (size_t i = 0; i < ARRAY_LENGTH(limits); i++) {
         struct rlimit now, next = {limits[i].soft, limits[i].hard};
-        if (getrlimit((__rlimit_resource_t)limits[i].resource, &now) < 0)
+        if (syscall(SYS_prlimit64, 0, limits[i].resource, NULL, &now) < 0)
             return failed(err, errno, "read limit", limits[i].name);
         if (next.rlim_max > now.rlim_max)
             next.rlim_max = now.rlim_max;
         if (next.rlim_cur > next.rlim_max)
             next.rlim_cur = next.rlim_max;
-        if (setrlimit((__rlimit_resource_t)limits[i].resource, &next) < 0)
+        if (syscall(SYS_prlimit64, 0, limits[i].resource, &next, NULL) < 0)
             return failed(err, errno, "set limit", limits[i].name);
     }
     if (getrlimit(RLIMIT_NOFILE, &init->open_files) < 0)

@@ -235,12 +235,12 @@ static int send_late(struct session *s, const struct spec *spec, struct stage_la
         .msg_iov = &part,
         .msg_iovlen = 1,
         .msg_control = control.bytes,
-        .msg_controllen = CMSG_SPACE(count * sizeof fds[0]),
+        .msg_controllen = (socklen_t)CMSG_SPACE(count * sizeof fds[0]),
     };
     struct cmsghdr *c = CMSG_FIRSTHDR(&message);
     c->cmsg_level = SOL_SOCKET;
     c->cmsg_type = SCM_RIGHTS;
-    c->cmsg_len = CMSG_LEN(count * sizeof fds[0]);
+    c->cmsg_len = (socklen_t)CMSG_LEN(count * sizeof fds[0]);
     memcpy(CMSG_DATA(c), fds, count * sizeof fds[0]);
     /* EPIPE: the stage failed and has said why on the pipe of frames. */
     if (sendmsg(s->control, &message, MSG_NOSIGNAL) < 0 && errno != EPIPE && errno != ECONNRESET)

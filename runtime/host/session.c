@@ -8,12 +8,14 @@
 #include "runtime/stage/sys.h"
 
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <sys/wait.h>
 #include <time.h>
 
@@ -138,11 +140,11 @@ static int send_message(const struct session *s, const struct agent_message *mes
     if (fd_count > 0) {
         memset(&control, 0, sizeof control);
         header.msg_control = control.bytes;
-        header.msg_controllen = CMSG_SPACE(sizeof(int) * fd_count);
+        header.msg_controllen = (socklen_t)CMSG_SPACE(sizeof(int) * fd_count);
         struct cmsghdr *c = CMSG_FIRSTHDR(&header);
         c->cmsg_level = SOL_SOCKET;
         c->cmsg_type = SCM_RIGHTS;
-        c->cmsg_len = CMSG_LEN(sizeof(int) * fd_count);
+        c->cmsg_len = (socklen_t)CMSG_LEN(sizeof(int) * fd_count);
         memcpy(CMSG_DATA(c), fds, sizeof(int) * fd_count);
     }
     ssize_t n;
@@ -197,6 +199,23 @@ static int check_stream(int fd, const char *name, struct err *err)
     if ((flags & O_PATH) || !(S_ISFIFO(st.st_mode) || S_ISREG(st.st_mode)))
         return err_set(err, ERR_INVALID_REQUEST, 0, "pass in", name,
                        "Only a pipe or a regular file may go into a session.");
+    return 0;
+}
+
+/* An anonymous pipe of another owner cannot be opened again by name, and scripts do that all the
+ * time
+ * ("echo >/dev/stderr"). Its inode is nobody's file: it is lent to the command's user. Named pipes
+ * and files keep their owner. Rootless needs none of it: the default user is the caller. */
+static int lend_pipe(const struct session *s, int fd, uint32_t uid, struct err *err)
+{
+    struct statfs fs;
+    if (s->runtime->facts.rootless)
+        return 0;
+    if (fstatfs(fd, &fs) < 0)
+        return err_set(err, ERR_INVALID_REQUEST, errno, "look at a stream of the command", NULL,
+                       NULL);
+    if (fs.f_type == PIPEFS_MAGIC && fchown(fd, session_host_id(s, uid), (gid_t)-1) < 0)
+        return err_set(err, ERR_UNAVAILABLE, errno, "lend a pipe to the command", NULL, NULL);
     return 0;
 }
 
@@ -286,6 +305,8 @@ int session_exec(struct session *s, uint64_t exec, const struct exec_request *re
         if (streams[i] < 0)
             continue;
         int r = check_stream(streams[i], names[i], err);
+        if (r == 0)
+            r = lend_pipe(s, streams[i], request->uid, err);
         if (r < 0)
             return r;
         bits |= 1u << i;

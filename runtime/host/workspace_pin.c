@@ -13,6 +13,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/openat2.h>
+#include <linux/stat.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/syscall.h>
@@ -95,7 +96,7 @@ static void read_mount_line(char *line, uint64_t mount_id, const char *path, str
 static int read_mounts(const char *path, struct pinned *pin, struct err *err)
 {
     struct statx sx;
-    if (statx(pin->fd, "", AT_EMPTY_PATH, STATX_MNT_ID, &sx) < 0 || !(sx.stx_mask & STATX_MNT_ID))
+    if (syscall(SYS_statx, pin->fd, "", AT_EMPTY_PATH, STATX_MNT_ID, &sx) < 0 || !(sx.stx_mask & STATX_MNT_ID))
         return err_set(err, ERR_INTERNAL, errno, "find the mount of", path,
                        "statx(2) must tell mount ids: Linux 5.8 or newer is needed.");
     _cleanup_free_ char *text = NULL;

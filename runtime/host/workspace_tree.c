@@ -19,13 +19,13 @@
 
 #include "runtime/base/fd.h"
 #include "runtime/host/userns.h"
+#include "runtime/stage/sys.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/mount.h>
 
 static int refuse_idmap(int sys, const struct pinned *pin, const char *what, const char *path,
                         struct err *err)
@@ -51,23 +51,22 @@ int tree_clone(const struct pinned *pin, const struct tree_map *map, bool read_o
 {
     unsigned recursive = with_submounts ? AT_RECURSIVE : 0;
     _cleanup_fd_ int userns = -1;
-    struct mount_attr attr = {.attr_set = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV,
-                              .propagation = (__u64)MS_PRIVATE};
+    struct sys_mount_attr attr = {.set = SYS_ATTR_NOSUID | SYS_ATTR_NODEV,
+                                  .propagation = MS_PRIVATE};
     if (read_only)
-        attr.attr_set |= MOUNT_ATTR_RDONLY;
+        attr.set |= SYS_ATTR_RDONLY;
     if (map->idmapped) {
         int r = make_map(map, &userns, err);
         if (r < 0)
             return r;
-        attr.attr_set |= MOUNT_ATTR_IDMAP;
-        attr.userns_fd = (__u64)userns;
+        attr.set |= SYS_ATTR_IDMAP;
+        attr.userns_fd = (uint64_t)userns;
     }
-    _cleanup_fd_ int tree =
-        open_tree(pin->fd, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH | recursive);
+    _cleanup_fd_ int tree = sys_open_tree_clone(pin->fd, "", AT_EMPTY_PATH | recursive);
     if (tree < 0)
         return err_set(err, ERR_UNAVAILABLE, errno, "clone the mount of", path,
                        "berth needs CAP_SYS_ADMIN over the mount namespace it runs in.");
-    if (mount_setattr(tree, "", AT_EMPTY_PATH | recursive, &attr, sizeof attr) < 0) {
+    if (sys_mount_setattr(tree, recursive, &attr) < 0) {
         int sys = errno;
         if (map->idmapped && (sys == EINVAL || sys == EPERM || sys == EOPNOTSUPP))
             return refuse_idmap(sys, pin, what, path, err);
@@ -89,17 +88,17 @@ int tree_tmpfs(uint64_t size_bytes, uint64_t inodes, uint32_t uid, uint32_t gid,
     snprintf(options[2].value, sizeof options[2].value, "%" PRIu32, uid);
     snprintf(options[3].value, sizeof options[3].value, "%" PRIu32, gid);
 
-    _cleanup_fd_ int fs = fsopen("tmpfs", FSOPEN_CLOEXEC);
+    _cleanup_fd_ int fs = sys_fsopen("tmpfs");
     if (fs < 0)
         return err_set(err, ERR_UNAVAILABLE, errno, "open a tmpfs", "workspace", NULL);
     for (size_t i = 0; i < ARRAY_LENGTH(options); i++)
-        if (fsconfig(fs, FSCONFIG_SET_STRING, options[i].key, options[i].value, 0) < 0)
+        if (sys_fsconfig_string(fs, options[i].key, options[i].value) < 0)
             return err_set(err, ERR_UNAVAILABLE, errno, "set a tmpfs option", options[i].key,
                            "The value was \"%s\".", options[i].value);
-    if (fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
+    if (sys_fsconfig_create(fs) < 0)
         return err_set(err, ERR_UNAVAILABLE, errno, "make a tmpfs", "workspace", NULL);
-    unsigned attr = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | (read_only ? MOUNT_ATTR_RDONLY : 0u);
-    _cleanup_fd_ int tree = fsmount(fs, FSMOUNT_CLOEXEC, attr);
+    uint64_t attr = SYS_ATTR_NOSUID | SYS_ATTR_NODEV | (read_only ? SYS_ATTR_RDONLY : 0u);
+    _cleanup_fd_ int tree = sys_fsmount(fs, attr);
     if (tree < 0)
         return err_set(err, ERR_UNAVAILABLE, errno, "mount a tmpfs", "workspace", NULL);
     *ret_tree = take_fd(&tree);

@@ -617,7 +617,20 @@ static void take_descriptors(struct stage_args *args)
     }
     TRY(dup3(args->init, AGENT_FD_END, O_CLOEXEC), "place a descriptor", NULL);
     args->agent_fds[AGENT_FD_FRAMES] = AGENT_FD_FRAMES;
-    TRY(close_range(AGENT_FD_END + 1, ~0u, 0), "close the launcher's descriptors", NULL);
+    TRY(sys_close_range(AGENT_FD_END + 1, ~0u), "close the launcher's descriptors", NULL);
+}
+
+/* A launcher that is a protected service would otherwise have sessions that the kernel never ends
+ * when they run out of their memory; raising the score is always allowed (proc(5), oom_score_adj).
+ */
+static void take_oom_score(const struct stage_args *args)
+{
+    int fd = TRY(open("/proc/self/oom_score_adj", O_RDWR | O_CLOEXEC), "read the OOM score", NULL);
+    char text[8] = "";
+    TRY(read(fd, text, sizeof text - 1), "read the OOM score", NULL);
+    if (text[0] == '-')
+        TRY(pwrite(fd, "0", 1, 0), "raise the OOM score", NULL);
+    fd_close(fd);
 }
 
 _Noreturn void stage_main(const struct stage_args *prepared)
@@ -629,6 +642,7 @@ _Noreturn void stage_main(const struct stage_args *prepared)
     TRY(prctl(PR_SET_NAME, "berth: stage", 0, 0, 0), "name the process", NULL);
     /* Mounts made here must not travel to the host's namespace, nor its to here. */
     TRY(mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL), "make mounts private", NULL);
+    take_oom_score(args);
     raise_loopback(args);
 
     int sysctl_user = -1;

@@ -104,3 +104,8 @@ static inline int sys_pidfd_open(pid_t pid)
 {
     return (int)syscall(SYS_pidfd_open, pid, 0u);
 }
+
+static inline int sys_close_range(unsigned first, unsigned last)
+{
+    return (int)syscall(SYS_close_range, first, last, 0u);
+}
