@@ -31,12 +31,14 @@ Test(cli_options, the_command_begins_at_the_first_word_or_after_two_dashes)
 {
     struct run_options o;
     struct err err;
-    cr_assert_eq(parse(&o, &err, WORDS("--quiet", "ls", "--json")), 0);
+    const char *const *words = WORDS("--quiet", "ls", "--json");
+    cr_assert_eq(parse(&o, &err, words), 0);
     cr_assert(o.quiet && !o.json);
     cr_assert_str_eq(o.command[0], "ls");
     cr_assert_str_eq(o.command[1], "--json");
     run_options_fini(&o);
-    cr_assert_eq(parse(&o, &err, WORDS("--", "--json")), 0);
+    words = WORDS("--", "--json");
+    cr_assert_eq(parse(&o, &err, words), 0);
     cr_assert_str_eq(o.command[0], "--json");
     run_options_fini(&o);
 }
@@ -45,7 +47,8 @@ Test(cli_options, a_flag_is_a_policy_key_with_its_origin)
 {
     struct run_options o;
     struct err err;
-    cr_assert_eq(parse(&o, &err, WORDS("--memory=1GiB", "--net", "deny", "x")), 0);
+    const char *const *words = WORDS("--memory=1GiB", "--net", "deny", "x");
+    cr_assert_eq(parse(&o, &err, words), 0);
     cr_assert_eq(o.setting_count, 2);
     cr_assert_str_eq(o.settings[0].key, "limits.memory");
     cr_assert_str_eq(o.settings[0].value, "1GiB");
