@@ -13,10 +13,9 @@
 
 #include "runtime/base/fd.h"
 #include "runtime/base/io.h"
-#include "runtime/base/units.h"
+#include "runtime/host/probe_places.h"
 #include "runtime/host/probe_session.h"
 
-#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -30,19 +29,10 @@ enum {
     SLOW_MS = 150,
 };
 
-/* Where the probes may write on the host; removed at the end. */
-struct places {
-    char tree[SPEC_PATH_MAX];      /* image of "tree": one program */
-    char workspace[SPEC_PATH_MAX]; /* directory workspace of "slow" */
-    char volume[SPEC_PATH_MAX];    /* the volume that "tree" makes */
-    struct err err;                /* of the state directory; code NONE: none */
-    uint32_t owner;
-};
-
 struct probing {
     struct runtime *rt;
     const struct runtime_facts *facts;
-    struct places places;
+    struct probe_places places;
     struct probe_session main, slow, tree;
     int slow_busy, slow_idle, slow_owner;
     struct probe_result *results;
@@ -338,84 +328,6 @@ static void probe_tree_kill(struct probing *p)
 /* ---- the host's directories
  * ---------------------------------------------------------------------- */
 
-/* berth's own program is static: an image needs nothing else. */
-static int make_tree(struct places *places, struct err *err)
-{
-    char path[SPEC_PATH_MAX + 16];
-    if (mkdir(places->tree, 0755) < 0)
-        return err_set(err, ERR_UNAVAILABLE, errno, "make a probe image", places->tree, NULL);
-    snprintf(path, sizeof path, "%s/probe", places->tree);
-    _cleanup_fd_ int from = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
-    _cleanup_fd_ int to = open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0755);
-    if (from < 0 || to < 0)
-        return err_set(err, ERR_UNAVAILABLE, errno, "make a probe image", path, NULL);
-    for (;;) {
-        ssize_t n = copy_file_range(from, NULL, to, NULL, 1 << 30, 0);
-        if (n == 0)
-            break;
-        if (n > 0)
-            continue;
-        char block[65536];
-        while ((n = read(from, block, sizeof block)) > 0)
-            if (io_write_full(to, block, (size_t)n) < 0)
-                return err_set(err, ERR_UNAVAILABLE, errno, "make a probe image", path, NULL);
-        break;
-    }
-    struct stat st;
-    if (fchmod(to, 0755) < 0 || fstat(to, &st) < 0 || st.st_size == 0)
-        return err_set(err, ERR_UNAVAILABLE, errno, "make a probe image", path, NULL);
-    return 0;
-}
-
-static int make_places(struct probing *p, struct err *err)
-{
-    struct places *places = &p->places;
-    char id[32];
-    int r = id_random("probe-", id, sizeof id);
-    if (r < 0)
-        return err_set(err, ERR_INTERNAL, -r, "make an id", NULL, NULL);
-    snprintf(places->tree, sizeof places->tree, "%s/%s", p->facts->runtime_dir, id);
-    snprintf(places->workspace, sizeof places->workspace, "%s/%s", p->facts->state_dir, id);
-    snprintf(places->volume, sizeof places->volume, "%s/volumes/berth-probe/%s",
-             p->facts->state_dir, id);
-    r = make_tree(places, err);
-    if (r < 0)
-        return r;
-    /* A state directory that cannot be written is a finding, not a failure. */
-    struct stat st;
-    if ((mkdir(p->facts->state_dir, 0700) < 0 && errno != EEXIST) ||
-        mkdir(places->workspace, 0700) < 0 || stat(places->workspace, &st) < 0)
-        err_set(&places->err, ERR_UNAVAILABLE, errno, "make a directory", places->workspace,
-                "Set BERTH_STATE_DIR to a directory that you can write.");
-    else
-        places->owner = st.st_uid;
-    return 0;
-}
-
-/* Exactly what was made; anything else in there would be a surprise and stays. */
-static void remove_places(const struct places *places)
-{
-    static const char *const files[] = {"probe", "made-inside"};
-    const char *const directories[] = {places->tree, places->workspace, places->volume};
-    for (size_t i = 0; i < ARRAY_LENGTH(directories); i++) {
-        if (!directories[i][0])
-            continue;
-        for (size_t k = 0; k < ARRAY_LENGTH(files); k++) {
-            char path[SPEC_PATH_MAX + 16];
-            snprintf(path, sizeof path, "%s/%s", directories[i], files[k]);
-            unlink(path);
-        }
-        rmdir(directories[i]);
-    }
-    char parent[SPEC_PATH_MAX];
-    snprintf(parent, sizeof parent, "%s", places->volume);
-    char *slash = strrchr(parent, '/');
-    if (slash) {
-        *slash = 0;
-        rmdir(parent);
-    }
-}
-
 static void probe_tree(struct probing *p)
 {
     const struct probe_exec *e =
@@ -540,8 +452,8 @@ static void do_tree(struct probing *p)
     snprintf(spec->image.path, sizeof spec->image.path, "%s", p->places.tree);
     spec->workspace.kind = SPEC_WORKSPACE_VOLUME;
     spec->workspace.size_bytes = 0;
-    const char *name = strrchr(p->places.volume, '/') + 1;
-    snprintf(spec->workspace.volume, sizeof spec->workspace.volume, "%s", name);
+    snprintf(spec->workspace_id, sizeof spec->workspace_id, "%s", p->places.id);
+    snprintf(spec->workspace.volume, sizeof spec->workspace.volume, "%s", p->places.id);
     probe_open(&p->tree, p->rt);
     probe_tree(p);
     probe_close(&p->tree);
@@ -573,7 +485,7 @@ int probe_run(struct runtime *rt, const struct err *open_err,
     }
     p->rt = rt;
     p->facts = runtime_facts(rt);
-    int r = make_places(p, err);
+    int r = probe_places_make(&p->places, p->facts, err);
     if (r == 0) {
         start_slow(p);
         do_main(p);
@@ -583,7 +495,7 @@ int probe_run(struct runtime *rt, const struct err *open_err,
         judge_timeout(p);
         probe_close(&p->slow);
     }
-    remove_places(&p->places);
+    probe_places_remove(&p->places);
     if (r < 0)
         return r;
     memcpy(ret_results, results, PROBE_COUNT * sizeof *results);
