@@ -78,14 +78,14 @@ static void say_reason(const struct run *run)
     }
 }
 
-/* Notes of every start that hold back nothing a person would miss stay in the record: a protected
- * path whose parent is not there is the normal case of a default list. */
-static const char *const quiet_notes[] = {"protect.missing", "protect.unheld"};
+/* What every start would say stays in the record: a default path whose parent is not there, a
+ * search that ended at its bound in a large tree. */
+static const char *const quiet_notes[] = {"protect.missing_parent", "workspace.socket_scan"};
 
 static bool matters(const char *key)
 {
     for (size_t i = 0; i < sizeof quiet_notes / sizeof quiet_notes[0]; i++)
-        if (strncmp(key, quiet_notes[i], strlen(quiet_notes[i])) == 0)
+        if (strcmp(key, quiet_notes[i]) == 0)
             return false;
     return true;
 }
