@@ -68,12 +68,7 @@ static void search(const char *name, const char *word)
             try_succeeded(name, "in %s", plain[i]);
             return;
         }
-    struct utsname uts;
-    uname(&uts);
-    if (strcmp(uts.nodename, word) == 0)
-        try_succeeded(name, "is the host name");
-    else
-        try_refused(name, "NOT_FOUND");
+    try_refused(name, "NOT_FOUND");
 }
 
 int main(int argc, char **argv)
@@ -82,6 +77,9 @@ int main(int argc, char **argv)
     try_begin();
     for (char **e = environ; *e; e++)
         printf("env %.*s\n", (int)strcspn(*e, "="), *e);
+    struct utsname uts;
+    if (uname(&uts) == 0)
+        printf("nodename %s\n", uts.nodename);
     for (int i = 1; i < argc; i++) {
         char word[256], name[32];
         reverse(argv[i], word, sizeof word);

@@ -54,6 +54,35 @@ static void read_some(const char *path)
     close(fd);
 }
 
+/* A list of addresses that are all zero tells nothing. */
+static void read_addresses(const char *path)
+{
+    static char text[1 << 16];
+    char name[160];
+    named(name, sizeof name, "addresses:", path);
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (fd < 0) {
+        try_denied(name, errno);
+        return;
+    }
+    ssize_t n = read(fd, text, sizeof text - 1);
+    close(fd);
+    bool line_start = true, digits = true;
+    for (ssize_t i = 0; i < n; i++) {
+        char c = text[i];
+        if (line_start)
+            digits = true;
+        line_start = c == '\n';
+        if (digits && ((c >= '1' && c <= '9') || (c >= 'a' && c <= 'f'))) {
+            try_succeeded(name, "%.40s", text + (i > 16 ? i - 16 : 0));
+            return;
+        }
+        if (c != '0' && c != '-' && c != ' ')
+            digits = false;
+    }
+    try_refused(name, n > 0 ? "ZEROES" : "EMPTY");
+}
+
 static void list_some(const char *path)
 {
     char name[160];
@@ -182,7 +211,6 @@ int main(void)
         "/proc/key-users",
         "/proc/timer_list",
         "/proc/sched_debug",
-        "/proc/kallsyms",
         "/proc/slabinfo",
         "/proc/vmallocinfo",
         "/proc/pagetypeinfo",
@@ -191,8 +219,6 @@ int main(void)
         "/proc/kpagecgroup",
         "/proc/config.gz",
         "/proc/interrupts",
-        "/proc/iomem",
-        "/proc/ioports",
         "/proc/latency_stats",
         "/proc/allocinfo",
         "/proc/self/pagemap_of_host",
@@ -214,6 +240,9 @@ int main(void)
         open_for_write(writes[i]);
     for (size_t i = 0; i < sizeof reads / sizeof *reads; i++)
         read_some(reads[i]);
+    read_addresses("/proc/kallsyms");
+    read_addresses("/proc/iomem");
+    read_addresses("/proc/ioports");
     for (size_t i = 0; i < sizeof lists / sizeof *lists; i++)
         list_some(lists[i]);
     devices();

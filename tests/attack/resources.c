@@ -134,7 +134,7 @@ static int take_memory(const char *kind, size_t mebibytes, const char *directory
         fd = open(path, O_CREAT | O_RDWR | O_CLOEXEC, 0600);
     else if (strcmp(kind, "memfd") == 0)
         fd = memfd_create("attack", MFD_CLOEXEC);
-    size_t taken = 0;
+    size_t taken = 0, bytes = 0;
     for (; taken < mebibytes; taken++) {
         if (strcmp(kind, "heap") == 0) {
             char *memory =
@@ -153,16 +153,23 @@ static int take_memory(const char *kind, size_t mebibytes, const char *directory
             if (pipe2(pipes, O_NONBLOCK) < 0)
                 break;
             fcntl(pipes[1], F_SETPIPE_SZ, MIB);
-            if (write(pipes[1], block, MIB) < 0)
+            ssize_t n = write(pipes[1], block, MIB);
+            if (n < 0)
                 break;
+            /* Past a soft limit of the kernel a pipe takes a page or two. */
+            bytes += (size_t)n;
+            taken = bytes / MIB;
         } else if (strcmp(kind, "sockets") == 0) {
             int pair[2], size = MIB;
             if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, pair) < 0)
                 break;
             setsockopt(pair[0], SOL_SOCKET, SO_SNDBUF, &size, sizeof size);
-            for (int i = 0; i < 16; i++)
-                if (write(pair[0], block, sizeof block) < 0)
-                    break;
+            ssize_t n = 0;
+            for (int i = 0; i < 16 && n >= 0; i++) {
+                n = write(pair[0], block, sizeof block);
+                bytes += n > 0 ? (size_t)n : 0;
+            }
+            taken = bytes / MIB;
         } else if (fd >= 0) {
             if (write(fd, block, MIB) != MIB)
                 break;
