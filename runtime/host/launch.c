@@ -42,6 +42,24 @@ static void phase_end(struct session *s, enum session_phase phase, uint64_t *sta
     *started = now;
 }
 
+/* What the launcher makes for the session and hands over; its own copies end with launch(). */
+struct launch_parts {
+    int userns, cgroupns;
+    int agent_fds[AGENT_FD_END]; /* CONFIG, CGROUP, OOM, PIDS owned; V1 borrowed from the session */
+    uint32_t v1_count;
+    struct stage_late *late; /* shared with the stage */
+};
+
+static void launch_parts_fini(struct launch_parts *parts)
+{
+    fd_close(parts->userns);
+    fd_close(parts->cgroupns);
+    for (int i = 0; i < AGENT_FD_V1; i++)
+        fd_close(parts->agent_fds[i]);
+    if (parts->late)
+        munmap(parts->late, sizeof *parts->late);
+}
+
 /* ---- ids ---------------------------------------------------------------------------------------
  */
 
@@ -101,8 +119,8 @@ static int write_config(int fd, const struct agent_config *config,
     return r;
 }
 
-static int make_config(struct session *s, const struct spec *spec, uint32_t have, uint32_t v1_count,
-                       int *ret_fd, struct err *err)
+static int make_config(struct session *s, const struct spec *spec, struct launch_parts *parts,
+                       struct err *err)
 {
     const struct runtime_facts *facts = &s->runtime->facts;
     __attribute__((cleanup(seccomp_program_fini))) struct seccomp_program base = {0}, exec = {0};
@@ -126,8 +144,10 @@ static int make_config(struct session *s, const struct spec *spec, uint32_t have
         .size = sizeof config,
         .flags = AGENT_END_WITH_CONTROLLER | (facts->single_uid ? AGENT_SHARED_UID : 0) |
                  (s->runtime->cgroup.clone_into ? 0 : AGENT_NO_CLONE_INTO),
-        .have = have,
-        .v1_count = v1_count,
+        .have = (parts->agent_fds[AGENT_FD_CGROUP] >= 0 ? AGENT_HAVE_CGROUP : 0) |
+                (parts->agent_fds[AGENT_FD_OOM] >= 0 ? AGENT_HAVE_OOM : 0) |
+                (parts->agent_fds[AGENT_FD_PIDS] >= 0 ? AGENT_HAVE_PIDS : 0),
+        .v1_count = parts->v1_count,
         .uid = facts->single_uid ? SPEC_UID_USER : SPEC_UID_INIT,
         .gid = facts->single_uid ? SPEC_UID_USER : SPEC_UID_INIT,
         .base_filter_length = base.length,
@@ -144,7 +164,7 @@ static int make_config(struct session *s, const struct spec *spec, uint32_t have
         return err_set(err, ERR_UNAVAILABLE, -r, "write init's configuration", NULL, NULL);
     memcpy(s->effective.seccomp_hash, exec.hash, sizeof s->effective.seccomp_hash);
     s->effective.landlock_abi = facts->landlock_abi;
-    *ret_fd = take_fd(&fd);
+    parts->agent_fds[AGENT_FD_CONFIG] = take_fd(&fd);
     return 0;
 }
 
@@ -191,14 +211,23 @@ static int compare_paths(const void *a, const void *b)
 }
 
 /* The second part of what the stage needs, which it waits for while it assembles the rest. */
-static int send_late(struct session *s, const struct spec *spec, struct stage_late *late,
-                     int config, struct err *err)
+static int send_late(struct session *s, const struct spec *spec, struct launch_parts *parts,
+                     struct err *err)
 {
     static const char step[] = "hand the workspace to the session";
     const struct workspace *ws = &s->workspace;
+    struct stage_late *late = parts->late;
     int fds[STAGE_LATE_FDS_MAX];
     unsigned count = 0;
-    fds[count++] = config;
+    fds[count++] = parts->userns;
+    late->has_cgroupns = parts->cgroupns >= 0;
+    if (late->has_cgroupns)
+        fds[count++] = parts->cgroupns;
+    for (int i = 0; i < AGENT_FD_END; i++) {
+        late->has_agent_fd[i] = parts->agent_fds[i] >= 0;
+        if (late->has_agent_fd[i])
+            fds[count++] = parts->agent_fds[i];
+    }
     late->has_workspace = ws->tree >= 0;
     if (late->has_workspace)
         fds[count++] = ws->tree;
@@ -230,7 +259,8 @@ static int send_late(struct session *s, const struct spec *spec, struct stage_la
         struct cmsghdr align;
         char bytes[CMSG_SPACE(sizeof fds)];
     } control = {0};
-    struct iovec part = {(char[]){0}, 1};
+    char byte = 0;
+    struct iovec part = {&byte, 1};
     struct msghdr message = {
         .msg_iov = &part,
         .msg_iovlen = 1,
@@ -395,51 +425,26 @@ static int make_cgroups(struct session *s, struct err *err)
 }
 
 /* Limits, then the owner: after this only limit files stay the launcher's. */
-static int finish_cgroups(struct session *s, const struct spec *spec, struct stage_args *args,
-                          uint32_t *ret_have, uint32_t *ret_v1, struct err *err)
+static int finish_cgroups(struct session *s, const struct spec *spec, struct launch_parts *parts,
+                          struct err *err)
 {
-    *ret_have = *ret_v1 = 0;
     if (!s->cgroup_made)
         return 0;
     int r = cgroup_session_limit(&s->cgroup, &spec->limits, err);
     uint32_t init_id = session_host_id(s, SPEC_UID_INIT);
     if (r == 0)
         r = cgroup_session_delegate(&s->cgroup, init_id, init_id, err);
-    int run = -1, oom = -1, pids = -1;
     if (r == 0)
-        r = cgroup_session_agent_fds(&s->cgroup, &run, &oom, &pids, err);
+        r = cgroup_session_agent_fds(&s->cgroup, &parts->agent_fds[AGENT_FD_CGROUP],
+                                     &parts->agent_fds[AGENT_FD_OOM],
+                                     &parts->agent_fds[AGENT_FD_PIDS], err);
     if (r < 0)
         return r;
-    args->agent_fds[AGENT_FD_CGROUP] = run;
-    args->agent_fds[AGENT_FD_OOM] = oom;
-    args->agent_fds[AGENT_FD_PIDS] = pids;
-    *ret_have = (run >= 0 ? AGENT_HAVE_CGROUP : 0) | (oom >= 0 ? AGENT_HAVE_OOM : 0) |
-                (pids >= 0 ? AGENT_HAVE_PIDS : 0);
     for (int i = 0; i < CGROUP_V1_COUNT; i++)
         if (s->cgroup.v1_tasks[i] >= 0)
-            args->agent_fds[AGENT_FD_V1 + (int)(*ret_v1)++] = s->cgroup.v1_tasks[i];
+            parts->agent_fds[AGENT_FD_V1 + (int)parts->v1_count++] = s->cgroup.v1_tasks[i];
     return cgroup_session_read(&s->cgroup, &s->effective.limits, &s->effective.kernel_memory_bytes,
                                err);
-}
-
-struct launch_owner {
-    struct stage_args args;
-    struct stage_late *late;
-    int config;
-};
-
-static void launch_owner_fini(struct launch_owner *o)
-{
-    static const int owned[] = {AGENT_FD_CONTROL, AGENT_FD_FRAMES, AGENT_FD_CGROUP, AGENT_FD_OOM,
-                                AGENT_FD_PIDS};
-    for (size_t i = 0; i < ARRAY_LENGTH(owned); i++)
-        fd_close(o->args.agent_fds[owned[i]]);
-    fd_close(o->args.image_tree);
-    fd_close(o->args.userns);
-    fd_close(o->args.cgroupns);
-    fd_close(o->config);
-    if (o->late)
-        munmap(o->late, sizeof *o->late);
 }
 
 static int claim(struct session *s, struct err *err)
@@ -456,47 +461,62 @@ static int claim(struct session *s, struct err *err)
     return r;
 }
 
-/* Clone the first process; it assembles the root directory from here on, while the launcher opens
- * the workspace. */
-static int start_stage(struct session *s, const struct spec *spec, struct launch_owner *owner,
+/* The session's user and cgroup namespaces, its limits, and what init gets of its cgroups. */
+static int make_identity(struct session *s, const struct spec *spec, struct launch_parts *parts,
+                         struct err *err)
+{
+    uint64_t started = now_us();
+    int r = make_user_namespace(s, &parts->userns, &parts->cgroupns, err);
+    if (r == 0)
+        r = finish_cgroups(s, spec, parts, err);
+    phase_end(s, PHASE_USERNS, &started);
+    return r;
+}
+
+/* Clone the first process; it assembles the root directory from here on, while the launcher goes on
+ * with the rest. */
+static int start_stage(struct session *s, const struct spec *spec, struct launch_parts *parts,
                        struct err *err)
 {
     struct runtime *rt = s->runtime;
-    struct stage_args *args = &owner->args;
-    int r = open_image(s, spec, args->userns, &args->image_tree, err);
+    struct stage_args args = {.image_tree = -1, .userns = -1, .cgroupns = -1};
+    for (int i = 0; i < AGENT_FD_END; i++)
+        args.agent_fds[i] = -1;
+    _cleanup_fd_ int image = -1, control = -1, frames = -1;
+    int r = open_image(s, spec, parts->userns, &image, err);
     if (r == 0)
-        r = open_channels(s, &args->agent_fds[AGENT_FD_CONTROL], &args->agent_fds[AGENT_FD_FRAMES],
-                          err);
+        r = open_channels(s, &control, &frames, err);
     if (r < 0)
         return r;
     void *shared =
-        mmap(NULL, sizeof *owner->late, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+        mmap(NULL, sizeof *parts->late, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (shared == MAP_FAILED)
         return err_set(err, ERR_UNAVAILABLE, errno, "share memory with the session's first process",
                        NULL, NULL);
-    owner->late = shared;
+    parts->late = shared;
     struct rootfs_plan plan;
     rootfs_plan_make(spec, &rt->rootfs, &plan);
     char size[24], inodes[24];
     snprintf(size, sizeof size, "%" PRIu64, spec->limits.scratch_bytes);
     snprintf(inodes, sizeof inodes, "%" PRIu64, spec->limits.scratch_inodes);
-    args->spec = spec;
-    args->plan = &plan;
-    args->attach_dir = rt->runtime_dir;
-    args->scratch_size = size;
-    args->scratch_inodes = inodes;
-    args->hostname = "berth";
-    args->root_uid = args->root_gid = session_host_id(s, SPEC_UID_ROOT);
-    args->user_uid = args->user_gid = session_host_id(s, SPEC_UID_USER);
-    args->make_nodes = !rt->facts.rootless;
-    args->single_uid = rt->facts.single_uid;
-    args->overlay_userxattr = rt->overlay_userxattr;
-    args->init = rt->init;
-    args->late = owner->late;
-    r = clone_init(s, args, err);
-    /* The child has its copies; the launcher's must go, or the end of init would not be seen. */
-    fd_closep(&args->agent_fds[AGENT_FD_CONTROL]);
-    fd_closep(&args->agent_fds[AGENT_FD_FRAMES]);
+    args.spec = spec;
+    args.plan = &plan;
+    args.attach_dir = rt->runtime_dir;
+    args.scratch_size = size;
+    args.scratch_inodes = inodes;
+    args.hostname = "berth";
+    args.root_uid = args.root_gid = session_host_id(s, SPEC_UID_ROOT);
+    args.user_uid = args.user_gid = session_host_id(s, SPEC_UID_USER);
+    args.make_nodes = !rt->facts.rootless;
+    args.single_uid = rt->facts.single_uid;
+    args.overlay_userxattr = rt->overlay_userxattr;
+    args.init = rt->init;
+    args.image_tree = image;
+    args.late = parts->late;
+    args.agent_fds[AGENT_FD_CONTROL] = control;
+    args.agent_fds[AGENT_FD_FRAMES] = frames;
+    r = clone_init(s, &args, err);
+    /* The launcher's copies of init's ends go here, or the end of init would not be seen. */
     if (r == 0 && rt->cgroup.layout == RUNTIME_CGROUP_NONE)
         r = record_set_init(&s->record, s->init, err);
     return r;
@@ -515,29 +535,36 @@ int launch(struct session *s, const struct spec *spec, struct err *err)
         return r;
     phase_end(s, PHASE_CGROUP, &started);
 
-    __attribute__((cleanup(launch_owner_fini))) struct launch_owner owner = {
-        .args = {.image_tree = -1, .userns = -1, .cgroupns = -1}, .config = -1};
+    __attribute__((cleanup(launch_parts_fini))) struct launch_parts parts = {.userns = -1,
+                                                                             .cgroupns = -1};
     for (int i = 0; i < AGENT_FD_END; i++)
-        owner.args.agent_fds[i] = -1;
-    r = make_user_namespace(s, &owner.args.userns, &owner.args.cgroupns, err);
+        parts.agent_fds[i] = -1;
+    /* What the stage does not need at once is made while it works. Two things cannot wait: in the
+     * unified layout controllers must be on before a process is in a cgroup below S (enabling them
+     * would migrate it, milliseconds), and an image is id-mapped by the session's user namespace.
+     */
+    bool identity_first =
+        s->runtime->cgroup.layout == RUNTIME_CGROUP_UNIFIED || spec->image.kind != SPEC_IMAGE_HOST;
+    if (identity_first)
+        r = make_identity(s, spec, &parts, err);
     if (r < 0)
         return r;
-    uint32_t have, v1_count;
-    r = finish_cgroups(s, spec, &owner.args, &have, &v1_count, err);
-    if (r < 0)
-        return r;
-    phase_end(s, PHASE_USERNS, &started);
-
-    r = start_stage(s, spec, &owner, err);
+    started = now_us();
+    r = start_stage(s, spec, &parts, err);
     if (r < 0)
         return r;
     phase_end(s, PHASE_CLONE, &started);
 
+    if (!identity_first)
+        r = make_identity(s, spec, &parts, err);
+    if (r < 0)
+        return r;
+    started = now_us();
     r = open_workspace(s, spec, err);
     if (r == 0)
-        r = make_config(s, spec, have, v1_count, &owner.config, err);
+        r = make_config(s, spec, &parts, err);
     if (r == 0)
-        r = send_late(s, spec, owner.late, owner.config, err);
+        r = send_late(s, spec, &parts, err);
     if (r < 0)
         return r;
     phase_end(s, PHASE_WORKSPACE, &started);

@@ -402,12 +402,29 @@ static int make_proc(const struct stage_args *args, int root, int *ret_sysctl_us
     return proc;
 }
 
+/* Which descriptor of the message is what (struct stage_late); returns how many there must be. */
+static unsigned place_late(struct stage_args *args, const int *fds)
+{
+    const struct stage_late *late = args->late;
+    unsigned n = 0;
+    args->userns = fds[n++];
+    args->cgroupns = late->has_cgroupns ? fds[n++] : -1;
+    for (int i = 0; i < AGENT_FD_END; i++)
+        if (late->has_agent_fd[i])
+            args->agent_fds[i] = fds[n++];
+    args->workspace_tree = late->has_workspace ? fds[n++] : -1;
+    for (uint32_t i = 0; i < late->mount_count; i++)
+        args->mount_trees[i] = fds[n++];
+    return n;
+}
+
 /* Wait for the launcher's part: its memory and its descriptors. */
 static void receive_late(struct stage_args *args)
 {
+    int fds[STAGE_LATE_FDS_MAX];
     union {
         struct cmsghdr align;
-        char bytes[CMSG_SPACE(sizeof args->late_fds)];
+        char bytes[CMSG_SPACE(sizeof fds)];
     } control;
     char byte;
     struct iovec part = {&byte, 1};
@@ -422,15 +439,17 @@ static void receive_late(struct stage_args *args)
         n = recvmsg(args->agent_fds[AGENT_FD_CONTROL], &message, MSG_CMSG_CLOEXEC);
     while (n < 0 && errno == EINTR);
     const struct cmsghdr *c = n == 1 ? CMSG_FIRSTHDR(&message) : NULL;
-    uint32_t expected = 1u + args->late->has_workspace + args->late->mount_count;
-    if (!c || c->cmsg_type != SCM_RIGHTS || (message.msg_flags & MSG_CTRUNC) ||
-        c->cmsg_len != CMSG_LEN(expected * sizeof(int))) {
+    if (!c || c->cmsg_type != SCM_RIGHTS || (message.msg_flags & MSG_CTRUNC)) {
         if (n >= 0)
             errno = ECONNRESET;
         stage_fail(args, "wait for the launcher's part", NULL);
     }
-    memcpy(args->late_fds, CMSG_DATA(c), expected * sizeof(int));
-    args->agent_fds[AGENT_FD_CONFIG] = args->late_fds[0];
+    memset(fds, -1, sizeof fds);
+    memcpy(fds, CMSG_DATA(c), c->cmsg_len - CMSG_LEN(0));
+    if (c->cmsg_len != CMSG_LEN(place_late(args, fds) * sizeof(int))) {
+        errno = EPROTO;
+        stage_fail(args, "read the launcher's part", NULL);
+    }
 }
 
 /* A path of the workspace as a descriptor. Its content is hostile: no symlink is followed anywhere.
@@ -480,7 +499,7 @@ static void make_workspace(const struct stage_args *args, int root)
     const struct stage_late *late = args->late;
     const char *where = args->spec->workspace.mount_path + 1;
     if (late->has_workspace) {
-        int workspace = args->late_fds[1];
+        int workspace = args->workspace_tree;
         attach(args, workspace, root, where, true);
         char held[SPEC_PROTECT_PATH_MAX] = "";
         for (uint32_t i = 0; i < late->protect_count; i++)
@@ -497,8 +516,8 @@ static void make_workspace(const struct stage_args *args, int root)
         fd_close(place);
     }
     for (uint32_t i = 0; i < late->mount_count; i++)
-        attach(args, args->late_fds[1 + late->has_workspace + i], root,
-               args->spec->mounts[i].target + 1, late->mount_is_directory[i]);
+        attach(args, args->mount_trees[i], root, args->spec->mounts[i].target + 1,
+               late->mount_is_directory[i]);
 }
 
 static void assemble(struct stage_args *args, int *ret_sysctl_user)

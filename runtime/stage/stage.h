@@ -29,6 +29,8 @@ enum { STAGE_MASKED_MAX = 256 };
  * received. */
 struct stage_late {
     bool has_workspace; /* else the workspace is an empty directory of the scratch */
+    bool has_cgroupns;
+    bool has_agent_fd[AGENT_FD_END]; /* which of init's descriptors come with the message */
     uint32_t mount_count;
     bool mount_is_directory[SPEC_MOUNTS_MAX];
     uint32_t protect_count; /* relative to the workspace, sorted, existing */
@@ -37,9 +39,10 @@ struct stage_late {
     char masked[STAGE_MASKED_MAX][SPEC_PATH_MAX];
 };
 
-/* Descriptors of the message, in this order: init's configuration, then the workspace (when
+/* Descriptors of the message, in this order: the user namespace, the cgroup namespace (when
+ * has_cgroupns), init's descriptors (ascending, those of has_agent_fd), the workspace (when
  * has_workspace), then mount_count mounts. */
-enum { STAGE_LATE_FDS_MAX = 2 + SPEC_MOUNTS_MAX };
+enum { STAGE_LATE_FDS_MAX = 3 + AGENT_FD_END + SPEC_MOUNTS_MAX };
 
 struct stage_args {
     const struct spec *spec;
@@ -57,12 +60,13 @@ struct stage_args {
     bool overlay_userxattr;
 
     int image_tree;              /* `dir:` image: detached lower, else -1 */
-    int userns, cgroupns;        /* cgroupns -1: none */
     int init;                    /* O_PATH of PID 1's program */
     int agent_fds[AGENT_FD_END]; /* what becomes descriptor n; -1: nothing. CONFIG comes late */
 
-    const struct stage_late *late;    /* MAP_SHARED */
-    int late_fds[STAGE_LATE_FDS_MAX]; /* filled by the stage */
+    const struct stage_late *late; /* MAP_SHARED */
+    /* Filled by the stage from the message; -1: none. */
+    int userns, cgroupns, workspace_tree;
+    int mount_trees[SPEC_MOUNTS_MAX];
 };
 
 /* Never returns. */
