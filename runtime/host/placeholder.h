@@ -1,24 +1,32 @@
 /* This file holds names in a workspace that do not exist yet, so that a session cannot make them
  * (WS-3); it never touches what somebody else made. PRIVILEGED: the launcher's.
  *
- * A placeholder is an empty directory of mode 0555, owned as the session's files are. Never a file:
- * git does not see an empty directory, but would list, add or choke on an empty `.bashrc`.
+ * A placeholder is a unix socket that was never bound, of mode 0444 and owned as the session's
+ * files are: one inode, and a hard link of it at each name. git does not see sockets, and open(2)
+ * of one fails at once (ENXIO). Where the filesystem has no sockets, no hard links or no rename
+ * that replaces nothing, it is an empty directory of mode 0555.
  *
  * One record per directory (device and inode) in share_dir lists its placeholders. Every session
- * that relies on one holds a shared flock on the record; the last one removes what is still
- * untouched. Calling sequence: placeholder_begin, placeholder_find and placeholder_add for each
- * path, placeholder_make, placeholder_keep or placeholder_cancel.
+ * that relies on one holds a shared flock on the record; the last one removes what is still ours.
+ * Calling sequence: placeholder_begin, placeholder_find and placeholder_add for each path,
+ * placeholder_make, placeholder_keep or placeholder_cancel.
  */
 #pragma once
 
 #include "runtime/host/workspace_internal.h"
 
-enum { PLACEHOLDER_MODE = 0555, PLACEHOLDER_MAX = 256 };
+enum {
+    PLACEHOLDER_MODE = 0444,
+    PLACEHOLDER_DIRECTORY_MODE = 0555,
+    PLACEHOLDER_MAX = 256,
+};
 
 struct placeholder_book; /* opaque: one directory's record, open under its guard */
 
+/* `notes` may be NULL; it must live as long as the book. */
 int placeholder_begin(int share, int dir, const struct stat *st, const char *host_path,
-                      const struct asker *owner, struct placeholder_book **ret, struct err *err);
+                      const struct asker *owner, const struct notes *notes,
+                      struct placeholder_book **ret, struct err *err);
 
 /* True when the record says that the thing `st` at `path` is a placeholder. */
 bool placeholder_find(struct placeholder_book *book, const char *path, const struct stat *st);
@@ -28,6 +36,7 @@ int placeholder_add(struct placeholder_book *book, const char *path, unsigned ta
 
 enum placeholder_fate {
     PLACEHOLDER_MADE = 1,
+    PLACEHOLDER_MADE_DIRECTORY,
     PLACEHOLDER_EXISTS,     /* somebody made the name meanwhile: it is not ours */
     PLACEHOLDER_NOT_NEEDED, /* nothing can be made there by the session either */
 };
@@ -41,8 +50,9 @@ int placeholder_make(struct placeholder_book *book,
 int placeholder_keep(struct placeholder_book *book);
 void placeholder_cancel(struct placeholder_book *book);
 
-/* Give up `record` (closed in every case). The last holder removes what is untouched. */
-int placeholder_release(int share, int dir, const struct stat *st, int record, struct err *err);
+/* Give up `record` (closed in every case). The last holder removes what is still ours. */
+int placeholder_release(int share, int dir, const struct stat *st, int record,
+                        const struct notes *notes, struct err *err);
 
 /* Records that nobody holds. */
 int placeholder_reap(int share, unsigned *count, struct err *err);

@@ -361,7 +361,7 @@ int workspace_close(struct workspace *ws,
     int r = 0;
     if (p) {
         protect_report(ws, &notes);
-        r = placeholder_release(p->share, ws->dir, &p->stat, take_fd(&ws->share_lock), err);
+        r = placeholder_release(p->share, ws->dir, &p->stat, take_fd(&ws->share_lock), &notes, err);
         if (p->use_name[0])
             use_end(p->share, p->use_name, p->exclusive);
         fd_close(p->share);

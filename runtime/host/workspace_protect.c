@@ -147,7 +147,9 @@ static void made(void *data, unsigned i, enum placeholder_fate fate)
     struct workspace_protect *p = &m->ws->protect[i];
     switch (fate) {
     case PLACEHOLDER_MADE:
-        p->held = p->placeholder = p->directory = true;
+    case PLACEHOLDER_MADE_DIRECTORY:
+        p->held = p->placeholder = true;
+        p->directory = fate == PLACEHOLDER_MADE_DIRECTORY;
         return;
     case PLACEHOLDER_EXISTS: { /* made by somebody in the last microseconds: it is there now */
         struct lookup l = {.dir = m->ws->dir, .parent = -1};
@@ -177,8 +179,8 @@ int protect_begin(struct workspace *ws, const struct spec *spec, const struct as
     if (spec->workspace.read_only || spec->protect_count == 0)
         return 0;
     struct placeholder_book *book = NULL;
-    int r = placeholder_begin(private->share, ws->dir, &private->stat, private->path, owner, &book,
-                              err);
+    int r = placeholder_begin(private->share, ws->dir, &private->stat, private->path, owner, notes,
+                              &book, err);
     struct lookup l = {.dir = ws->dir, .parent = -1};
     for (uint32_t i = 0; r == 0 && i < spec->protect_count; i++)
         r = hold_one(ws, &spec->protect[i], i, &l, book, notes, err);
@@ -208,7 +210,7 @@ int protect_tmpfs(struct workspace *ws, const struct spec *spec, uint32_t uid, u
             continue;
         r = look_up(&l, p->path, &st);
         int at = strchr(p->path, '/') ? l.parent : l.dir;
-        if (r == FOUND_NOTHING && (mkdirat(at, l.name, PLACEHOLDER_MODE) < 0 ||
+        if (r == FOUND_NOTHING && (mkdirat(at, l.name, PLACEHOLDER_DIRECTORY_MODE) < 0 ||
                                    fchownat(at, l.name, uid, gid, AT_SYMLINK_NOFOLLOW) < 0))
             r = -errno;
         p->held = p->directory = r == FOUND_NOTHING || r == FOUND;

@@ -34,16 +34,18 @@ static void each_kind(const struct place *p)
     CHECK(umask(mask) == 077, "the umask is back");
     static const struct {
         bool held, placeholder, directory;
-    } want[] = {{1, 1, 1}, {1, 1, 1}, {1, 0, 1}, {1, 0, 0}, {0, 0, 0}, {0, 0, 0}};
+    } want[] = {{1, 1, 0}, {1, 1, 0}, {1, 0, 1}, {1, 0, 0}, {0, 0, 0}, {0, 0, 0}};
     for (unsigned i = 0; i < ws.protect_count; i++)
         CHECK(ws.protect[i].held == want[i].held &&
                   ws.protect[i].placeholder == want[i].placeholder &&
                   ws.protect[i].directory == want[i].directory,
               "%s", ws.protect[i].path);
     struct stat st;
-    CHECK(lstat(at(p->work, ".bashrc"), &st) == 0 && S_ISDIR(st.st_mode) &&
-              (st.st_mode & 07777) == 0555 && st.st_uid == ALICE && st.st_gid == ALICE,
-          "an empty directory of the owner's: mode %o", st.st_mode);
+    CHECK(lstat(at(p->work, ".bashrc"), &st) == 0 && S_ISSOCK(st.st_mode) &&
+              (st.st_mode & 07777) == 0444 && st.st_uid == ALICE && st.st_gid == ALICE,
+          "a socket of the owner's: mode %o", st.st_mode);
+    CHECK(st.st_nlink == 2, "and its two names are one inode");
+    CHECK(open(at(p->work, ".bashrc"), O_RDONLY | O_CLOEXEC) < 0 && errno == ENXIO, "open fails");
     CHECK(strstr(told, "protect.not_held: link/x"), "told: %s", told);
     CHECK(strstr(told, "protect.missing_parent: none/x"), "told: %s", told);
     CHECK(!exists("/etc/x"), "the link was not followed");
@@ -91,27 +93,47 @@ static void shared(const struct place *p)
 }
 IN_A_PLACE(a_placeholder_goes_with_the_last_session_that_uses_it, shared)
 
+/* As every editor saves: a new file, renamed over the name. */
+static void replace_by_file(const struct place *p, const char *name)
+{
+    write_file(at(p->work, "new"), ALICE);
+    CHECK(rename(at(p->work, "new"), at(p->work, name)) == 0, "rename");
+}
+
 static void touched(const struct place *p)
 {
     struct spec s;
     struct workspace ws;
     struct workspace_options o = options_of(p);
     spec_directory(&s, p->work);
-    static const char *const names[] = {"filled", "replaced", "chmoded", "untouched"};
-    for (unsigned i = 0; i < 4; i++)
+    static const char *const names[] = {"file", "directory", "filled", "socket",
+                                        "gone", "chmoded",   "kept"};
+    for (unsigned i = 0; i < 7; i++)
         spec_add_protect(&s, names[i], true);
     must_open(&ws, &s, &o);
+    replace_by_file(p, "file");
+    CHECK(unlink(at(p->work, "directory")) == 0 && unlink(at(p->work, "filled")) == 0, "unlink");
+    make_directory(at(p->work, "directory"), ALICE);
+    make_directory(at(p->work, "filled"), ALICE);
     write_file(at(p->work, "filled/x"), ALICE);
-    CHECK(rmdir(at(p->work, "replaced")) == 0, "rmdir");
-    write_file(at(p->work, "replaced"), ALICE);
-    CHECK(chmod(at(p->work, "chmoded"), 0755) == 0, "chmod");
+    CHECK(unlink(at(p->work, "socket")) == 0 &&
+              mknod(at(p->work, "socket"), S_IFSOCK | 0444, 0) == 0 &&
+              chown(at(p->work, "socket"), ALICE, ALICE) == 0,
+          "a socket like ours");
+    CHECK(unlink(at(p->work, "gone")) == 0, "unlink");
+    CHECK(chmod(at(p->work, "chmoded"), 0600) == 0, "chmod");
+    CHECK(link(at(p->work, "kept"), at(p->work, "mine")) == 0, "link");
     must_close(&ws);
-    CHECK(exists(at(p->work, "filled/x")) && exists(at(p->work, "replaced")) &&
-              exists(at(p->work, "chmoded")),
-          "what somebody touched is his");
-    CHECK(!exists(at(p->work, "untouched")), "the rest is gone");
+    CHECK(told[0] == 0, "nothing is worth telling: %s", told);
+    CHECK(exists(at(p->work, "file")) && exists(at(p->work, "directory")) &&
+              exists(at(p->work, "filled/x")) && exists(at(p->work, "socket")) &&
+              exists(at(p->work, "mine")),
+          "what somebody else made is his");
+    CHECK(!exists(at(p->work, "chmoded")) && !exists(at(p->work, "kept")),
+          "ours is known by its inode, and gone");
+    CHECK(entries(p->work) == 5 && entries(p->share) == 3, "nothing else is left");
 }
-IN_A_PLACE(what_the_host_changed_is_left_alone, touched)
+IN_A_PLACE(what_the_host_put_at_a_name_is_left_alone, touched)
 
 static void unwritable(const struct place *p)
 {

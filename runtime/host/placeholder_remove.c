@@ -1,0 +1,122 @@
+/* This file removes placeholders; it never removes anything that berth did not make.
+ *
+ * PRIVILEGED: the launcher's. Namespace: the host's. Should: leave what the host put at a name
+ * where it is. Mustn't: unlink a name that anybody else may write to, remove recursively. Callers:
+ * placeholder.c.
+ *
+ * Linux has no "unlink this name if it is that inode", and a program of the host may rename its own
+ * file to a name at any time (every editor saves like that). So a name that is ours by a look is
+ * moved to a private name first, which nobody else knows, looked at again there, and only then
+ * unlinked:
+ *
+ *     look: not ours                         left alone, never moved
+ *     move, look again: ours                 unlinked at the private name
+ *     move, look again: somebody's           moved back. It was away for two system calls
+ *        ... and the name is taken again     it stays at the private name, and is told: both
+ *                                            are the host's, and the newer one has the name
+ *     killed after the move                  the phase in the record says so, and the next one who
+ *                                            opens it finds the private name and does the same
+ *
+ * An empty directory needs none of that: rmdir(2) fails for everything that holds something.
+ */
+#include "runtime/host/placeholder_internal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+static int put_back(const struct placeholder_book *b, const struct entry *e, int parent,
+                    const char *private_name, const char *name)
+{
+    int r = placeholder_move(parent, private_name, name);
+    if (r != -EEXIST)
+        return r == -ENOENT ? 0 : r;
+    notes_add(
+        b->notes, "protect.kept",
+        "%s was replaced on the host twice while berth removed its placeholder: the older one "
+        "is kept beside it as %s",
+        e->path, private_name);
+    return 0;
+}
+
+static bool is_ours(const struct entry *e, const struct stat *st)
+{
+    return placeholder_is(e, st) || (e->state == ENTRY_INTENT && S_ISSOCK(st->st_mode));
+}
+
+/* What stands at the private name goes: ours for ever, the host's back to where it was. */
+static int clear_private(const struct placeholder_book *b, const struct entry *e, int parent,
+                         const char *private_name, const char *name)
+{
+    struct stat st;
+    if (fstatat(parent, private_name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+        return errno == ENOENT ? 0 : -errno;
+    if (!is_ours(e, &st))
+        return put_back(b, e, parent, private_name, name);
+    return unlinkat(parent, private_name, 0) < 0 && errno != ENOENT ? -errno : 0;
+}
+
+static int remove_link(const struct placeholder_book *b, const struct entry *e, int parent,
+                       const char *name)
+{
+    char private_name[PLACEHOLDER_PRIVATE_MAX];
+    placeholder_private_name(b, e, private_name);
+    int r = placeholder_move(parent, name, private_name);
+    if (r < 0)
+        return r == -ENOENT ? 0 : r;
+    return clear_private(b, e, parent, private_name, name);
+}
+
+static int remove_directory(int parent, const char *name)
+{
+    if (unlinkat(parent, name, AT_REMOVEDIR) == 0 || errno == ENOENT || errno == ENOTEMPTY ||
+        errno == EEXIST || errno == ENOTDIR)
+        return 0;
+    return -errno;
+}
+
+/* 0: gone, or not ours to remove. -errno: ours, and it cannot be removed now. */
+static int remove_one(struct placeholder_book *b, const struct entry *e)
+{
+    const char *name;
+    struct stat st;
+    if (e->state == ENTRY_INTENT || e->state == ENTRY_NOTHING)
+        return 0;
+    int parent = placeholder_parent(b, e->path, &name);
+    if (parent < 0 || fstatat(parent, name, &st, AT_SYMLINK_NOFOLLOW) < 0 ||
+        !placeholder_is(e, &st))
+        return 0;
+    return S_ISDIR(st.st_mode) ? remove_directory(parent, name) : remove_link(b, e, parent, name);
+}
+
+int placeholder_remove_all(struct placeholder_book *b, const char **ret_path)
+{
+    if (b->head.count == 0)
+        return 0;
+    b->head.phase = PHASE_REMOVING;
+    int r = placeholder_save(b, b->head.count);
+    for (uint32_t i = 0; r == 0 && i < b->head.count; i++) {
+        *ret_path = b->entries[i].path;
+        r = remove_one(b, &b->entries[i]);
+    }
+    return r;
+}
+
+int placeholder_sweep(struct placeholder_book *b, const char **ret_path)
+{
+    int r = 0;
+    for (uint32_t i = 0; r == 0 && i < b->head.count; i++) {
+        const struct entry *e = &b->entries[i];
+        char private_name[PLACEHOLDER_PRIVATE_MAX];
+        const char *name;
+        int parent = placeholder_parent(b, e->path, &name);
+        if (parent < 0) /* gone with its parent, or the directory itself is */
+            continue;
+        *ret_path = e->path;
+        placeholder_private_name(b, e, private_name);
+        r = clear_private(b, e, parent, private_name, name);
+    }
+    return r;
+}
