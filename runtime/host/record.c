@@ -162,9 +162,10 @@ static int reap_one(int dir, const char *name,
                     unsigned *count, struct err *err)
 {
     struct record record = {.dir = dir, .fd = -1};
-    if (!id_valid(name) || strlen(name) >= sizeof record.id)
-        return 0;            /* not berth's */
-    strcpy(record.id, name); /* NOLINT: the length was just checked */
+    size_t length = strlen(name);
+    if (!id_valid(name) || length >= sizeof record.id)
+        return 0; /* not berth's */
+    memcpy(record.id, name, length + 1);
     set_names(&record);
     _cleanup_fd_ int fd = openat(dir, name, O_RDWR | O_NOFOLLOW | O_CLOEXEC);
     if (fd < 0)

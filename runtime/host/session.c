@@ -456,8 +456,10 @@ char **exec_environment(const struct spec *spec, const char *term, const char *c
     size_t count = 0;
     for (size_t i = 0; i < ARRAY_LENGTH(for_user); i++)
         put(list, &count, copy_entry(&at, base[i]));
-    char *entry = at;
-    at = stpcpy(stpcpy(at, "TERM="), terminal) + 1;
+    static const char term_is[] = "TERM=";
+    char *entry = memcpy(at, term_is, sizeof term_is - 1);
+    at += sizeof term_is - 1;
+    copy_entry(&at, terminal); /* the rest of the same entry */
     put(list, &count, entry);
     const char *policy = spec->process.env;
     for (uint32_t i = 0; i < spec->process.env_count; i++, policy += strlen(policy) + 1)

@@ -99,13 +99,8 @@ Test(units, cpus_are_thousandths_and_never_none)
 Test(units, ids_follow_the_grammar_of_ID_2)
 {
     static const char *const good[] = {
-        "a",
-        "A9",
-        "a.b",
-        "a_b-c.d",
-        "0",
-        "abcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyz01234567"
-        "8901"};
+        "a",       "A9", "a.b",
+        "a_b-c.d", "0",  "abcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyz012345678901"};
     static const char *const bad[] = {
         "",
         "-a",
