@@ -72,7 +72,9 @@ int record_create(struct record *ret, int dir, struct err *err)
         if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
             if (errno == EWOULDBLOCK)
                 continue; /* a reaper was quicker than this lock, and removes it */
-            return fail(err, errno, "lock a run record", NULL);
+            r = fail(err, errno, "lock a run record", NULL);
+            unlinkat(dir, record.id, 0); /* best effort: a record that nobody holds is reaped */
+            return r;
         }
         if (!still_linked(fd))
             continue;

@@ -179,12 +179,19 @@ static void look_at_rootfs(struct rootfs_host *host)
     host->has_bash = access("/bin/bash", X_OK) == 0;
 }
 
-static uint32_t landlock_abi(void)
+/* 0: this kernel has no Landlock, or an ABI without REFER, which would make every rename between
+ * directories fail: the plan says nothing for it, and no second layer is better than an unusable
+ * session. Any other failure to ask is a failure: the layer is not left out by accident. */
+static int landlock_ask(uint32_t *ret_abi, struct err *err)
 {
     long r = syscall(SYS_landlock_create_ruleset, NULL, 0, 1u /* CREATE_RULESET_VERSION */);
-    /* An ABI without REFER would make every rename between directories fail: the plan says nothing
-     * for it, and then there is no second layer rather than an unusable session. */
-    return r > 0 && landlock_handled_fs((uint32_t)r) != 0 ? (uint32_t)r : 0;
+    if (r < 0 && errno != ENOSYS && errno != EOPNOTSUPP)
+        return err_set(
+            err, ERR_UNAVAILABLE, errno, "ask for the version of Landlock", NULL,
+            "A filter around berth refuses it: allow landlock_create_ruleset, or make it "
+            "answer ENOSYS.");
+    *ret_abi = r > 0 && landlock_handled_fs((uint32_t)r) != 0 ? (uint32_t)r : 0;
+    return 0;
 }
 
 /* An ordinary user becomes root of a user namespace and mount namespace of his own. */
@@ -224,9 +231,9 @@ static int runtime_setup(struct runtime *rt, const struct runtime_options *optio
     struct utsname name;
     if (uname(&name) == 0)
         snprintf(rt->facts.kernel, sizeof rt->facts.kernel, "%s", name.release);
-    rt->facts.landlock_abi = landlock_abi();
-
-    int r = choose_directories(rt, options, err);
+    int r = landlock_ask(&rt->facts.landlock_abi, err);
+    if (r == 0)
+        r = choose_directories(rt, options, err);
     if (r == 0)
         r = open_cache(rt, err);
     if (r == 0)
