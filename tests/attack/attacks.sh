@@ -584,14 +584,16 @@ attack_forkbomb() {
     before=$(date +%s%N)
     for i in 1 2 3; do session -- /bin/true; done
     before=$((($(date +%s%N) - before) / 3))
-    timeout -k 5 40 "${AS[@]}" "${ENVIRONMENT[@]}" "$BERTH" run --workspace "$WS" --pids 200 --cpus 0.5 --timeout 4s -- \
+    timeout -k 5 40 "${AS[@]}" "${ENVIRONMENT[@]}" "$BERTH" run --workspace "$WS" --pids 200 --cpus 0.8 --timeout 6s -- \
         "$WS/.attack/resources" forkbomb </dev/null >"$started" 2>"$started.err" &
     local bomb=$!
     for i in $(seq 50); do grep -q started "$started" && break; sleep 0.1; done
-    sleep 0.5
     local most=0 count
-    count=$(session_processes | wc -l)
-    [ "$count" -gt "$most" ] && most=$count
+    for i in 1 2 3 4; do
+        sleep 0.4
+        count=$(session_processes | wc -l)
+        [ "$count" -gt "$most" ] && most=$count
+    done
     after=$(date +%s%N)
     for i in 1 2 3; do session -- /bin/true; [ "$RC" = 0 ] || fail "another session could not run: $(head -n 1 "$ERR")"; done
     after=$((($(date +%s%N) - after) / 3))

@@ -1,0 +1,31 @@
+#!/bin/bash
+# This file checks that every test which docs/INVARIANTS.md names is there, and that each row names
+# one. It never runs a test.
+set -u
+cd "$(dirname "$0")/../.." || exit 2
+status=0 rows=0 names=0
+while IFS= read -r line; do
+    rows=$((rows + 1))
+    tests=$(grep -oE '`tests/[^`]+:[A-Za-z0-9_]+`' <<<"$line" | tr -d '`')
+    if [ -z "$tests" ]; then
+        echo "docs/INVARIANTS.md: a row without a test: $line"
+        status=1
+    fi
+    for name in $tests; do
+        names=$((names + 1))
+        file=${name%%:*} test=${name##*:}
+        case $file in
+        # As many spaces as clang-format likes, and a test may stand on the next line.
+        *.c) grep -qE "(^|[ ,(])$test\)|Test\([a-z0-9_]+, *$test[,)]" "$file" 2>/dev/null ;;
+        *) grep -qE "^$test\(\)" "$file" 2>/dev/null ;;
+        esac || {
+            echo "docs/INVARIANTS.md: no such test: $name"
+            status=1
+        }
+    done
+done < <(grep -E '^\| ' docs/INVARIANTS.md | grep -vE '^\| invariant \|')
+if [ "$rows" -lt 20 ] || [ "$names" -lt 30 ]; then
+    echo "docs/INVARIANTS.md: only $rows rows with $names tests were read"
+    status=1
+fi
+exit $status
