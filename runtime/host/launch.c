@@ -245,15 +245,12 @@ static int send_late(struct session *s, const struct spec *spec, struct launch_p
     for (; late->protect_count < held_count; late->protect_count++)
         memcpy(late->protect[late->protect_count], held[late->protect_count],
                strlen(held[late->protect_count]) + 1);
-    if (ws->socket_count > STAGE_MASKED_MAX)
-        return err_set(
-            err, ERR_INVALID_REQUEST, 0, step, spec->workspace.path,
-            "It holds %u sockets, more than the %d that berth masks: remove some, or use "
-            "another directory.",
-            ws->socket_count, STAGE_MASKED_MAX);
-    for (; late->masked_count < ws->socket_count; late->masked_count++)
-        memcpy(late->masked[late->masked_count], ws->sockets[late->masked_count],
-               strlen(ws->sockets[late->masked_count]) + 1);
+    _Static_assert((int)WORKSPACE_SOCKETS_MAX == (int)STAGE_MASKED_MAX, "all of them fit");
+    for (; late->masked_count < ws->socket_count; late->masked_count++) {
+        const struct workspace_socket *from = &ws->sockets[late->masked_count];
+        late->masked[late->masked_count].mount = from->mount;
+        memcpy(late->masked[late->masked_count].path, from->path, strlen(from->path) + 1);
+    }
 
     union {
         struct cmsghdr align;

@@ -65,17 +65,6 @@ void workspace_init(struct workspace *ws)
         ws->mounts[i].tree = -1;
 }
 
-struct opening {
-    struct workspace *ws;
-    const struct spec *spec;
-    const struct workspace_options *options;
-    struct asker asker;
-    const struct asker *as; /* NULL: rootless, this process is the asker */
-    struct notes notes;
-    uint32_t default_gid; /* inside */
-    char holder[192];
-};
-
 static int begin_private(struct opening *o, const struct stat *st, const char *path,
                          struct err *err)
 {
@@ -89,8 +78,7 @@ static int begin_private(struct opening *o, const struct stat *st, const char *p
     return share_open(o->options->share_dir, &p->share, err);
 }
 
-/* The session's default user and nobody else is the owner: one id each, one to one. */
-static struct tree_map single_map(const struct opening *o, uint32_t uid, uint32_t gid)
+struct tree_map opening_single_map(const struct opening *o, uint32_t uid, uint32_t gid)
 {
     return (struct tree_map){
         .idmapped = !o->options->rootless,
@@ -124,42 +112,100 @@ static int check_owner(const struct opening *o, const struct pinned *pin, const 
     return 0;
 }
 
-static void tell_about_submounts(const struct opening *o, const struct pinned *pin)
+/* "and 1 other", "and 4 others"; nothing for one alone. */
+static const char *and_others(unsigned count, char ret[32])
 {
-    if (pin->submount_count == 0)
-        return;
-    notes_add(&o->notes, "workspace.submount",
-              o->options->rootless
-                  ? "%s and %u other mounts beneath the workspace are visible inside as they are"
-                  : "%s and %u other mounts beneath the workspace are not in the session: name "
-                    "them with read_write or read_only",
-              pin->submount, pin->submount_count - 1);
+    ret[0] = 0;
+    if (count > 1)
+        snprintf(ret, 32, " and %u other%s", count - 1, count == 2 ? "" : "s");
+    return ret;
 }
 
-static int find_sockets(struct opening *o, uint32_t owner, struct err *err)
+static void tell_about_submounts(const struct opening *o, const struct pinned *pin)
 {
-    struct socket_scan scan;
-    int r = sockets_scan(o->ws->dir, o->ws->private->path, owner, &scan, err);
+    char others[32];
+    if (pin->submount_count)
+        notes_add(&o->notes, "workspace.submount",
+                  o->options->rootless
+                      ? "mounted beneath the workspace and visible inside as it is: %s%s"
+                      : "mounted beneath the workspace and not in the session: %s%s; name it with "
+                        "read_write or read_only",
+                  pin->submount, and_others(pin->submount_count, others));
+}
+
+enum { SOCKETS_TOLD = 8 };
+
+static void tell_about_sockets(const struct opening *o, const struct socket_place *place,
+                               uint32_t first)
+{
+    bool here = place->mount == WORKSPACE_SOCKET_HERE;
+    const char *key = here ? "workspace.socket" : "mounts.socket";
+    unsigned count = 0;
+    for (uint32_t i = first; i < o->scan.count; i++)
+        if (!o->scan.sockets[i].placeholder && count++ < SOCKETS_TOLD)
+            notes_add(&o->notes, key,
+                      "%s%s%s is a unix socket of the host and is hidden from the session",
+                      here ? "" : place->path, here ? "" : "/", o->scan.sockets[i].path);
+    if (count > SOCKETS_TOLD)
+        notes_add(&o->notes, key, "in all %u unix sockets in %s are hidden from the session", count,
+                  place->path);
+    if (!o->scan.complete)
+        notes_add(&o->notes, here ? "workspace.socket_unseen" : "mounts.socket_unseen",
+                  "a program of this host listens on a unix socket with a relative name; only the "
+                  "first %u entries of %s were searched for it, and deeper it can be reached",
+                  o->scan.entries, place->path);
+}
+
+int opening_find_sockets(struct opening *o, const struct socket_place *place, struct err *err)
+{
+    uint32_t first = o->scan.count;
+    int r = sockets_scan(place, &o->scan, err);
+    if (r == 0)
+        tell_about_sockets(o, place, first);
+    return r;
+}
+
+/* Placeholders that another session made and this one relies on too are sockets without a program
+ * behind them, and are protected: they need no mask. */
+static void forget_placeholders(struct opening *o)
+{
+    struct socket_scan *scan = &o->scan;
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < scan->count; i++) {
+        bool ours = false;
+        for (uint32_t k = 0; k < o->ws->protect_count && !ours; k++)
+            ours = scan->sockets[i].mount == WORKSPACE_SOCKET_HERE && o->ws->protect[k].held &&
+                   o->ws->protect[k].placeholder &&
+                   strcmp(scan->sockets[i].path, o->ws->protect[k].path) == 0;
+        if (!ours)
+            scan->sockets[kept++] = scan->sockets[i];
+    }
+    scan->count = kept;
+}
+
+/* Sockets first: placeholders that are made here must not be found as such. */
+static int look_and_protect(struct opening *o, const struct asker *owner, bool with_submounts,
+                            struct err *err)
+{
+    struct workspace *ws = o->ws;
+    struct socket_place place = {.dir = ws->dir,
+                                 .path = ws->private->path,
+                                 .mount = WORKSPACE_SOCKET_HERE,
+                                 .owner = ws->owner_uid,
+                                 .with_submounts = with_submounts};
+    int r = opening_find_sockets(o, &place, err);
     if (r < 0)
         return r;
-    o->ws->sockets = scan.sockets;
-    o->ws->socket_count = scan.count;
-    for (uint32_t i = 0; i < scan.count && i < 8; i++)
-        notes_add(&o->notes, "workspace.socket",
-                  "%s is a unix socket of the host and is hidden from the session",
-                  scan.sockets[i]);
-    if (!scan.complete)
-        notes_add(
-            &o->notes, "workspace.socket_scan",
-            "looked for unix sockets at %u entries of the workspace and in the kernel's list; "
-            "the deeper parts of this large tree were not walked",
-            scan.entries);
-    if (scan.foreign_count && o->spec->workspace.kind == SPEC_WORKSPACE_DIRECTORY)
+    char others[32];
+    if (o->scan.foreign_count && o->spec->workspace.kind == SPEC_WORKSPACE_DIRECTORY)
         notes_add(&o->notes, "workspace.other_owners",
-                  "%s and %u other entries at the top of the workspace belong to other users: the "
-                  "session cannot change them",
-                  scan.foreign, scan.foreign_count - 1);
-    return 0;
+                  "at the top of the workspace, what belongs to other users cannot be changed by "
+                  "the session: %s%s",
+                  o->scan.foreign, and_others(o->scan.foreign_count, others));
+    r = protect_begin(ws, o->spec, o->options->rootless ? NULL : owner, &o->notes, err);
+    if (r == 0)
+        forget_placeholders(o);
+    return r;
 }
 
 static int open_directory(struct opening *o, struct err *err)
@@ -175,10 +221,10 @@ static int open_directory(struct opening *o, struct err *err)
     if (r < 0)
         return r;
     pin_identity(&pin.stat, o->as, &ws->owner_uid, &ws->owner_gid);
-    struct tree_map map = single_map(o, ws->owner_uid, ws->owner_gid);
-    r = tree_clone(&pin, &map, o->spec->workspace.read_only,
-                   o->options->rootless && pin.submount_count, "the workspace", path, &ws->tree,
-                   err);
+    struct tree_map map = opening_single_map(o, ws->owner_uid, ws->owner_gid);
+    bool with_submounts = o->options->rootless && pin.submount_count;
+    r = tree_clone(&pin, &map, o->spec->workspace.read_only, with_submounts, "the workspace", path,
+                   &ws->tree, err);
     if (r == 0)
         r = begin_private(o, &pin.stat, path, err);
     if (r == 0)
@@ -191,9 +237,7 @@ static int open_directory(struct opening *o, struct err *err)
     if (o->as && o->as->uid == ws->owner_uid)
         owner = (struct asker){ws->owner_uid, ws->owner_gid, o->as->groups, o->as->group_count};
     tell_about_submounts(o, &pin);
-    r = find_sockets(o, ws->owner_uid, err);
-    return r == 0 ? protect_begin(ws, o->spec, o->options->rootless ? NULL : &owner, &o->notes, err)
-                  : r;
+    return look_and_protect(o, &owner, with_submounts, err);
 }
 
 static int open_volume(struct opening *o, struct err *err)
@@ -223,10 +267,7 @@ static int open_volume(struct opening *o, struct err *err)
         r = begin_private(o, &v.stat, v.path, err);
     /* Volumes have 0700 parents, but placeholders go by descriptor, so the owner's rights do. */
     struct asker owner = {ws->owner_uid, ws->owner_gid, NULL, 0};
-    if (r == 0)
-        r = find_sockets(o, ws->owner_uid, err);
-    return r == 0 ? protect_begin(ws, o->spec, o->options->rootless ? NULL : &owner, &o->notes, err)
-                  : r;
+    return r == 0 ? look_and_protect(o, &owner, false, err) : r;
 }
 
 static int open_tmpfs(struct opening *o, struct err *err)
@@ -247,53 +288,6 @@ static int open_tmpfs(struct opening *o, struct err *err)
     int r = tree_tmpfs(size, inodes, ws->owner_uid, ws->owner_gid, spec->workspace.read_only,
                        &ws->tree, err);
     return r == 0 ? protect_tmpfs(ws, spec, ws->owner_uid, ws->owner_gid, err) : r;
-}
-
-/* A read-only mount of root's is not mapped: the toolchain in it is world-readable, and what only
- * root can read stays unreadable. Everything else is mapped as the workspace is, so that the
- * asker's own private files are readable inside; a read-only one that can't be mapped is used as it
- * is. */
-static int open_mount(struct opening *o, unsigned i, struct err *err)
-{
-    const struct spec_mount *m = &o->spec->mounts[i];
-    struct pinned pin;
-    _cleanup_fd_ int fd = -1;
-    int r = pin_path(m->source, o->as, PIN_FOLLOW_SYMLINKS | PIN_FILE_ALLOWED, "an extra mount",
-                     &pin, err);
-    if (r < 0)
-        return r;
-    fd_replace(&fd, pin.fd);
-    if (!m->read_only && pin.stat.st_uid == 0 && !o->options->rootless &&
-        !o->spec->workspace.allow_root_owned)
-        return err_set(err, ERR_FORBIDDEN, 0, "open a read-write mount", m->source,
-                       "It belongs to root, so the session would write root's files on the host. "
-                       "Mount it read-only, or allow it with allow_root_owned.");
-    uint32_t uid, gid;
-    pin_identity(&pin.stat, o->as, &uid, &gid);
-    struct tree_map map = single_map(o, uid, gid);
-    map.idmapped &= !(m->read_only && pin.stat.st_uid == 0);
-    bool with_submounts = o->options->rootless && pin.submount_count;
-    r = tree_clone(&pin, &map, m->read_only, with_submounts, "an extra mount", m->source,
-                   &o->ws->mounts[i].tree, err);
-    if (r < 0 && m->read_only && map.idmapped) {
-        map.idmapped = false;
-        r = tree_clone(&pin, &map, true, with_submounts, "an extra mount", m->source,
-                       &o->ws->mounts[i].tree, err);
-        if (r == 0)
-            notes_add(&o->notes, "mounts.not_mapped",
-                      "%s is mounted without mapped owners: only what everybody may read is "
-                      "readable inside",
-                      m->source);
-    }
-    if (r < 0)
-        return r;
-    o->ws->mounts[i].is_directory = S_ISDIR(pin.stat.st_mode);
-    unsigned sockets = sockets_bound_beneath(m->source);
-    if (sockets)
-        notes_add(&o->notes, "mounts.socket",
-                  "%u unix sockets of the host are in %s and can be reached from the session",
-                  sockets, m->source);
-    return 0;
 }
 
 static int open_kind(struct opening *o, struct err *err)
@@ -334,11 +328,12 @@ int workspace_open(struct workspace *ws, const struct spec *spec,
     snprintf(o.holder, sizeof o.holder, "session %.64s of workspace %.64s (process %ld)",
              spec->session_id, spec->workspace_id, (long)getpid());
     workspace_init(ws);
-    int r = 0;
-    for (unsigned i = 0; r == 0 && i < spec->mount_count; i++)
-        r = open_mount(&o, i, err);
+    int r = mounts_open(&o, err);
     if (r == 0)
         r = open_kind(&o, err);
+    ws->socket_count = o.scan.count;
+    ws->sockets = take_ptr(&o.scan.sockets);
+    sockets_scan_fini(&o.scan);
     if (r < 0)
         workspace_close(ws, NULL, NULL, NULL);
     return r;

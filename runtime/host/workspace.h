@@ -36,6 +36,15 @@ struct workspace_protect {
     bool directory;
 };
 
+enum { WORKSPACE_SOCKETS_MAX = 256, WORKSPACE_SOCKET_HERE = -1 };
+
+/* A unix socket of the host that must be masked (attacks 38a). */
+struct workspace_socket {
+    int32_t mount;    /* index in spec.mounts, or WORKSPACE_SOCKET_HERE */
+    bool placeholder; /* looks like one of another session (placeholder.h): not worth telling */
+    char path[SPEC_PATH_MAX]; /* relative to that */
+};
+
 struct workspace {
     int tree;       /* detached mount, idmapped when not rootless, nosuid,nodev; -1: none */
     int dir;        /* O_PATH of the pinned directory on the host; -1: none */
@@ -44,8 +53,8 @@ struct workspace {
     uint32_t owner_uid, owner_gid; /* on the host */
     uint32_t protect_count;
     struct workspace_protect protect[SPEC_PROTECT_MAX];
-    uint32_t socket_count;          /* sockets found beneath, to be masked (attacks 38a) */
-    char (*sockets)[SPEC_PATH_MAX]; /* relative; owned */
+    uint32_t socket_count;
+    struct workspace_socket *sockets; /* owned */
     struct {
         int tree;
         bool is_directory;

@@ -3,6 +3,7 @@
  */
 #pragma once
 
+#include "runtime/base/buf.h"
 #include "runtime/host/workspace.h"
 
 #include <linux/capability.h>
@@ -49,7 +50,7 @@ struct pinned {
     unsigned submount_count;
 };
 
-enum { PIN_FOLLOW_SYMLINKS = 1, PIN_FILE_ALLOWED = 2 };
+enum { PIN_FILE_ALLOWED = 1 };
 
 /* Open `path` once with the asker's rights, and refuse what cannot be a workspace. `what` is for
  * messages: "the workspace". The descriptor is the caller's. */
@@ -116,20 +117,31 @@ int use_reap(int share, unsigned *count, struct err *err);
 /* ---- workspace_sockets.c
  * -------------------------------------------------------------------------- */
 
-struct socket_scan {
-    char (*sockets)[SPEC_PATH_MAX]; /* owned */
-    uint32_t count;
-    bool complete;
-    unsigned entries;       /* looked at */
-    unsigned foreign_count; /* of the first entries of the root: not owned by `owner` */
-    char foreign[256];
+/* Where to look. */
+struct socket_place {
+    int dir;             /* O_PATH of a directory */
+    const char *path;    /* of it, on the host */
+    int32_t mount;       /* as in struct workspace_socket */
+    uint32_t owner;      /* of the workspace: entries of others are counted */
+    bool with_submounts; /* what is mounted beneath is in the session too */
 };
 
-int sockets_scan(int dir, const char *host_path, uint32_t owner, struct socket_scan *ret,
-                 struct err *err);
+/* What was found in all places of one session. Zero it first. */
+struct socket_scan {
+    struct workspace_socket *sockets; /* owned */
+    uint32_t count;
+    /* Of the last place: */
+    unsigned entries;       /* looked at */
+    bool complete;          /* else a socket with a relative name may be where nobody looked */
+    unsigned foreign_count; /* of the first entries of the workspace: not owned by `owner` */
+    char foreign[256];
+    /* The kernel's list, read when it is needed. */
+    struct buf bound; /* absolute paths, each with its NUL, then an empty one */
+    bool relative;    /* there are relative ones */
+};
 
-/* Bound sockets at or beneath `host_path`, from the kernel's list alone. */
-unsigned sockets_bound_beneath(const char *host_path);
+int sockets_scan(const struct socket_place *place, struct socket_scan *scan, struct err *err);
+void sockets_scan_fini(struct socket_scan *scan);
 
 /* ---- workspace.c
  * ----------------------------------------------------------------------------------- */
@@ -146,6 +158,30 @@ void notes_add(const struct notes *n, const char *key, const char *fmt, ...)
 
 /* The contract's code for a failed system call on a path. */
 enum err_code workspace_code(int sys);
+
+struct opening {
+    struct workspace *ws;
+    const struct spec *spec;
+    const struct workspace_options *options;
+    struct asker asker;
+    const struct asker *as; /* NULL: rootless, this process is the asker */
+    struct notes notes;
+    uint32_t default_gid; /* inside */
+    char holder[192];
+    struct socket_scan scan;
+};
+
+/* The session's default user and nobody else is the owner: one id each, one to one. */
+struct tree_map opening_single_map(const struct opening *o, uint32_t uid, uint32_t gid);
+
+/* Look for sockets, and tell what was found. */
+int opening_find_sockets(struct opening *o, const struct socket_place *place, struct err *err);
+
+/* ---- workspace_mounts.c
+ * ----------------------------------------------------------------------------------- */
+
+/* Fill ws->mounts. */
+int mounts_open(struct opening *o, struct err *err);
 
 /* ---- workspace_protect.c (WS-3)
  * ------------------------------------------------------------------- */

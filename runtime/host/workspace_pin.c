@@ -96,7 +96,8 @@ static void read_mount_line(char *line, uint64_t mount_id, const char *path, str
 static int read_mounts(const char *path, struct pinned *pin, struct err *err)
 {
     struct statx sx;
-    if (syscall(SYS_statx, pin->fd, "", AT_EMPTY_PATH, STATX_MNT_ID, &sx) < 0 || !(sx.stx_mask & STATX_MNT_ID))
+    if (syscall(SYS_statx, pin->fd, "", AT_EMPTY_PATH, STATX_MNT_ID, &sx) < 0 ||
+        !(sx.stx_mask & STATX_MNT_ID))
         return err_set(err, ERR_INTERNAL, errno, "find the mount of", path,
                        "statx(2) must tell mount ids: Linux 5.8 or newer is needed.");
     _cleanup_free_ char *text = NULL;
@@ -165,6 +166,10 @@ static int check_kind(const struct pinned *pin, const char *path, bool file_allo
                       const char *what, struct err *err)
 {
     struct stat root;
+    if (S_ISSOCK(pin->stat.st_mode))
+        return err_set(err, ERR_INVALID_REQUEST, 0, "open", path,
+                       "It is a unix socket: through it the session would reach a program of the "
+                       "host. berth hides such sockets and does not share them.");
     if (!S_ISDIR(pin->stat.st_mode) && !(file_allowed && S_ISREG(pin->stat.st_mode)))
         return err_set(err, ERR_INVALID_REQUEST, ENOTDIR, "open", path, "%s must be a directory%s.",
                        what, file_allowed ? " or a regular file" : "");
@@ -186,15 +191,12 @@ int pin_path(const char *path, const struct asker *as, unsigned flags, const cha
              struct pinned *ret, struct err *err)
 {
     bool file_allowed = flags & PIN_FILE_ALLOWED;
-    uint64_t resolve = RESOLVE_NO_MAGICLINKS;
-    if (!(flags & PIN_FOLLOW_SYMLINKS))
-        resolve |= RESOLVE_NO_SYMLINKS;
     struct asker_saved saved;
     int r = asker_become(as, &saved, err);
     if (r < 0)
         return r;
-    _cleanup_fd_ int fd =
-        pin_openat2(AT_FDCWD, path, O_PATH | (file_allowed ? 0u : O_DIRECTORY), resolve);
+    _cleanup_fd_ int fd = pin_openat2(AT_FDCWD, path, O_PATH | (file_allowed ? 0u : O_DIRECTORY),
+                                      RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS);
     r = asker_restore(&saved, err);
     if (r < 0)
         return r;

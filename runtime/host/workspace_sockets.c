@@ -1,24 +1,27 @@
-/* This file finds unix sockets beneath a workspace, so that the launcher can mask them; it never
- * connects to one and never follows a symbolic link.
+/* This file finds unix sockets beneath a workspace or an extra mount, so that the stage can mask
+ * them; it never connects to one and never follows a symbolic link.
  *
  * A socket file connects across network and user namespaces, through a read-only mount too. Neither
  * seccomp (it sees a pointer) nor Landlock before ABI 9 (LANDLOCK_ACCESS_FS_RESOLVE_UNIX) can tell
  * one path from another, so sockets that are there at attach are masked one by one. Two sources:
  *
- *  1. /proc/net/unix: every bound socket of the host's network namespace with the path given to
- *     bind(2). Complete for absolute paths, wherever in the tree they are, without walking it.
- *  2. A walk, breadth first (".git" before its siblings), for what 1 can't tell: relative paths and
- *     sockets of containers. A tree of a million files may not cost more than the session: the walk
- *     has a budget, a larger one only when the kernel's list has a relative path in it.
+ *  1. A walk, breadth first (".git" before its siblings). It sees every socket, whoever bound it
+ *     and under which name, but a tree of a million files may not cost more than the session: the
+ *     walk has a budget.
+ *  2. When the walk did not see all: /proc/net/unix, every bound socket of the host's network
+ *     namespace with the path given to bind(2). Complete for absolute paths, wherever in the tree
+ *     they are. A relative path in it could be anywhere, so the walk then goes on, with a larger
+ *     budget.
  *
- * What is left: a socket deep in a tree, bound in another network namespace; and whatever the host
- * makes after this. docs/workspace.md says so.
+ * What is left: a socket deep in a tree, bound in another network namespace or by a name that leads
+ * through a link; and whatever the host makes after this. docs/workspace.md says so.
  */
 #include "runtime/host/workspace_internal.h"
 
 #include "runtime/base/buf.h"
 #include "runtime/base/fd.h"
 #include "runtime/base/io.h"
+#include "runtime/host/placeholder.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -30,27 +33,25 @@
 #include <time.h>
 
 enum {
-    SOCKETS_MAX = 256,         /* to be masked, each with a mount of its own */
     WALK_SHORT_US = 60,        /* always */
     WALK_LONG_US = 20000,      /* a relative path is bound somewhere */
     WALK_ENTRIES = 20000,      /* looked at, in either */
-    WALK_DIRECTORIES_MIN = 16, /* of the root, however slow the host is now */
-    WALK_DEPTH = 8,
+    WALK_DIRECTORIES_MIN = 16, /* read, however slow the host is now */
     WALK_QUEUE_BYTES = 1 << 20,
     FOREIGN_CHECKED = 64, /* entries of the root whose owner is looked at */
 };
 
-static const uint64_t beneath = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_XDEV;
+static const uint64_t beneath = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS;
 
 struct walk {
-    int root;
-    uint32_t owner;
+    const struct socket_place *place;
     struct socket_scan *scan;
-    struct buf queue; /* directories to read: depth byte, relative path, NUL */
+    struct buf queue; /* directories to read: relative path, NUL */
     size_t next;
     int64_t deadline_us;
-    unsigned directories; /* read beside the root and .git */
-    bool over;
+    unsigned directories;
+    bool late;   /* the time was over: walk_on() may go on */
+    bool hidden; /* something that the walk cannot or must not look at */
 };
 
 static int64_t now_us(void)
@@ -60,25 +61,32 @@ static int64_t now_us(void)
     return (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
 }
 
-static int add_socket(struct socket_scan *scan, const char *path, struct err *err)
+static int add_socket(struct walk *w, const char *path, mode_t mode, struct err *err)
 {
+    struct socket_scan *scan = w->scan;
     for (uint32_t i = 0; i < scan->count; i++)
-        if (strcmp(scan->sockets[i], path) == 0)
+        if (scan->sockets[i].mount == w->place->mount && strcmp(scan->sockets[i].path, path) == 0)
             return 0;
-    if (scan->count == SOCKETS_MAX)
-        return err_set(err, ERR_INVALID_REQUEST, 0, "mask the sockets of the workspace", path,
-                       "There are more than %d unix sockets beneath it, through which a session "
-                       "could reach programs of the host. Remove stale ones, or use a directory "
-                       "beneath this one.",
-                       SOCKETS_MAX);
-    char(*more)[SPEC_PATH_MAX] =
+    if (scan->count == WORKSPACE_SOCKETS_MAX)
+        return err_set(err, ERR_INVALID_REQUEST, 0, "mask the sockets of", w->place->path,
+                       "There are more than %d unix sockets in what the session would see, through "
+                       "which it could reach programs of the host. Remove stale ones, or share a "
+                       "directory beneath this one.",
+                       WORKSPACE_SOCKETS_MAX);
+    struct workspace_socket *more =
         reallocarray(scan->sockets, scan->count + 1, sizeof *scan->sockets);
     if (!more)
-        return err_raw(err, ERR_INTERNAL, ENOMEM, "mask the sockets of the workspace", NULL);
+        return err_raw(err, ERR_INTERNAL, ENOMEM, "mask the sockets of", w->place->path);
     scan->sockets = more;
-    snprintf(scan->sockets[scan->count++], SPEC_PATH_MAX, "%s", path);
+    struct workspace_socket *added = &more[scan->count++];
+    added->mount = w->place->mount;
+    added->placeholder = (mode & 07777) == PLACEHOLDER_MODE;
+    snprintf(added->path, sizeof added->path, "%s", path);
     return 0;
 }
+
+/* ---- the kernel's list -------------------------------------------------------------------------
+ */
 
 /* The path column of a line of /proc/net/unix, or NULL: what follows seven fields and one space. */
 static const char *bound_path(const char *line)
@@ -92,14 +100,17 @@ static const char *bound_path(const char *line)
 
 static const char *beneath_of(const char *path, const char *top)
 {
-    size_t n = strlen(top);
+    size_t n = strcmp(top, "/") == 0 ? 0 : strlen(top);
     return strncmp(path, top, n) == 0 && path[n] == '/' && path[n + 1] ? path + n + 1 : NULL;
 }
 
-static int scan_bound(struct walk *w, const char *host_path, bool *ret_relative, struct err *err)
+/* Keep the paths, one after the other with their NULs; a session with many mounts reads it once. */
+static int bound_read(struct socket_scan *scan, struct err *err)
 {
     _cleanup_free_ char *text = NULL;
     size_t length;
+    if (scan->bound.data)
+        return 0;
     int r = io_read_file(AT_FDCWD, "/proc/net/unix", 64u << 20, &text, &length);
     if (r < 0)
         return err_set(err, ERR_UNAVAILABLE, -r, "list bound sockets", "/proc/net/unix",
@@ -113,32 +124,58 @@ static int scan_bound(struct walk *w, const char *host_path, bool *ret_relative,
         const char *path = bound_path(line);
         if (!path || path[0] == '@' || path[0] == 0)
             continue;
-        if (path[0] != '/') {
-            *ret_relative = true;
-            continue;
+        if (path[0] != '/')
+            scan->relative = true;
+        else {
+            buf_puts(&scan->bound, path);
+            buf_putc(&scan->bound, 0);
         }
-        const char *inside = beneath_of(path, host_path);
+    }
+    buf_putc(&scan->bound, 0);
+    return buf_failed(&scan->bound)
+               ? err_raw(err, ERR_INTERNAL, ENOMEM, "list bound sockets", "/proc/net/unix")
+               : 0;
+}
+
+static int add_bound(struct walk *w, struct err *err)
+{
+    uint64_t resolve = beneath | (w->place->with_submounts ? 0u : (uint64_t)RESOLVE_NO_XDEV);
+    for (const char *path = w->scan->bound.data; *path; path += strlen(path) + 1) {
+        const char *inside = beneath_of(path, w->place->path);
         if (!inside || strlen(inside) >= SPEC_PATH_MAX)
             continue;
-        _cleanup_fd_ int fd = pin_openat2(w->root, inside, O_PATH | O_NOFOLLOW, beneath);
+        _cleanup_fd_ int fd = pin_openat2(w->place->dir, inside, O_PATH | O_NOFOLLOW, resolve);
         struct stat st;
         if (fd < 0 || fstat(fd, &st) < 0 || !S_ISSOCK(st.st_mode))
             continue;
-        r = add_socket(w->scan, inside, err);
+        int r = add_socket(w, inside, st.st_mode, err);
         if (r < 0)
             return r;
     }
     return 0;
 }
 
-static void enqueue(struct walk *w, const char *parent, const char *name, unsigned depth)
+/* ---- the walk ----------------------------------------------------------------------------------
+ */
+
+/* Neither of the two is a path that can be masked or opened: it stays unseen, which is remembered.
+ */
+static int join(struct walk *w, const char *parent, const char *name, char ret[SPEC_PATH_MAX])
 {
-    if (depth > WALK_DEPTH || w->queue.length > WALK_QUEUE_BYTES) {
-        w->over = true;
+    int n = snprintf(ret, SPEC_PATH_MAX, "%s%s%s", parent, *parent ? "/" : "", name);
+    if (n >= 0 && n < SPEC_PATH_MAX)
+        return 0;
+    w->hidden = true;
+    return -ENAMETOOLONG;
+}
+
+static void enqueue(struct walk *w, const char *path)
+{
+    if (w->queue.length > WALK_QUEUE_BYTES) {
+        w->hidden = true;
         return;
     }
-    buf_putc(&w->queue, (char)depth);
-    buf_printf(&w->queue, "%s%s%s", parent, *parent ? "/" : "", name);
+    buf_puts(&w->queue, path);
     buf_putc(&w->queue, 0);
 }
 
@@ -146,7 +183,7 @@ static void look_at_owner(struct walk *w, int dir, const char *name)
 {
     struct stat st;
     if (w->scan->entries > FOREIGN_CHECKED || fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) < 0 ||
-        st.st_uid == w->owner)
+        st.st_uid == w->place->owner)
         return;
     if (w->scan->foreign_count++ == 0)
         snprintf(w->scan->foreign, sizeof w->scan->foreign, "%s", name);
@@ -160,121 +197,129 @@ struct directory_entry { /* struct linux_dirent64, which no header declares */
     char name[];
 };
 
-static int take_entry(struct walk *w, int dir, const char *parent, unsigned depth,
-                      const struct directory_entry *e, struct err *err)
+static int take_entry(struct walk *w, int dir, const char *parent, const struct directory_entry *e,
+                      struct err *err)
 {
     if (e->name[0] == '.' && (!e->name[1] || (e->name[1] == '.' && !e->name[2])))
         return 0;
     w->scan->entries++;
-    if (depth == 0)
+    if (w->place->mount == WORKSPACE_SOCKET_HERE && *parent == 0)
         look_at_owner(w, dir, e->name);
     unsigned char type = e->type;
-    if (type == DT_UNKNOWN) {
-        struct stat st;
+    struct stat st;
+    if (type == DT_UNKNOWN || type == DT_SOCK) {
         if (fstatat(dir, e->name, &st, AT_SYMLINK_NOFOLLOW) < 0)
             return 0;
         type = (unsigned char)IFTODT(st.st_mode);
     }
-    if (type == DT_DIR)
-        enqueue(w, parent, e->name, depth + 1);
-    if (type != DT_SOCK)
-        return 0;
     char path[SPEC_PATH_MAX];
-    int n = snprintf(path, sizeof path, "%s%s%s", parent, *parent ? "/" : "", e->name);
-    if (n < 0 || (size_t)n >= sizeof path)
-        return err_set(err, ERR_INVALID_REQUEST, ENAMETOOLONG, "mask a socket of the workspace",
-                       parent, "A unix socket lies too deep in it to be masked: remove it.");
-    return add_socket(w->scan, path, err);
+    if (type != DT_DIR && type != DT_SOCK)
+        return 0;
+    int r = join(w, parent, e->name, path);
+    if (r < 0 && type == DT_SOCK)
+        return err_set(err, ERR_INVALID_REQUEST, -r, "mask a socket in", parent,
+                       "A unix socket lies too deep in %s to be masked: remove it.",
+                       w->place->path);
+    if (r < 0)
+        return 0;
+    if (type == DT_SOCK)
+        return add_socket(w, path, st.st_mode, err);
+    enqueue(w, path);
+    return 0;
 }
 
-static int read_directory(struct walk *w, const char *path, unsigned depth, struct err *err)
+/* A directory that could not be opened. A mount beneath is not in the session, unless all are; one
+ * that is gone is gone; and a caller without root may still know names in what he can't list. */
+static void missed(struct walk *w, int error)
 {
-    _cleanup_fd_ int dir = pin_openat2(w->root, *path ? path : ".",
-                                       O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_NOATIME, beneath);
+    if (error == -EXDEV ? w->place->with_submounts : error != -ENOENT && error != -ENOTDIR)
+        w->hidden = true;
+}
+
+static int read_directory(struct walk *w, const char *path, struct err *err)
+{
+    const char *name = *path ? path : ".";
+    uint64_t flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW, resolve = beneath | RESOLVE_NO_XDEV;
+    _cleanup_fd_ int dir = pin_openat2(w->place->dir, name, flags | O_NOATIME, resolve);
     if (dir == -EPERM) /* O_NOATIME is for the owner */
-        dir =
-            pin_openat2(w->root, *path ? path : ".", O_RDONLY | O_DIRECTORY | O_NOFOLLOW, beneath);
-    if (dir <
-        0) /* a submount, gone, or unreadable for a rootless caller: not in the session either */
+        dir = pin_openat2(w->place->dir, name, flags, resolve);
+    if (dir < 0) {
+        missed(w, dir);
         return 0;
+    }
+    w->directories++;
     _Alignas(struct directory_entry) char buffer[16384];
     for (;;) {
         long n = syscall(SYS_getdents64, dir, buffer, sizeof buffer);
+        if (n < 0)
+            w->hidden = true;
         if (n <= 0)
             return 0;
         for (long at = 0; at < n;) {
             const struct directory_entry *e = (const void *)(buffer + at);
             at += e->length;
-            int r = take_entry(w, dir, path, depth, e, err);
+            int r = take_entry(w, dir, path, e, err);
             if (r < 0)
                 return r;
         }
         if (w->scan->entries > WALK_ENTRIES) {
-            w->over = true;
+            w->hidden = true;
             return 0;
         }
     }
 }
 
-static int walk(struct walk *w, struct err *err)
+static int walk_on(struct walk *w, int64_t budget_us, struct err *err)
 {
-    /* ".git" first, whatever the budget: fsmonitor's socket is there and is bound by a relative
-     * path. The root is read first of all for the owners. */
-    int r = read_directory(w, "", 0, err);
-    if (r == 0)
-        r = read_directory(w, ".git", 1, err);
-    while (r == 0 && w->next < w->queue.length && !w->over) {
-        unsigned depth = (unsigned char)w->queue.data[w->next];
-        char path[SPEC_PATH_MAX];
-        const char *queued = w->queue.data + w->next + 1; /* moves when the queue grows */
-        w->next += strlen(queued) + 2;
-        if (strcmp(queued, ".git") == 0 || strlen(queued) >= sizeof path)
-            continue;
-        if (++w->directories > WALK_DIRECTORIES_MIN && now_us() > w->deadline_us)
-            w->over = true;
-        memcpy(path, queued, strlen(queued) + 1);
-        if (!w->over)
-            r = read_directory(w, path, depth, err);
+    int r = 0;
+    w->deadline_us = now_us() + budget_us;
+    w->late = false;
+    while (r == 0 && w->next < w->queue.length && w->scan->entries <= WALK_ENTRIES) {
+        if (w->directories >= WALK_DIRECTORIES_MIN && now_us() > w->deadline_us) {
+            w->late = true;
+            return 0;
+        }
+        char path[SPEC_PATH_MAX]; /* the queue moves when it grows; join() has checked the length */
+        size_t length = strlen(w->queue.data + w->next) + 1;
+        memcpy(path, w->queue.data + w->next, length);
+        w->next += length;
+        if (strcmp(path, ".git") != 0)
+            r = read_directory(w, path, err);
     }
+    if (w->next < w->queue.length)
+        w->hidden = true;
     if (r == 0 && buf_failed(&w->queue))
-        r = err_raw(err, ERR_INTERNAL, ENOMEM, "look for sockets in the workspace", NULL);
+        r = err_raw(err, ERR_INTERNAL, ENOMEM, "look for sockets in", w->place->path);
     return r;
 }
 
-int sockets_scan(int dir, const char *host_path, uint32_t owner, struct socket_scan *ret,
-                 struct err *err)
+int sockets_scan(const struct socket_place *place, struct socket_scan *scan, struct err *err)
 {
-    struct socket_scan scan = {0};
-    struct walk w = {.root = dir, .owner = owner, .scan = &scan};
-    bool relative = false;
-    int r = scan_bound(&w, host_path, &relative, err);
-    w.deadline_us = now_us() + (relative ? WALK_LONG_US : WALK_SHORT_US);
+    struct walk w = {.place = place, .scan = scan};
+    scan->entries = 0;
+    scan->complete = true;
+    /* The root first, for the owners; then ".git", where fsmonitor's socket is, bound by a relative
+     * path. */
+    int r = read_directory(&w, "", err);
     if (r == 0)
-        r = walk(&w, err);
-    buf_fini(&w.queue);
-    if (r < 0) {
-        free(scan.sockets);
-        return r;
+        r = read_directory(&w, ".git", err);
+    if (r == 0)
+        r = walk_on(&w, WALK_SHORT_US, err);
+    if (r == 0 && (w.late || w.hidden)) {
+        r = bound_read(scan, err);
+        if (r == 0)
+            r = add_bound(&w, err);
+        if (r == 0 && w.late && scan->relative)
+            r = walk_on(&w, WALK_LONG_US, err);
+        scan->complete = !scan->relative || (!w.late && !w.hidden);
     }
-    scan.complete = !w.over;
-    *ret = scan;
-    return 0;
+    buf_fini(&w.queue);
+    return r;
 }
 
-unsigned sockets_bound_beneath(const char *host_path)
+void sockets_scan_fini(struct socket_scan *scan)
 {
-    _cleanup_free_ char *text = NULL;
-    size_t length;
-    unsigned count = 0;
-    if (io_read_file(AT_FDCWD, "/proc/net/unix", 64u << 20, &text, &length) < 0)
-        return 0;
-    for (char *line = text, *next; line && *line; line = next) {
-        next = strchr(line, '\n');
-        if (next)
-            *next++ = 0;
-        const char *path = bound_path(line);
-        if (path && (beneath_of(path, host_path) || strcmp(path, host_path) == 0))
-            count++;
-    }
-    return count;
+    free(scan->sockets);
+    buf_fini(&scan->bound);
+    memset(scan, 0, sizeof *scan);
 }

@@ -454,11 +454,15 @@ static void receive_late(struct stage_args *args)
 
 /* A path of the workspace as a descriptor. Its content is hostile: no symlink is followed anywhere.
  */
+static int open_beneath(int tree, const char *path)
+{
+    return sys_openat2(tree, path, O_PATH | O_NOFOLLOW,
+                       RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS);
+}
+
 static int workspace_open_path(const struct stage_args *args, int workspace, const char *path)
 {
-    return TRY(sys_openat2(workspace, path, O_PATH | O_NOFOLLOW,
-                           RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS),
-               "open a protected path of the workspace", path);
+    return TRY(open_beneath(workspace, path), "open a protected path of the workspace", path);
 }
 
 /* Bind a path of the workspace on itself. Source and target are one descriptor, so that a rename
@@ -494,6 +498,23 @@ static void protect(const struct stage_args *args, int workspace, const char *pa
     bind_on_itself(args, workspace, path, SYS_ATTR_RDONLY);
 }
 
+/* Before anything else is attached: a later mount may cover a path of this one. A socket that its
+ * program has removed since it was found needs no mask. */
+static void mask_sockets(const struct stage_args *args, int root, int tree, int32_t mount)
+{
+    for (uint32_t i = 0; i < args->late->masked_count; i++) {
+        const struct stage_masked *masked = &args->late->masked[i];
+        if (masked->mount != mount)
+            continue;
+        int target = open_beneath(tree, masked->path);
+        if (target < 0 && errno == ENOENT)
+            continue;
+        TRY(target, "open a socket that is to be masked", masked->path);
+        cover(args, root, "dev/null", target, masked->path);
+        fd_close(target);
+    }
+}
+
 static void make_workspace(const struct stage_args *args, int root)
 {
     const struct stage_late *late = args->late;
@@ -504,20 +525,18 @@ static void make_workspace(const struct stage_args *args, int root)
         char held[SPEC_PROTECT_PATH_MAX] = "";
         for (uint32_t i = 0; i < late->protect_count; i++)
             protect(args, workspace, late->protect[i], held);
-        for (uint32_t i = 0; i < late->masked_count; i++) {
-            int target = workspace_open_path(args, workspace, late->masked[i]);
-            cover(args, root, "dev/null", target, late->masked[i]);
-            fd_close(target);
-        }
+        mask_sockets(args, root, workspace, STAGE_MASKED_WORKSPACE);
     } else {
         int place = place_target(args, root, where, true);
         TRY(fchownat(place, "", args->user_uid, args->user_gid, AT_EMPTY_PATH),
             "own the working directory", where);
         fd_close(place);
     }
-    for (uint32_t i = 0; i < late->mount_count; i++)
+    for (uint32_t i = 0; i < late->mount_count; i++) {
         attach(args, args->mount_trees[i], root, args->spec->mounts[i].target + 1,
                late->mount_is_directory[i]);
+        mask_sockets(args, root, args->mount_trees[i], (int32_t)i);
+    }
 }
 
 static void assemble(struct stage_args *args, int *ret_sysctl_user)

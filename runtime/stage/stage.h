@@ -21,7 +21,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum { STAGE_MASKED_MAX = 256 };
+enum { STAGE_MASKED_MAX = 256, STAGE_MASKED_WORKSPACE = -1 };
 
 /* What the launcher finds out while this process assembles the root directory already: the two run
  * at the same time, and meet at one message on the control socket, whose descriptors are the
@@ -35,8 +35,11 @@ struct stage_late {
     bool mount_is_directory[SPEC_MOUNTS_MAX];
     uint32_t protect_count; /* relative to the workspace, sorted, existing */
     char protect[SPEC_PROTECT_MAX][SPEC_PROTECT_PATH_MAX];
-    uint32_t masked_count; /* sockets, relative to the workspace */
-    char masked[STAGE_MASKED_MAX][SPEC_PATH_MAX];
+    uint32_t masked_count; /* sockets */
+    struct stage_masked {
+        int32_t mount;            /* index of the mount, or STAGE_MASKED_WORKSPACE */
+        char path[SPEC_PATH_MAX]; /* relative to it */
+    } masked[STAGE_MASKED_MAX];
 };
 
 /* Descriptors of the message, in this order: the user namespace, the cgroup namespace (when

@@ -188,7 +188,7 @@ static void submounts(const struct place *p)
     write_file(at(p->work, "sub dir/hidden"), ALICE);
     spec_directory(&s, p->work);
     must_open(&ws, &s, &o);
-    CHECK(strstr(told, "workspace.submount: sub dir and 0"), "told: %s", told);
+    CHECK(strstr(told, "not in the session: sub dir; name"), "told: %s", told);
     CHECK(visible(&ws, "sub dir") && !visible(&ws, "sub dir/hidden"), "not carried in");
     must_close(&ws);
     CHECK(umount(at(p->work, "sub dir")) == 0, "umount");
@@ -263,8 +263,10 @@ static void mounts(const struct place *p)
     CHECK(symlink("tools", at(p->top, "tools-link")) == 0, "symlink");
     s.mount_count = 2;
     strcpy(s.mounts[0].source, at(p->top, "tools-link"));
-    strcpy(s.mounts[0].target, "/opt/tools");
     s.mounts[0].read_only = 1;
+    must_refuse(&s, &o, ERR_INVALID_REQUEST, at(p->top, "tools"));
+    strcpy(s.mounts[0].source, at(p->top, "tools"));
+    strcpy(s.mounts[0].target, "/opt/tools");
     strcpy(s.mounts[1].source, at(p->top, "conf"));
     strcpy(s.mounts[1].target, "/opt/conf");
     must_open(&ws, &s, &o);

@@ -12,32 +12,52 @@ static int bind_at(const char *path)
     return fd;
 }
 
-static bool found(const struct workspace *ws, const char *path)
+static bool found_in(const struct workspace *ws, int32_t mount, const char *path)
 {
     for (uint32_t i = 0; i < ws->socket_count; i++)
-        if (strcmp(ws->sockets[i], path) == 0)
+        if (ws->sockets[i].mount == mount && strcmp(ws->sockets[i].path, path) == 0)
             return true;
     return false;
 }
 
-static void deep(const struct place *p, char *path, size_t size)
+static bool found(const struct workspace *ws, const char *path)
 {
-    snprintf(path, size, "%s", p->work);
-    for (int i = 0; i < 12; i++) {
-        strcat(path, "/d");
+    return found_in(ws, WORKSPACE_SOCKET_HERE, path);
+}
+
+/* `top` and directories one in the other beneath it. */
+static void deep(const char *top, const char *name, int depth, char path[2048])
+{
+    snprintf(path, 2048, "%s", top);
+    for (int i = 0; i < depth; i++) {
+        strcat(path, "/");
+        strcat(path, name);
+        make_directory(path, ALICE);
+    }
+}
+
+/* More directories than a walk reads in its short time. */
+static void widen(const char *top)
+{
+    for (int i = 0; i < 300; i++) {
+        char path[256];
+        snprintf(path, sizeof path, "%s/dir%d", top, i);
+        make_directory(path, ALICE);
+        strcat(path, "/sub");
         make_directory(path, ALICE);
     }
 }
 
 static void by_any_name(const struct place *p)
 {
-    char path[256];
+    char path[2048];
     struct spec s;
     struct workspace ws;
     struct workspace_options o = options_of(p);
     make_directory(at(p->work, ".git"), ALICE);
-    deep(p, path, sizeof path);
-    strcat(path, "/agent.sock"); /* too deep for any walk */
+    widen(p->work);
+    deep(p->work, "d", 26, path);
+    strcat(path, "/agent.sock"); /* the walk does not come so far */
     close(bind_at(at(p->work, "stale.sock")));
     int a = bind_at(path);
     CHECK(chdir(p->work) == 0, "chdir");
@@ -55,6 +75,45 @@ static void by_any_name(const struct place *p)
     close(b);
 }
 IN_A_PLACE(a_socket_is_found_by_absolute_and_relative_name_row_38a, by_any_name)
+
+static void add_mount(struct spec *s, const char *source, bool read_only)
+{
+    struct spec_mount *m = &s->mounts[s->mount_count];
+    strcpy(m->source, source);
+    snprintf(m->target, sizeof m->target, "/mnt/%u", s->mount_count++);
+    m->read_only = read_only;
+}
+
+static void in_mounts(const struct place *p)
+{
+    char path[2048], key[2200];
+    struct spec s;
+    struct workspace ws;
+    struct workspace_options o = options_of(p);
+    char *a = at(p->top, "a"), *b = at(p->top, "b");
+    make_directory(a, ALICE);
+    make_directory(b, ALICE);
+    widen(b);
+    deep(b, "d", 26, path);
+    strcat(path, "/agent.sock");
+    close(bind_at(at(p->work, "same.sock")));
+    close(bind_at(at(a, "same.sock")));
+    int fd = bind_at(path);
+    spec_directory(&s, p->work);
+    add_mount(&s, a, false);
+    add_mount(&s, b, true);
+    must_open(&ws, &s, &o);
+    CHECK(found(&ws, "same.sock") && found_in(&ws, 0, "same.sock"), "one in each");
+    CHECK(found_in(&ws, 1, path + strlen(b) + 1), "in a read-only mount, however deep");
+    CHECK(ws.socket_count == 3, "each once: %u", ws.socket_count);
+    snprintf(key, sizeof key, "mounts.socket: %s is a unix socket", path);
+    CHECK(strstr(told, key), "told: %s", told);
+    must_close(&ws);
+    strcpy(s.mounts[0].source, at(a, "same.sock"));
+    must_refuse(&s, &o, ERR_INVALID_REQUEST, "It is a unix socket");
+    close(fd);
+}
+IN_A_PLACE(sockets_in_extra_mounts_are_found_and_a_socket_is_no_mount_row_38a, in_mounts)
 
 static void other_namespace(const struct place *p)
 {
@@ -78,19 +137,46 @@ static void budget(const struct place *p)
     struct spec s;
     struct workspace ws;
     struct workspace_options o = options_of(p);
-    for (int i = 0; i < 300; i++) {
-        char path[256];
-        snprintf(path, sizeof path, "%s/dir%d", p->work, i);
-        make_directory(path, ALICE);
-        strcat(path, "/sub");
-        make_directory(path, ALICE);
-    }
+    char path[2048], name[201];
     spec_directory(&s, p->work);
     must_open(&ws, &s, &o);
-    CHECK(strstr(told, "workspace.socket_scan: "), "it says that it stopped: %s", told);
+    CHECK(!told[0], "an empty directory: %s", told);
     must_close(&ws);
+    widen(p->work);
+    memset(name, 'n', 200);
+    name[200] = 0;
+    deep(p->work, name, 6, path); /* the last has a path that is too long for a mask */
+    must_open(&ws, &s, &o);
+    CHECK(!told[0], "nothing could be there that is not in the kernel's list: %s", told);
+    must_close(&ws);
+    CHECK(chdir(p->top) == 0, "chdir");
+    int fd = bind_at("relative.sock");
+    must_open(&ws, &s, &o);
+    CHECK(strstr(told, "workspace.socket_unseen: "), "it says that it stopped: %s", told);
+    must_close(&ws);
+    close(fd);
 }
-IN_A_PLACE(a_large_tree_is_not_walked_whole_and_that_is_said, budget)
+IN_A_PLACE(a_search_that_stopped_is_told_only_when_it_may_have_missed_something, budget)
+
+static void others_placeholders(const struct place *p)
+{
+    struct spec s;
+    struct workspace one, two;
+    struct workspace_options o = options_of(p);
+    spec_directory(&s, p->work);
+    spec_add_protect(&s, ".bashrc", true);
+    must_open(&one, &s, &o);
+    CHECK(exists(at(p->work, ".bashrc")), "a placeholder");
+    must_open(&two, &s, &o);
+    CHECK(two.socket_count == 0 && !strstr(told, "socket"), "%u, told: %s", two.socket_count, told);
+    must_close(&two);
+    s.protect_count = 0;
+    must_open(&two, &s, &o);
+    CHECK(!strstr(told, "socket"), "told: %s", told);
+    must_close(&two);
+    must_close(&one);
+}
+IN_A_PLACE(placeholders_of_another_session_are_not_told_as_sockets, others_placeholders)
 
 static void too_many(const struct place *p)
 {
