@@ -73,14 +73,9 @@ static int check_against_host(const struct runtime *rt, const struct spec *spec,
     return 0;
 }
 
-int session_create(struct session **ret, struct runtime *rt, const struct spec *spec,
-                   struct err *err)
+static int create_once(struct session **ret, struct runtime *rt, const struct spec *spec,
+                       struct err *err)
 {
-    int r = spec_check(spec, err);
-    if (r == 0)
-        r = check_against_host(rt, spec, err);
-    if (r < 0)
-        return r;
     struct session *s = calloc(1, sizeof *s);
     if (!s)
         return err_set(err, ERR_INTERNAL, ENOMEM, "create a session", NULL, NULL);
@@ -95,7 +90,7 @@ int session_create(struct session **ret, struct runtime *rt, const struct spec *
                               CLONE_NEWIPC | CLONE_NEWUTS |
                               (rt->cgroup.layout ? CLONE_NEWCGROUP : 0);
 
-    r = launch(s, spec, err);
+    int r = launch(s, spec, err);
     if (r < 0) {
         struct err second = {0};
         if (session_destroy(s, &second) < 0)
@@ -112,6 +107,26 @@ int session_create(struct session **ret, struct runtime *rt, const struct spec *
                                                          : session_host_id(s, SPEC_UID_USER);
     *ret = s;
     return 0;
+}
+
+int session_create(struct session **ret, struct runtime *rt, const struct spec *spec,
+                   struct err *err)
+{
+    int r = spec_check(spec, err);
+    if (r == 0)
+        r = check_against_host(rt, spec, err);
+    if (r == 0)
+        r = create_once(ret, rt, spec, err);
+    /* A process that died at its birth without a word, or before its namespaces: where a cgroup
+     * above was once killed, the kernel (6.18) kills whatever is born into one below. Then, and
+     * only when a test shows that this is the cause, sessions are joined by writing instead. */
+    if ((r != -ECHILD && r != -EOWNERDEAD) || !rt->cgroup.clone_into ||
+        rt->cgroup.layout == RUNTIME_CGROUP_NONE)
+        return r;
+    struct err test = {0};
+    if (cgroup_host_selftest(&rt->cgroup, &test) < 0 || rt->cgroup.clone_into)
+        return r;
+    return create_once(ret, rt, spec, err);
 }
 
 const struct session_effective *session_effective(const struct session *s)

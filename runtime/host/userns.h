@@ -23,6 +23,13 @@ int userns_make(const struct userns_extent *uids, unsigned uid_count,
                 const struct userns_extent *gids, unsigned gid_count, uint32_t owner, int cgroup_fd,
                 int *ret_userns, int *ret_cgroupns, struct err *err);
 
+/* The same; with `join_by_write` the helper joins the cgroup by writing to cgroup.procs, for a host
+ * where processes that are born in one die (cgroup_host_selftest()). Slower by a migration. */
+int userns_make_joining(const struct userns_extent *uids, unsigned uid_count,
+                        const struct userns_extent *gids, unsigned gid_count, uint32_t owner,
+                        int cgroup_fd, bool join_by_write, int *ret_userns, int *ret_cgroupns,
+                        struct err *err);
+
 struct userns_outer {
     bool single_uid;  /* no usable subordinate ids: only the caller's own id is mapped */
     char reason[256]; /* why single_uid, and what would change it */

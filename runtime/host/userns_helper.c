@@ -17,6 +17,7 @@
 #include "runtime/host/userns_internal.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/sched.h>
 #include <linux/securebits.h>
 #include <signal.h>
@@ -73,8 +74,15 @@ NO_SANITIZE __attribute__((noreturn, used)) static void helper_main(struct usern
 {
     int sock = h->ends[1];
     raw(SYS_close, h->ends[0], 0, 0, 0);
-    if (h->owner != UINT32_MAX) {
+    if (h->join >= 0) {
+        char self = '0';
+        long r = raw(SYS_write, h->join, (long)&self, 1, 0);
+        if (r < 0)
+            fail(h, "join the session's cgroup", r);
+    }
+    if (h->owner != UINT32_MAX)
         take_owner(h);
+    if (h->owner != UINT32_MAX || h->join >= 0) {
         long r = raw(SYS_unshare, (long)h->namespaces, 0, 0, 0);
         if (r < 0)
             fail(h, "make a user namespace", r);
@@ -110,12 +118,12 @@ NO_SANITIZE static long clone3_call(struct clone_args *args, struct userns_helpe
 static int born(struct userns_helper *h, int cgroup_fd, struct err *err)
 {
     struct clone_args args = {
-        .flags = CLONE_VM | (h->owner == UINT32_MAX ? h->namespaces : 0) |
-                 (cgroup_fd >= 0 ? CLONE_INTO_CGROUP : 0),
+        .flags = CLONE_VM | (h->owner == UINT32_MAX && h->join < 0 ? h->namespaces : 0) |
+                 (cgroup_fd >= 0 && h->join < 0 ? CLONE_INTO_CGROUP : 0),
         .exit_signal = 0, /* nobody's SIGCHLD, whatever the caller does with those */
         .stack = (uint64_t)(uintptr_t)h->stack,
         .stack_size = STACK_BYTES,
-        .cgroup = cgroup_fd >= 0 ? (unsigned)cgroup_fd : 0,
+        .cgroup = cgroup_fd >= 0 && h->join < 0 ? (unsigned)cgroup_fd : 0,
     };
     /* A signal handler of the caller's must not run in the helper: it would write to the memory of
      * both. Blocked at birth, blocked for its life. */
@@ -149,14 +157,19 @@ static int wait_ready(struct userns_helper *h, struct err *err)
 }
 
 int userns_helper_start(struct userns_helper *h, uint64_t namespaces, uint32_t owner, int cgroup_fd,
-                        struct err *err)
+                        bool join_by_write, struct err *err)
 {
     memset(h, 0, sizeof *h);
     h->pid = -1;
-    h->sock = h->sock_far = -1;
+    h->sock = h->sock_far = h->join = -1;
     h->namespaces = namespaces;
     h->owner = owner == UINT32_MAX || owner == geteuid() ? UINT32_MAX : owner;
     h->dumpable = prctl(PR_GET_DUMPABLE);
+    if (cgroup_fd >= 0 && join_by_write) {
+        h->join = openat(cgroup_fd, "cgroup.procs", O_WRONLY | O_CLOEXEC);
+        if (h->join < 0)
+            return err_set(err, ERR_UNAVAILABLE, errno, "open the session's cgroup", NULL, NULL);
+    }
     int pair[2];
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
         return err_set(err, ERR_UNAVAILABLE, errno, "make a socket pair", NULL, NULL);
@@ -190,6 +203,7 @@ void userns_helper_end(struct userns_helper *h)
     h->pid = -1;
     fd_replace(&h->sock, -1);
     fd_replace(&h->sock_far, -1);
+    fd_replace(&h->join, -1);
     if (h->stack)
         munmap(h->stack, STACK_BYTES);
     h->stack = NULL;

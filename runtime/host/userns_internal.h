@@ -5,6 +5,7 @@
 #include "runtime/base/err.h"
 #include "runtime/host/userns.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -20,6 +21,7 @@ struct userns_helper {
     pid_t pid;          /* -1: none */
     int sock, sock_far; /* the caller's end and the helper's, as the caller has them open */
     int ends[2];        /* the same numbers for the helper, who has its own copies; constant */
+    int join;           /* cgroup.procs to write itself into, when it could not be born there; -1 */
     uint32_t owner;
     int dumpable;        /* of the shared memory, as it was */
     uint64_t namespaces; /* CLONE_NEW* */
@@ -30,7 +32,7 @@ struct userns_helper {
 
 /* Starts it, and returns when its namespaces exist. Always followed by _end(). */
 int userns_helper_start(struct userns_helper *h, uint64_t namespaces, uint32_t owner, int cgroup_fd,
-                        struct err *err);
+                        bool join_by_write, struct err *err);
 void userns_helper_end(struct userns_helper *h); /* safe after a failed start */
 
 /* A map as the kernel wants it written, one line per extent. -EINVAL when empty or too long. */

@@ -83,10 +83,19 @@ int userns_make(const struct userns_extent *uids, unsigned uid_count,
                 const struct userns_extent *gids, unsigned gid_count, uint32_t owner, int cgroup_fd,
                 int *ret_userns, int *ret_cgroupns, struct err *err)
 {
+    return userns_make_joining(uids, uid_count, gids, gid_count, owner, cgroup_fd, false,
+                               ret_userns, ret_cgroupns, err);
+}
+
+int userns_make_joining(const struct userns_extent *uids, unsigned uid_count,
+                        const struct userns_extent *gids, unsigned gid_count, uint32_t owner,
+                        int cgroup_fd, bool join_by_write, int *ret_userns, int *ret_cgroupns,
+                        struct err *err)
+{
     _cleanup_fd_ int userns = -1, cgroupns = -1;
     struct userns_helper helper;
     uint64_t namespaces = CLONE_NEWUSER | (cgroup_fd >= 0 ? CLONE_NEWCGROUP : 0);
-    int r = userns_helper_start(&helper, namespaces, owner, cgroup_fd, err);
+    int r = userns_helper_start(&helper, namespaces, owner, cgroup_fd, join_by_write, err);
     if (r == 0)
         r = write_maps(helper.pid, uids, uid_count, gids, gid_count, err);
     if (r == 0)

@@ -544,3 +544,46 @@ Test(session, death_of_init_is_the_end_of_the_frames_and_destroy_still_works)
     cr_assert(WIFEXITED(status) && WEXITSTATUS(status) == 0, "status %x", status);
     cr_assert_eq(entries("%s/runs/*", runtime_dir), 0);
 }
+
+/* ---- a launcher in a cgroup that was killed once
+ * ------------------------------------------------- */
+
+Test(session, a_launcher_in_a_once_killed_cgroup_still_makes_sessions)
+{
+    static const char *const mounts[] = {"/sys/fs/cgroup/unified", "/sys/fs/cgroup"};
+    char dir[96] = "", child[128];
+    for (size_t i = 0; i < ARRAY_LENGTH(mounts) && !dir[0]; i++) {
+        snprintf(child, sizeof child, "%s/cgroup.procs", mounts[i]);
+        if (access(child, W_OK) == 0)
+            snprintf(dir, sizeof dir, "%s/berth-test-%d", mounts[i], getpid());
+    }
+    cr_assert(dir[0] && mkdir(dir, 0755) == 0, "a cgroup v2 to test in");
+    snprintf(child, sizeof child, "%s/inner", dir);
+    cr_assert_eq(mkdir(child, 0755), 0);
+    cr_assert_eq(io_write_at(AT_FDCWD, strcat(strcpy(child, dir), "/cgroup.kill"), "1"), 0);
+    pid_t pid = fork();
+    if (pid == 0) {
+        struct err err = {0};
+        char procs[160];
+        snprintf(procs, sizeof procs, "%s/inner/cgroup.procs", dir);
+        if (io_write_at(AT_FDCWD, procs, "0") < 0)
+            _exit(5);
+        struct runtime *rt = open_runtime();
+        struct session *s;
+        struct spec *spec = new_spec();
+        if (session_create(&s, rt, spec, &err) < 0)
+            die("create", &err);
+        struct outcome *o = malloc(sizeof *o);
+        exec_shell(s, spec, 1, "exit 7", 0);
+        follow(s, 1, o);
+        if (session_destroy(s, &err) < 0)
+            die("destroy", &err);
+        _exit(o->exit.reason == AGENT_REASON_EXIT && o->exit.exit_code == 7 ? 0 : 6);
+    }
+    int status;
+    waitpid(pid, &status, 0);
+    snprintf(child, sizeof child, "%s/inner", dir);
+    int inner = rmdir(child), outer = rmdir(dir);
+    cr_assert(WIFEXITED(status) && WEXITSTATUS(status) == 0, "status %x", status);
+    cr_assert(inner == 0 && outer == 0, "the test's cgroups are gone");
+}
