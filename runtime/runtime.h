@@ -21,6 +21,7 @@
 #include "runtime/spec.h"
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -65,6 +66,13 @@ int runtime_reap(struct runtime *rt, unsigned *ret_count, struct err *err);
 /* May `path`, which nobody named, be the workspace? Refuses "/", the caller's home (`home`, NULL
  * allowed) and system directories with a message that says how to ask for it explicitly. */
 int runtime_check_implicit_workspace(const char *path, const char *home, struct err *err);
+
+/* The real absolute path of what a person or a policy of his names, before it goes into a spec: the
+ * runtime itself follows no link in a path. Each link on the way must belong to who asks or to root,
+ * else ERR_FORBIDDEN with a message that names it. `step` is the flag or key, for messages. Call it
+ * before runtime_open(), which changes what uids look like. */
+int runtime_resolve_path(const char *path, const char *step, char *ret, size_t size,
+                         struct err *err);
 
 /* Something that create found and did as its rules say, but that the user would want to know: a
  * protected path that could not be held, files of another owner, a masked socket, a default limit

@@ -18,18 +18,12 @@ static void policy_freep(struct policy **policy)
 /* The real absolute path of something that the caller named; owned. */
 static int real_path(const char *path, const char *flag, char **ret, struct err *err)
 {
-    if (strlen(path) >= SPEC_PATH_MAX)
-        return err_set(err, ERR_INVALID_REQUEST, ENAMETOOLONG, flag, path, NULL);
-    char *real = realpath(path, NULL);
-    if (!real)
-        return err_set(err, ERR_INVALID_REQUEST, errno, flag, path,
-                       errno == ENOENT ? "Make it first, or name another." : NULL);
-    if (strlen(real) >= SPEC_PATH_MAX) {
-        free(real);
-        return err_set(err, ERR_INVALID_REQUEST, ENAMETOOLONG, flag, path, NULL);
-    }
-    *ret = real;
-    return 0;
+    char real[SPEC_PATH_MAX];
+    int r = runtime_resolve_path(path, flag, real, sizeof real, err);
+    if (r < 0)
+        return r;
+    *ret = strdup(real);
+    return *ret ? 0 : err_set(err, ERR_INTERNAL, 0, flag, path, "Out of memory.");
 }
 
 static void copy_path(char to[SPEC_PATH_MAX], const char *from)
@@ -247,6 +241,23 @@ static int set_ids(const struct run_options *options, struct spec *spec, struct 
     return r < 0 ? err_set(err, ERR_INTERNAL, -r, "make an id", NULL, NULL) : 0;
 }
 
+/* The paths of a policy may go by links too; what they are called inside stays as it was written.
+ */
+static int resolve_mounts(struct spec *spec, struct err *err)
+{
+    for (uint32_t i = 0; i < spec->mount_count; i++) {
+        struct spec_mount *m = &spec->mounts[i];
+        _cleanup_free_ char *real = NULL;
+        int r = real_path(
+            m->source, m->read_only ? "filesystem.read_only" : "filesystem.read_write", &real, err);
+        if (r < 0)
+            return r;
+        memset(m->source, 0, sizeof m->source);
+        copy_path(m->source, real);
+    }
+    return 0;
+}
+
 int run_plan_spec(const struct run_options *options, struct spec *ret_spec, struct err *err)
 {
     __attribute__((cleanup(policy_freep))) struct policy *policy = NULL;
@@ -255,6 +266,8 @@ int run_plan_spec(const struct run_options *options, struct spec *ret_spec, stru
         return r;
     spec_init(ret_spec);
     r = policy_compile(policy, ret_spec, err);
+    if (r == 0)
+        r = resolve_mounts(ret_spec, err);
     if (r == 0)
         r = set_ids(options, ret_spec, err);
     if (r == 0)

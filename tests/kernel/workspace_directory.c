@@ -3,6 +3,8 @@
 #define WORKSPACE_SUITE workspace_directory
 #include "workspace_fixture.h"
 
+#include "runtime/runtime.h"
+
 static void make_and_try(void)
 {
     struct stat st;
@@ -137,6 +139,64 @@ static void refusals(const struct place *p)
     CHECK(entries(at(p->share, "shared")) == 0, "nothing is left");
 }
 IN_A_PLACE(what_cannot_be_a_workspace_is_refused_with_the_way_out, refusals)
+
+static void must_resolve(const char *path, const char *want)
+{
+    char real[SPEC_PATH_MAX], line[2048] = "";
+    struct err err = {0};
+    int r = runtime_resolve_path(path, "--workspace", real, sizeof real, &err);
+    if (r < 0)
+        err_format(&err, line, sizeof line);
+    CHECK(r == 0, "%s: %s", path, line);
+    CHECK(strcmp(real, want) == 0, "%s: %s", path, real);
+}
+
+static void must_not_resolve(const char *path, enum err_code code, const char *words)
+{
+    char real[SPEC_PATH_MAX] = "untouched", line[2048] = "";
+    struct err err = {0};
+    CHECK(runtime_resolve_path(path, "--workspace", real, sizeof real, &err) < 0, "%s", real);
+    err_format(&err, line, sizeof line);
+    CHECK(err.code == code && strstr(line, words), "%s: %s", path, line);
+    CHECK(strcmp(real, "untouched") == 0, "written only on success");
+}
+
+static void make_link(const char *to, const char *path, uid_t owner)
+{
+    CHECK(symlink(to, path) == 0 && lchown(path, owner, owner) == 0, "%s", path);
+}
+
+static void links(const struct place *p)
+{
+    char *sub = at(p->work, "sub");
+    make_directory(sub, ALICE);
+    make_link(p->work, at(p->top, "roots"), 0);
+    make_link("../work/alices", at(p->work, "roots-to-alices"), 0);
+    make_link("sub", at(p->work, "alices"), ALICE);
+    make_link("loop", at(p->top, "loop"), 0);
+    make_link("nowhere", at(p->top, "dangling"), 0);
+    must_resolve("/", "/");
+    must_resolve(at(p->top, "roots/sub"), sub);
+    must_resolve(at(p->top, "./work//sub/../sub/"), sub);
+    must_not_resolve(at(p->top, "roots/alices"), ERR_FORBIDDEN,
+                     at(p->work, "alices is a symbolic"));
+    must_not_resolve(at(p->work, "alices/.."), ERR_FORBIDDEN, "uid 7001");
+    must_not_resolve(at(p->work, "roots-to-alices"), ERR_FORBIDDEN, sub);
+    must_not_resolve(at(p->top, "loop"), ERR_INVALID_REQUEST, "loop");
+    must_not_resolve(at(p->top, "dangling"), ERR_INVALID_REQUEST, "Make it first");
+    must_not_resolve("", ERR_INVALID_REQUEST, "Make it first");
+    CHECK(chdir(p->work) == 0, "chdir");
+    must_resolve("sub", sub);
+    must_resolve("..", p->top);
+    CHECK(chdir("/") == 0, "chdir");
+    must_resolve(p->work + 1, p->work);
+    /* Alice follows her own, and not Bob's. */
+    make_link("sub", at(p->work, "bobs"), BOB);
+    CHECK(setresuid(ALICE, ALICE, ALICE) == 0, "setresuid");
+    must_resolve(at(p->top, "roots/alices"), sub);
+    must_not_resolve(at(p->work, "bobs"), ERR_FORBIDDEN, "uid 7002");
+}
+IN_A_PLACE(a_link_of_another_user_chooses_nothing_row_36, links)
 
 static void overlay(const struct place *p)
 {
