@@ -168,7 +168,8 @@ static void make_link(const char *to, const char *path, uid_t owner)
 
 static void links(const struct place *p)
 {
-    char *sub = at(p->work, "sub");
+    char sub[128];
+    snprintf(sub, sizeof sub, "%s/sub", p->work);
     make_directory(sub, ALICE);
     make_link(p->work, at(p->top, "roots"), 0);
     make_link("../work/alices", at(p->work, "roots-to-alices"), 0);
