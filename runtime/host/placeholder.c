@@ -41,6 +41,7 @@
 #include <sys/syscall.h>
 
 static const char record_magic[8] = "berthP2";
+#define PRIVATE_FORMAT ".berth-%016" PRIx64 "-" /* then the number of the entry */
 static const uint64_t beneath = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_XDEV;
 
 static void record_name(uint64_t dev, uint64_t ino, char ret[64])
@@ -78,6 +79,14 @@ static int start_record(struct placeholder_book *b)
                     offsetof(struct header, path));
 }
 
+static bool header_is_good(const struct header *head, ssize_t size)
+{
+    return size > (ssize_t)offsetof(struct header, path) &&
+           memcmp(head->magic, record_magic, sizeof record_magic) == 0 &&
+           head->count <= PLACEHOLDER_MAX && head->phase <= PHASE_REMOVING &&
+           memchr(head->path, 0, sizeof head->path);
+}
+
 /* Read a record into the book; a torn or foreign one is -EBADMSG. */
 static int load(struct placeholder_book *b)
 {
@@ -88,10 +97,7 @@ static int load(struct placeholder_book *b)
     static const char blank[sizeof head.magic];
     if (n == 0 || memcmp(head.magic, blank, sizeof blank) == 0)
         return start_record(b);
-    if (n <= (ssize_t)offsetof(struct header, path) ||
-        memcmp(head.magic, record_magic, sizeof record_magic) != 0 || head.dev != b->head.dev ||
-        head.ino != b->head.ino || head.count > PLACEHOLDER_MAX || head.phase > PHASE_REMOVING ||
-        !memchr(head.path, 0, sizeof head.path))
+    if (!header_is_good(&head, n) || head.dev != b->head.dev || head.ino != b->head.ino)
         return -EBADMSG;
     size_t size = head.count * sizeof(struct entry);
     n = pread(b->record, b->entries, size, entry_offset(0));
@@ -277,8 +283,8 @@ int placeholder_parent(struct placeholder_book *b, const char *path, const char 
 void placeholder_private_name(const struct placeholder_book *b, const struct entry *e,
                               char ret[PLACEHOLDER_PRIVATE_MAX])
 {
-    snprintf(ret, PLACEHOLDER_PRIVATE_MAX, ".berth-%016" PRIx64 "-%u", b->head.token,
-             (unsigned)(e - b->entries));
+    int n = snprintf(ret, PLACEHOLDER_PRIVATE_MAX, PRIVATE_FORMAT, b->head.token);
+    snprintf(ret + n, PLACEHOLDER_PRIVATE_MAX - (size_t)n, "%u", (unsigned)(e - b->entries));
 }
 
 int placeholder_move(int parent, const char *from, const char *to)
@@ -386,19 +392,65 @@ static void reap_one(int share, const char *name, unsigned *count)
     book_free(b);
 }
 
-int placeholder_reap(int share, unsigned *count, struct err *err)
+/* -errno, or 1 when `visit` returned true and ended it. */
+static int each_record(int share, bool (*visit)(int share, const char *name, void *data),
+                       void *data)
 {
     _cleanup_fd_ int fd = openat(share, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0)
-        return err_set(err, ERR_UNAVAILABLE, errno, "list", "share directory", NULL);
+        return -errno;
     DIR *list = fdopendir(fd);
     if (!list)
-        return err_set(err, ERR_UNAVAILABLE, errno, "list", "share directory", NULL);
+        return -errno;
     (void)take_fd(&fd); /* the list's now */
     const struct dirent *e;
-    while ((e = readdir(list)))
-        if (strncmp(e->d_name, "place-", 6) == 0)
-            reap_one(share, e->d_name, count);
+    bool over = false;
+    while (!over && (e = readdir(list)))
+        over = strncmp(e->d_name, "place-", 6) == 0 && visit(share, e->d_name, data);
     closedir(list);
-    return 0;
+    return over;
+}
+
+static bool visit_to_reap(int share, const char *name, void *count)
+{
+    reap_one(share, name, count);
+    return false;
+}
+
+int placeholder_reap(int share, unsigned *count, struct err *err)
+{
+    int r = each_record(share, visit_to_reap, count);
+    return r < 0 ? err_set(err, ERR_UNAVAILABLE, -r, "list", "share directory", NULL) : 0;
+}
+
+struct question {
+    const char *name;
+    const struct stat *st;
+};
+
+static bool visit_to_ask(int share, const char *record, void *data)
+{
+    const struct question *q = data;
+    struct header head = {0};
+    struct entry e;
+    char private_name[PLACEHOLDER_PRIVATE_MAX];
+    _cleanup_fd_ int fd = openat(share, record, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0 || !header_is_good(&head, pread(fd, &head, sizeof head, 0)))
+        return false;
+    int length = snprintf(private_name, sizeof private_name, PRIVATE_FORMAT, head.token);
+    if (strncmp(q->name, private_name, (size_t)length) == 0)
+        return true;
+    for (uint32_t i = 0; i < head.count; i++)
+        if (pread(fd, &e, sizeof e, entry_offset(i)) == (ssize_t)sizeof e &&
+            e.state == ENTRY_LINK && placeholder_is(&e, q->st))
+            return true;
+    return false;
+}
+
+bool placeholder_known(const char *share_dir, const char *name, const struct stat *st)
+{
+    _cleanup_fd_ int share = -1;
+    struct question q = {name, st};
+    return S_ISSOCK(st->st_mode) && (st->st_mode & 07777) == PLACEHOLDER_MODE &&
+           share_open(share_dir, &share, NULL) == 0 && each_record(share, visit_to_ask, &q) == 1;
 }

@@ -54,5 +54,10 @@ void placeholder_cancel(struct placeholder_book *book);
 int placeholder_release(int share, int dir, const struct stat *st, int record,
                         const struct notes *notes, struct err *err);
 
+/* True when a record of any session says that the socket `st` with the name `name` is a
+ * placeholder, or is about to be one. It reads records without their guards: right for whatever is
+ * at its place, and nothing connects to one. */
+bool placeholder_known(const char *share_dir, const char *name, const struct stat *st);
+
 /* Records that nobody holds. */
 int placeholder_reap(int share, unsigned *count, struct err *err);

@@ -192,7 +192,8 @@ static int look_and_protect(struct opening *o, const struct asker *owner, bool w
                                  .path = ws->private->path,
                                  .mount = WORKSPACE_SOCKET_HERE,
                                  .owner = ws->owner_uid,
-                                 .with_submounts = with_submounts};
+                                 .with_submounts = with_submounts,
+                                 .share_dir = o->options->share_dir};
     int r = opening_find_sockets(o, &place, err);
     if (r < 0)
         return r;

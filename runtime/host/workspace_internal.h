@@ -119,11 +119,12 @@ int use_reap(int share, unsigned *count, struct err *err);
 
 /* Where to look. */
 struct socket_place {
-    int dir;             /* O_PATH of a directory */
-    const char *path;    /* of it, on the host */
-    int32_t mount;       /* as in struct workspace_socket */
-    uint32_t owner;      /* of the workspace: entries of others are counted */
-    bool with_submounts; /* what is mounted beneath is in the session too */
+    int dir;               /* O_PATH of a directory */
+    const char *path;      /* of it, on the host */
+    int32_t mount;         /* as in struct workspace_socket */
+    uint32_t owner;        /* of the workspace: entries of others are counted */
+    bool with_submounts;   /* what is mounted beneath is in the session too */
+    const char *share_dir; /* its placeholders are no sockets of programs */
 };
 
 /* What was found in all places of one session. Zero it first. */
@@ -135,6 +136,7 @@ struct socket_scan {
     bool complete;          /* else a socket with a relative name may be where nobody looked */
     unsigned foreign_count; /* of the first entries of the workspace: not owned by `owner` */
     char foreign[256];
+    uint64_t placeholder_dev, placeholder_ino; /* the one met last: all of a directory are one */
     /* The kernel's list, read when it is needed. */
     struct buf bound; /* absolute paths, each with its NUL, then an empty one */
     bool relative;    /* there are relative ones */

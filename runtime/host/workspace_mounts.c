@@ -47,8 +47,11 @@ static int open_mount(struct opening *o, unsigned i, struct err *err)
     if (r < 0)
         return r;
     o->ws->mounts[i].is_directory = S_ISDIR(pin.stat.st_mode);
-    struct socket_place place = {
-        .dir = fd, .path = m->source, .mount = (int32_t)i, .with_submounts = with_submounts};
+    struct socket_place place = {.dir = fd,
+                                 .path = m->source,
+                                 .mount = (int32_t)i,
+                                 .with_submounts = with_submounts,
+                                 .share_dir = o->options->share_dir};
     return S_ISDIR(pin.stat.st_mode) ? opening_find_sockets(o, &place, err) : 0;
 }
 

@@ -197,6 +197,26 @@ struct directory_entry { /* struct linux_dirent64, which no header declares */
     char name[];
 };
 
+/* A placeholder of a session has no listener, and goes when its session ends: a mask over it could
+ * find it gone. */
+static bool is_placeholder(struct walk *w, int dir, const char *name)
+{
+    struct socket_scan *scan = w->scan;
+    struct stat st;
+    if (fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+        return errno == ENOENT;
+    if (!S_ISSOCK(st.st_mode))
+        return true; /* replaced by something else in between */
+    if (scan->placeholder_ino != 0 && st.st_dev == scan->placeholder_dev &&
+        st.st_ino == scan->placeholder_ino)
+        return true;
+    if (!placeholder_known(w->place->share_dir, name, &st))
+        return false;
+    scan->placeholder_dev = st.st_dev;
+    scan->placeholder_ino = st.st_ino;
+    return true;
+}
+
 static int take_entry(struct walk *w, int dir, const char *parent, const struct directory_entry *e,
                       struct err *err)
 {
@@ -213,7 +233,7 @@ static int take_entry(struct walk *w, int dir, const char *parent, const struct 
         type = (unsigned char)IFTODT(st.st_mode);
     }
     char path[SPEC_PATH_MAX];
-    if (type != DT_DIR && type != DT_SOCK)
+    if (type != DT_DIR && (type != DT_SOCK || is_placeholder(w, dir, e->name)))
         return 0;
     int r = join(w, parent, e->name, path);
     if (r < 0 && type == DT_SOCK)

@@ -344,3 +344,82 @@ static void second_session(const struct place *p)
           "nothing is left");
 }
 IN_A_PLACE(a_second_session_links_to_the_firsts_inode, second_session)
+
+/* ---- not a host's socket ----------------------------------------------------------------------
+ */
+
+static void not_masked(const struct place *p)
+{
+    struct spec s, above;
+    struct workspace a, b, c;
+    struct workspace_options o = options_of(p);
+    furnish(p);
+    spec_small(&s, p);
+    spec_directory(&above, p->work); /* protects nothing itself */
+    must_open(&a, &s, &o);
+    CHECK(mknod(at(p->work, "sub/like"), S_IFSOCK | 0444, 0) == 0, "a stale socket of somebody");
+    must_open(&b, &s, &o);
+    CHECK(b.socket_count == 1 && strcmp(b.sockets[0].path, "sub/like") == 0, "%u masked",
+          b.socket_count);
+    must_open(&c, &above, &o);
+    CHECK(c.socket_count == 1 && !strstr(told, name), "told: %s", told);
+    must_close(&c);
+    must_close(&b);
+    must_close(&a);
+    CHECK(unlink(at(p->work, "sub/like")) == 0 && entries(p->work) == 1 && entries(p->share) == 3,
+          "nothing is left");
+}
+IN_A_PLACE(another_sessions_placeholders_are_not_masked_as_sockets, not_masked)
+
+/* The range for uses, which every session takes for a moment. */
+static bool guard_is_held(const struct place *p)
+{
+    int guard = open(at(p->share, "guard"), O_RDWR | O_CLOEXEC);
+    struct flock range = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = 0, .l_len = 1};
+    CHECK(guard >= 0 && fcntl(guard, F_OFD_GETLK, &range) == 0, "guard");
+    close(guard);
+    return range.l_type != F_UNLCK;
+}
+
+/* A session that starts at any instant of another's life: never a socket to mask, which would be
+ * gone when the stage looks for it. */
+static void looks_all_the_time(const struct place *p)
+{
+    furnish(p);
+    for (unsigned at1 = 1;; at1++) {
+        for (unsigned in_close = 0; in_close < 2; in_close++) {
+            pid_t pid = fork();
+            int status;
+            CHECK(pid >= 0, "fork");
+            if (pid == 0)
+                victim(p, in_close);
+            CHECK(waitpid(pid, &status, 0) == pid && WIFSTOPPED(status), "status %x", status);
+            CHECK(ptrace(PTRACE_SETOPTIONS, pid, NULL, PTRACE_O_EXITKILL | PTRACE_O_TRACESYSGOOD) ==
+                      0,
+                  "options");
+            for (unsigned stop = 0; stop < at1 && WIFSTOPPED(status); stop++)
+                CHECK(ptrace(PTRACE_SYSCALL, pid, NULL, NULL) == 0 &&
+                          waitpid(pid, &status, 0) == pid,
+                      "go on");
+            if (WIFEXITED(status) && !in_close) {
+                CHECK(at1 > 150, "few stops");
+                return;
+            }
+            if (WIFEXITED(status))
+                continue;
+            struct spec s;
+            struct workspace ws;
+            struct workspace_options o = options_of(p);
+            spec_directory(&s, p->work); /* waits for no guard that the stopped one has */
+            if (!guard_is_held(p)) {
+                must_open(&ws, &s, &o);
+                CHECK(ws.socket_count == 0, "stop %u: %s is masked", at1, ws.sockets[0].path);
+                must_close(&ws);
+            }
+            CHECK(ptrace(PTRACE_CONT, pid, NULL, NULL) == 0 && waitpid(pid, &status, 0) == pid &&
+                      status == 0,
+                  "status %x", status);
+        }
+    }
+}
+IN_A_PLACE(a_session_that_starts_at_any_system_call_of_another_masks_nothing, looks_all_the_time)
