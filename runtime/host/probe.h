@@ -39,6 +39,9 @@ enum probe_id {
 
 struct probe_result {
     bool works;
+    /* When it does not work: a fact of this host says so. False: something was tried and failed,
+     * which trying again may not. */
+    bool certain;
     char evidence[192];
     char reason[256];
     char remedy[384];

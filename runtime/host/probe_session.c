@@ -99,7 +99,7 @@ int probe_start(struct probe_session *p, const struct probe_command *command)
     struct probe_exec *e = &p->exec[number];
     memset(e, 0, sizeof *e);
     e->input = -1;
-    if (!p->session)
+    if (p->err.code != ERR_NONE)
         e->err = p->err;
     else
         (void)start(p, command, number, &e->err); /* its error is kept, and ends the wait */
@@ -141,28 +141,50 @@ static void take_frame(struct probe_session *p, const struct agent_frame *frame,
     }
 }
 
-/* One wait for frames; false when there is nothing more to come. */
-static bool collect(struct probe_session *p, uint64_t deadline_ms, struct err *err)
+enum collect_outcome { COLLECT_LATE = 1 };
+
+/* One wait for frames, then those that are there; -1 with `err` when there will be no more. */
+static int collect(struct probe_session *p, uint64_t until_ms, struct err *err)
 {
     uint64_t now = now_ms();
     struct pollfd fd = {.fd = session_frames_fd(p->session), .events = POLLIN};
-    if (now >= deadline_ms || poll(&fd, 1, (int)(deadline_ms - now)) == 0) {
-        err_set(err, ERR_UNAVAILABLE, 0, "probe", NULL, "No answer from the session in %d ms.",
-                PROBE_DEADLINE_MS);
-        return false;
-    }
+    if (poll(&fd, 1, now < until_ms ? (int)(until_ms - now) : 0) == 0)
+        return COLLECT_LATE;
     for (;;) {
         struct agent_frame frame;
         const void *payload;
         int r = session_next_frame(p->session, &frame, &payload, err);
         if (r == SESSION_FRAME_NONE)
-            return true;
+            return 0;
         if (r == SESSION_FRAME_END)
             err_set(err, ERR_UNAVAILABLE, 0, "probe", NULL, "The session ended by itself.");
         if (r != 0)
-            return false;
+            return -1;
         take_frame(p, &frame, payload);
     }
+}
+
+static bool goes_on(const struct probe_exec *e, const char *until)
+{
+    return e->err.code == ERR_NONE && !e->ended && !(until && strstr(e->text, until));
+}
+
+static int wait_until(struct probe_session *p, struct probe_exec *e, const char *until, unsigned ms)
+{
+    uint64_t until_ms = now_ms() + ms;
+    while (goes_on(e, until)) {
+        int r = collect(p, until_ms, &e->err);
+        if (r == COLLECT_LATE)
+            return COLLECT_LATE;
+        if (r < 0)
+            p->err = e->err;
+    }
+    return 0;
+}
+
+int probe_wait_ms(struct probe_session *p, int number, unsigned ms)
+{
+    return number < 0 ? 0 : wait_until(p, &p->exec[number], NULL, ms);
 }
 
 const struct probe_exec *probe_wait(struct probe_session *p, int number, const char *until)
@@ -171,10 +193,12 @@ const struct probe_exec *probe_wait(struct probe_session *p, int number, const c
     if (number < 0)
         return &none;
     struct probe_exec *e = &p->exec[number];
-    uint64_t deadline_ms = now_ms() + PROBE_DEADLINE_MS;
-    while (e->err.code == ERR_NONE && !e->ended && !(until && strstr(e->text, until)))
-        if (!collect(p, deadline_ms, &e->err))
-            break;
+    if (wait_until(p, e, until, PROBE_DEADLINE_MS) == COLLECT_LATE) {
+        /* The command goes on in there, and would be in the way of the next. */
+        err_set(&e->err, ERR_UNAVAILABLE, 0, "probe", NULL, "No answer from the session in %d s.",
+                PROBE_DEADLINE_MS / 1000);
+        p->err = e->err;
+    }
     return e;
 }
 

@@ -9,7 +9,9 @@
 
 #include <stdbool.h>
 
-enum { PROBE_TEXT_MAX = 8192, PROBE_EXECS_MAX = 16, PROBE_DEADLINE_MS = 5000 };
+/* The deadline is for what is broken, not for what is slow (a loaded host, strace, an emulated
+ * CPU). A session that missed it is not asked again: its other commands fail at once. */
+enum { PROBE_TEXT_MAX = 8192, PROBE_EXECS_MAX = 16, PROBE_DEADLINE_MS = 60000 };
 
 struct probe_exec {
     bool ended; /* `exit` is valid */
@@ -22,7 +24,7 @@ struct probe_exec {
 
 struct probe_session {
     struct session *session; /* NULL: could not be made, `err` */
-    struct err err;
+    struct err err; /* why no more commands can be started in it; code ERR_NONE: they can */
     struct spec spec;
     unsigned count;
     struct probe_exec exec[PROBE_EXECS_MAX];
@@ -50,5 +52,8 @@ int probe_start(struct probe_session *p, const struct probe_command *command);
 /* Collect frames until this command has ended or printed `until` (NULL: ended), or the deadline. */
 const struct probe_exec *probe_wait(struct probe_session *p, int number, const char *until);
 
-/* Both. */
+/* Collect frames for so long: 0 when the command has ended (or failed), 1 when it goes on. */
+int probe_wait_ms(struct probe_session *p, int number, unsigned ms);
+
+/* Start, and wait for the end. */
 const struct probe_exec *probe_do(struct probe_session *p, const struct probe_command *command);
