@@ -589,9 +589,9 @@ attack_forkbomb() {
     local bomb=$!
     for i in $(seq 50); do grep -q started "$started" && break; sleep 0.1; done
     local most=0 count
-    for i in 1 2 3 4; do
-        sleep 0.4
-        count=$(session_processes | wc -l)
+    for i in 1 2 3 4 5 6; do
+        sleep 0.3
+        count=$("$HOSTSIDE" count)
         [ "$count" -gt "$most" ] && most=$count
     done
     after=$(date +%s%N)
@@ -747,7 +747,7 @@ attack_kill_race() {
     local i pid delay signal rounds=${ROUNDS:-60}
     for i in $(seq "$rounds"); do
         "${AS[@]}" "${ENVIRONMENT[@]}" "$BERTH" run --workspace "$WS" --quiet -- \
-            /bin/sh -c 'setsid sleep 100 & sleep 100' </dev/null >/dev/null 2>&1 &
+            /bin/sh -c 'setsid sleep 100 & exec sleep 100' </dev/null >/dev/null 2>&1 &
         pid=$!
         # Before berth is there the shell's own child has INT ignored.
         local waited
@@ -950,8 +950,8 @@ attack_bad_streams() {
     OUT=$D/out/out ERR=$D/out/err
     local run=("${AS[@]}" "${ENVIRONMENT[@]}" timeout 30 "$BERTH" run --workspace "$WS" -- /bin/cat)
     from_directory() { "${run[@]}" <"$D" >"$OUT" 2>"$ERR"; }
-    from_opath() { "${AS[@]}" "$HOSTSIDE" opath "$D" "${run[@]}" >"$OUT" 2>"$ERR"; }
-    from_opath_file() { "${AS[@]}" "$HOSTSIDE" opath /etc/passwd "${run[@]}" >"$OUT" 2>"$ERR"; }
+    from_opath() { "$HOSTSIDE" opath "$D" "${run[@]}" >"$OUT" 2>"$ERR"; }
+    from_opath_file() { "$HOSTSIDE" opath /etc/passwd "${run[@]}" >"$OUT" 2>"$ERR"; }
     refused_streams 'a directory as standard input' from_directory
     refused_streams 'an O_PATH directory as standard input' from_opath
     refused_streams 'an O_PATH file as standard input' from_opath_file

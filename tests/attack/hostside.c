@@ -13,6 +13,7 @@
 #include "try.h"
 
 #include <arpa/inet.h>
+#include <dirent.h>
 #include <fcntl.h>
 #include <net/if.h>
 #include <netinet/in.h>
@@ -194,12 +195,38 @@ static int run_with_opath(const char *path, char **command)
     return 127;
 }
 
+/* A shell that looks at each process is slower than a fork bomb. */
+static int count_foreign(void)
+{
+    char own[64] = "", path[64], other[64];
+    unsigned count = 0;
+    if (readlink("/proc/self/ns/pid", own, sizeof own - 1) < 0)
+        return fail("/proc/self/ns/pid");
+    DIR *dir = opendir("/proc");
+    for (struct dirent *entry; dir && (entry = readdir(dir));) {
+        if (entry->d_name[0] < '0' || entry->d_name[0] > '9')
+            continue;
+        snprintf(path, sizeof path, "/proc/%.20s/ns/pid", entry->d_name);
+        ssize_t n = readlink(path, other, sizeof other - 1);
+        if (n <= 0)
+            continue;
+        other[n] = 0;
+        count += strcmp(own, other) != 0;
+    }
+    if (dir)
+        closedir(dir);
+    printf("%u\n", count);
+    return 0;
+}
+
 int main(int argc, char **argv)
 {
     const char *kind = argc > 1 ? argv[1] : "";
     setvbuf(stdout, NULL, _IOLBF, 0);
     if (strcmp(kind, "loopback") == 0)
         return loopback_up();
+    if (strcmp(kind, "count") == 0)
+        return count_foreign();
     if (strcmp(kind, "listen") == 0)
         return listen_all(argc - 2, argv + 2);
     if (strcmp(kind, "pty") == 0 && argc > 3)

@@ -10,7 +10,10 @@
 # The two users exist only in files bound over /etc/{passwd,group,subuid,subgid} in a mount
 # namespace of the test's own: nothing of the machine is edited.
 
-SOLO_UID=54321 SUB_UID=54323 OTHER_UID=54325 SUB_BASE=600100000
+# Two runs at the same time must not be the same users: berth keeps locks by user.
+SLOT=$((RANDOM % 400))
+SOLO_UID=$((54000 + SLOT * 4)) SUB_UID=$((54001 + SLOT * 4)) OTHER_UID=$((54002 + SLOT * 4))
+SUB_BASE=$((600000000 + SLOT * 65536))
 
 TREE=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 BUILD=${BUILD:-build}
