@@ -566,6 +566,7 @@ int launch(struct session *s, const struct spec *spec, struct err *err)
         return r;
     phase_end(s, PHASE_WORKSPACE, &started);
 
+    workspace_tell(&s->workspace, session_note_add, s);
     r = wait_ready(s, err);
     phase_end(s, PHASE_STAGE, &started);
     return r;

@@ -121,16 +121,26 @@ static const char *and_others(unsigned count, char ret[32])
     return ret;
 }
 
-static void tell_about_submounts(const struct opening *o, const struct pinned *pin)
+void workspace_tell(const struct workspace *ws,
+                    void (*note)(void *data, const char *key, const char *text), void *data)
 {
+    struct notes notes = {note, data};
+    struct submounts submounts;
     char others[32];
-    if (pin->submount_count)
-        notes_add(&o->notes, "workspace.submount",
-                  o->options->rootless
+    const struct workspace_private *p = ws->private;
+    if (!p || !p->named_directory)
+        return;
+    int r = pin_submounts(p->path, &submounts);
+    if (r < 0)
+        notes_add(&notes, "workspace.submount", "mounts beneath the workspace are not known: %s",
+                  strerror(-r));
+    else if (submounts.count)
+        notes_add(&notes, "workspace.submount",
+                  p->submounts_inside
                       ? "mounted beneath the workspace and visible inside as it is: %s%s"
                       : "mounted beneath the workspace and not in the session: %s%s; name it with "
                         "read_write or read_only",
-                  pin->submount, and_others(pin->submount_count, others));
+                  submounts.first, and_others(submounts.count, others));
 }
 
 enum { SOCKETS_TOLD = 8 };
@@ -223,7 +233,7 @@ static int open_directory(struct opening *o, struct err *err)
         return r;
     pin_identity(&pin.stat, o->as, &ws->owner_uid, &ws->owner_gid);
     struct tree_map map = opening_single_map(o, ws->owner_uid, ws->owner_gid);
-    bool with_submounts = o->options->rootless && pin.submount_count;
+    bool with_submounts = o->options->rootless;
     r = tree_clone(&pin, &map, o->spec->workspace.read_only, with_submounts, "the workspace", path,
                    &ws->tree, err);
     if (r == 0)
@@ -237,7 +247,8 @@ static int open_directory(struct opening *o, struct err *err)
     struct asker owner = {ws->owner_uid, ws->owner_gid, NULL, 0};
     if (o->as && o->as->uid == ws->owner_uid)
         owner = (struct asker){ws->owner_uid, ws->owner_gid, o->as->groups, o->as->group_count};
-    tell_about_submounts(o, &pin);
+    ws->private->named_directory = true;
+    ws->private->submounts_inside = with_submounts;
     return look_and_protect(o, &owner, with_submounts, err);
 }
 

@@ -71,6 +71,10 @@ int workspace_open(struct workspace *ws, const struct spec *spec,
                    void (*note)(void *data, const char *key, const char *text), void *data,
                    struct err *err);
 
+/* What is worth telling and needs no answer before the session starts (mounts beneath). */
+void workspace_tell(const struct workspace *ws,
+                    void (*note)(void *data, const char *key, const char *text), void *data);
+
 /* After the session's processes are dead: drop placeholders that no other session holds and nobody
  * touched, report what appeared at unprotected missing paths, release locks. Idempotent. */
 int workspace_close(struct workspace *ws,

@@ -46,8 +46,11 @@ struct pinned {
     int fd; /* O_PATH */
     struct stat stat;
     char fs_type[64];
-    char submount[256]; /* the first mount beneath it, relative; "" for none */
-    unsigned submount_count;
+};
+
+struct submounts {
+    char first[256]; /* relative */
+    unsigned count;
 };
 
 enum { PIN_FILE_ALLOWED = 1 };
@@ -61,6 +64,10 @@ int pin_path(const char *path, const struct asker *as, unsigned flags, const cha
  * root, else the asker himself, so that nobody gets more through berth than by himself. */
 void pin_identity(const struct stat *st, const struct asker *as, uint32_t *ret_uid,
                   uint32_t *ret_gid);
+
+/* What is mounted beneath a directory of the host, by the name that it had when it was pinned. 0 or
+ * -errno. Linear in the mounts of the host. */
+int pin_submounts(const char *path, struct submounts *ret);
 
 int pin_openat2(int dir, const char *path, uint64_t flags, uint64_t resolve);
 
@@ -192,6 +199,8 @@ struct workspace_private {
     int share;         /* the shared directory; -1 */
     char use_name[64]; /* of the record of this use; "" for none */
     bool exclusive;
+    bool submounts_inside;          /* rootless: they came along */
+    bool named_directory;           /* a path of the host that somebody named */
     struct stat stat;               /* of the pinned directory */
     char path[4096];                /* of it, on the host */
     bool watched[SPEC_PROTECT_MAX]; /* nothing could hold it: told when it is there at the end */

@@ -31,7 +31,7 @@ static int open_mount(struct opening *o, unsigned i, struct err *err)
     pin_identity(&pin.stat, o->as, &uid, &gid);
     struct tree_map map = opening_single_map(o, uid, gid);
     map.idmapped &= !(m->read_only && pin.stat.st_uid == 0);
-    bool with_submounts = o->options->rootless && pin.submount_count;
+    bool with_submounts = o->options->rootless;
     r = tree_clone(&pin, &map, m->read_only, with_submounts, "an extra mount", m->source,
                    &o->ws->mounts[i].tree, err);
     if (r < 0 && m->read_only && map.idmapped) {

@@ -17,6 +17,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/syscall.h>
+#include <sys/vfs.h>
 
 /* Filesystems of which no directory is a workspace. A name that ends in '.' is a prefix. The
  * kernel's own can't hold files; FUSE is served by a process that can stop every reader, berth too.
@@ -26,6 +27,15 @@ static const char *const refused_types[] = {
     "securityfs", "pstore",   "bpf",       "devpts",    "mqueue",     "binfmt_misc",
     "configfs",   "efivarfs", "fusectl",   "hugetlbfs", "rpc_pipefs", "nsfs",
     "autofs",     "devtmpfs", "selinuxfs", "fuse",      "fuseblk",    "fuse.",
+};
+
+/* Types that are certainly none of those: most workspaces, without a look at the mount table. */
+static const struct {
+    uint32_t magic;
+    const char *name;
+} plain_types[] = {
+    {0xef53, "ext4"},    {0x58465342, "xfs"},      {0x9123683e, "btrfs"},   {0xf2f52010, "f2fs"},
+    {0x2fc12fc1, "zfs"}, {0xca451a4e, "bcachefs"}, {0x794c7630, "overlay"}, {0x6969, "nfs"},
 };
 
 int pin_openat2(int dir, const char *path, uint64_t flags, uint64_t resolve)
@@ -67,50 +77,85 @@ static void unescape(char *text)
     *to = 0;
 }
 
-/* One line: "36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root rw". */
-static void read_mount_line(char *line, uint64_t mount_id, const char *path, struct pinned *pin)
+static int read_mount_table(char **ret_text)
+{
+    size_t length;
+    return io_read_file(AT_FDCWD, "/proc/self/mountinfo", 16u << 20, ret_text, &length);
+}
+
+/* One line: "36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root rw", cut in place into its
+ * id, its mount point (unescaped) and its type ("ext3 /dev/root rw"). */
+static bool split_mount_line(char *line, uint64_t *ret_id, char **ret_point, char **ret_type)
 {
     unsigned long long id;
     int point_at = 0, point_end = 0;
-    if (sscanf(line, "%llu %*s %*s %*s %n%*s%n", &id, &point_at, &point_end) != 1 || !point_end)
-        return;
-    char *rest = line + point_end;
-    if (*rest)
-        *rest++ = 0;
-    char *point = line + point_at;
-    if (id == mount_id) {
-        const char *type = strstr(rest, " - ");
-        if (type)
-            sscanf(type + 3, "%63s", pin->fs_type);
-        return;
-    }
-    unescape(point);
-    size_t n = strlen(path);
-    if (strncmp(point, path, n) == 0 && point[n] == '/') {
-        if (pin->submount_count++ == 0)
-            snprintf(pin->submount, sizeof pin->submount, "%s", point + n + 1);
-    }
+    if (sscanf(line, "%llu %*s %*s %*s %n%*s%n", &id, &point_at, &point_end) != 1 || !point_end ||
+        !line[point_end])
+        return false;
+    char *type = strstr(line + point_end, " - ");
+    if (!type)
+        return false;
+    line[point_end] = 0;
+    unescape(line + point_at);
+    *ret_id = id;
+    *ret_point = line + point_at;
+    *ret_type = type + 3;
+    return true;
 }
 
-/* Filesystem type and submounts, by one pass over the process's own mount table. */
-static int read_mounts(const char *path, struct pinned *pin, struct err *err)
+static char *cut_line(char *line)
 {
+    char *next = strchr(line, '\n');
+    if (next)
+        *next++ = 0;
+    return next;
+}
+
+int pin_submounts(const char *path, struct submounts *ret)
+{
+    _cleanup_free_ char *text = NULL;
+    struct submounts found = {.count = 0};
+    int r = read_mount_table(&text);
+    if (r < 0)
+        return r;
+    size_t n = strlen(path);
+    for (char *line = text, *next; line && *line; line = next) {
+        uint64_t id;
+        char *point, *type;
+        next = cut_line(line);
+        if (split_mount_line(line, &id, &point, &type) && strncmp(point, path, n) == 0 &&
+            point[n] == '/' && found.count++ == 0)
+            snprintf(found.first, sizeof found.first, "%s", point + n + 1);
+    }
+    *ret = found;
+    return 0;
+}
+
+static int find_type(const char *path, struct pinned *pin, struct err *err)
+{
+    struct statfs fs;
+    if (fstatfs(pin->fd, &fs) == 0)
+        for (size_t i = 0; i < ARRAY_LENGTH(plain_types); i++)
+            if ((uint32_t)fs.f_type == plain_types[i].magic) {
+                snprintf(pin->fs_type, sizeof pin->fs_type, "%s", plain_types[i].name);
+                return 0;
+            }
     struct statx sx;
     if (syscall(SYS_statx, pin->fd, "", AT_EMPTY_PATH, STATX_MNT_ID, &sx) < 0 ||
         !(sx.stx_mask & STATX_MNT_ID))
         return err_set(err, ERR_INTERNAL, errno, "find the mount of", path,
                        "statx(2) must tell mount ids: Linux 5.8 or newer is needed.");
     _cleanup_free_ char *text = NULL;
-    size_t length;
-    int r = io_read_file(AT_FDCWD, "/proc/self/mountinfo", 16u << 20, &text, &length);
+    int r = read_mount_table(&text);
     if (r < 0)
         return err_set(err, ERR_UNAVAILABLE, -r, "read the mount table", "/proc/self/mountinfo",
                        "A readable /proc is needed on the host.");
     for (char *line = text, *next; line && *line; line = next) {
-        next = strchr(line, '\n');
-        if (next)
-            *next++ = 0;
-        read_mount_line(line, sx.stx_mnt_id, path, pin);
+        uint64_t id;
+        char *point, *type;
+        next = cut_line(line);
+        if (split_mount_line(line, &id, &point, &type) && id == sx.stx_mnt_id)
+            sscanf(type, "%63s", pin->fs_type);
     }
     return 0;
 }
@@ -209,7 +254,7 @@ int pin_path(const char *path, const struct asker *as, unsigned flags, const cha
     struct pinned pin = {.fd = fd};
     if (fstat(fd, &pin.stat) < 0)
         return err_set(err, ERR_INTERNAL, errno, "stat", path, NULL);
-    r = read_mounts(path, &pin, err);
+    r = find_type(path, &pin, err);
     if (r == 0)
         r = check_kind(&pin, path, file_allowed, what, err);
     if (r < 0)

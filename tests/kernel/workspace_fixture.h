@@ -151,6 +151,7 @@ static inline void must_open(struct workspace *ws, const struct spec *s,
     if (r < 0)
         err_format(&err, line, sizeof line);
     CHECK(r == 0, "%s", line);
+    workspace_tell(ws, tell, NULL);
 }
 
 static inline void must_close(struct workspace *ws)
