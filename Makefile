@@ -382,7 +382,7 @@ version:
 
 force: ;
 
--include $(shell find $(BUILD)/obj -name '*.d' 2>/dev/null)
+-include $(shell find $(BUILD)/obj $(BUILD)/musl -name '*.d' 2>/dev/null)
 
 .PHONY: all unit-tests kernel-tests clang-build asan-build all-fuzzers check test try attack attack-build \
         attack-mutations fuzz fuzz-build fuzz-long vm-test fresh-test bench setup setup-build \
