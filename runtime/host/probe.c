@@ -345,7 +345,7 @@ static void probe_tty(struct probing *p)
 #define COUNT_LEFT                                                                                \
     "count() { n=0; for d in /proc/[0-9]*; do { read -r l < $d/stat; } 2>/dev/null || continue\n" \
     "case $l in *'(berth-left) '[!ZX]*) n=$((n+1));; esac; done; }\n"
-#define BE_LEFT "echo berth-left > /proc/self/comm; read x <&3"
+#define BE_LEFT "printf berth-left > /proc/self/comm; read x <&3"
 
 /* One in the background of a subshell, one in a session of its own. The command ends when it has
  * seen both with the eyes that look for them afterwards. */
