@@ -6,7 +6,7 @@
  * runtime/host/session*.c.
  *
  * Order: pin, refuse, clone and map, lock, look for sockets, then placeholders (the only writes to
- * a user's directory, and directories that need no look). Maps come before locks because
+ * a user's directory, and sockets that nobody listens on). Maps come before locks because
  * userns_make() forks: a helper that outlives its killed parent by a moment would keep its copy of
  * a lock. What a process that was killed leaves is in the records of share_dir, which are written
  * before what they stand for.
