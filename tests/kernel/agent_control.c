@@ -9,7 +9,7 @@ static void stop(void)
     harness_stop(&h);
 }
 
-TestSuite(agent_control, .fini = stop, .timeout = 60);
+TestSuite(agent_control, .fini = stop);
 
 static void send_epoch(uint16_t type, uint64_t epoch, uint64_t exec)
 {

@@ -14,7 +14,7 @@ static void stop(void)
     harness_stop(&h);
 }
 
-TestSuite(agent_exec, .init = start, .fini = stop, .timeout = 60);
+TestSuite(agent_exec, .init = start, .fini = stop);
 
 Test(agent_exec, an_exit_code_is_the_command_s_own)
 {

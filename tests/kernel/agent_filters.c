@@ -10,7 +10,7 @@ static void stop(void)
     harness_stop(&h);
 }
 
-TestSuite(agent_filters, .fini = stop, .timeout = 60);
+TestSuite(agent_filters, .fini = stop);
 
 static void start(enum spec_seccomp_profile profile, bool shared_uid)
 {

@@ -13,7 +13,7 @@ static void stop(void)
     harness_stop(&h);
 }
 
-TestSuite(agent_setup, .fini = stop, .timeout = 60);
+TestSuite(agent_setup, .fini = stop);
 
 /* Refuses `number` with `answer`, allows everything else. */
 #define DENY(number, answer)                                                   \

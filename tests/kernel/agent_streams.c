@@ -13,7 +13,7 @@ static void stop(void)
     harness_stop(&h);
 }
 
-TestSuite(agent_streams, .init = start, .fini = stop, .timeout = 60);
+TestSuite(agent_streams, .init = start, .fini = stop);
 
 Test(agent_streams, stdout_and_stderr_are_two_streams_of_one_sequence)
 {

@@ -83,7 +83,7 @@ static void sweep(void)
     rmdir(scratch);
 }
 
-TestSuite(cgroup_rootless, .init = make, .fini = sweep, .timeout = 60);
+TestSuite(cgroup_rootless, .init = make, .fini = sweep);
 
 #define USER_TEST(title)         \
     static void title(void);     \

@@ -71,7 +71,7 @@ static void sweep(void)
     cgroup_session_destroy(&cg, 5000, &err);
 }
 
-TestSuite(cgroup_session, .init = make, .fini = sweep, .timeout = 60);
+TestSuite(cgroup_session, .init = make, .fini = sweep);
 
 #define SESSION_TEST(title)     \
     static void title(void);    \

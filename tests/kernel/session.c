@@ -20,8 +20,10 @@
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -56,7 +58,7 @@ static void teardown(void)
     cr_assert_eq(system(command), 0); /* NOLINT: a literal and a mkdtemp name */
 }
 
-TestSuite(session, .init = setup, .fini = teardown, .timeout = 60);
+TestSuite(session, .init = setup, .fini = teardown);
 
 /* ---- a session in a child process
  * ------------------------------------------------------------------ */
@@ -292,6 +294,100 @@ Test(session, NET_7_there_is_no_way_out_and_it_fails_at_once)
                             0);
     cr_assert(strncmp(o->out, "lo\n", 3) == 0, "%s", o->out);
     cr_assert(strstr(o->out, "Network is unreachable"), "%s", o->out);
+}
+
+/* ---- extra mounts
+ * ----------------------------------------------------------------------------- */
+
+static void in_project(const char *format)
+{
+    char command[512];
+    snprintf(command, sizeof command, "cd %s && %s", project, format);
+    cr_assert_eq(system(command), 0); /* NOLINT: literals and a mkdtemp name */
+}
+
+static void add_mount(struct spec *spec, const char *source, const char *target)
+{
+    struct spec_mount *m = &spec->mounts[spec->mount_count++];
+    snprintf(m->source, sizeof m->source, "%s", source);
+    snprintf(m->target, sizeof m->target, "%s", target);
+    m->read_only = 1;
+}
+
+Test(session, sockets_in_the_workspace_and_in_extra_mounts_are_masked_row_38a)
+{
+    in_project("mkdir -p sub/deep top");
+    static const char *const names[] = {"here.sock", "sub/deep/agent.sock"};
+    for (size_t i = 0; i < ARRAY_LENGTH(names); i++) {
+        struct sockaddr_un a = {.sun_family = AF_UNIX};
+        snprintf(a.sun_path, sizeof a.sun_path, "%s/%s", project, names[i]);
+        int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        cr_assert(fd >= 0 && bind(fd, (struct sockaddr *)&a, sizeof a) == 0 && listen(fd, 1) == 0);
+    }
+    char sub[128];
+    struct spec *spec = new_spec();
+    snprintf(sub, sizeof sub, "%s/sub", project);
+    add_mount(spec, sub, "/mnt/extra");
+    /* A mount in a mount: the mask of the first must not fall on the second. */
+    add_mount(spec, "/usr/share", "/mnt/extra/deep");
+    add_mount(spec, sub, "/mnt/again");
+    struct outcome *o = run(spec,
+                            "for s in here.sock sub/deep/agent.sock /mnt/again/deep/agent.sock; do "
+                            "stat -c %F $s; done; ls /mnt/extra/deep | grep -cx doc",
+                            0);
+    cr_assert_str_eq(o->out, "character special file\ncharacter special file\n"
+                             "character special file\n1\n");
+}
+
+/* What the session says of a mount at `target`, or the code of the refusal. */
+static const char *try_target(const char *target)
+{
+    static char text[32];
+    struct spec *spec = new_spec();
+    add_mount(spec, "/usr/share", target);
+    int *code = mmap(NULL, sizeof *code, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    *code = -1;
+    pid_t pid = fork();
+    if (pid == 0) {
+        struct err err = {0};
+        struct session *s;
+        struct runtime *rt = open_runtime();
+        if (session_create(&s, rt, spec, &err) < 0)
+            *code = (int)err.code;
+        else if (session_destroy(s, &err) == 0)
+            *code = 0;
+        runtime_close(rt);
+        _exit(0);
+    }
+    int status;
+    cr_assert_eq(waitpid(pid, &status, 0), pid);
+    free(spec);
+    snprintf(text, sizeof text, "%s",
+             *code == 0                          ? "made"
+             : *code == (int)ERR_INVALID_REQUEST ? "invalid_request"
+                                                 : "other");
+    munmap(code, sizeof *code);
+    return text;
+}
+
+Test(session, a_link_in_the_workspace_is_no_place_for_a_mount)
+{
+    in_project("mkdir -p dir/sub && ln -s /etc abs && ln -s dir rel && ln -s /nowhere dangling && "
+               "ln -s . self && touch file");
+    static const char *const refused[] = {"abs",   "rel",      "dangling", "abs/x",
+                                          "rel/x", "self/dir", "file"};
+    static const char *const made[] = {"dir", "dir/sub"};
+    char target[64];
+    for (size_t i = 0; i < ARRAY_LENGTH(refused); i++) {
+        snprintf(target, sizeof target, "/workspace/%s", refused[i]);
+        cr_assert_str_eq(try_target(target), "invalid_request", "%s", target);
+    }
+    for (size_t i = 0; i < ARRAY_LENGTH(made); i++) {
+        snprintf(target, sizeof target, "/workspace/%s", made[i]);
+        cr_assert_str_eq(try_target(target), "made", "%s", target);
+    }
+    cr_assert_str_eq(try_target("/var/run/through/a/link/of/berths/own"), "made");
+    cr_assert_eq(entries("%s/dir/x %s/new", project, project), 0);
 }
 
 Test(session, a_directory_image_is_writable_and_the_host_sees_nothing)
