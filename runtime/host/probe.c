@@ -349,10 +349,11 @@ static void probe_tty(struct probing *p)
 
 /* One in the background of a subshell, one in a session of its own. The command ends when it has
  * seen both with the eyes that look for them afterwards. */
-static const char leave_two[] =
-    COUNT_LEFT "exec 3<&0\nmade=1; ( ( " BE_LEFT " ) & )\n"
-               "command -v setsid >/dev/null && { made=2; setsid sh -c '" BE_LEFT "' & }\n"
-               "n=0; while [ $n -lt $made ]; do count; done; exit 7";
+static const char leave_two[] = COUNT_LEFT
+    "exec 3<&0\nmade=1; ( ( " BE_LEFT " ) & )\n"
+    "command -v setsid >/dev/null && { made=2; setsid sh -c '" BE_LEFT "' & }\n"
+    "i=0; while count; [ $n -lt $made ] && [ $i -lt 1500 ]; do i=$((i+1)); sleep 0.02; done\n"
+    "[ $n = $made ] && exit 7; echo saw $n of $made";
 
 /* A process that was killed may for a moment look as if it ran: one that was not waits for ever. */
 static const char look_for_two[] =
