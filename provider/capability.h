@@ -16,6 +16,7 @@ _Static_assert(CAPABILITY_COUNT <= 128, "struct spec.requires_mask has 128 bits"
 
 struct capability_status {
     bool available;
+    bool doubtful; /* not available because something was tried and failed: worth trying again */
     char
         evidence[192]; /* what was done to know: "killed a tree of 3 by one write to cgroup.kill" */
     char reason[256];  /* when not available: why */

@@ -57,6 +57,7 @@ void registry_map(const struct probe_result *results, struct capability_set *ret
         const struct probe_result *from = &results[map[i].probe];
         struct capability_status *to = &ret->status[map[i].capability];
         to->available = from->works;
+        to->doubtful = !from->works && !from->certain;
         memcpy(to->evidence, from->evidence, sizeof to->evidence);
         memcpy(to->reason, from->reason, sizeof to->reason);
         memcpy(to->remedy, from->remedy, sizeof to->remedy);
@@ -105,9 +106,9 @@ static int make_key(const struct runtime_facts *facts, char ret_key[65])
     add_stat(&text, "/proc/self/exe");
     add_stat(&text, "/etc/subuid");
     add_stat(&text, "/etc/subgid");
-    buf_printf(&text, "%s %d %d %u %u %d %u %u\n", facts->kernel, facts->rootless,
+    buf_printf(&text, "%s %d %d %u %u %d %u %u %s\n", facts->kernel, facts->rootless,
                facts->single_uid, facts->caller_uid, facts->caller_gid, facts->cgroup_layout,
-               facts->limits_available, facts->landlock_abi);
+               facts->limits_available, facts->landlock_abi, facts->state_dir);
     if (buf_failed(&text))
         return -ENOMEM;
     sha256_hex(buf_text(&text), text.length, ret_key);
@@ -117,12 +118,12 @@ static int make_key(const struct runtime_facts *facts, char ret_key[65])
 /* ---- the cache's text --------------------------------------------------------------------------
  *
  * One line of header (format, key, checksum of the rest), then one line per capability in order:
- * name, 0 or 1, evidence, reason, remedy, separated by tabs; texts have neither tab nor newline.
- * The checksum finds torn writes. It is no seal: who could forge the file is the user who runs
- * berth.
+ * name, "yes", "no" or "failed", evidence, reason, remedy, separated by tabs; texts have neither
+ * tab nor newline. The checksum finds torn writes. It is no seal: who could forge the file is the
+ * user who runs berth.
  */
 
-static const char format_name[] = "berth-capabilities-1";
+static const char format_name[] = "berth-capabilities-2";
 
 static uint64_t checksum(const char *text, size_t length)
 {
@@ -145,7 +146,7 @@ void registry_encode(const struct capability_set *set, const char *key, struct b
     for (int c = 0; c < CAPABILITY_COUNT; c++) {
         const struct capability_status *s = &set->status[c];
         buf_puts(&body, capability_name((enum capability)c));
-        add_field(&body, s->available ? "1" : "0");
+        add_field(&body, s->available ? "yes" : s->doubtful ? "failed" : "no");
         add_field(&body, s->evidence);
         add_field(&body, s->reason);
         add_field(&body, s->remedy);
@@ -184,9 +185,11 @@ static bool decode_line(char **at, enum capability c, struct capability_status *
     char *reason = evidence ? take_field(at, '\t') : NULL;
     char *remedy = reason ? take_field(at, '\n') : NULL;
     if (!remedy || strcmp(name, capability_name(c)) != 0 || strchr(remedy, '\t') ||
-        (strcmp(available, "0") != 0 && strcmp(available, "1") != 0))
+        (strcmp(available, "yes") != 0 && strcmp(available, "no") != 0 &&
+         strcmp(available, "failed") != 0))
         return false;
-    ret->available = available[0] == '1';
+    ret->available = available[0] == 'y';
+    ret->doubtful = available[0] == 'f';
     return (!ret->available || capability_version(c) > 0) &&
            copy_field(ret->evidence, sizeof ret->evidence, evidence) &&
            copy_field(ret->reason, sizeof ret->reason, reason) &&
@@ -287,10 +290,23 @@ int registry_refresh(struct runtime *rt, const struct err *open_err, struct capa
     return 0;
 }
 
-int registry_open(struct runtime *rt, struct capability_set *ret, struct err *err)
+bool registry_doubtful(const struct capability_set *set, const struct spec *spec)
+{
+    struct capability_mask needed = {{UINT64_MAX, UINT64_MAX}};
+    if (spec)
+        capability_required(spec, &needed);
+    for (unsigned c = 0; c < CAPABILITY_COUNT; c++)
+        if (needed.bits[c / 64] >> (c % 64) & 1 && set->status[c].doubtful)
+            return true;
+    return false;
+}
+
+int registry_open(struct runtime *rt, const struct spec *spec, struct capability_set *ret,
+                  struct err *err)
 {
     char key[65];
-    if (make_key(runtime_facts(rt), key) == 0 && load(runtime_facts(rt), key, ret) == 0)
+    if (make_key(runtime_facts(rt), key) == 0 && load(runtime_facts(rt), key, ret) == 0 &&
+        !registry_doubtful(ret, spec))
         return 0;
     return registry_refresh(rt, NULL, ret, err);
 }

@@ -11,8 +11,13 @@
 #include "provider/capability.h"
 #include "runtime/runtime.h"
 
-/* The set of this host and user, cached or probed. Fails only when probing itself does. */
-int registry_open(struct runtime *rt, struct capability_set *ret, struct err *err);
+/* The set of this host and user, cached or probed. Fails only when probing itself does.
+ *
+ * A cached "no" that comes from a probe that failed is believed only by who does not need it: when
+ * `spec` (NULL: somebody who wants to know everything) would be refused, or would lose a limit, by
+ * it, the host is probed again. So no single failure sticks. */
+int registry_open(struct runtime *rt, const struct spec *spec, struct capability_set *ret,
+                  struct err *err);
 
 /* Always probe, and rewrite the cache. `rt` NULL: runtime_open() failed with `open_err`; then
  * nothing is cached, and every capability says why it is not there. */
@@ -27,6 +32,9 @@ struct probe_result;
 
 /* Probe results as capabilities; those that are not built say so. Pure. */
 void registry_map(const struct probe_result *results, struct capability_set *ret);
+
+/* Does `set` refuse something to `spec` (NULL: to anybody) that trying again may give? Pure. */
+bool registry_doubtful(const struct capability_set *set, const struct spec *spec);
 
 /* The cache's text for `set` under `key`, and back: 0, or REGISTRY_STALE when `text` is not exactly
  * what registry_encode() makes under this key. Pure. */

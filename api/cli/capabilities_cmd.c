@@ -99,7 +99,7 @@ int cli_capabilities(int argc, char **argv)
     struct err open_err;
     int r = runtime_open(&rt, &options, &open_err);
     r = r < 0 ? registry_refresh(NULL, &open_err, &the_set, &err)
-              : registry_open(rt, &the_set, &err);
+              : registry_open(rt, NULL, &the_set, &err);
     if (r < 0)
         return cli_fail_json(&err, view.json);
     _cleanup_buf_ struct buf out = {0};

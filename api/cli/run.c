@@ -53,7 +53,7 @@ static void require_for_exec(struct run *run)
 /* CAP-2: refused with everything that is missing, or run without defaults that cannot be had. */
 static int check_capabilities(struct run *run, struct err *err)
 {
-    int r = registry_open(run->runtime, &the_capabilities, err);
+    int r = registry_open(run->runtime, run->spec, &the_capabilities, err);
     if (r < 0)
         return r;
     capability_drop_defaults(run->spec, &the_capabilities, &run->dropped);

@@ -332,6 +332,30 @@ Test(registry, a_cached_set_reads_back_as_it_was)
         cr_assert_eq(back.status[c].available, set.status[c].available);
 }
 
+/* A probe that failed once must not refuse every run until somebody removes the cache. */
+Test(registry, a_failed_probe_is_doubted_by_who_needs_it_and_a_fact_is_not)
+{
+    static struct probe_result results[PROBE_COUNT];
+    static struct capability_set back;
+    for (int i = 0; i < PROBE_COUNT; i++)
+        results[i].works = i != PROBE_TIMEOUT && i != PROBE_LANDLOCK;
+    results[PROBE_LANDLOCK].certain = true;
+    registry_map(results, &set);
+    _cleanup_buf_ struct buf text = {0};
+    registry_encode(&set, key, &text);
+    cr_assert_eq(registry_decode(text.data, text.length, key, &back), 0);
+    for (int c = 0; c < CAPABILITY_COUNT; c++)
+        cr_assert_eq(back.status[c].doubtful, c == CAP_EXEC_TIMEOUT || c == CAP_EXEC_IDLE_TIMEOUT,
+                     "%s", capability_name((enum capability)c));
+
+    plain();
+    capability_name_required(&spec, CAP_ISOLATION_LANDLOCK);
+    cr_assert(!registry_doubtful(&back, &spec), "nothing that it needs is in doubt");
+    spec.limits.exec_timeout_ms = 1000;
+    cr_assert(registry_doubtful(&back, &spec), "it needs the timeout");
+    cr_assert(registry_doubtful(&back, NULL), "who asks for everything");
+}
+
 Test(registry, any_changed_byte_or_length_or_key_makes_it_stale)
 {
     static struct capability_set back;

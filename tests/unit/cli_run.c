@@ -70,9 +70,11 @@ int runtime_check_implicit_workspace(const char *path, const char *home, struct 
     return 0;
 }
 
-int registry_open(struct runtime *rt, struct capability_set *ret, struct err *err)
+int registry_open(struct runtime *rt, const struct spec *spec, struct capability_set *ret,
+                  struct err *err)
 {
     (void)rt;
+    (void)spec;
     (void)err;
     for (int c = 0; c < CAPABILITY_COUNT; c++)
         ret->status[c].available = capability_version((enum capability)c) > 0;
@@ -85,7 +87,7 @@ int registry_refresh(struct runtime *rt, const struct err *open_err, struct capa
                      struct err *err)
 {
     (void)open_err;
-    return registry_open(rt, ret, err);
+    return registry_open(rt, NULL, ret, err);
 }
 
 int session_create(struct session **ret, struct runtime *rt, const struct spec *spec,
