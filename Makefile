@@ -23,6 +23,8 @@ PREFIX   ?= /usr/local
 SANITIZE ?=
 FUZZER   ?=
 Q        := $(if $(V),,@)
+# What is compiled at the same time where a target builds for itself.
+JOBS     ?= $(shell nproc)
 
 # The one place where the version is written; `berth --version`, man pages and packages follow it.
 VERSION  := 0.1.0
@@ -224,17 +226,17 @@ asan-build:
 RUN_TESTS = BUILD=$(BUILD) ASAN_BUILD=$(ASAN_BUILD) tests/run-tests
 
 check: setup-test
-	$(Q)$(MAKE) --no-print-directory unit-tests lint
+	$(Q)$(MAKE) --no-print-directory -j$(JOBS) unit-tests lint
 	$(Q)$(RUN_TESTS) unit
 
 # Crash tests exist from the daemon on.
 CRASH := $(if $(wildcard tests/crash/*.sh),crash)
 
 test: setup-test
-	$(Q)$(MAKE) --no-print-directory all unit-tests kernel-tests
-	$(Q)$(MAKE) --no-print-directory clang-build
-	$(Q)$(MAKE) --no-print-directory asan-build
-	$(Q)$(MAKE) --no-print-directory attack-build fuzz-build
+	$(Q)$(MAKE) --no-print-directory -j$(JOBS) all unit-tests kernel-tests attack-build
+	$(Q)$(MAKE) --no-print-directory -j$(JOBS) clang-build
+	$(Q)$(MAKE) --no-print-directory -j$(JOBS) asan-build
+	$(Q)$(MAKE) --no-print-directory -j$(JOBS) fuzz-build
 	$(Q)$(RUN_TESTS) lint unit asan kernel e2e attack $(CRASH) fuzz
 
 try: setup-build

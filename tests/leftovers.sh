@@ -6,6 +6,10 @@
 # Looked at: mounts, cgroups, loop devices and directories by berth's names; processes by berth's
 # titles and programs, and every new process in a user namespace other than ours (a command that
 # outlived its session has lost its title); namespaces kept alive by a bind mount.
+#
+# No leftover: the cgroup `berth` itself, which all berths of a host share like /run/berth, and which
+# cannot be removed without a race against one that is just starting; and cgroups whose processes are
+# in a PID namespace that is not seen from here: somebody else's session.
 set -u
 
 list_things() {
@@ -15,10 +19,19 @@ list_things() {
              print "mount " $5 " (" $4 ")" }
          $0 ~ / - nsfs / { print "mounted-namespace " $5 " " $4 }' /proc/self/mountinfo
 
-    find /sys/fs/cgroup -xdev -mindepth 1 -type d -name 'berth*' 2>/dev/null | sed 's/^/cgroup /'
-    find /sys/fs/cgroup -mindepth 1 -maxdepth 6 -type d -name 'berth*' 2>/dev/null | sed 's/^/cgroup /'
+    local file directory foreign='' run
+    for file in /sys/fs/cgroup/berth/run-*/{init,run}/cgroup.procs /sys/fs/cgroup/*/berth/run-*/{init,run}/cgroup.procs \
+        /sys/fs/cgroup/*/berth/run-*/run/e*/cgroup.procs /sys/fs/cgroup/berth/run-*/run/e*/cgroup.procs; do
+        if grep -qsx 0 "$file"; then
+            run=${file##*/berth/}
+            foreign="$foreign ${run%%/*}"
+        fi
+    done
+    find /sys/fs/cgroup -mindepth 1 -maxdepth 8 -type d \
+        \( -name 'berth?*' -o -path '*/berth/*' -prune \) 2>/dev/null | while read -r directory; do
+        case " $foreign " in *" ${directory##*/} "*) ;; *) echo "cgroup $directory" ;; esac
+    done
 
-    local file directory
     for file in /sys/block/loop*/loop/backing_file; do
         [ -e "$file" ] || continue
         grep -H berth "$file" 2>/dev/null | sed 's/^/loop-device /'
