@@ -319,6 +319,10 @@ static int start_failed(struct session *s, const struct err *from_child, struct 
         err_add(err,
                 "A link or a file is where the session needs a directory: choose another place "
                 "inside, or mend the image.");
+    } else if (err->sys == ENOENT && strcmp(err->step, "find the place for a mount") == 0) {
+        err->code = ERR_INVALID_REQUEST;
+        err_add(err, "In the workspace and in other mounts a place for a mount must exist before: "
+                     "make it there, or choose one outside.");
     } else if (err->code == ERR_INTERNAL) {
         err->code = ERR_UNAVAILABLE;
         err_add(err, "The session was not started and nothing is left of it; `berth doctor` tells "

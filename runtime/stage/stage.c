@@ -515,6 +515,43 @@ static void mask_sockets(const struct stage_args *args, int root, int tree, int3
     }
 }
 
+/* The rest of `path` when it is beneath `top`, else NULL. */
+static const char *rest_beneath(const char *path, const char *top)
+{
+    size_t n = strlen(top);
+    return strncmp(path, top, n) == 0 && path[n] == '/' ? path + n + 1 : NULL;
+}
+
+/* The place of a mount in the workspace or in a mount before it is looked for from there, and no
+ * link is followed: who can write there, in this session or an earlier one, would else choose what
+ * of the session's system the mount covers. It is not made either, because it would be made on the
+ * host. */
+static void attach_mount(const struct stage_args *args, int root, uint32_t i)
+{
+    const struct spec *spec = args->spec;
+    const char *path = spec->mounts[i].target, *where = NULL;
+    bool directory = args->late->mount_is_directory[i];
+    int base = -1;
+    if (args->late->has_workspace && (where = rest_beneath(path, spec->workspace.mount_path)))
+        base = args->workspace_tree;
+    for (uint32_t k = 0; k < i; k++) {
+        const char *rest = rest_beneath(path, spec->mounts[k].target);
+        if (rest && (!where || rest > where)) {
+            where = rest;
+            base = args->mount_trees[k];
+        }
+    }
+    if (base < 0) {
+        attach(args, args->mount_trees[i], root, path + 1, directory);
+        return;
+    }
+    int place = TRY(sys_openat2(base, where, (uint64_t)(O_PATH | (directory ? O_DIRECTORY : 0)),
+                                RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS),
+                    "find the place for a mount", path);
+    TRY(sys_move_mount_fd(args->mount_trees[i], place), "attach a mount at", path);
+    fd_close(place);
+}
+
 static void make_workspace(const struct stage_args *args, int root)
 {
     const struct stage_late *late = args->late;
@@ -533,8 +570,7 @@ static void make_workspace(const struct stage_args *args, int root)
         fd_close(place);
     }
     for (uint32_t i = 0; i < late->mount_count; i++) {
-        attach(args, args->mount_trees[i], root, args->spec->mounts[i].target + 1,
-               late->mount_is_directory[i]);
+        attach_mount(args, root, i);
         mask_sockets(args, root, args->mount_trees[i], (int32_t)i);
     }
 }

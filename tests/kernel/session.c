@@ -386,7 +386,7 @@ Test(session, a_link_in_the_workspace_is_no_place_for_a_mount)
         snprintf(target, sizeof target, "/workspace/%s", made[i]);
         cr_assert_str_eq(try_target(target), "made", "%s", target);
     }
-    cr_assert_str_eq(try_target("/var/run/through/a/link/of/berths/own"), "made");
+    cr_assert_str_eq(try_target("/mnt/any/where"), "made");
     cr_assert_eq(entries("%s/dir/x %s/new", project, project), 0);
 }
 
