@@ -78,9 +78,8 @@ static void say_reason(const struct run *run)
     }
 }
 
-/* What every start would say stays in the record: a default path whose parent is not there, a
- * search that ended at its bound in a large tree. */
-static const char *const quiet_notes[] = {"protect.missing_parent", "workspace.socket_scan"};
+/* What every start would say stays in the record: a default path whose parent is not there. */
+static const char *const quiet_notes[] = {"protect.missing_parent"};
 
 static bool matters(const char *key)
 {
