@@ -316,3 +316,31 @@ static void forked_reaper(const struct place *p)
     CHECK(entries(at(p->share, "shared")) == 0, "its use is gone too");
 }
 IN_A_PLACE(a_reaper_forked_after_open_can_close_for_its_dead_parent, forked_reaper)
+
+static void git_says(const struct place *p, const char *command)
+{
+    char line[512];
+    snprintf(line, sizeof line, "cd %s && test -z \"$(git -c safe.directory='*' %s)\"", p->work,
+             command);
+    int status = system(line); /* NOLINT(cert-env33-c): a fixed command of the test's own */
+    CHECK(status == 0, "%s: status %x", line, status);
+}
+
+static void git(const struct place *p)
+{
+    struct spec s;
+    struct workspace ws;
+    struct workspace_options o = options_of(p);
+    git_says(p, "init -q");
+    spec_directory(&s, p->work);
+    spec_add_protect(&s, ".envrc", true);
+    spec_add_protect(&s, ".vscode", true);
+    must_open(&ws, &s, &o);
+    CHECK(ws.protect[0].placeholder && ws.protect[1].placeholder, "held");
+    git_says(p, "status --porcelain --ignored");
+    git_says(p, "add -A --verbose");
+    git_says(p, "clean -fdx");
+    CHECK(exists(at(p->work, ".envrc")) && exists(at(p->work, ".vscode")), "git left them alone");
+    must_close(&ws);
+}
+IN_A_PLACE(git_neither_lists_nor_adds_nor_cleans_a_placeholder, git)
