@@ -68,9 +68,9 @@ int runtime_reap(struct runtime *rt, unsigned *ret_count, struct err *err);
 int runtime_check_implicit_workspace(const char *path, const char *home, struct err *err);
 
 /* The real absolute path of what a person or a policy of his names, before it goes into a spec: the
- * runtime itself follows no link in a path. Each link on the way must belong to who asks or to root,
- * else ERR_FORBIDDEN with a message that names it. `step` is the flag or key, for messages. Call it
- * before runtime_open(), which changes what uids look like. */
+ * runtime itself follows no link in a path. Each link on the way must belong to who asks or to
+ * root, else ERR_FORBIDDEN with a message that names it. `step` is the flag or key, for messages.
+ * Call it before runtime_open(), which changes what uids look like. */
 int runtime_resolve_path(const char *path, const char *step, char *ret, size_t size,
                          struct err *err);
 
@@ -112,8 +112,12 @@ const struct session_effective *session_effective(const struct session *s);
 unsigned session_notes(const struct session *s, const struct session_note **ret_notes);
 
 /* A command. Strings are the caller's and are copied. Descriptors are the caller's, are passed in
- * and stay open here; the caller has checked that they may go in (contract §12: pipes, regular
- * files): session_exec() checks again and refuses anything else with ERR_INVALID_REQUEST. */
+ * and stay open here. Only pipes and regular files go in; anything else is ERR_INVALID_REQUEST.
+ *
+ * A pipe has no direction: whoever may open its inode reaches the other end through /proc/self/fd.
+ * So what is passed must be a pipe that was made for this command (own_pipes: then its inode is
+ * lent to the command's user, and "echo >/dev/stderr" works), or one whose owner has no id inside.
+ * Bit n of own_pipes stands for descriptor n. */
 struct exec_request {
     const char *const *argv; /* NULL-terminated */
     const char *const
@@ -125,6 +129,7 @@ struct exec_request {
     int stdin_fd, stdout_fd,
         stderr_fd;                 /* -1: /dev/null for stdin, captured into frames for others */
     bool null_stdout, null_stderr; /* /dev/null of the session instead of capture */
+    unsigned own_pipes;
     uint64_t timeout_ms, idle_timeout_ms, grace_ms, open_files;
 };
 

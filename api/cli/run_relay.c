@@ -3,14 +3,19 @@
 
 #include "runtime/base/fd.h"
 
+#include <fcntl.h>
 #include <string.h>
 #include <sys/socket.h>
+
+/* A terminal says POLLOUT while it has room for a little: so much of it does not block. */
+enum { SMALL_WRITE = 256 };
 
 void relay_init(struct relay *relay)
 {
     /* The buffer is not cleared: a start of berth must not touch pages that it may never use. */
     memset(relay, 0, offsetof(struct relay, buffer));
     relay->from = relay->to = -1;
+    relay->small = SMALL_WRITE;
 }
 
 static void close_from(struct relay *relay)
@@ -37,7 +42,7 @@ void relay_fini(struct relay *relay)
 
 bool relay_pending(const struct relay *relay)
 {
-    return relay->offset < relay->length;
+    return relay->offset < relay->length || relay->full;
 }
 
 bool relay_done(const struct relay *relay)
@@ -77,6 +82,15 @@ static bool try_again(void)
     return errno == EAGAIN || errno == EINTR;
 }
 
+/* The key is given on as what a terminal understands by default. */
+static void restore_ends(struct relay *relay)
+{
+    enum { END_OF_FILE_KEY = 4 };
+    for (size_t i = 0; i < relay->length && relay->ahead > 0; i++, relay->ahead--)
+        if (relay->buffer[i] == 0)
+            relay->buffer[i] = END_OF_FILE_KEY;
+}
+
 static void read_some(struct relay *relay)
 {
     ssize_t n = relay->from_socket
@@ -85,6 +99,7 @@ static void read_some(struct relay *relay)
     if (n > 0) {
         relay->offset = 0;
         relay->length = (size_t)n;
+        restore_ends(relay);
         return;
     }
     if (n < 0 && try_again())
@@ -98,16 +113,13 @@ static void read_some(struct relay *relay)
     relay_end(relay);
 }
 
-/* A terminal says POLLOUT while it has room for a little: so much of it does not block. */
-enum { SMALL_WRITE = 256 };
-
 static void write_some(struct relay *relay)
 {
     while (relay_pending(relay)) {
         const char *data = relay->buffer + relay->offset;
         size_t length = relay->length - relay->offset;
-        if (relay->to_blocks && length > SMALL_WRITE)
-            length = SMALL_WRITE;
+        if (relay->to_blocks && length > relay->small)
+            length = relay->small;
         ssize_t n = relay->to_socket ? send(relay->to, data, length, MSG_DONTWAIT | MSG_NOSIGNAL)
                                      : write(relay->to, data, length);
         if (n < 0 && try_again())
@@ -125,8 +137,44 @@ static void write_some(struct relay *relay)
         close_to(relay);
 }
 
+enum { SPLICE_MOST = 1 << 20 };
+
+static void splice_some(struct relay *relay)
+{
+    ssize_t n =
+        splice(relay->from, NULL, relay->to, NULL, SPLICE_MOST, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
+    relay->full = false;
+    if (n > 0) {
+        relay->bytes += (unsigned long long)n;
+        return;
+    }
+    if (n < 0 && errno == EINTR)
+        return;
+    /* The source was readable, so it is the reader's pipe that has no room. */
+    if (n < 0 && errno == EAGAIN)
+        relay->full = true;
+    else if (n < 0)
+        reader_gone(relay);
+    else
+        relay_end(relay);
+}
+
+static void splice_step(struct relay *relay, const struct pollfd pair[2])
+{
+    bool room = pair[1].fd == relay->to && (pair[1].revents & POLLOUT);
+    bool gone = pair[1].fd == relay->to && (pair[1].revents & (POLLERR | POLLNVAL));
+    if (gone)
+        reader_gone(relay);
+    else if (relay->full ? room : pair[0].fd >= 0 && pair[0].fd == relay->from && pair[0].revents)
+        splice_some(relay);
+}
+
 void relay_step(struct relay *relay, const struct pollfd pair[2])
 {
+    if (relay->spliced) {
+        splice_step(relay, pair);
+        return;
+    }
     if (pair[0].fd >= 0 && pair[0].fd == relay->from && pair[0].revents)
         read_some(relay);
     if (relay->to < 0)

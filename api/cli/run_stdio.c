@@ -86,7 +86,7 @@ int stdio_classify(int fd, int number, enum stdio_kind *ret, struct err *err)
         return refuse(number, "a descriptor opened with O_PATH", err);
     switch (st.st_mode & S_IFMT) {
     case S_IFIFO:
-        *ret = STDIO_PASS;
+        *ret = number == 0 && geteuid() == 0 ? STDIO_PASS : STDIO_PIPE;
         return 0;
     case S_IFREG:
         *ret = is_kernel_file(fd) ? STDIO_FILE : STDIO_PASS;
@@ -106,7 +106,16 @@ int stdio_classify(int fd, int number, enum stdio_kind *ret, struct err *err)
 
 static bool copied(enum stdio_kind kind)
 {
-    return kind == STDIO_TERMINAL || kind == STDIO_SOCKET || kind == STDIO_FILE;
+    return kind == STDIO_TERMINAL || kind == STDIO_SOCKET || kind == STDIO_FILE ||
+           kind == STDIO_PIPE;
+}
+
+static void find_one_output(struct stdio *all)
+{
+    struct stat out, error;
+    if (copied(all->kind[1]) && all->kind[1] == all->kind[2] && fstat(1, &out) == 0 &&
+        fstat(2, &error) == 0)
+        all->one_output = out.st_dev == error.st_dev && out.st_ino == error.st_ino;
 }
 
 int stdio_classify_all(struct stdio *ret, struct err *err)
@@ -117,10 +126,15 @@ int stdio_classify_all(struct stdio *ret, struct err *err)
         if (r < 0)
             return r;
     }
-    struct stat out, error;
-    if (copied(all.kind[1]) && all.kind[1] == all.kind[2] && fstat(1, &out) == 0 &&
-        fstat(2, &error) == 0)
-        all.one_output = out.st_dev == error.st_dev && out.st_ino == error.st_ino;
+    find_one_output(&all);
     *ret = all;
     return 0;
+}
+
+void stdio_copy_files(struct stdio *stdio)
+{
+    for (int i = 0; i < 3; i++)
+        if (stdio->kind[i] == STDIO_PASS)
+            stdio->kind[i] = STDIO_FILE;
+    find_one_output(stdio);
 }

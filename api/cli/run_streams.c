@@ -4,19 +4,27 @@
 #include "runtime/base/fd.h"
 
 #include <fcntl.h>
+#include <limits.h>
 #include <string.h>
 #include <unistd.h>
 
 static bool relayed(enum stdio_kind kind)
 {
-    return kind == STDIO_TERMINAL || kind == STDIO_SOCKET || kind == STDIO_FILE;
+    return kind == STDIO_TERMINAL || kind == STDIO_SOCKET || kind == STDIO_FILE ||
+           kind == STDIO_PIPE;
 }
 
 /* The caller's side of a relay. */
 static void outside(struct relay *relay, int number, enum stdio_kind kind)
 {
     int access = number == 0 ? O_RDONLY : O_WRONLY;
-    int own = kind == STDIO_TERMINAL ? terminal_reopen(number, access) : -1;
+    int own = -1;
+    if (kind == STDIO_TERMINAL)
+        own = terminal_reopen(number, access);
+    /* A copy that can be closed when the command closes its end, so that the caller's other end
+     * learns it. The flags of a pipe are shared with the caller: writes are small ones. */
+    if (kind == STDIO_PIPE)
+        own = fcntl(number, F_DUPFD_CLOEXEC, 3);
     int fd = own >= 0 ? own : number;
     if (number == 0) {
         relay->from = fd;
@@ -26,7 +34,10 @@ static void outside(struct relay *relay, int number, enum stdio_kind kind)
         relay->to = fd;
         relay->to_owned = own >= 0;
         relay->to_socket = kind == STDIO_SOCKET;
-        relay->to_blocks = kind == STDIO_TERMINAL && own < 0;
+        relay->to_blocks = (kind == STDIO_TERMINAL && own < 0) || kind == STDIO_PIPE;
+        /* pipe(7): POLLOUT says that PIPE_BUF bytes can be written without blocking. */
+        if (kind == STDIO_PIPE)
+            relay->small = PIPE_BUF;
     }
 }
 
@@ -45,6 +56,7 @@ static int make_pipe(struct streams *streams, int number, struct err *err)
         streams->relay[number].from = ends[0];
         streams->relay[number].from_owned = true;
     }
+    streams->relay[number].spliced = streams->stdio->kind[number] == STDIO_PIPE;
     if (fcntl(ends[mine], F_SETFL, O_NONBLOCK) < 0)
         return err_set(err, ERR_UNAVAILABLE, errno, "make a pipe non-blocking", NULL, NULL);
     return 0;
@@ -145,19 +157,28 @@ void streams_request(struct streams *streams, struct exec_request *request)
     request->tty = streams->tty;
     terminal_size(streams->size_fd, &request->rows, &request->cols);
     request->stdin_fd = descriptor(streams, 0);
+    for (unsigned i = 0; i < 3; i++)
+        if (streams->inside[i] >= 0)
+            request->own_pipes |= 1u << i;
+    if (streams->stdio->one_output)
+        request->own_pipes |= 1u << 2;
     request->stdout_fd = request->stderr_fd = -1;
-    if (streams->tty) {
-        /* Errors go to the terminal too, unless the caller has sent them elsewhere. */
-        if (streams->stdio->kind[2] == STDIO_PASS && !streams->seen)
-            request->stderr_fd = 2;
+    /* A terminal has one output: what the command says on stderr comes to stdout too. */
+    if (streams->tty)
         return;
-    }
     request->null_stdout = streams->stdio->kind[1] == STDIO_NULL;
     request->null_stderr = streams->stdio->kind[2] == STDIO_NULL;
     if (streams->captured)
         return;
     request->stdout_fd = descriptor(streams, 1);
     request->stderr_fd = streams->stdio->one_output ? streams->inside[1] : descriptor(streams, 2);
+}
+
+void streams_enter(struct streams *streams)
+{
+    terminal_enter(&streams->terminal);
+    if (streams->terminal.raw)
+        streams->relay[0].ahead = (size_t)streams->terminal.ahead;
 }
 
 /* The command has its own copies of what was passed: while berth held them too, the other end of a
@@ -167,7 +188,8 @@ void streams_started(struct streams *streams)
     close_inside(streams);
     for (int i = 0; i < 2; i++) {
         bool passed = streams->stdio->kind[i] == STDIO_PASS && !(streams->captured && i == 1);
-        if (!passed)
+        bool copied = streams->stdio->kind[i] == STDIO_PIPE;
+        if (!passed && !copied)
             continue;
         int null = open("/dev/null", O_RDWR | O_CLOEXEC);
         if (null >= 0) {
@@ -175,7 +197,7 @@ void streams_started(struct streams *streams)
             close(null);
         }
     }
-    terminal_enter(&streams->terminal);
+    streams_enter(streams);
 }
 
 void streams_poll(const struct streams *streams, struct pollfd fds[STREAMS_POLL])
@@ -231,7 +253,7 @@ bool streams_retry(struct streams *streams)
         waiting = input->paused;
     }
     if (streams->terminal.fd >= 0 && !streams->terminal.raw) {
-        terminal_enter(&streams->terminal);
+        streams_enter(streams);
         waiting |= !streams->terminal.raw;
     }
     return waiting;

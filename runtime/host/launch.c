@@ -95,8 +95,9 @@ static int make_user_namespace(struct session *s, int *ret_userns, int *ret_cgro
      * counted for the owner of a user namespace, and must be the session's own, not one for all. */
     uint32_t owner = facts->rootless ? UINT32_MAX : base;
     bool cgroup = s->runtime->cgroup.layout != RUNTIME_CGROUP_NONE;
-    return userns_make(map, count, map, count, owner, cgroup ? s->cgroup.s_fd : -1, ret_userns,
-                       cgroup ? ret_cgroupns : NULL, err);
+    return userns_make_joining(map, count, map, count, owner, cgroup ? s->cgroup.s_fd : -1,
+                               !s->runtime->cgroup.clone_into, ret_userns,
+                               cgroup ? ret_cgroupns : NULL, err);
 }
 
 /* ---- what init is given -----------------------------------------------------------------------

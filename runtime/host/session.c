@@ -217,10 +217,10 @@ static int check_stream(int fd, const char *name, struct err *err)
     return 0;
 }
 
-/* An anonymous pipe of another owner cannot be opened again by name, and scripts do that all the
- * time
- * ("echo >/dev/stderr"). Its inode is nobody's file: it is lent to the command's user. Named pipes
- * and files keep their owner. Rootless needs none of it: the default user is the caller. */
+/* A pipe of another owner cannot be opened again by name, and scripts do that all the time ("echo
+ * >/dev/stderr"): a pipe that was made for the command is lent to its user. Never one of the
+ * caller's: its other end would be the command's too. Rootless needs none of it: the default user
+ * is the caller. */
 static int lend_pipe(const struct session *s, int fd, uint32_t uid, struct err *err)
 {
     struct statfs fs;
@@ -231,6 +231,22 @@ static int lend_pipe(const struct session *s, int fd, uint32_t uid, struct err *
                        NULL);
     if (fs.f_type == PIPEFS_MAGIC && fchown(fd, session_host_id(s, uid), (gid_t)-1) < 0)
         return err_set(err, ERR_UNAVAILABLE, errno, "lend a pipe to the command", NULL, NULL);
+    return 0;
+}
+
+/* What the caller did not make for the command must not be the command's to open again. */
+static int check_foreign(const struct session *s, int fd, const char *name, struct err *err)
+{
+    struct stat st;
+    if (fstat(fd, &st) < 0)
+        return err_set(err, ERR_INVALID_REQUEST, errno, "pass in", name, NULL);
+    uint32_t base = s->effective.uid_base;
+    bool inside =
+        s->runtime->facts.rootless ? st.st_uid == geteuid() : st.st_uid - base < SPEC_UID_SPAN;
+    if (S_ISFIFO(st.st_mode) && inside)
+        return err_set(err, ERR_INVALID_REQUEST, 0, "pass in", name,
+                       "A pipe of the session's user would be open to the session in both "
+                       "directions: copy through a pipe of its own.");
     return 0;
 }
 
@@ -321,7 +337,8 @@ int session_exec(struct session *s, uint64_t exec, const struct exec_request *re
             continue;
         int r = check_stream(streams[i], names[i], err);
         if (r == 0)
-            r = lend_pipe(s, streams[i], request->uid, err);
+            r = request->own_pipes & 1u << i ? lend_pipe(s, streams[i], request->uid, err)
+                                             : check_foreign(s, streams[i], names[i], err);
         if (r < 0)
             return r;
         bits |= 1u << i;

@@ -3,6 +3,9 @@
  *
  * It is in four parts, in the order in which they run: report, place (paths inside the new root),
  * assemble (mounts), enter (namespaces, ids, descriptors, execve).
+ *
+ * This file is long because it is one sequence of steps between clone and exec: their order decides
+ * what a session can do, and it must be readable in one place.
  */
 #include "runtime/stage/stage.h"
 
@@ -707,9 +710,42 @@ static void take_oom_score(const struct stage_args *args)
     fd_close(fd);
 }
 
+/* The child has a copy of every descriptor of the launcher: among them the other ends of its own
+ * channels, the reaper's pipe, the locks of the run and the caller's output. While it held those,
+ * the end of the launcher would be seen by nobody. Only what stage_args names stays. */
+static void drop_descriptors(struct stage_args *args)
+{
+    int *const kept[] = {&args->agent_fds[AGENT_FD_CONTROL], &args->agent_fds[AGENT_FD_FRAMES],
+                         &args->init, &args->image_tree};
+    int null = TRY(open("/dev/null", O_RDWR | O_CLOEXEC), "open /dev/null", NULL);
+    /* A caller without standard streams has left 0 to 2 to whatever was opened first. */
+    for (size_t i = 0; i < ARRAY_LENGTH(kept); i++)
+        if (*kept[i] >= 0 && *kept[i] < 3)
+            *kept[i] = TRY(fcntl(*kept[i], F_DUPFD_CLOEXEC, 3), "keep a descriptor", NULL);
+    for (int i = 0; i < 3; i++)
+        if (i != null)
+            TRY(dup2(null, i), "set standard descriptors", NULL);
+    for (unsigned from = 3;;) {
+        unsigned next = ~0u;
+        for (size_t i = 0; i < ARRAY_LENGTH(kept); i++)
+            if (*kept[i] >= (int)from && (unsigned)*kept[i] < next)
+                next = (unsigned)*kept[i];
+        if (next > from)
+            TRY(sys_close_range(from, next == ~0u ? next : next - 1),
+                "close the launcher's descriptors", NULL);
+        if (next == ~0u)
+            return;
+        from = next + 1;
+    }
+}
+
 _Noreturn void stage_main(const struct stage_args *prepared)
 {
     struct stage_args copy = *prepared, *args = &copy;
+    /* For as long as the credentials do not change, which clears it; then the end of the control
+     * socket does the same, and init sets it for good. */
+    TRY(prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0), "tie the session to its launcher", NULL);
+    drop_descriptors(args);
     sigset_t none;
     sigemptyset(&none);
     TRY(sigprocmask(SIG_SETMASK, &none, NULL), "clear the signal mask", NULL);
@@ -724,6 +760,7 @@ _Noreturn void stage_main(const struct stage_args *prepared)
     enter_namespaces(args, sysctl_user);
     take_ids(args);
     TRY(setsid(), "start a new terminal session", NULL);
+    TRY(prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0), "tie the session to its launcher", NULL);
     take_descriptors(args);
 
     char name[] = "berth: init";

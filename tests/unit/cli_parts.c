@@ -208,6 +208,71 @@ Test(cli_relay, every_byte_arrives_and_a_full_reader_stops_the_writer)
     cr_assert(relay_done(&relay), "the end was passed on");
 }
 
+Test(cli_relay, between_two_pipes_nothing_is_held_and_nothing_blocks)
+{
+    int in[2], out[2];
+    cr_assert_eq(pipe2(in, 0), 0);
+    cr_assert_eq(pipe2(out, 0), 0);
+    relay_init(&relay);
+    relay.from = in[0];
+    relay.to = out[1]; /* as a caller's pipe: its flags say that it blocks */
+    relay.from_owned = relay.to_owned = relay.spliced = true;
+    static char block[8192], back[8192];
+    fcntl(in[1], F_SETFL, O_NONBLOCK);
+    size_t sent = 0, got = 0;
+    for (;;) {
+        ssize_t n = write(in[1], block, sizeof block);
+        if (n > 0)
+            sent += (size_t)n;
+        if (!turn(50) && n < 0)
+            break;
+        cr_assert_lt(sent, 1 << 20, "the writer was not stopped");
+    }
+    cr_assert_leq(sent, 2 * 65536, "two pipes and no buffer hold %zu", sent);
+    close(in[1]);
+    for (;;) {
+        ssize_t n = read(out[0], back, sizeof back);
+        if (n <= 0)
+            break;
+        got += (size_t)n;
+        while (turn(0))
+            continue;
+    }
+    cr_assert_eq(got, sent);
+    cr_assert(relay_done(&relay), "the end was passed on");
+}
+
+Test(cli_relay, between_two_pipes_a_reader_that_leaves_closes_the_writers)
+{
+    signal(SIGPIPE, SIG_IGN);
+    int in[2], out[2];
+    cr_assert_eq(pipe2(in, 0), 0);
+    cr_assert_eq(pipe2(out, 0), 0);
+    relay_init(&relay);
+    relay.from = in[0];
+    relay.to = out[1];
+    relay.from_owned = relay.to_owned = relay.spliced = true;
+    cr_assert_not(turn(20), "nothing to do is no reason to wake up");
+    close(out[0]);
+    cr_assert(turn(1000), "noticed without a byte to write");
+    cr_assert(relay_done(&relay) && relay.broken);
+    cr_assert_eq(write(in[1], "x", 1), -1);
+    cr_assert_eq(errno, EPIPE);
+}
+
+Test(cli_stdio, attack_38b_a_pipe_of_the_callers_is_copied_unless_it_is_roots_input)
+{
+    int ends[2];
+    enum stdio_kind kind;
+    cr_assert_eq(pipe2(ends, 0), 0);
+    for (int number = 1; number < 3; number++) {
+        cr_assert_eq(stdio_classify(ends[1], number, &kind, NULL), 0);
+        cr_assert_eq(kind, STDIO_PIPE);
+    }
+    cr_assert_eq(stdio_classify(ends[0], 0, &kind, NULL), 0);
+    cr_assert_eq(kind, geteuid() == 0 ? STDIO_PASS : STDIO_PIPE);
+}
+
 Test(cli_relay, a_reader_that_leaves_closes_the_writers_pipe)
 {
     signal(SIGPIPE, SIG_IGN);
