@@ -1,8 +1,20 @@
 /* This file is the entry point of the `berth` program; all it does is in dispatch.c. */
 #include "api/cli/cli.h"
 
+#include <sys/auxv.h>
+#include <unistd.h>
+
 int main(int argc, char **argv)
 {
+    static const char refused[] =
+        "berth: forbidden: start: berth has a setuid, setgid or capability bit and would act with "
+        "rights that its caller does not have. Remove the bit: berth needs none.\n";
+    /* Before a byte of the caller's is read: options, variables and files are his. */
+    if (getauxval(AT_SECURE) || getuid() != geteuid() || getgid() != getegid()) {
+        ssize_t n = write(STDERR_FILENO, refused, sizeof refused - 1);
+        (void)n; /* whoever has closed his standard error gets the status alone */
+        return CLI_EXIT_BERTH;
+    }
     cli_stdio_guard();
     return cli_main(argc, argv);
 }

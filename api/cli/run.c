@@ -38,7 +38,11 @@ static bool want_tty(const struct run *run)
     case RUN_TTY_AUTO:
         break;
     }
-    return run->stdio.kind[0] == STDIO_TERMINAL && run->stdio.kind[1] == STDIO_TERMINAL;
+    /* Who sent stderr elsewhere wants it there, and a terminal has one output. */
+    for (int i = 0; i < 3; i++)
+        if (run->stdio.kind[i] != STDIO_TERMINAL)
+            return false;
+    return true;
 }
 
 /* What only this exec needs is named like a `requires` line. */
@@ -72,15 +76,18 @@ static int open_session(struct run *run, struct err *err)
     if (r < 0)
         return r;
     run_summary_start(run);
-    return session_create(&run->session, run->runtime, run->spec, err);
+    /* From here on there is something to take down: a signal is answered by doing so. */
+    r = run_loop_open(run, err);
+    return r < 0 ? r : session_create(&run->session, run->runtime, run->spec, err);
 }
 
 static int start_command(struct run *run, struct err *err)
 {
     _cleanup_free_ char **env = NULL;
     int r = run_plan_environment(&run->options, run->spec, run->tty, &env, err);
-    if (r == 0)
-        r = run_loop_open(run, err);
+    const struct runtime_facts *facts = runtime_facts(run->runtime);
+    if (facts->rootless && facts->landlock_abi == 0)
+        stdio_copy_files(&run->stdio);
     if (r == 0)
         r = streams_open(&run->streams, &run->stdio, run->tty, run->options.idle_timeout_ms > 0,
                          err);
@@ -140,16 +147,16 @@ static int execute(struct run *run, struct err *err)
     run->tty = want_tty(run);
     require_for_exec(run);
     r = open_session(run, err);
-    if (r == 0)
+    if (r == 0 && !run_loop_told_to_end(run)) {
         r = start_command(run, err);
-    if (r == 0)
-        run_loop(run);
+        if (r == 0)
+            run_loop(run);
+    }
     struct err late;
     int destroyed = close_session(run, r < 0 ? &late : err);
     if (r == 0)
         run_loop_drain(run);
-    run->outcome.output_seen =
-        run->streams.captured && !(run->tty && run->stdio.kind[2] == STDIO_PASS);
+    run->outcome.output_seen = run->streams.captured;
     return r < 0 ? r : destroyed;
 }
 

@@ -59,6 +59,10 @@ int run_loop_parent(enum run_parent when);
 int run_loop_open(struct run *run, struct err *err);
 void run_loop_close(struct run *run);
 
+/* Did a signal that ends berth come before there was a command to forward it to? Then the outcome
+ * is that of a command which died of it. */
+bool run_loop_told_to_end(struct run *run);
+
 /* From the start of the command to its EXIT frame, or to the end of the session. */
 void run_loop(struct run *run);
 

@@ -41,6 +41,7 @@ struct wait {
     enum agent_reason at_deadline;
     uint64_t first_ms[FORWARD_COUNT];
     unsigned seen[FORWARD_COUNT];
+    int last;         /* the signal that was forwarded last; 0: none */
     bool output_gone; /* the reader of captured output left, and the command was told */
     bool done;
 };
@@ -139,11 +140,11 @@ static void forward(struct wait *wait, const struct signalfd_siginfo *info)
     for (size_t i = 0; i < FORWARD_COUNT; i++) {
         if (forwards[i].signo != (int)info->ssi_signo)
             continue;
-        if (cancels(wait, i))
+        wait->last = forwards[i].signo;
+        /* A session that takes no signal runs nothing any more: berth is what is to end. */
+        if (cancels(wait, i) || session_signal(wait->run->session, RUN_EXEC, forwards[i].signo,
+                                               scope_of(wait->run, info)) < 0)
             cancel(wait);
-        else
-            (void)session_signal(wait->run->session, RUN_EXEC, forwards[i].signo,
-                                 scope_of(wait->run, info));
     }
 }
 
@@ -154,7 +155,7 @@ static void stop_and_continue(struct run *run)
     (void)session_signal(run->session, RUN_EXEC, SIGSTOP, AGENT_SCOPE_TREE);
     terminal_leave(&run->streams.terminal);
     kill(getpid(), SIGSTOP);
-    terminal_enter(&run->streams.terminal);
+    streams_enter(&run->streams);
     (void)session_signal(run->session, RUN_EXEC, SIGCONT, AGENT_SCOPE_TREE);
 }
 
@@ -213,6 +214,13 @@ static void take_start_failure(struct run_outcome *outcome, const struct agent_s
     }
 }
 
+static void died_of(struct run_outcome *outcome, int signo)
+{
+    outcome->reason = AGENT_REASON_SIGNAL;
+    outcome->exit.exit_code = -1;
+    outcome->exit.signal = signo;
+}
+
 static void take_frame(struct wait *wait, const struct agent_frame *frame, const void *payload)
 {
     struct run_outcome *outcome = &wait->run->outcome;
@@ -224,9 +232,13 @@ static void take_frame(struct wait *wait, const struct agent_frame *frame, const
         outcome->tty_bytes += frame->length;
         return;
     case AGENT_FRAME_START_FAILED: /* the only frame of its exec: no EXIT follows */
+        wait->done = true;
+        if (wait->last && ((const struct agent_start_failed *)payload)->sys == ECANCELED) {
+            died_of(outcome, wait->last); /* it came between clone and exec */
+            return;
+        }
         take_start_failure(outcome, payload, wait->run->options.command[0]);
         outcome->reason = AGENT_REASON_START_FAILED;
-        wait->done = true;
         return;
     case AGENT_FRAME_EXIT:
         memcpy(&outcome->exit, payload, sizeof outcome->exit);
@@ -344,15 +356,23 @@ void run_loop(struct run *run)
     streams_end_input(&run->streams);
 }
 
-/* True when somebody wants berth to end now. */
-static bool told_to_end(struct run *run)
+/* The signal by which somebody wants berth to end now; 0: none. */
+static int signal_to_end(struct run *run)
 {
     struct signalfd_siginfo info;
     while (read(run->signals, &info, sizeof info) == sizeof info)
         if (info.ssi_signo == SIGINT || info.ssi_signo == SIGTERM || info.ssi_signo == SIGHUP ||
             info.ssi_signo == SIGQUIT)
-            return true;
-    return false;
+            return (int)info.ssi_signo;
+    return 0;
+}
+
+bool run_loop_told_to_end(struct run *run)
+{
+    int signo = signal_to_end(run);
+    if (signo)
+        died_of(&run->outcome, signo);
+    return signo != 0;
 }
 
 /* Called when no process of the session is left. A reader that is slow is waited for, as the
@@ -371,7 +391,7 @@ void run_loop_drain(struct run *run)
         int r = poll(fds, POLL_COUNT, pending ? -1 : SILENCE_MS);
         if ((r < 0 && errno != EINTR) || r == 0 || fds[POLL_PARENT].revents)
             return;
-        if (r > 0 && fds[POLL_SIGNALS].revents && told_to_end(run))
+        if (r > 0 && fds[POLL_SIGNALS].revents && signal_to_end(run))
             return;
         if (r > 0)
             streams_step(&run->streams, fds + POLL_STREAMS);

@@ -36,6 +36,9 @@ void streams_close(struct streams *streams);
 void streams_request(struct streams *streams, struct exec_request *request);
 void streams_started(struct streams *streams);
 
+/* The terminal in raw mode, as far as it can be now; what was typed before is read as typed. */
+void streams_enter(struct streams *streams);
+
 void streams_poll(const struct streams *streams, struct pollfd fds[STREAMS_POLL]);
 void streams_step(struct streams *streams, const struct pollfd fds[STREAMS_POLL]);
 

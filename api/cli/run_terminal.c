@@ -26,6 +26,8 @@ void terminal_enter(struct terminal *terminal)
     struct termios raw = terminal->before;
     cfmakeraw(&raw);
     terminal->raw = tcsetattr(terminal->fd, TCSANOW, &raw) == 0;
+    if (terminal->raw && ioctl(terminal->fd, FIONREAD, &terminal->ahead) < 0)
+        terminal->ahead = 0;
 }
 
 void terminal_leave(struct terminal *terminal)

@@ -3,6 +3,10 @@
  *
  * Only the foreground job may change a terminal: in the background terminal_enter() does nothing
  * and is tried again later.
+ *
+ * What was typed before that was typed in lines: the kernel keeps an end-of-file key as a NUL,
+ * which a read in raw mode gives as it is (Linux 6.18, n_tty). `ahead` says for how many bytes that
+ * holds.
  */
 #pragma once
 
@@ -11,8 +15,9 @@
 #include <termios.h>
 
 struct terminal {
-    int fd;   /* the terminal of stdin; -1: none, and every call does nothing */
-    bool raw; /* ours to restore */
+    int fd;    /* the terminal of stdin; -1: none, and every call does nothing */
+    bool raw;  /* ours to restore */
+    int ahead; /* bytes that were typed before the terminal was raw, still to be read */
     struct termios before;
 };
 
