@@ -20,6 +20,9 @@ static const uint64_t ns_per_ms = 1000000;
 static const uint64_t retry_ns = 2 * 1000000;
 static const uint64_t retry_background_ns = 1000 * 1000000;
 
+/* Between two looks at a terminal that its program has closed. */
+static const uint64_t rest_again_ns = 100 * 1000000;
+
 /* fs.pipe-max-size for both streams: more than this was not written by the dead. */
 enum { REST_MOST = 2 << 20 };
 
@@ -82,14 +85,32 @@ static void stream_wait(struct init *init, struct row *row, unsigned which)
     epoll_ctl(init->capture, EPOLL_CTL_ADD, row->stream[which], &event);
 }
 
+/* Programs close their streams before they end (all of GNU's do), and closing our end now would
+ * kill them with SIGHUP in between. Somebody may open the terminal anew: it is looked at again. */
+static void terminal_rest(struct init *init, struct row *row)
+{
+    epoll_ctl(init->capture, EPOLL_CTL_DEL, row->stream[0], NULL);
+    row->rest_ns = init_now_ns(CLOCK_MONOTONIC) + rest_again_ns;
+}
+
+static void terminal_again(struct init *init, struct row *row)
+{
+    if (row->rest_ns == 0)
+        return;
+    row->rest_ns = 0;
+    stream_wait(init, row, 0);
+}
+
 /* Out of the set first: a child that is just being started has copies of our descriptors, and the
  * set would go on reporting what only such a copy keeps open. */
 static void stream_close(struct init *init, struct row *row, unsigned which)
 {
     if (row->stream[which] < 0)
         return;
-    if (which == 0)
+    if (which == 0) {
         pty_free(init, row);
+        row->rest_ns = 0;
+    }
     epoll_ctl(init->capture, EPOLL_CTL_DEL, row->stream[which], NULL);
     fd_replace(&row->stream[which], -1);
 }
@@ -124,7 +145,10 @@ static int capture_piece(struct init *init, struct row *row, unsigned which, siz
     if (n < 0 && errno == EAGAIN)
         return 0;
     if (n <= 0) { /* a terminal that nobody has open any more says EIO */
-        stream_close(init, row, which);
+        if (row->pty && row->main_alive)
+            terminal_rest(init, row);
+        else
+            stream_close(init, row, which);
         return -1;
     }
     struct agent_frame frame = {.type = AGENT_FRAME_DATA,
@@ -196,6 +220,7 @@ void life_main_ended(struct init *init, struct row *row, int status, const struc
 {
     row->main_alive = false;
     row->look_ns = 0;
+    terminal_again(init, row);
     struct agent_exit *exit = &row->exit;
     exit->exit_code = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
     exit->signal = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
@@ -351,6 +376,8 @@ void life_advance(struct init *init, struct row *row)
         stream_wait(init, row, 1);
     }
     check_times(init, row, now);
+    if (row->rest_ns > 0 && now >= row->rest_ns)
+        terminal_again(init, row);
     if (pty_waits(row))
         pty_work(init, row);
     if (row->state == ROW_DRAINING)
@@ -398,6 +425,7 @@ uint64_t life_next_ns(const struct row *row, uint64_t now_ns)
     case ROW_ENDED:
         break;
     }
+    next = sooner(next, row->rest_ns);
     if (pty_waits(row))
         next = sooner(next, now_ns + 10 * retry_ns);
     return next;

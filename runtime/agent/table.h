@@ -60,7 +60,8 @@ struct row {
     uint64_t activity_ns; /* last byte of output or input */
     uint64_t kill_at_ns;  /* end of the grace; 0: none */
     uint64_t drain_until_ns;
-    uint64_t look_ns;    /* do not look again whether the tree is gone before */
+    uint64_t rest_ns; /* a terminal that nobody has open is looked at again then; 0: it is read */
+    uint64_t look_ns; /* do not look again whether the tree is gone before */
     uint32_t rest_bytes; /* read after the tree was gone */
     uint64_t oom_before, pids_before;
     struct agent_exit exit; /* filled as it becomes known */
