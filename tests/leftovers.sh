@@ -27,6 +27,8 @@ list_things() {
             foreign="$foreign ${run%%/*}"
         fi
     done
+    # What was there before the tests is in the baseline whoever's it is.
+    if [ "$1" = baseline ]; then foreign=; fi
     find /sys/fs/cgroup -mindepth 1 -maxdepth 8 -type d \
         \( -name 'berth?*' -o -path '*/berth/*' -prune \) 2>/dev/null | while read -r directory; do
         case " $foreign " in *" ${directory##*/} "*) ;; *) echo "cgroup $directory" ;; esac
@@ -70,11 +72,11 @@ list_things() {
 }
 
 case "${1:-} ${2:-}" in
-'baseline '?*) list_things | sort -u >"$2" ;;
+'baseline '?*) list_things baseline | sort -u >"$2" ;;
 'check '?*)
     # Teardown of what a test killed a moment ago may still run.
     for _ in 1 2 3 4 5 6 7 8 9 10; do
-        new=$(list_things | sort -u | comm -13 "$2" -)
+        new=$(list_things check | sort -u | comm -13 "$2" -)
         if [ -z "$new" ]; then
             echo 'ok nothing of berth is left on the machine'
             exit 0

@@ -59,8 +59,9 @@ static void works(struct probing *p, enum probe_id id, const char *format, ...)
     p->results[id].works = true;
 }
 
-static void answer_no(struct probe_result *result, bool certain, const char *remedy,
-                      const char *format, va_list ap)
+__attribute__((format(printf, 4, 0))) static void answer_no(struct probe_result *result,
+                                                            bool certain, const char *remedy,
+                                                            const char *format, va_list ap)
 {
     vsnprintf(result->reason, sizeof result->reason, format, ap);
     snprintf(result->remedy, sizeof result->remedy, "%s", remedy);
