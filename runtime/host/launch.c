@@ -237,7 +237,7 @@ static int send_late(struct session *s, const struct spec *spec, struct launch_p
         fds[count++] = ws->mounts[i].tree;
     }
     /* A workspace that is read-only as a whole has nothing to hold. */
-    const char *held[SPEC_PROTECT_MAX];
+    const char *held[SPEC_PROTECT_MAX] = {0};
     size_t held_count = 0;
     for (uint32_t i = 0; i < ws->protect_count && !spec->workspace.read_only; i++)
         if (ws->protect[i].held)

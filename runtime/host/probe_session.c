@@ -81,6 +81,7 @@ static int start(struct probe_session *p, const struct probe_command *command, u
         .rows = 33,
         .cols = 77,
         .stdin_fd = inside,
+        .own_pipes = inside >= 0 ? 1u << 0 : 0,
         .stdout_fd = -1,
         .stderr_fd = -1,
         .timeout_ms = command->timeout_ms,

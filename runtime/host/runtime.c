@@ -14,6 +14,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/utsname.h>
@@ -91,6 +92,38 @@ static int choose(char *ret_path, const char *given, const char *variable, const
     return 0;
 }
 
+static bool is_own_private(const char *path)
+{
+    struct stat st;
+    return lstat(path, &st) == 0 && S_ISDIR(st.st_mode) && st.st_uid == geteuid() &&
+           (st.st_mode & 022) == 0;
+}
+
+/* What every berth of this user on this host must agree on, whatever directories it was given:
+ * ranges of ids, holders of a directory, placeholders. So it goes by the user and never by a
+ * variable. The user's own runtime directory where the system makes one; /tmp only where it does
+ * not, because there anybody could take the name first. */
+static int choose_share(char *ret_path, struct err *err)
+{
+    if (geteuid() == 0) {
+        snprintf(ret_path, DIR_SIZE, "/run/berth-share");
+        return own_directory(ret_path, 0700, "BERTH_RUNTIME_DIR", err);
+    }
+    snprintf(ret_path, DIR_SIZE, "/run/user/%u", geteuid());
+    bool own = is_own_private(ret_path);
+    snprintf(ret_path, DIR_SIZE, own ? "/run/user/%u/berth-share" : "/tmp/.berth-share-%u",
+             geteuid());
+    int r = own_directory(ret_path, 0700, "BERTH_RUNTIME_DIR", err);
+    if (r < 0 && !own && err)
+        err_set(err, ERR_UNAVAILABLE, err->sys, err->step, ret_path,
+                "The locks of all your sessions on this host live there, because this system has "
+                "made no /run/user/%u for you. It must be yours and writable by nobody else: have "
+                "whoever owns it remove it, or log in through a session that gets a runtime "
+                "directory.",
+                geteuid());
+    return r;
+}
+
 static int choose_directories(struct runtime *rt, const struct runtime_options *options,
                               struct err *err)
 {
@@ -108,13 +141,7 @@ static int choose_directories(struct runtime *rt, const struct runtime_options *
         r = own_directory(rt->runtime_dir, 0700, "BERTH_RUNTIME_DIR", err);
     if (r < 0)
         return r;
-    /* What every berth of this user on this host must agree on, whatever directories it was given:
-     * ranges of ids, holders of a directory. */
-    if (geteuid() == 0)
-        snprintf(rt->share_dir, sizeof rt->share_dir, "/run/berth-share");
-    else
-        snprintf(rt->share_dir, sizeof rt->share_dir, "/tmp/.berth-share-%u", geteuid());
-    r = own_directory(rt->share_dir, 0700, "BERTH_RUNTIME_DIR", err);
+    r = choose_share(rt->share_dir, err);
     rt->facts.state_dir = rt->state_dir;
     rt->facts.runtime_dir = rt->runtime_dir;
     return r;
@@ -224,6 +251,11 @@ int runtime_reap(struct runtime *rt, unsigned *ret_count, struct err *err)
 
 static int runtime_setup(struct runtime *rt, const struct runtime_options *options, struct err *err)
 {
+    if (getuid() != geteuid() || getgid() != getegid() || getauxval(AT_SECURE))
+        return err_set(
+            err, ERR_FORBIDDEN, 0, "start", "berth",
+            "It was installed with a setuid, setgid or capability bit, and would act with "
+            "rights that its caller does not have. Remove the bit: berth needs none.");
     rt->facts.rootless = geteuid() != 0;
     rt->facts.caller_uid = geteuid();
     rt->facts.caller_gid = getegid();

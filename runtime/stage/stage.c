@@ -350,6 +350,9 @@ static void make_dev(const struct stage_args *args, int root)
     int fs = TRY(sys_fsopen("devpts"), "open devpts", NULL);
     TRY(sys_fsconfig_string(fs, "ptmxmode", "0666"), "set up devpts", NULL);
     TRY(sys_fsconfig_string(fs, "mode", "0620"), "set up devpts", NULL);
+    /* Terminals are counted for the whole host (kernel.pty.max): a session gets a share of its own.
+     */
+    TRY(sys_fsconfig_string(fs, "max", "64"), "set up devpts", NULL);
     TRY(sys_fsconfig_create(fs), "create devpts", NULL);
     int pts = TRY(sys_fsmount(fs, SYS_ATTR_NOSUID | SYS_ATTR_NOEXEC), "mount devpts", NULL);
     fd_close(fs);

@@ -73,4 +73,4 @@ struct stage_args {
 };
 
 /* Never returns. */
-_Noreturn void stage_main(const struct stage_args *args);
+_Noreturn void stage_main(const struct stage_args *prepared);
