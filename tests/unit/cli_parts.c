@@ -291,6 +291,46 @@ Test(cli_relay, a_reader_that_leaves_closes_the_writers_pipe)
 /* ---- statuses and the record
  * ---------------------------------------------------------------------- */
 
+/* The kernel keeps the end-of-file key of a line as a NUL; later a NUL is a key of its own. */
+Test(cli_relay, an_end_of_file_key_that_was_typed_ahead_arrives_as_one)
+{
+    int from[2], to[2];
+    cr_assert_eq(pipe2(from, O_CLOEXEC | O_NONBLOCK), 0);
+    cr_assert_eq(pipe2(to, O_CLOEXEC | O_NONBLOCK), 0);
+    relay_init(&relay);
+    relay.from = from[0];
+    relay.to = to[1];
+    relay.ahead = 4;
+    struct pollfd pair[2];
+    for (int i = 0; i < 2; i++) {
+        cr_assert_eq(write(from[1], "hi\n\0a\0", 6), 6);
+        relay_poll(&relay, pair);
+        pair[0].revents = POLLIN;
+        relay_step(&relay, pair);
+        char got[8];
+        cr_assert_eq(read(to[0], got, sizeof got), 6);
+        cr_expect(memcmp(got, i == 0 ? "hi\n\4a\0" : "hi\n\0a\0", 6) == 0);
+    }
+}
+
+Test(cli_streams, a_terminal_has_one_output_wherever_stdout_and_stderr_go)
+{
+    static struct streams streams;
+    static const enum stdio_kind kinds[] = {STDIO_NULL, STDIO_PASS, STDIO_SOCKET};
+    struct err err;
+    for (size_t out = 0; out < 3; out++)
+        for (size_t error = 0; error < 3; error++) {
+            const struct stdio stdio = {.kind = {STDIO_NULL, kinds[out], kinds[error]}};
+            struct exec_request request = {0};
+            streams_init(&streams);
+            cr_assert_eq(streams_open(&streams, &stdio, true, false, &err), 0);
+            streams_request(&streams, &request);
+            cr_expect(request.tty && request.stdout_fd == -1 && request.stderr_fd == -1 &&
+                      !request.null_stdout && !request.null_stderr);
+            streams_close(&streams);
+        }
+}
+
 Test(cli_result, exit_statuses_are_those_of_the_contract)
 {
     static const struct {

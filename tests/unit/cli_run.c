@@ -37,6 +37,7 @@ static struct {
     bool memory_missing;
     uint32_t reason; /* instead of the true one */
     unsigned opened, created, destroyed, killed;
+    int signal_at_create;
 } fake;
 
 static struct runtime the_runtime;
@@ -96,6 +97,8 @@ int session_create(struct session **ret, struct runtime *rt, const struct spec *
     (void)rt;
     (void)spec;
     fake.created++;
+    if (fake.signal_at_create)
+        kill(getpid(), fake.signal_at_create);
     if (fake.create_fails)
         return err_set(err, ERR_INTERNAL, ENOSPC, "mount procfs", "/proc", NULL);
     *ret = calloc(1, sizeof **ret);
@@ -122,6 +125,8 @@ int session_exec(struct session *s, uint64_t exec, const struct exec_request *re
                  struct err *err)
 {
     (void)exec;
+    if (fake.signal_at_create)
+        _exit(96); /* no command is started for who has been told to end */
     if (fake.start_fails)
         return err_set(err, ERR_INTERNAL, EIO, "send", NULL, NULL);
     s->child = fork();
@@ -424,6 +429,27 @@ Test(cli_run, a_signal_is_forwarded_and_the_second_term_ends_the_command)
     cr_expect_eq(waitpid(pid, NULL, WNOHANG), 0, "one TERM is the command's to ignore");
     kill(pid, SIGTERM);
     cr_expect_eq(wait_for(pid), 130);
+}
+
+Test(cli_run, a_signal_before_the_command_takes_the_session_down_and_starts_nothing)
+{
+    static const int signals[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT};
+    for (size_t i = 0; i < sizeof signals / sizeof signals[0]; i++) {
+        fake.signal_at_create = signals[i];
+        cr_expect_eq(run(BERTH("run", "--die-with-parent", "never", "true")).status,
+                     128 + signals[i]);
+    }
+}
+
+Test(cli_run, a_user_is_a_canonical_number)
+{
+    static const char *const wrong[] = {"00", "01", "0x0", "+0", "-0", " 0"};
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+        struct ran r = run(BERTH("run", "--user", wrong[i], "true"));
+        cr_expect_eq(r.status, 125, "%s", wrong[i]);
+        cr_expect(strstr(r.error, "process.user"), "%s", r.error);
+    }
+    cr_expect_eq(run(BERTH("run", "--user", "0", "true")).status, 0);
 }
 
 Test(cli_run, the_record_is_the_last_line_of_stderr_and_has_every_field)
