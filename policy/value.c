@@ -152,7 +152,8 @@ static int read_user(const struct schema_row *row, const char *text, struct poli
     else if (strcmp(text, "root") == 0)
         ret->number = SPEC_UID_ROOT;
     else if (units_parse_u64(text, &ret->number) < 0 || ret->number > row->max ||
-             (text[0] == '0' && text[1])) /* one way to write a number: 00 reads like 0 and is not */
+             (text[0] == '0' &&
+              text[1])) /* one way to write a number: 00 reads like 0 and is not */
         return refuse_allowed(ret_why, row, text, "is not a user of a session");
     return 0;
 }

@@ -324,7 +324,7 @@ limits_are_had() {
         says 'limits\.memory'
         return
     fi
-    session --pids 20 -- /bin/sh -c 'for i in $(seq 50); do sleep 1 & done; wait' 
+    session --pids 20 -- /bin/sh -c 'for i in $(seq 50); do sleep 1 & done; wait'
     grep -qiE 'fork|resource' "$ERR" || fail "50 processes with a limit of 20: $(head -n 1 "$ERR")"
     session --cpus 0.5 --result "$D/out/result" -- /bin/sh -c 'i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done'
     status_is 0
