@@ -1,8 +1,9 @@
 /* This file makes placeholders; it never replaces anything that is there.
  *
- * PRIVILEGED: the launcher's. Namespace: the host's. Should: make with the owner's own rights where
- * they suffice, which keeps quotas honest; record before making. Mustn't: follow a link, open what
- * it did not make. Callers: placeholder.c.
+ * PRIVILEGED: the launcher's. Namespace: the host's. Should: make as the owner, which keeps
+ * quotas honest; record before making. Mustn't: follow a link, open what it did not make, change
+ * anything by a name (the owner of the directory may have put something else there). Callers:
+ * placeholder.c.
  *
  * Why one inode and links: allocating an inode costs ext4 tens of microseconds, and milliseconds
  * when many were freed within the last five seconds (recently_deleted() in fs/ext4/ialloc.c steps
@@ -84,13 +85,30 @@ static bool is_unsupported(int r)
            r == -EXDEV;
 }
 
-/* Made with berth's rights in the owner's directory, it is given to the owner. */
-static int give(const struct maker *m, int parent, const char *name)
+/* Filesystems that give everything to one user (FAT, NFS with all_squash) give what is made to him
+ * who has the directory. */
+static bool is_makers(const struct maker *m, int parent, uid_t uid)
 {
-    const struct asker *owner = m->b->owner;
-    if (m->lent || !owner)
-        return 0;
-    return fchownat(parent, name, owner->uid, owner->gid, AT_SYMLINK_NOFOLLOW) < 0 ? -errno : 0;
+    struct stat st;
+    return uid == (m->b->owner ? m->b->owner->uid : geteuid()) ||
+           (fstat(parent, &st) == 0 && st.st_uid == uid);
+}
+
+/* What was made at a name a moment ago, proven before it is relied on: the owner may rename in his
+ * directory whenever he likes. Nothing is ever given to anybody by a name: see asker_override(). */
+static int open_made(const struct maker *m, int parent, const char *name, mode_t type, int *ret_fd,
+                     struct stat *ret_st)
+{
+    struct stat st;
+    _cleanup_fd_ int fd = openat(parent, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0 || fstat(fd, &st) < 0)
+        return -errno;
+    if ((st.st_mode & S_IFMT) != type || !is_makers(m, parent, st.st_uid) ||
+        (type == S_IFSOCK && (st.st_nlink != 1 || st.st_size != 0)))
+        return -ESTALE;
+    *ret_st = st;
+    *ret_fd = take_fd(&fd);
+    return 0;
 }
 
 static int drop_source(struct maker *m, int parent, const char *private_name, int r)
@@ -110,10 +128,9 @@ static int make_source(struct maker *m, struct entry *e, int parent, const char 
     placeholder_private_name(m->b, e, private_name);
     if (mknodat(parent, private_name, S_IFSOCK | PLACEHOLDER_MODE, 0) < 0)
         return -errno;
-    int r = give(m, parent, private_name);
-    m->source = openat(parent, private_name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
-    if (r == 0 && (m->source < 0 || fstat(m->source, &st) < 0))
-        r = -errno;
+    int r = open_made(m, parent, private_name, S_IFSOCK, &m->source, &st);
+    if (r == -ESTALE) /* somebody's: it stays where he put it */
+        return r;
     if (r < 0)
         return drop_source(m, parent, private_name, r);
     identify(m, &st);
@@ -151,9 +168,10 @@ static int make_directory(struct maker *m, struct entry *e, int parent, const ch
         e->state = ENTRY_NOTHING;
         return r;
     }
-    r = give(m, parent, name);
-    if (r < 0 || fstatat(parent, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
-        return r < 0 ? r : -errno;
+    _cleanup_fd_ int fd = -1;
+    r = open_made(m, parent, name, S_IFDIR, &fd, &st);
+    if (r < 0)
+        return r;
     e->dev = st.st_dev;
     e->mtime_sec = st.st_mtim.tv_sec;
     e->mtime_nsec = (uint32_t)st.st_mtim.tv_nsec;
@@ -176,12 +194,24 @@ static int make_either(struct maker *m, struct entry *e, int parent, const char 
     return r == 0 ? PLACEHOLDER_MADE_DIRECTORY : r;
 }
 
-/* With berth's own rights where the directory is the owner's but not writable: he could make it
- * writable from inside. */
+/* Where the directory is the owner's but not writable: he could make it writable from inside. */
+static int make_in_unwritable(struct maker *m, struct entry *e, int parent, const char *name)
+{
+    struct stat st;
+    if (fstat(parent, &st) < 0)
+        return -errno;
+    if (st.st_uid != m->b->owner->uid)
+        return -EACCES;
+    int r = asker_override(&m->saved, NULL);
+    if (r == 0)
+        r = make_either(m, e, parent, name);
+    int restored = take_back(m); /* the next one is made without */
+    return restored < 0 ? restored : r;
+}
+
 static int make_one(struct maker *m, struct entry *e)
 {
     const char *name;
-    struct stat st;
     int r = placeholder_parent_is_open(m->b, e->path) ? 0 : take_back(m);
     if (r < 0)
         return r;
@@ -191,15 +221,8 @@ static int make_one(struct maker *m, struct entry *e)
     r = lend(m);
     if (r == 0)
         r = make_either(m, e, parent, name);
-    if (r == -EACCES && m->b->owner) {
-        if (fstat(parent, &st) < 0)
-            return -errno;
-        if (st.st_uid == m->b->owner->uid) {
-            r = take_back(m);
-            if (r == 0)
-                r = make_either(m, e, parent, name);
-        }
-    }
+    if (r == -EACCES && m->b->owner)
+        r = make_in_unwritable(m, e, parent, name);
     switch (r) {
     case -EEXIST:
         return PLACEHOLDER_EXISTS;
@@ -219,7 +242,9 @@ static int make_each(struct maker *m, enum placeholder_fate *ret_fates, struct e
         int r = make_one(m, e);
         if (r < 0)
             return err_set(err, workspace_code(-r), -r, "hold a missing path", e->path,
-                           "Neither a socket nor an empty directory could be made in its place.");
+                           r == -ESTALE
+                               ? "Another program put something else in its place at that moment."
+                               : "Neither a socket nor an empty directory could be made there.");
         if (r != PLACEHOLDER_MADE && r != PLACEHOLDER_MADE_DIRECTORY)
             e->state = ENTRY_NOTHING;
         ret_fates[m->next] = (enum placeholder_fate)r;

@@ -115,6 +115,19 @@ int asker_restore(struct asker_saved *saved, struct err *err)
     return r;
 }
 
+int asker_override(const struct asker_saved *saved, struct err *err)
+{
+    const unsigned word = CAP_DAC_OVERRIDE / 32, bit = 1u << (CAP_DAC_OVERRIDE % 32);
+    struct __user_cap_data_struct more[2];
+    if (!saved->changed || !(saved->capabilities[word].effective & bit))
+        return 0;
+    errno = 0;
+    if (capabilities(false, more) < 0)
+        return failed(err, "capget");
+    more[word].effective |= bit;
+    return capabilities(true, more) < 0 ? failed(err, "capset") : 0;
+}
+
 bool asker_has_group(const struct asker *as, uint32_t gid)
 {
     if (!as || as->uid == 0 || as->gid == gid)

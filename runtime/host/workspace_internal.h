@@ -34,6 +34,11 @@ struct asker_saved {
  * is not root. Proves that each change took effect. NULL `as`: nothing changes (rootless). */
 int asker_become(const struct asker *as, struct asker_saved *ret_saved, struct err *err);
 
+/* Until asker_restore(): mode bits stop nobody, if they did not stop this process before. What is
+ * made belongs to the asker from the beginning, so that nothing has to be given to him by a name
+ * that he could put something else at. */
+int asker_override(const struct asker_saved *saved, struct err *err);
+
 /* Back. A failure leaves the process with fewer rights than before and must end the start. */
 int asker_restore(struct asker_saved *saved, struct err *err);
 
