@@ -9,6 +9,7 @@
 #   make fuzz       every fuzzer for FUZZ_SECONDS; fuzz-long: for ten minutes each
 #   make bench      berth against bubblewrap, runc and the bare host, paired
 #   make vm-test    kernel and attack tests on Debian's 6.1 kernel with pure cgroup v2, in qemu
+#   make vm-smoke   a few sessions and tests on that kernel, in minutes
 #   make fresh-test clone, try and test in a Debian 12 tree that has nothing installed
 #   make install    DESTDIR and PREFIX are honoured; uninstall takes the same variables
 #
@@ -292,6 +293,11 @@ vm-test: setup-vm
 	$(Q)$(MAKE) --no-print-directory all kernel-tests attack-build
 	$(Q)BUILD=$(BUILD) tests/vm/run
 
+# In a minute: does it boot, do sessions work there as root and as an ordinary user?
+vm-smoke: setup-vm
+	$(Q)$(MAKE) --no-print-directory all kernel-tests
+	$(Q)BUILD=$(BUILD) SUITES='kernel smoke' ONLY=session USERS='root rootless nosubids' tests/vm/run
+
 fresh-test: setup-vm
 	$(Q)BUILD=$(BUILD) tests/fresh/run
 
@@ -387,5 +393,5 @@ force: ;
 -include $(shell find $(BUILD)/obj $(BUILD)/musl -name '*.d' 2>/dev/null)
 
 .PHONY: all unit-tests kernel-tests clang-build asan-build all-fuzzers check test try attack attack-build \
-        attack-mutations fuzz fuzz-build fuzz-long vm-test fresh-test bench setup setup-build \
+        attack-mutations fuzz fuzz-build fuzz-long vm-test vm-smoke fresh-test bench setup setup-build \
         setup-test setup-bench setup-vm install uninstall clean version force
