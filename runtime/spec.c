@@ -12,6 +12,11 @@
 void spec_init(struct spec *spec)
 {
     memset(spec, 0, sizeof *spec);
+    spec_init_zeroed(spec);
+}
+
+void spec_init_zeroed(struct spec *spec)
+{
     spec->version = SPEC_VERSION;
     spec->size = sizeof *spec;
 }

@@ -159,6 +159,10 @@ struct spec {
 /* Zero it, set version and size, and nothing else. */
 void spec_init(struct spec *spec);
 
+/* The same for memory that is zero already (static, or fresh from calloc()): a start that uses a
+ * few kilobytes of it then touches no other page. */
+void spec_init_zeroed(struct spec *spec);
+
 /* Shape only, no look at the host: version, size, NUL-termination, enum ranges, counts, absolute
  * and normalised paths, ids by grammar ID-2, mounts that do not collide. -EINVAL with
  * `err->subject` naming the field. */

@@ -264,7 +264,7 @@ int run_plan_spec(const struct run_options *options, struct spec *ret_spec, stru
     int r = make_policy(options, &policy, err);
     if (r < 0)
         return r;
-    spec_init(ret_spec);
+    spec_init_zeroed(ret_spec);
     r = policy_compile(policy, ret_spec, err);
     if (r == 0)
         r = resolve_mounts(ret_spec, err);

@@ -6,7 +6,8 @@
 #include "api/cli/run_options.h"
 #include "runtime/spec.h"
 
-/* `ret_spec` is complete and has passed spec_check(). */
+/* `ret_spec` is zero when it comes, and complete and has passed spec_check() when it is given back.
+ */
 int run_plan_spec(const struct run_options *options, struct spec *ret_spec, struct err *err);
 
 /* The environment of the command, "K=V" strings, NULL-terminated: `--env K` is looked up in
