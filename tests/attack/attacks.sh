@@ -707,6 +707,7 @@ attack_never_read() {
     mkfifo "$D/out/fifo"
     OUT=$D/out/out ERR=$D/out/err
     # A reader that holds the pipe and does not read; the deadline must still be kept.
+    # shellcheck disable=SC2217 # it holds the end open
     sleep 20 <"$D/out/fifo" &
     local reader=$! start
     start=$(date +%s)
