@@ -1,6 +1,7 @@
 /* This file is the entry point of the `berth` program; all it does is in dispatch.c. */
 #include "api/cli/cli.h"
 
+#include <signal.h>
 #include <sys/auxv.h>
 #include <unistd.h>
 
@@ -15,6 +16,10 @@ int main(int argc, char **argv)
         (void)n; /* whoever has closed his standard error gets the status alone */
         return CLI_EXIT_BERTH;
     }
+    /* Dispositions outlive execve(): a caller that ignores its children would have the kernel reap
+     * ours, and a file size limit must be an error to report and no death. */
+    signal(SIGCHLD, SIG_DFL);
+    signal(SIGXFSZ, SIG_IGN);
     cli_stdio_guard();
     return cli_main(argc, argv);
 }

@@ -9,6 +9,7 @@
 
 #include <fcntl.h>
 #include <linux/magic.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -391,11 +392,21 @@ static int end_init(struct session *s, struct err *err)
         return 0;
     if (syscall(SYS_pidfd_send_signal, s->pidfd, SIGKILL, NULL, 0) < 0 && errno != ESRCH)
         return err_set(err, ERR_INTERNAL, errno, "kill init", NULL, NULL);
-    /* waitid(2) on the descriptor returns only when all processes of the PID namespace are gone. */
+    /* The descriptor says the end only when all processes of the PID namespace are gone. */
+    struct pollfd p = {.fd = s->pidfd, .events = POLLIN};
+    int r;
+    while ((r = poll(&p, 1, DESTROY_TIMEOUT_MS)) < 0 && errno == EINTR)
+        ;
+    if (r <= 0)
+        return err_set(err, ERR_INTERNAL, r < 0 ? errno : ETIMEDOUT, "wait for the end of init",
+                       NULL, NULL);
+    /* ECHILD: a caller that ignores SIGCHLD has the kernel reap for it. */
     siginfo_t info;
     while (waitid(P_PIDFD, (id_t)s->pidfd, &info, WEXITED) < 0)
-        if (errno != EINTR)
-            return err_set(err, ERR_INTERNAL, errno, "wait for the end of init", NULL, NULL);
+        if (errno == ECHILD)
+            break;
+        else if (errno != EINTR)
+            return err_set(err, ERR_INTERNAL, errno, "reap init", NULL, NULL);
     s->init = 0;
     return 0;
 }

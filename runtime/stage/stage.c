@@ -21,7 +21,9 @@
 #include <string.h>
 #include <sys/fsuid.h>
 #include <sys/ioctl.h>
+#include <sys/personality.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
@@ -647,7 +649,9 @@ static void enter_namespaces(const struct stage_args *args, int sysctl_user)
     if (args->cgroupns >= 0)
         TRY(setns(args->cgroupns, CLONE_NEWCGROUP), "enter the cgroup namespace", NULL);
     /* The copy of the mount namespace into this user namespace locks every mount in it. */
-    TRY(unshare(CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS), "make the session's namespaces", NULL);
+    TRY(unshare(CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS |
+                (args->cgroupns < 0 ? CLONE_NEWCGROUP : 0)),
+        "make the session's namespaces", NULL);
     TRY(sethostname(args->hostname, strlen(args->hostname)), "set the host name", args->hostname);
     bound_namespaces(args, sysctl_user);
     fd_close(sysctl_user);
@@ -684,8 +688,8 @@ static void take_descriptors(struct stage_args *args)
     for (int i = AGENT_FD_CONTROL; i < AGENT_FD_END; i++)
         if (args->agent_fds[i] >= 0)
             args->agent_fds[i] =
-                TRY(fcntl(args->agent_fds[i], F_DUPFD_CLOEXEC, 64), "move a descriptor", NULL);
-    args->init = TRY(fcntl(args->init, F_DUPFD_CLOEXEC, 64), "move a descriptor", NULL);
+                TRY(fcntl(args->agent_fds[i], F_DUPFD_CLOEXEC, AGENT_FD_END + 2), "move a descriptor", NULL);
+    args->init = TRY(fcntl(args->init, F_DUPFD_CLOEXEC, AGENT_FD_END + 2), "move a descriptor", NULL);
     int null = TRY(open("/dev/null", O_RDWR | O_CLOEXEC), "open the session's /dev/null", NULL);
     for (int i = 0; i < 3; i++)
         TRY(dup2(null, i), "set standard descriptors", NULL);
@@ -742,6 +746,25 @@ static void drop_descriptors(struct stage_args *args)
     }
 }
 
+/* How the caller was scheduled, and with which personality, is not the session's: real-time
+ * priority would starve the host, a fixed address layout would reach PID 1. A lower priority stays.
+ */
+static void drop_inherited(const struct stage_args *args)
+{
+    TRY(personality(PER_LINUX), "reset the personality", NULL);
+    /* By number: musl has no scheduling calls, because POSIX means something else by them. */
+    long now = TRY(syscall(SYS_sched_getscheduler, 0), "read the scheduling policy", NULL);
+    long policy = now & ~(long)SCHED_RESET_ON_FORK;
+    struct sched_param none = {0};
+    if (policy != SCHED_OTHER && policy != SCHED_BATCH && policy != SCHED_IDLE)
+        TRY(syscall(SYS_sched_setscheduler, 0, SCHED_OTHER, &none), "reset the scheduling policy",
+            NULL);
+    errno = 0;
+    int nice = getpriority(PRIO_PROCESS, 0);
+    if (nice < 0 && errno == 0)
+        TRY(setpriority(PRIO_PROCESS, 0, 0), "reset the priority", NULL);
+}
+
 _Noreturn void stage_main(const struct stage_args *prepared)
 {
     struct stage_args copy = *prepared, *args = &copy;
@@ -755,6 +778,7 @@ _Noreturn void stage_main(const struct stage_args *prepared)
     TRY(prctl(PR_SET_NAME, "berth: stage", 0, 0, 0), "name the process", NULL);
     /* Mounts made here must not travel to the host's namespace, nor its to here. */
     TRY(mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL), "make mounts private", NULL);
+    drop_inherited(args);
     take_oom_score(args);
     raise_loopback(args);
 
