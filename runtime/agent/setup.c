@@ -136,9 +136,14 @@ static int take_signals(struct init *init, struct err *err)
 {
     if (getpid() != 1)
         return failed(err, EPERM, "start as PID 1", "the process has another pid");
-    struct sigaction fallback = {.sa_handler = SIG_DFL};
+    /* Not through libc, which keeps 32 and 33 to itself; what posix_spawn() started (make, python)
+     * has them ignored, and a command would inherit it. KILL and STOP refuse: they are default. */
+    struct {
+        unsigned long handler, flags, restorer;
+        uint64_t mask;
+    } fallback = {.handler = 0 /* SIG_DFL */};
     for (int signo = 1; signo < NSIG; signo++)
-        sigaction(signo, &fallback, NULL); /* KILL, STOP and libc's own refuse: they are default */
+        syscall(SYS_rt_sigaction, signo, &fallback, NULL, sizeof fallback.mask);
     sigset_t children;
     sigemptyset(&children);
     sigaddset(&children, SIGCHLD);
