@@ -12,10 +12,13 @@
 #include "runtime/base/units.h"
 
 #include <fcntl.h>
+#include <limits.h>
+#include <linux/openat2.h>
 #include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <time.h>
 
 /* ---- exit status -------------------------------------------------------------------------------
@@ -67,9 +70,49 @@ static int make_temporary(const struct run_result_file *file, char *ret_name, si
     if (r < 0)
         return r;
     snprintf(ret_name, size, ".%s%s", file->name, tail);
+    /* Whom the file that is replaced was hidden from, the new one is too. */
+    struct stat st;
+    bool there = fstatat(file->directory, file->name, &st, AT_SYMLINK_NOFOLLOW) == 0;
+    mode_t mode = there && S_ISREG(st.st_mode) ? st.st_mode & 0644 : 0644;
     int fd = openat(file->directory, ret_name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
-                    0644);
+                    mode);
     return fd < 0 ? -errno : fd;
+}
+
+/* A session writes its workspace, and the next run is told to leave its record there: a link on the
+ * way that root did not make may be that session's, whoever owns it. */
+static int check_links(const char *path, struct err *err)
+{
+    char prefix[PATH_MAX];
+    size_t length = strlen(path);
+    if (length >= sizeof prefix)
+        return cannot(path, ENAMETOOLONG, err);
+    for (size_t i = 1; i <= length; i++) {
+        if (path[i] != '/' && path[i] != 0)
+            continue;
+        memcpy(prefix, path, i);
+        prefix[i] = 0;
+        struct stat st;
+        if (lstat(prefix, &st) == 0 && S_ISLNK(st.st_mode) && st.st_uid != 0)
+            return err_set(err, ERR_FORBIDDEN, 0, "--result", prefix,
+                           "It is a link, which a session may have made. Name the real directory.");
+    }
+    return 0;
+}
+
+static int open_directory(const char *path, const char *shown, struct err *err)
+{
+    char real[SPEC_PATH_MAX];
+    int r = check_links(path, err);
+    if (r == 0)
+        r = runtime_resolve_path(path, "--result", real, sizeof real, err);
+    if (r < 0)
+        return r;
+    /* What is resolved has no link left; one that has come since is not followed. */
+    struct open_how how = {.flags = O_RDONLY | O_DIRECTORY | O_CLOEXEC,
+                           .resolve = RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS};
+    int fd = (int)syscall(SYS_openat2, AT_FDCWD, real, &how, sizeof how);
+    return fd < 0 ? cannot(shown, errno, err) : fd;
 }
 
 /* Split an absolute path into its pinned directory and the name in it. */
@@ -81,12 +124,17 @@ static int pin(struct run_result_file *file, char *path, const char *shown, stru
         return cannot(shown, name[0] ? ENAMETOOLONG : EISDIR, err);
     memcpy(file->name, name, strlen(name) + 1);
     *slash = 0;
-    file->directory = open(path[0] ? path : "/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (file->directory < 0)
-        return cannot(shown, errno, err);
+    int fd = open_directory(path[0] ? path : "/", shown, err);
+    if (fd < 0)
+        return fd;
+    file->directory = fd;
+    struct stat st;
+    if (fstatat(fd, file->name, &st, AT_SYMLINK_NOFOLLOW) == 0 && !S_ISREG(st.st_mode) &&
+        !S_ISLNK(st.st_mode))
+        return cannot(shown, S_ISDIR(st.st_mode) ? EISDIR : EINVAL, err);
     /* Root may write everywhere, says access(2), also where nothing can be made: try. */
     char temporary[sizeof file->name + 32];
-    int fd = make_temporary(file, temporary, sizeof temporary);
+    fd = make_temporary(file, temporary, sizeof temporary);
     if (fd < 0)
         return cannot(shown, -fd, err);
     fd_close(fd);
@@ -94,30 +142,52 @@ static int pin(struct run_result_file *file, char *path, const char *shown, stru
     return 0;
 }
 
+/* Names that mean a stream of berth's own, as a shell's >(...) makes them. */
+static bool is_stream(const char *path)
+{
+    static const char *const names[] = {"/dev/stdout", "/dev/stderr", "/dev/null", "/dev/tty"};
+    static const char fd[] = "/dev/fd/";
+    for (size_t i = 0; i < ARRAY_LENGTH(names); i++)
+        if (strcmp(path, names[i]) == 0)
+            return true;
+    size_t length = sizeof fd - 1;
+    return strncmp(path, fd, length) == 0 && path[length] &&
+           path[length + strspn(path + length, "0123456789")] == 0;
+}
+
+/* Of a stream the links are the host's own and are followed; a FIFO may be anywhere. One that
+ * nobody reads is refused: waiting for a reader could last for ever. */
+static int open_direct(const char *path, bool stream, struct err *err)
+{
+    int flags = O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC | (stream ? 0 : O_NOFOLLOW);
+    _cleanup_fd_ int fd = open(path, flags);
+    struct stat st;
+    if (fd < 0 || fstat(fd, &st) < 0)
+        return cannot(path, errno, err);
+    if (!S_ISFIFO(st.st_mode) && !(stream && (S_ISCHR(st.st_mode) || S_ISREG(st.st_mode))))
+        return cannot(path, EINVAL, err);
+    if (fcntl(fd, F_SETFL, O_WRONLY) < 0)
+        return cannot(path, errno, err);
+    return take_fd(&fd);
+}
+
 int run_result_prepare(struct run_result_file *ret, const char *path, struct err *err)
 {
     struct run_result_file file = {.directory = -1, .direct = -1};
     struct stat st;
-    bool there = stat(path, &st) == 0;
-    if (there && S_ISDIR(st.st_mode))
-        return cannot(path, EISDIR, err);
-    if (there && !S_ISREG(st.st_mode)) {
-        file.direct = open(path, O_WRONLY | O_CLOEXEC | O_NOCTTY);
-        if (file.direct < 0)
-            return cannot(path, errno, err);
+    bool stream = is_stream(path);
+    if (stream || (lstat(path, &st) == 0 && S_ISFIFO(st.st_mode))) {
+        int fd = open_direct(path, stream, err);
+        if (fd < 0)
+            return fd;
+        file.direct = fd;
         *ret = file;
         return 0;
     }
-    char *real = NULL;
-    if (there)
-        real = realpath(path, NULL);
-    else {
-        _cleanup_buf_ struct buf b = {0};
-        _cleanup_free_ char *here = path[0] == '/' ? NULL : getcwd(NULL, 0);
-        buf_printf(&b, "%s%s%s", here ? here : "", here ? "/" : "", path);
-        real = buf_take(&b);
-    }
-    _cleanup_free_ char *owned = real;
+    _cleanup_buf_ struct buf whole = {0};
+    _cleanup_free_ char *here = path[0] == '/' ? NULL : getcwd(NULL, 0);
+    buf_printf(&whole, "%s%s%s", here ? here : "", here ? "/" : "", path);
+    _cleanup_free_ char *owned = buf_take(&whole);
     if (!owned || owned[0] != '/')
         return cannot(path, errno, err);
     int r = pin(&file, owned, path, err);

@@ -391,6 +391,48 @@ Test(cli_result, the_record_replaces_a_planted_link_and_does_not_follow_it)
     cr_assert_eq(rmdir(directory), 0, "a temporary file was left");
 }
 
+/* What a session may have left in its workspace before the run that is asked for a record there. */
+Test(cli_result, what_was_planted_at_the_place_is_never_written_through)
+{
+    char directory[] = "/tmp/berth-cli-XXXXXX", victim[64], path[96], text[16] = "";
+    cr_assert_not_null(mkdtemp(directory));
+    snprintf(victim, sizeof victim, "%s/victim", directory);
+    _cleanup_fd_ int fd = open(victim, O_WRONLY | O_CREAT, 0600);
+    cr_assert_eq(write(fd, "old", 3), 3);
+    struct run_result_file file;
+    struct err err;
+
+    snprintf(path, sizeof path, "%s/link", directory);
+    cr_assert_eq(symlink(victim, path), 0);
+    cr_assert_eq(run_result_prepare(&file, path, &err), 0);
+    _cleanup_buf_ struct buf record = {0};
+    buf_puts(&record, "new");
+    cr_assert_eq(run_result_write(&file, &record, &err), 0);
+    run_result_fini(&file);
+    cr_assert_eq(io_read_at(AT_FDCWD, victim, text, sizeof text), 3);
+    cr_expect_str_eq(text, "old");
+    struct stat st;
+    cr_expect(lstat(path, &st) == 0 && S_ISREG(st.st_mode), "the link was replaced");
+    unlink(path);
+
+    snprintf(path, sizeof path, "%s/fifo", directory);
+    cr_assert_eq(mkfifo(path, 0600), 0);
+    cr_expect_lt(run_result_prepare(&file, path, &err), 0, "nobody reads it");
+    unlink(path);
+
+    if (geteuid() == 0) {
+        snprintf(path, sizeof path, "%s/away", directory);
+        cr_assert_eq(symlink("/etc", path), 0);
+        cr_assert_eq(lchown(path, 54321, 54321), 0);
+        char beneath[128];
+        snprintf(beneath, sizeof beneath, "%s/record", path);
+        cr_expect_lt(run_result_prepare(&file, beneath, &err), 0, "a link of somebody's");
+        unlink(path);
+    }
+    unlink(victim);
+    cr_assert_eq(rmdir(directory), 0, "something was left");
+}
+
 Test(cli_result, a_place_that_cannot_be_written_is_refused_before_anything_starts)
 {
     static const char *const paths[] = {"/nowhere-at-all/record", "/tmp", "/proc/record", ""};
