@@ -93,9 +93,11 @@ int policy_explain_syscall(const struct policy *policy, const char *name, bool j
     else
         explain_origin(&a, &profile->origin, "process.seccomp");
     if (!a.allowed)
-        snprintf(a.note, sizeof a.note, "%s",
-                 addable ? "process.seccomp_allow may name it."
-                         : "No policy may allow it by name.");
+        snprintf(
+            a.note, sizeof a.note, "%s",
+            addable ? "process.seccomp_allow may name it."
+                    : "process.seccomp_allow cannot add it: a session has it by its profile or not "
+                      "at all.");
     return explain_print(&a, json, out);
 }
 
