@@ -81,6 +81,7 @@ Test(session_ends, SIGKILL_of_launcher_and_reaper_is_cleaned_by_the_next_command
     kill(pid, SIGKILL);
     waitpid(pid, NULL, 0);
     cr_assert(gone_within(init, 2000), "init ends with its launcher");
+    cr_assert(gone_within(reaper, 2000), "the reaper's lock ends with it");
     cr_assert_eq(entries("%s/runs/*", runtime_dir), 1, "a record that nobody holds is left");
     struct outcome *o = run(new_spec(), "true", 0);
     cr_assert_eq(o->exit.exit_code, 0);
