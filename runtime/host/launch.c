@@ -250,6 +250,7 @@ static int send_late(struct session *s, const struct spec *spec, struct launch_p
     for (; late->masked_count < ws->socket_count; late->masked_count++) {
         const struct workspace_socket *from = &ws->sockets[late->masked_count];
         late->masked[late->masked_count].mount = from->mount;
+        late->masked[late->masked_count].directory = from->directory;
         memcpy(late->masked[late->masked_count].path, from->path, strlen(from->path) + 1);
     }
 
@@ -408,6 +409,7 @@ static int open_workspace(struct session *s, const struct spec *spec, struct err
         .default_uid = spec->process.uid,
         .state_dir = rt->state_dir,
         .share_dir = rt->share_dir,
+        .runtime_dir = rt->runtime_dir,
         .run_id = s->record.id,
     };
     int r = workspace_open(&s->workspace, spec, &options, session_note_add, s, err);

@@ -234,6 +234,11 @@ static int open_directory(struct opening *o, struct err *err)
     pin_identity(&pin.stat, o->as, &ws->owner_uid, &ws->owner_gid);
     struct tree_map map = opening_single_map(o, ws->owner_uid, ws->owner_gid);
     bool with_submounts = o->options->rootless;
+    const struct own_share share = {&pin, path, "the workspace", WORKSPACE_SOCKET_HERE,
+                                    with_submounts};
+    r = own_keep_out(o, &share, err);
+    if (r < 0)
+        return r;
     r = tree_clone(&pin, &map, o->spec->workspace.read_only, with_submounts, "the workspace", path,
                    &ws->tree, err);
     if (r == 0)
@@ -346,6 +351,7 @@ int workspace_open(struct workspace *ws, const struct spec *spec,
     ws->socket_count = o.scan.count;
     ws->sockets = take_ptr(&o.scan.sockets);
     sockets_scan_fini(&o.scan);
+    own_close(&o.own);
     if (r < 0)
         workspace_close(ws, NULL, NULL, NULL);
     return r;

@@ -20,8 +20,9 @@ struct workspace_options {
     uint32_t uid_base;             /* host id of the session's id 0 */
     uint32_t default_uid;          /* inside */
     const char *state_dir;         /* volumes: <state_dir>/volumes/<workspace_id>/<name> */
-    const char *share_dir; /* placeholder counts, locks; shared by every berth of the host */
-    const char *run_id;    /* this run's name in records */
+    const char *share_dir;   /* placeholder counts, locks; shared by every berth of the host */
+    const char *runtime_dir; /* kept from the session, as the two above; may be NULL */
+    const char *run_id;      /* this run's name in records */
     /* The asker's other groups, for an asker who is not root; may be NULL. */
     const uint32_t *asker_groups;
     uint32_t asker_group_count;
@@ -38,10 +39,13 @@ struct workspace_protect {
 
 enum { WORKSPACE_SOCKETS_MAX = 256, WORKSPACE_SOCKET_HERE = -1 };
 
-/* A unix socket of the host that must be masked (attacks 38a). */
+/* A unix socket of the host that must be masked (attacks 38a), or a directory of berth's own that
+ * must be covered and stay where it is: its ancestors may not be renamed. Directories come before
+ * the sockets of the same mount. */
 struct workspace_socket {
     int32_t mount;    /* index in spec.mounts, or WORKSPACE_SOCKET_HERE */
     bool placeholder; /* looks like one of another session (placeholder.h): not worth telling */
+    bool directory;
     char path[SPEC_PATH_MAX]; /* relative to that */
 };
 

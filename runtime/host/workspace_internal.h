@@ -157,6 +157,30 @@ struct socket_scan {
 int sockets_scan(const struct socket_place *place, struct socket_scan *scan, struct err *err);
 void sockets_scan_fini(struct socket_scan *scan);
 
+/* Before the sockets of that place: hide the directory at `path`, relative to it. */
+int sockets_add_directory(struct socket_scan *scan, int32_t mount, const char *path,
+                          const char *place, struct err *err);
+
+/* ---- workspace_own.c: berth's own directories
+ * ----------------------------------------------------
+ */
+
+enum { OWN_CHAIN_MAX = 128 };
+
+struct own_chain {
+    unsigned count;
+    struct use_node nodes[OWN_CHAIN_MAX]; /* the directory first, then its ancestors up to "/" */
+};
+
+enum { OWN_RUNTIME, OWN_SHARE, OWN_STATE, OWN_COUNT };
+
+struct own_directories {
+    bool open;
+    int fds[OWN_COUNT]; /* -1: there is none */
+    const char *what[OWN_COUNT];
+    struct own_chain chains[OWN_COUNT];
+};
+
 /* ---- workspace.c
  * ----------------------------------------------------------------------------------- */
 
@@ -183,6 +207,7 @@ struct opening {
     uint32_t default_gid; /* inside */
     char holder[192];
     struct socket_scan scan;
+    struct own_directories own;
 };
 
 /* The session's default user and nobody else is the owner: one id each, one to one. */
@@ -190,6 +215,19 @@ struct tree_map opening_single_map(const struct opening *o, uint32_t uid, uint32
 
 /* Look for sockets, and tell what was found. */
 int opening_find_sockets(struct opening *o, const struct socket_place *place, struct err *err);
+
+/* What is shared, and what it is called in messages. */
+struct own_share {
+    const struct pinned *pin;
+    const char *path, *what;
+    int32_t mount; /* as in struct workspace_socket */
+    bool with_submounts;
+};
+
+/* Refuse what is one of berth's own directories or lies in one; have those hidden that lie in it.
+ */
+int own_keep_out(struct opening *o, const struct own_share *share, struct err *err);
+void own_close(struct own_directories *own);
 
 /* ---- workspace_mounts.c
  * ----------------------------------------------------------------------------------- */

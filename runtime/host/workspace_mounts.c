@@ -27,11 +27,15 @@ static int open_mount(struct opening *o, unsigned i, struct err *err)
         return err_set(err, ERR_FORBIDDEN, 0, "open a read-write mount", m->source,
                        "It belongs to root, so the session would write root's files on the host. "
                        "Mount it read-only, or allow it with allow_root_owned.");
+    bool with_submounts = o->options->rootless;
+    const struct own_share share = {&pin, m->source, "an extra mount", (int32_t)i, with_submounts};
+    r = own_keep_out(o, &share, err);
+    if (r < 0)
+        return r;
     uint32_t uid, gid;
     pin_identity(&pin.stat, o->as, &uid, &gid);
     struct tree_map map = opening_single_map(o, uid, gid);
     map.idmapped &= !(m->read_only && pin.stat.st_uid == 0);
-    bool with_submounts = o->options->rootless;
     r = tree_clone(&pin, &map, m->read_only, with_submounts, "an extra mount", m->source,
                    &o->ws->mounts[i].tree, err);
     if (r < 0 && m->read_only && map.idmapped) {

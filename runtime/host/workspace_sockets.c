@@ -61,14 +61,20 @@ static int64_t now_us(void)
     return (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
 }
 
-static int add_socket(struct walk *w, const char *path, mode_t mode, struct err *err)
+static bool is_known(const struct socket_scan *scan, int32_t mount, const char *path)
 {
-    struct socket_scan *scan = w->scan;
     for (uint32_t i = 0; i < scan->count; i++)
-        if (scan->sockets[i].mount == w->place->mount && strcmp(scan->sockets[i].path, path) == 0)
-            return 0;
+        if (scan->sockets[i].mount == mount && strcmp(scan->sockets[i].path, path) == 0)
+            return true;
+    return false;
+}
+
+/* `place` is for messages. */
+static int add(struct socket_scan *scan, const struct workspace_socket *what, const char *path,
+               const char *place, struct err *err)
+{
     if (scan->count == WORKSPACE_SOCKETS_MAX)
-        return err_set(err, ERR_INVALID_REQUEST, 0, "mask the sockets of", w->place->path,
+        return err_set(err, ERR_INVALID_REQUEST, 0, "mask the sockets of", place,
                        "There are more than %d unix sockets in what the session would see, through "
                        "which it could reach programs of the host. Remove stale ones, or share a "
                        "directory beneath this one.",
@@ -76,13 +82,28 @@ static int add_socket(struct walk *w, const char *path, mode_t mode, struct err 
     struct workspace_socket *more =
         reallocarray(scan->sockets, scan->count + 1, sizeof *scan->sockets);
     if (!more)
-        return err_raw(err, ERR_INTERNAL, ENOMEM, "mask the sockets of", w->place->path);
+        return err_raw(err, ERR_INTERNAL, ENOMEM, "mask the sockets of", place);
     scan->sockets = more;
     struct workspace_socket *added = &more[scan->count++];
-    added->mount = w->place->mount;
-    added->placeholder = (mode & 07777) == PLACEHOLDER_MODE;
+    added->mount = what->mount;
+    added->placeholder = what->placeholder;
+    added->directory = what->directory;
     snprintf(added->path, sizeof added->path, "%s", path);
     return 0;
+}
+
+static int add_socket(struct walk *w, const char *path, mode_t mode, struct err *err)
+{
+    const struct workspace_socket what = {.mount = w->place->mount,
+                                          .placeholder = (mode & 07777) == PLACEHOLDER_MODE};
+    return is_known(w->scan, what.mount, path) ? 0 : add(w->scan, &what, path, w->place->path, err);
+}
+
+int sockets_add_directory(struct socket_scan *scan, int32_t mount, const char *path,
+                          const char *place, struct err *err)
+{
+    const struct workspace_socket what = {.mount = mount, .directory = true};
+    return add(scan, &what, path, place, err);
 }
 
 /* ---- the kernel's list -------------------------------------------------------------------------
@@ -171,6 +192,8 @@ static int join(struct walk *w, const char *parent, const char *name, char ret[S
 
 static void enqueue(struct walk *w, const char *path)
 {
+    if (is_known(w->scan, w->place->mount, path)) /* covered, and what is in it with it */
+        return;
     if (w->queue.length > WALK_QUEUE_BYTES) {
         w->hidden = true;
         return;

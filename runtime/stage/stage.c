@@ -506,19 +506,45 @@ static void protect(const struct stage_args *args, int workspace, const char *pa
     bind_on_itself(args, workspace, path, SYS_ATTR_RDONLY);
 }
 
+/* Bind each directory above `path` on itself, with what is mounted in it: a mount point cannot be
+ * renamed, so the cover cannot be moved away while something else is put at the path. */
+static void hold_ancestors(const struct stage_args *args, int tree, const char *path)
+{
+    char part[SPEC_PATH_MAX];
+    for (size_t i = 0; path[i]; i++) {
+        struct statx at;
+        part[i] = path[i];
+        if (path[i] != '/')
+            continue;
+        part[i] = 0;
+        int place = TRY(open_beneath(tree, part), "open a directory above one to hide", part);
+        TRY(statx(place, "", AT_EMPTY_PATH, 0, &at), "look at a directory above one to hide", part);
+        if (!(at.stx_attributes & STATX_ATTR_MOUNT_ROOT)) {
+            int copy = TRY(sys_open_tree_clone(place, "", AT_EMPTY_PATH | AT_RECURSIVE),
+                           "copy a directory above one to hide", part);
+            TRY(sys_move_mount_fd(copy, place), "hold a directory above one to hide", part);
+            fd_close(copy);
+        }
+        fd_close(place);
+        part[i] = '/';
+    }
+}
+
 /* Before anything else is attached: a later mount may cover a path of this one. A socket that its
  * program has removed since it was found needs no mask. */
-static void mask_sockets(const struct stage_args *args, int root, int tree, int32_t mount)
+static void mask(const struct stage_args *args, int root, int tree, int32_t mount)
 {
     for (uint32_t i = 0; i < args->late->masked_count; i++) {
         const struct stage_masked *masked = &args->late->masked[i];
         if (masked->mount != mount)
             continue;
+        if (masked->directory)
+            hold_ancestors(args, tree, masked->path);
         int target = open_beneath(tree, masked->path);
-        if (target < 0 && errno == ENOENT)
+        if (target < 0 && errno == ENOENT && !masked->directory)
             continue;
-        TRY(target, "open a socket that is to be masked", masked->path);
-        cover(args, root, "dev/null", target, masked->path);
+        TRY(target, "open what is to be masked", masked->path);
+        cover(args, root, masked->directory ? "dev/.empty" : "dev/null", target, masked->path);
         fd_close(target);
     }
 }
@@ -570,7 +596,7 @@ static void make_workspace(const struct stage_args *args, int root)
         char held[SPEC_PROTECT_PATH_MAX] = "";
         for (uint32_t i = 0; i < late->protect_count; i++)
             protect(args, workspace, late->protect[i], held);
-        mask_sockets(args, root, workspace, STAGE_MASKED_WORKSPACE);
+        mask(args, root, workspace, STAGE_MASKED_WORKSPACE);
     } else {
         int place = place_target(args, root, where, true);
         TRY(fchownat(place, "", args->user_uid, args->user_gid, AT_EMPTY_PATH),
@@ -579,7 +605,7 @@ static void make_workspace(const struct stage_args *args, int root)
     }
     for (uint32_t i = 0; i < late->mount_count; i++) {
         attach_mount(args, root, i);
-        mask_sockets(args, root, args->mount_trees[i], (int32_t)i);
+        mask(args, root, args->mount_trees[i], (int32_t)i);
     }
 }
 
@@ -687,9 +713,10 @@ static void take_descriptors(struct stage_args *args)
     /* First out of the way of each other, then into place. Errors go to the copy from then on. */
     for (int i = AGENT_FD_CONTROL; i < AGENT_FD_END; i++)
         if (args->agent_fds[i] >= 0)
-            args->agent_fds[i] =
-                TRY(fcntl(args->agent_fds[i], F_DUPFD_CLOEXEC, AGENT_FD_END + 2), "move a descriptor", NULL);
-    args->init = TRY(fcntl(args->init, F_DUPFD_CLOEXEC, AGENT_FD_END + 2), "move a descriptor", NULL);
+            args->agent_fds[i] = TRY(fcntl(args->agent_fds[i], F_DUPFD_CLOEXEC, AGENT_FD_END + 2),
+                                     "move a descriptor", NULL);
+    args->init =
+        TRY(fcntl(args->init, F_DUPFD_CLOEXEC, AGENT_FD_END + 2), "move a descriptor", NULL);
     int null = TRY(open("/dev/null", O_RDWR | O_CLOEXEC), "open the session's /dev/null", NULL);
     for (int i = 0; i < 3; i++)
         TRY(dup2(null, i), "set standard descriptors", NULL);

@@ -35,9 +35,10 @@ struct stage_late {
     bool mount_is_directory[SPEC_MOUNTS_MAX];
     uint32_t protect_count; /* relative to the workspace, sorted, existing */
     char protect[SPEC_PROTECT_MAX][SPEC_PROTECT_PATH_MAX];
-    uint32_t masked_count; /* sockets */
+    uint32_t masked_count; /* sockets, and berth's own directories before them */
     struct stage_masked {
-        int32_t mount;            /* index of the mount, or STAGE_MASKED_WORKSPACE */
+        int32_t mount; /* index of the mount, or STAGE_MASKED_WORKSPACE */
+        bool directory;
         char path[SPEC_PATH_MAX]; /* relative to it */
     } masked[STAGE_MASKED_MAX];
 };
