@@ -66,6 +66,28 @@ static void runtime_closep(struct runtime **rt)
     runtime_close(*rt);
 }
 
+/* `text` behind what is on the line already, in lines of 100 columns that begin at `column`. */
+static void add_wrapped(struct buf *out, unsigned column, const char *text)
+{
+    enum { COLUMNS = 100 };
+    unsigned at = column;
+    while (*text) {
+        unsigned length = (unsigned)strcspn(text, " ");
+        if (at > column && at + 1 + length > COLUMNS) {
+            buf_printf(out, "\n%*s", (int)column, "");
+            at = column;
+        } else if (at > column) {
+            buf_putc(out, ' ');
+            at++;
+        }
+        buf_add(out, text, length);
+        at += length;
+        text += length;
+        text += strspn(text, " ");
+    }
+    buf_putc(out, '\n');
+}
+
 /* ---- capabilities ------------------------------------------------------------------------------
  */
 
@@ -76,11 +98,12 @@ static void list(struct buf *out, const struct capability_set *set)
     for (int c = 0; c < CAPABILITY_COUNT; c++) {
         const struct capability_status *s = &set->status[c];
         bool built = capability_version((enum capability)c) > 0;
-        buf_printf(out, "%-5s  %-32s %s\n", built && s->available ? "yes" : "no",
-                   capability_name((enum capability)c),
-                   !built         ? "not built in this release"
-                   : s->available ? s->evidence
-                                  : s->reason);
+        buf_printf(out, "%-5s  %-32s ", built && s->available ? "yes" : "no",
+                   capability_name((enum capability)c));
+        add_wrapped(out, 40,
+                    !built         ? "not built in this release"
+                    : s->available ? s->evidence
+                                   : s->reason);
     }
 }
 
@@ -156,8 +179,8 @@ static void print_table(struct buf *out, const struct capability_set *set,
     for (int i = 0; i < HOST_FINDINGS; i++) {
         if (!findings[i].text.length)
             continue;
-        buf_printf(out, "  %-7s  %-18s %s\n", states[findings[i].state], findings[i].name,
-                   buf_text(&findings[i].text));
+        buf_printf(out, "  %-7s  %-18s ", states[findings[i].state], findings[i].name);
+        add_wrapped(out, 30, buf_text(&findings[i].text));
         add_remedy(out, buf_text(&findings[i].remedy));
     }
     buf_puts(out, "\nEach thing, done once in a sandbox:\n");
@@ -165,16 +188,19 @@ static void print_table(struct buf *out, const struct capability_set *set,
         const struct capability_status *s = &set->status[c];
         if (capability_version((enum capability)c) == 0)
             continue;
-        buf_printf(out, "  %-7s  %-32s %s\n", s->available ? "works" : "NOT",
-                   capability_name((enum capability)c), s->available ? s->evidence : s->reason);
+        buf_printf(out, "  %-7s  %-32s ", s->available ? "works" : "NOT",
+                   capability_name((enum capability)c));
+        add_wrapped(out, 44, s->available ? s->evidence : s->reason);
         if (!s->available)
             add_remedy(out, s->remedy);
     }
-    buf_puts(out, "\nNot built in this release:");
+    _cleanup_buf_ struct buf missing = {0};
     for (int c = 0; c < CAPABILITY_COUNT; c++)
         if (capability_version((enum capability)c) == 0)
-            buf_printf(out, " %s", capability_name((enum capability)c));
-    buf_puts(out, "\n");
+            buf_printf(&missing, "%s%s", missing.length ? " " : "",
+                       capability_name((enum capability)c));
+    buf_puts(out, "\nNot built in this release:\n  ");
+    add_wrapped(out, 2, buf_text(&missing));
 }
 
 static void print_verdict(struct buf *out, bool served, const struct buf *notes,
