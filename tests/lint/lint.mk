@@ -28,6 +28,7 @@ lint-layers:
 	$(Q)tests/lint/selftest
 lint-docs:
 	$(Q)tests/lint/docs.py
+	$(Q)tests/lint/invariants.sh
 lint-format: $(FORMAT_STAMPS)
 lint-headers: $(HEADER_STAMPS)
 lint-tidy: $(TIDY_STAMPS)
