@@ -18,8 +18,8 @@ int main(int argc, char **argv)
     }
     /* Dispositions outlive execve(): a caller that ignores its children would have the kernel reap
      * ours, and a file size limit must be an error to report and no death. */
-    signal(SIGCHLD, SIG_DFL);
-    signal(SIGXFSZ, SIG_IGN);
+    sigaction(SIGCHLD, &(struct sigaction){.sa_handler = SIG_DFL}, NULL);
+    sigaction(SIGXFSZ, &(struct sigaction){.sa_handler = SIG_IGN}, NULL);
     cli_stdio_guard();
     return cli_main(argc, argv);
 }
