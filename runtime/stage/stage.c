@@ -16,6 +16,7 @@
 #include <grp.h>
 #include <linux/capability.h>
 #include <linux/securebits.h>
+#include <linux/stat.h>
 #include <net/if.h>
 #include <signal.h>
 #include <string.h>
@@ -518,7 +519,8 @@ static void hold_ancestors(const struct stage_args *args, int tree, const char *
             continue;
         part[i] = 0;
         int place = TRY(open_beneath(tree, part), "open a directory above one to hide", part);
-        TRY(statx(place, "", AT_EMPTY_PATH, 0, &at), "look at a directory above one to hide", part);
+        TRY(syscall(SYS_statx, place, "", AT_EMPTY_PATH, 0u, &at),
+            "look at a directory above one to hide", part);
         if (!(at.stx_attributes & STATX_ATTR_MOUNT_ROOT)) {
             int copy = TRY(sys_open_tree_clone(place, "", AT_EMPTY_PATH | AT_RECURSIVE),
                            "copy a directory above one to hide", part);
