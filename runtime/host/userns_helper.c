@@ -88,7 +88,9 @@ NO_SANITIZE __attribute__((noreturn, used)) static void helper_main(struct usern
             fail(h, "make a user namespace", r);
     }
     char byte = 'r';
-    raw(SYS_write, sock, (long)&byte, 1, 0);
+    /* Who could not be told waits for ever: the end of the socket says it instead. */
+    if (raw(SYS_write, sock, (long)&byte, 1, 0) != 1)
+        raw(SYS_exit, 1, 0, 0, 0);
     while (raw(SYS_read, sock, (long)&byte, 1, 0) == -EINTR)
         ;
     for (;;)
@@ -194,6 +196,7 @@ void userns_helper_end(struct userns_helper *h)
     if (h->pid > 0) {
         int keep = errno;
         (void)!send(h->sock, "q", 1, MSG_NOSIGNAL);
+        fd_replace(&h->sock, -1); /* where the byte did not arrive, its end does */
         while (waitpid(h->pid, NULL, __WALL) < 0 && errno == EINTR)
             ;
         if (h->owner != UINT32_MAX && h->dumpable == 1)

@@ -652,15 +652,24 @@ static void bound_namespaces(const struct stage_args *args, int sysctl_user)
 {
     static const struct {
         const char *name, *value;
-        bool optional;
+        bool optional, rootless;
     } caps[] = {
-        {"max_user_namespaces", "0", false},   {"max_mnt_namespaces", "0", false},
-        {"max_pid_namespaces", "0", false},    {"max_net_namespaces", "0", false},
-        {"max_ipc_namespaces", "0", false},    {"max_uts_namespaces", "0", false},
-        {"max_cgroup_namespaces", "0", false}, {"max_time_namespaces", "0", false},
+        {"max_user_namespaces", "0", false},
+        {"max_mnt_namespaces", "0", false},
+        {"max_pid_namespaces", "0", false},
+        {"max_net_namespaces", "0", false},
+        {"max_ipc_namespaces", "0", false},
+        {"max_uts_namespaces", "0", false},
+        {"max_cgroup_namespaces", "0", false},
+        {"max_time_namespaces", "0", false},
         {"max_fanotify_groups", "0", true},
+        /* An ordinary user's sessions draw on his own budget, half of which stays his; root's have
+         * one each. */
+        {"max_inotify_instances", "64", true, true},
     };
     for (size_t i = 0; i < ARRAY_LENGTH(caps); i++) {
+        if (caps[i].rootless && args->make_nodes)
+            continue;
         int fd = openat(sysctl_user, caps[i].name, O_WRONLY | O_CLOEXEC);
         if (fd < 0 && caps[i].optional && errno == ENOENT)
             continue;
