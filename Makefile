@@ -227,7 +227,7 @@ asan-build:
 RUN_TESTS = BUILD=$(BUILD) ASAN_BUILD=$(ASAN_BUILD) tests/run-tests
 
 check: setup-test
-	$(Q)$(MAKE) --no-print-directory -j$(JOBS) unit-tests lint
+	$(Q)$(MAKE) --no-print-directory -k -j$(JOBS) unit-tests lint
 	$(Q)$(RUN_TESTS) unit
 
 # Crash tests exist from the daemon on.
