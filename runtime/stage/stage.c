@@ -654,15 +654,15 @@ static void bound_namespaces(const struct stage_args *args, int sysctl_user)
         const char *name, *value;
         bool optional, rootless;
     } caps[] = {
-        {"max_user_namespaces", "0", false},
-        {"max_mnt_namespaces", "0", false},
-        {"max_pid_namespaces", "0", false},
-        {"max_net_namespaces", "0", false},
-        {"max_ipc_namespaces", "0", false},
-        {"max_uts_namespaces", "0", false},
-        {"max_cgroup_namespaces", "0", false},
-        {"max_time_namespaces", "0", false},
-        {"max_fanotify_groups", "0", true},
+        {"max_user_namespaces", "0", false, false},
+        {"max_mnt_namespaces", "0", false, false},
+        {"max_pid_namespaces", "0", false, false},
+        {"max_net_namespaces", "0", false, false},
+        {"max_ipc_namespaces", "0", false, false},
+        {"max_uts_namespaces", "0", false, false},
+        {"max_cgroup_namespaces", "0", false, false},
+        {"max_time_namespaces", "0", false, false},
+        {"max_fanotify_groups", "0", true, false},
         /* An ordinary user's sessions draw on his own budget, half of which stays his; root's have
          * one each. */
         {"max_inotify_instances", "64", true, true},
