@@ -102,7 +102,7 @@ TEXT_NAMES = ("Makefile", "run", "run-tests", "run-one", ".clang-tidy", ".clang-
 # The tree is about itself: no path of the machine it is on, no address that something is fetched from
 # (a clean machine brings its own). The few addresses are names of formats and documentation examples.
 MACHINE = re.compile(
-    re.escape(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))) + "/") +
+    re.escape(os.getcwd() + "/") +
     r"|https?://(?!localhost|127\.|\[::1\]|[\w.-]*example\.|json-schema\.org/|www\.apache\.org/)[\w-]+\.")
 UNFINISHED = re.compile(r"\b(?:TODO|FIXME|XXX|HACK|TBD)\b")
 
