@@ -110,12 +110,13 @@ static int load(struct placeholder_book *b)
     return 0;
 }
 
-static int open_record(struct placeholder_book *b, bool create, struct err *err)
+/* 0 with a locked record that is not loaded yet, 1 when there is none, or -errno. */
+static int lock_record(struct placeholder_book *b, bool create, struct err *err)
 {
     int flags = O_RDWR | O_NOFOLLOW | O_CLOEXEC | (create ? O_CREAT : 0);
     _cleanup_fd_ int fd = openat(b->share, b->name, flags, 0600);
     if (fd < 0 && errno == ENOENT && !create)
-        return 0;
+        return 1;
     if (fd < 0)
         return err_set(err, workspace_code(errno), errno, "open the record of placeholders",
                        b->name, NULL);
@@ -124,12 +125,46 @@ static int open_record(struct placeholder_book *b, bool create, struct err *err)
         return err_set(err, ERR_UNAVAILABLE, errno, "lock the record of placeholders", b->name,
                        NULL);
     b->record = take_fd(&fd);
-    int r = load(b);
-    if (r < 0)
-        return err_set(err, ERR_UNAVAILABLE, -r, "read the record of placeholders", b->name,
-                       "It is damaged. When no session uses the directory, remove that file from "
-                       "berth's shared directory.");
     return 0;
+}
+
+/* A record that is damaged or another version's, whose sessions are all gone, stands in nobody's
+ * way. Placeholders that it knew are sockets without a listener, or empty directories. */
+static int discard_record(struct placeholder_book *b, struct err *err)
+{
+    if (flock(b->record, LOCK_EX | LOCK_NB) < 0)
+        return err_set(err, ERR_UNAVAILABLE, EBADMSG, "read the record of placeholders", b->name,
+                       "It is damaged, or of another version of berth, and a session that uses the "
+                       "directory holds it: `fuser` on that file in berth's directory of locks "
+                       "shows its process. End it, or use another directory.");
+    if (unlinkat(b->share, b->name, 0) < 0)
+        return err_set(err, workspace_code(errno), errno, "remove the record of placeholders",
+                       b->name, "It is damaged, or of another version of berth.");
+    fd_closep(&b->record);
+    notes_add(b->notes, "protect.record_removed",
+              "a record of placeholders in %s was damaged or another version's and is gone; "
+              "what it knew may be left: `find . -perm 0444 -type s` there lists it",
+              b->head.path);
+    return 0;
+}
+
+static int open_record(struct placeholder_book *b, bool create, struct err *err)
+{
+    for (;;) {
+        int r = lock_record(b, create, err);
+        if (r != 0)
+            return r < 0 ? r : 0;
+        r = load(b);
+        if (r == -EBADMSG) {
+            r = discard_record(b, err);
+            if (r < 0)
+                return r;
+            continue; /* with none, or with a new one */
+        }
+        return r < 0 ? err_set(err, workspace_code(-r), -r, "read the record of placeholders",
+                               b->name, NULL)
+                     : 0;
+    }
 }
 
 static void book_free(struct placeholder_book *b)
@@ -142,7 +177,8 @@ static void book_free(struct placeholder_book *b)
 
 /* A locked guard and the record, if there is one. */
 static int book_open(int share, int dir, uint64_t dev, uint64_t ino, const char *host_path,
-                     bool wait, struct placeholder_book **ret, struct err *err)
+                     bool wait, const struct notes *notes, struct placeholder_book **ret,
+                     struct err *err)
 {
     struct placeholder_book *b = malloc(sizeof *b); /* 80 KiB: not cleared whole */
     if (!b)
@@ -150,6 +186,7 @@ static int book_open(int share, int dir, uint64_t dev, uint64_t ino, const char 
     memset(b, 0, offsetof(struct placeholder_book, entries));
     b->share = share;
     b->dir = dir;
+    b->notes = notes;
     b->guard = b->record = b->parent = b->source = -1;
     memcpy(b->head.magic, record_magic, sizeof record_magic);
     b->head.dev = dev;
@@ -188,11 +225,10 @@ int placeholder_begin(int share, int dir, const struct stat *st, const char *hos
                       struct placeholder_book **ret, struct err *err)
 {
     struct placeholder_book *b = NULL;
-    int r = book_open(share, dir, st->st_dev, st->st_ino, host_path, true, &b, err);
+    int r = book_open(share, dir, st->st_dev, st->st_ino, host_path, true, notes, &b, err);
     if (r < 0)
         return r;
     b->owner = owner;
-    b->notes = notes;
     r = settle(b, err);
     if (r < 0)
         book_free(b);
@@ -357,13 +393,12 @@ int placeholder_release(int share, int dir, const struct stat *st, int record,
     if (record < 0)
         return 0;
     struct placeholder_book *b = NULL;
-    int r = book_open(share, dir, st->st_dev, st->st_ino, "", true, &b, err);
+    int r = book_open(share, dir, st->st_dev, st->st_ino, "", true, notes, &b, err);
     /* Unlocked and not only closed: a forked copy of the descriptor must not count as a user. */
     flock(record, LOCK_UN);
     close(record);
     if (r < 0 || !b)
         return r;
-    b->notes = notes;
     r = release_locked(b, err);
     book_free(b);
     return r;
@@ -376,7 +411,7 @@ static void reap_one(int share, const char *name, unsigned *count)
     if (sscanf(name, "place-%llx-%llx", &dev, &ino) != 2)
         return;
     /* Who holds the guard is at work on this very directory: the next reap comes. */
-    if (book_open(share, -1, dev, ino, "", false, &b, NULL) < 0 || !b)
+    if (book_open(share, -1, dev, ino, "", false, NULL, &b, NULL) < 0 || !b)
         return;
     if (b->record >= 0 && flock(b->record, LOCK_EX | LOCK_NB) == 0) {
         struct stat st;
@@ -405,10 +440,14 @@ static int each_record(int share, bool (*visit)(int share, const char *name, voi
     (void)take_fd(&fd); /* the list's now */
     const struct dirent *e;
     bool over = false;
-    while (!over && (e = readdir(list)))
+    errno = 0;
+    while (!over && (e = readdir(list))) {
         over = strncmp(e->d_name, "place-", 6) == 0 && visit(share, e->d_name, data);
+        errno = 0;
+    }
+    int sys = errno;
     closedir(list);
-    return over;
+    return over ? 1 : -sys;
 }
 
 static bool visit_to_reap(int share, const char *name, void *count)

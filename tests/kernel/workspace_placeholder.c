@@ -250,6 +250,50 @@ static void killed_anywhere(const struct place *p)
 }
 IN_A_PLACE(sigkill_at_any_instant_leaves_what_a_reap_removes, killed_anywhere)
 
+/* What stands in the record of the workspace's placeholders: another version's magic, or nothing
+ * that makes sense. */
+static void spoil(const struct place *p, bool other_version)
+{
+    struct stat st;
+    char record[128];
+    CHECK(stat(p->work, &st) == 0, "stat");
+    snprintf(record, sizeof record, "%s/place-%lx-%lx", p->share, st.st_dev, st.st_ino);
+    int fd = open(record, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    const char *text = other_version ? "berthP1" : "x";
+    CHECK(fd >= 0 && pwrite(fd, text, strlen(text) + 1, 0) > 0, "spoil");
+    close(fd);
+}
+
+static void damaged(const struct place *p)
+{
+    struct spec s;
+    struct workspace ws;
+    struct workspace_options o = options_of(p);
+    furnish(p);
+    spec_protected(&s, p);
+    for (unsigned other = 0; other < 2; other++) {
+        pid_t a = holder(p, &s);
+        spoil(p, other);
+        must_refuse(&s, &o, ERR_UNAVAILABLE, "End it, or use another directory");
+        CHECK(kill(a, SIGKILL) == 0 && waitpid(a, NULL, 0) == a, "kill");
+        must_open(&ws, &s, &o); /* nobody holds it any more */
+        CHECK(strstr(told, "protect.record_removed: "), "told: %s", told);
+        CHECK(ws.protect[0].held, "held, as what it is: a socket that somebody left");
+        must_close(&ws);
+        CHECK(unlink(at(p->work, ".bashrc")) == 0 && unlink(at(p->work, ".git/hooks")) == 0,
+              "left");
+        reap(p);
+        spoil(p, other);
+        reap(p);
+        CHECK(entries(p->share) == 3, "a reap removes one that nobody holds");
+        must_open(&ws, &s, &o);
+        CHECK(ws.protect[0].placeholder && told[0], "and the next session has its own");
+        must_close(&ws);
+        CHECK(!exists(at(p->work, ".bashrc")) && entries(p->share) == 3, "nothing is left");
+    }
+}
+IN_A_PLACE(a_damaged_record_or_another_versions_blocks_only_while_it_is_held, damaged)
+
 static void fifty(const struct place *p)
 {
     struct spec s;
