@@ -269,9 +269,9 @@ int policy_reference_markdown(struct buf *out)
         "in a directory without `.git` is reported as not protected, because `git init` must work. "
         "In `balanced`, `.git/config` can be written, because `git config` and `git remote add` "
         "must work; a value there can name a program that git on the host runs. Look at it before "
-        "using git on the host after running hostile code, or use `locked-down`. `git clean` "
-        "inside "
-        "can't remove an empty placeholder and says so.\n\n");
+        "using git on the host after running hostile code, or use `locked-down`. What "
+        "holds a missing path is a socket that nobody listens on (an empty directory where the "
+        "filesystem has no sockets or hard links): git neither lists, adds nor cleans it.\n\n");
     buf_puts(out, "## Keys\n\n");
     for (int i = 0; i < ROW_COUNT; i++)
         if (schema_in_section(&schema_rows[i], "") && i != ROW_REQUIRES)

@@ -114,8 +114,8 @@ const struct schema_row schema_rows[ROW_COUNT] = {
          FIELD_BY_HAND("protect"),
          .help =
              "Paths in the workspace that the session can read and not change, nor rename away. "
-             "A missing one whose parent exists is held by an empty directory while a session "
-             "runs: git does not see it. A \"/\" at the end only helps the reader."},
+             "A missing one whose parent exists is held by a socket without a listener while a "
+             "session runs: git does not see it. A \"/\" at the end only helps the reader."},
     [ROW_SCRATCH] =
         {.key = "filesystem.scratch",
          .type = TYPE_SIZE,
