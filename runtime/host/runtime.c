@@ -107,7 +107,13 @@ static int choose_share(char *ret_path, struct err *err)
 {
     if (geteuid() == 0) {
         snprintf(ret_path, DIR_SIZE, "/run/berth-share");
-        return own_directory(ret_path, 0700, "BERTH_RUNTIME_DIR", err);
+        int of_root = own_directory(ret_path, 0700, "BERTH_RUNTIME_DIR", err);
+        if (of_root < 0 && err)
+            err_set(err, ERR_UNAVAILABLE, err->sys, err->step, ret_path,
+                    "The locks of all of root's sessions on this host live there; it must be "
+                    "root's and writable by nobody else. Root of a user namespace does not own "
+                    "the host's /run: run berth as the ordinary user outside of that namespace.");
+        return of_root;
     }
     snprintf(ret_path, DIR_SIZE, "/run/user/%u", geteuid());
     bool own = is_own_private(ret_path);
@@ -168,10 +174,12 @@ static int open_cache(struct runtime *rt, struct err *err)
 static int open_init(struct runtime *rt, const char *given, struct err *err)
 {
     char path[PATH_MAX] = "";
+    int proc = 0;
     if (given) {
         snprintf(path, sizeof path, "%s", given);
     } else {
         ssize_t n = readlink("/proc/self/exe", path, sizeof path - sizeof "-init");
+        proc = n < 0 ? errno : 0;
         char *slash = n > 0 ? strrchr(path, '/') : NULL;
         if (slash)
             snprintf(slash, sizeof path - (size_t)(slash - path), "/berth-init");
@@ -181,6 +189,10 @@ static int open_init(struct runtime *rt, const char *given, struct err *err)
         snprintf(path, sizeof path, "%s", BERTH_PREFIX "/libexec/berth/berth-init");
         rt->init = open(path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
     }
+    if (rt->init < 0 && proc)
+        return err_set(err, ERR_UNAVAILABLE, proc, "find berth's own program", "/proc/self/exe",
+                       "A /proc of this process's own pid namespace must be mounted: `mount -t "
+                       "proc proc /proc`.");
     if (rt->init < 0)
         return err_set(err, ERR_UNAVAILABLE, errno, "find the program of PID 1", path,
                        "It is built and installed together with berth: run `make` or `make "
@@ -194,16 +206,19 @@ static int open_init(struct runtime *rt, const char *given, struct err *err)
     return 0;
 }
 
-static void look_at_rootfs(struct rootfs_host *host)
+static int look_at_rootfs(struct rootfs_host *host, struct err *err)
 {
     for (size_t i = 0; i < ROOTFS_TOP_COUNT; i++) {
         char path[16];
         snprintf(path, sizeof path, "/%s", rootfs_top_names[i]);
         ssize_t n = readlink(path, host->tops[i].link, sizeof host->tops[i].link - 1);
+        if (n < 0 && errno != EINVAL && errno != ENOENT)
+            return err_set(err, ERR_UNAVAILABLE, errno, "look at the host's root", path, NULL);
         host->tops[i].exists = n > 0 || errno == EINVAL; /* EINVAL: it is not a link */
         host->tops[i].link[n > 0 ? n : 0] = 0;
     }
     host->has_bash = access("/bin/bash", X_OK) == 0;
+    return 0;
 }
 
 /* 0: this kernel has no Landlock, or an ABI without REFER, which would make every rename between
@@ -274,7 +289,9 @@ static int runtime_setup(struct runtime *rt, const struct runtime_options *optio
         r = open_init(rt, options->init_path, err);
     if (r < 0)
         return r;
-    look_at_rootfs(&rt->rootfs);
+    r = look_at_rootfs(&rt->rootfs, err);
+    if (r < 0)
+        return r;
     r = cgroup_host_open(&rt->cgroup, rt->facts.rootless, err);
     if (r < 0)
         return r;

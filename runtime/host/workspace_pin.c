@@ -218,9 +218,10 @@ static int check_kind(const struct pinned *pin, const char *path, bool file_allo
     if (!S_ISDIR(pin->stat.st_mode) && !(file_allowed && S_ISREG(pin->stat.st_mode)))
         return err_set(err, ERR_INVALID_REQUEST, ENOTDIR, "open", path, "%s must be a directory%s.",
                        what, file_allowed ? " or a regular file" : "");
-    if (!file_allowed &&
-        (strcmp(path, "/") == 0 || (stat("/", &root) == 0 && root.st_dev == pin->stat.st_dev &&
-                                    root.st_ino == pin->stat.st_ino)))
+    if (stat("/", &root) < 0)
+        return err_set(err, ERR_INTERNAL, errno, "look at the root of the host", "/", NULL);
+    if (!file_allowed && (strcmp(path, "/") == 0 ||
+                          (root.st_dev == pin->stat.st_dev && root.st_ino == pin->stat.st_ino)))
         return err_set(err, ERR_FORBIDDEN, 0, "open", path,
                        "The root of the host cannot be a workspace: name a project's directory.");
     if (type_is_refused(pin->fs_type))

@@ -128,7 +128,14 @@ static int compare_all(int share, const struct use_record *mine, const char *fol
     int folder = take_fd(&fd), r = 0;
     const struct dirent *e;
     static struct use_record other; /* 8 KiB; one thread only */
-    while (r == 0 && (e = readdir(dir))) {
+    while (r == 0) {
+        errno = 0;
+        e = readdir(dir);
+        if (!e && errno)
+            r = err_set(err, ERR_UNAVAILABLE, errno, "list", folder_name,
+                        "Exclusive use cannot be proven.");
+        if (!e)
+            break;
         if (e->d_name[0] == '.')
             continue;
         int found = read_record(folder, e->d_name, &other);
