@@ -797,9 +797,8 @@ static void drop_inherited(const struct stage_args *args)
     if (policy != SCHED_OTHER && policy != SCHED_BATCH && policy != SCHED_IDLE)
         TRY(syscall(SYS_sched_setscheduler, 0, SCHED_OTHER, &none), "reset the scheduling policy",
             NULL);
-    errno = 0;
-    int nice = getpriority(PRIO_PROCESS, 0);
-    if (nice < 0 && errno == 0)
+    /* The kernel's own answer is 20 - nice: -1 is a failure and nothing else. */
+    if (TRY(syscall(SYS_getpriority, PRIO_PROCESS, 0), "read the priority", NULL) > 20)
         TRY(setpriority(PRIO_PROCESS, 0, 0), "reset the priority", NULL);
 }
 
