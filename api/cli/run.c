@@ -201,7 +201,8 @@ static int run_command(struct run *run)
     int r = run->options.result ? run_result_prepare(&file, run->options.result, &err) : 0;
     if (r < 0)
         run->options.result = NULL;
-    run->parent = run_loop_parent(run->options.parent);
+    if (r == 0)
+        r = run_loop_parent(run->options.parent, &run->parent, &err);
     if (r == 0)
         r = execute(run, &err);
     /* A failure after the command has ended is berth's (something may be left on the host), and

@@ -52,7 +52,7 @@ struct run {
  */
 
 /* Before the first fork: the parent of now, by pidfd, when its end shall end the session. */
-int run_loop_parent(enum run_parent when);
+int run_loop_parent(enum run_parent when, int *ret, struct err *err);
 
 /* Block the signals that are forwarded, for the rest of this process's life, and make
  * `run->signals`. */

@@ -55,17 +55,22 @@ static uint64_t now_ms(void)
 
 /* "auto" leaves out those who have said that the command is to outlive its starter: nohup ignores
  * SIGHUP, setsid and service managers make a session leader. */
-int run_loop_parent(enum run_parent when)
+int run_loop_parent(enum run_parent when, int *ret, struct err *err)
 {
     pid_t parent = getppid();
     if (when == RUN_PARENT_NEVER || parent <= 1)
-        return -1;
+        return 0;
     struct sigaction hangup;
     if (when == RUN_PARENT_AUTO &&
         ((sigaction(SIGHUP, NULL, &hangup) == 0 && hangup.sa_handler == SIG_IGN) ||
          getsid(0) == getpid()))
-        return -1;
-    return (int)syscall(SYS_pidfd_open, parent, 0);
+        return 0;
+    int fd = (int)syscall(SYS_pidfd_open, parent, 0);
+    if (fd < 0)
+        return err_set(err, ERR_UNAVAILABLE, errno, "tie the session to its caller", NULL,
+                       "--die-with-parent never starts it without.");
+    *ret = fd;
+    return 0;
 }
 
 int run_loop_open(struct run *run, struct err *err)
@@ -377,9 +382,11 @@ bool run_loop_told_to_end(struct run *run)
 
 /* Called when no process of the session is left. A reader that is slow is waited for, as the
  * command itself would have waited in write(2); it ends when the reader does or berth is told to.
+ * After a deadline the caller wants its prompt back: then only a reader that goes on reading is.
  */
 void run_loop_drain(struct run *run)
 {
+    bool late = run->outcome.reason == AGENT_REASON_TIMEOUT;
     while (!streams_drained(&run->streams)) {
         struct pollfd fds[POLL_COUNT];
         fds[POLL_FRAMES] = (struct pollfd){.fd = -1};
@@ -388,7 +395,7 @@ void run_loop_drain(struct run *run)
         streams_poll(&run->streams, fds + POLL_STREAMS);
         bool pending =
             relay_pending(&run->streams.relay[1]) || relay_pending(&run->streams.relay[2]);
-        int r = poll(fds, POLL_COUNT, pending ? -1 : SILENCE_MS);
+        int r = poll(fds, POLL_COUNT, pending && !late ? -1 : SILENCE_MS);
         if ((r < 0 && errno != EINTR) || r == 0 || fds[POLL_PARENT].revents)
             return;
         if (r > 0 && fds[POLL_SIGNALS].revents && signal_to_end(run))
