@@ -34,19 +34,36 @@ no_user_namespaces() {
     OUT=$D/out/out ERR=$D/out/err
     timeout -k 2 20 "${AS[@]}" unshare --user --map-current-user /bin/true 2>/dev/null ||
         { need 'user namespaces cannot be nested here'; return; }
-    timeout -k 2 20 "${AS[@]}" unshare --user --map-root-user --keep-caps -- /bin/bash -c \
-        'echo 0 >/proc/sys/user/max_user_namespaces || exit 99; exec "$@"' lacking \
-        "${ENVIRONMENT[@]}" "$BERTH" run --workspace "$WS" -- /bin/true </dev/null >"$OUT" 2>"$ERR"
-    RC=$?
+    # A program of the host's root has no owner in such a namespace, and is not used as PID 1.
+    mkdir -p "$D/own"
+    cp "$BERTH" "${BERTH%/*}/berth-init" "$D/own/"
+    chown -R "$UID_HERE:$UID_HERE" "$D/own"
+    in_namespace_without_more run --workspace "$WS" -- /bin/true
     if [ "$RC" = 99 ]; then need 'max_user_namespaces cannot be lowered here'; return; fi
     message
     says 'namespace'
-    timeout -k 2 30 "${AS[@]}" unshare --user --map-root-user --keep-caps -- /bin/bash -c \
-        'echo 0 >/proc/sys/user/max_user_namespaces; exec "$@"' lacking \
-        "${ENVIRONMENT[@]}" "$BERTH" doctor </dev/null >"$OUT" 2>"$ERR"
-    RC=$?
+    in_namespace_without_more doctor
     [ "$RC" != 0 ] || fail 'doctor says that all is well'
     grep -q 'max_user_namespaces' "$OUT" "$ERR" || fail 'doctor does not name the sysctl'
+}
+# The same user, without the rights that creating the namespace gave.
+in_namespace_without_more() {
+    timeout -k 2 30 "${AS[@]}" unshare --user --map-current-user --keep-caps -- /bin/bash -c \
+        'echo 0 >/proc/sys/user/max_user_namespaces || exit 99
+        exec setpriv --ambient-caps -all --inh-caps -all -- "$@"' lacking \
+        "${ENVIRONMENT[@]}" "$D/own/berth" "$@" </dev/null >"$OUT" 2>"$ERR"
+    RC=$?
+}
+
+# Root of a user namespace is not root of the host: nothing of root's is his.
+root_of_a_user_namespace() {
+    [ "$MODE" != root ] || { need 'matters to an ordinary user'; return; }
+    OUT=$D/out/out ERR=$D/out/err
+    timeout -k 2 30 "${AS[@]}" unshare --user --map-root-user -- "${ENVIRONMENT[@]}" "$BERTH" run --workspace "$WS" -- \
+        /bin/true </dev/null >"$OUT" 2>"$ERR"
+    RC=$?
+    message
+    says 'namespace'
 }
 
 no_cgroups() {
@@ -132,7 +149,11 @@ masked_proc() {
 no_newuidmap() {
     [ "$MODE" = subuid ] || { need 'matters to a user with subordinate ids'; return; }
     lacking 'f=$(command -v newuidmap) && mount --bind /bin/false "$f"' run --workspace "$WS" -- /usr/bin/id -u
-    if [ "$RC" = 0 ]; then says 'newuidmap|subuid|one id'; else message; fi
+    # One id inside is what an ordinary run needs; who asks for more is told what is missing.
+    [ "$RC" = 0 ] || message
+    lacking 'f=$(command -v newuidmap) && mount --bind /bin/false "$f"' run --user root --workspace "$WS" -- /bin/true
+    message
+    says 'newuidmap|subuid|one id'
 }
 
 no_init_program() {
@@ -164,13 +185,13 @@ recovered() {
     status_is 0
 }
 
-CASES='no_user_namespaces no_cgroups read_only_cgroups full_runtime_directory full_state_directory read_only_state
+CASES='no_user_namespaces root_of_a_user_namespace no_cgroups read_only_cgroups full_runtime_directory full_state_directory read_only_state
 read_only_runtime read_only_workspace_filesystem full_workspace no_proc masked_proc no_newuidmap no_init_program few_descriptors'
 if [ $# -gt 0 ]; then CASES=$*; fi
 for mode in ${MODES:-$(modes_here)}; do
     enter_mode "$mode"
     for name in $CASES; do
-        case $mode:$name in root:no_newuidmap | single:no_newuidmap) continue ;; esac
+        case $mode:$name in root:root_of_a_user_namespace | root:no_newuidmap | single:no_newuidmap) continue ;; esac
         fresh_workspace
         test_case "$name [$mode]" "$name"
         # What was lacking is there again: nothing of it may have been kept.
