@@ -211,24 +211,38 @@ static int compare_paths(const void *a, const void *b)
     return strcmp(*(const char *const *)a, *(const char *const *)b);
 }
 
-/* The second part of what the stage needs, which it waits for while it assembles the rest. */
-static int send_late(struct session *s, const struct spec *spec, struct launch_parts *parts,
-                     struct err *err)
+/* A message to the stage, which waits for it: the part in shared memory is written. */
+static int send_part(const struct session *s, const int *fds, unsigned count, struct err *err)
 {
-    static const char step[] = "hand the workspace to the session";
+    union {
+        struct cmsghdr align;
+        char bytes[CMSG_SPACE(sizeof(int) * STAGE_LATE_FDS_MAX)];
+    } control = {0};
+    char byte = 0;
+    struct iovec part = {&byte, 1};
+    struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1};
+    if (count > 0) {
+        message.msg_control = control.bytes;
+        message.msg_controllen = (socklen_t)CMSG_SPACE(count * sizeof fds[0]);
+        struct cmsghdr *c = CMSG_FIRSTHDR(&message);
+        c->cmsg_level = SOL_SOCKET;
+        c->cmsg_type = SCM_RIGHTS;
+        c->cmsg_len = (socklen_t)CMSG_LEN(count * sizeof fds[0]);
+        memcpy(CMSG_DATA(c), fds, count * sizeof fds[0]);
+    }
+    /* EPIPE: the stage failed and has said why on the pipe of frames. */
+    if (sendmsg(s->control, &message, MSG_NOSIGNAL) < 0 && errno != EPIPE && errno != ECONNRESET)
+        return err_set(err, ERR_UNAVAILABLE, errno, "hand over to the session's first process",
+                       NULL, NULL);
+    return 0;
+}
+
+static int send_workspace(const struct session *s, const struct spec *spec, struct stage_late *late,
+                          struct err *err)
+{
     const struct workspace *ws = &s->workspace;
-    struct stage_late *late = parts->late;
     int fds[STAGE_LATE_FDS_MAX];
     unsigned count = 0;
-    fds[count++] = parts->userns;
-    late->has_cgroupns = parts->cgroupns >= 0;
-    if (late->has_cgroupns)
-        fds[count++] = parts->cgroupns;
-    for (int i = 0; i < AGENT_FD_END; i++) {
-        late->has_agent_fd[i] = parts->agent_fds[i] >= 0;
-        if (late->has_agent_fd[i])
-            fds[count++] = parts->agent_fds[i];
-    }
     late->has_workspace = ws->tree >= 0;
     if (late->has_workspace)
         fds[count++] = ws->tree;
@@ -253,28 +267,24 @@ static int send_late(struct session *s, const struct spec *spec, struct launch_p
         late->masked[late->masked_count].directory = from->directory;
         memcpy(late->masked[late->masked_count].path, from->path, strlen(from->path) + 1);
     }
+    return send_part(s, fds, count, err);
+}
 
-    union {
-        struct cmsghdr align;
-        char bytes[CMSG_SPACE(sizeof fds)];
-    } control = {0};
-    char byte = 0;
-    struct iovec part = {&byte, 1};
-    struct msghdr message = {
-        .msg_iov = &part,
-        .msg_iovlen = 1,
-        .msg_control = control.bytes,
-        .msg_controllen = (socklen_t)CMSG_SPACE(count * sizeof fds[0]),
-    };
-    struct cmsghdr *c = CMSG_FIRSTHDR(&message);
-    c->cmsg_level = SOL_SOCKET;
-    c->cmsg_type = SCM_RIGHTS;
-    c->cmsg_len = (socklen_t)CMSG_LEN(count * sizeof fds[0]);
-    memcpy(CMSG_DATA(c), fds, count * sizeof fds[0]);
-    /* EPIPE: the stage failed and has said why on the pipe of frames. */
-    if (sendmsg(s->control, &message, MSG_NOSIGNAL) < 0 && errno != EPIPE && errno != ECONNRESET)
-        return err_set(err, ERR_UNAVAILABLE, errno, step, NULL, NULL);
-    return 0;
+static int send_identity(const struct session *s, const struct launch_parts *parts, struct err *err)
+{
+    struct stage_late *late = parts->late;
+    int fds[STAGE_LATE_FDS_MAX];
+    unsigned count = 0;
+    fds[count++] = parts->userns;
+    late->has_cgroupns = parts->cgroupns >= 0;
+    if (late->has_cgroupns)
+        fds[count++] = parts->cgroupns;
+    for (int i = 0; i < AGENT_FD_END; i++) {
+        late->has_agent_fd[i] = parts->agent_fds[i] >= 0;
+        if (late->has_agent_fd[i])
+            fds[count++] = parts->agent_fds[i];
+    }
+    return send_part(s, fds, count, err);
 }
 
 static int clone_init(struct session *s, const struct stage_args *args, struct err *err)
@@ -428,16 +438,26 @@ static int make_cgroups(struct session *s, struct err *err)
     return r;
 }
 
-/* Limits, then the owner: after this only limit files stay the launcher's. */
-static int finish_cgroups(struct session *s, const struct spec *spec, struct launch_parts *parts,
-                          struct err *err)
+/* Limits, as asked and as the kernel then has them. Commands join them at their birth; init lives
+ * outside of them, so they need to be there before a command is and not before init is. */
+static int limit_cgroups(struct session *s, const struct spec *spec, struct err *err)
 {
     if (!s->cgroup_made)
         return 0;
     int r = cgroup_session_limit(&s->cgroup, &spec->limits, err);
+    return r < 0 ? r
+                 : cgroup_session_read(&s->cgroup, &s->effective.limits,
+                                       &s->effective.kernel_memory_bytes, err);
+}
+
+/* What init may do with its cgroups, and the descriptors for it; limit files stay the launcher's.
+ */
+static int hand_over_cgroups(struct session *s, struct launch_parts *parts, struct err *err)
+{
+    if (!s->cgroup_made)
+        return 0;
     uint32_t init_id = session_host_id(s, SPEC_UID_INIT);
-    if (r == 0)
-        r = cgroup_session_delegate(&s->cgroup, init_id, init_id, err);
+    int r = cgroup_session_delegate(&s->cgroup, init_id, init_id, err);
     if (r == 0)
         r = cgroup_session_agent_fds(&s->cgroup, &parts->agent_fds[AGENT_FD_CGROUP],
                                      &parts->agent_fds[AGENT_FD_OOM],
@@ -447,8 +467,7 @@ static int finish_cgroups(struct session *s, const struct spec *spec, struct lau
     for (int i = 0; i < CGROUP_V1_COUNT; i++)
         if (s->cgroup.v1_tasks[i] >= 0)
             parts->agent_fds[AGENT_FD_V1 + (int)parts->v1_count++] = s->cgroup.v1_tasks[i];
-    return cgroup_session_read(&s->cgroup, &s->effective.limits, &s->effective.kernel_memory_bytes,
-                               err);
+    return 0;
 }
 
 static int claim(struct session *s, struct err *err)
@@ -465,15 +484,12 @@ static int claim(struct session *s, struct err *err)
     return r;
 }
 
-/* The session's user and cgroup namespaces, its limits, and what init gets of its cgroups. */
-static int make_identity(struct session *s, const struct spec *spec, struct launch_parts *parts,
-                         struct err *err)
+/* The session's user and cgroup namespaces. */
+static int make_identity(struct session *s, struct launch_parts *parts, struct err *err)
 {
     uint64_t started = now_us();
     int r = make_user_namespace(s, &parts->userns, &parts->cgroupns, err);
-    if (r == 0)
-        r = finish_cgroups(s, spec, parts, err);
-    phase_end(s, PHASE_USERNS, &started);
+    s->effective.phase_us[PHASE_USERNS] = now_us() - started;
     return r;
 }
 
@@ -545,34 +561,41 @@ int launch(struct session *s, const struct spec *spec, struct err *err)
         parts.agent_fds[i] = -1;
     /* What the stage does not need at once is made while it works. Two things cannot wait: in the
      * unified layout controllers must be on before a process is in a cgroup below S (enabling them
-     * would migrate it, milliseconds), and an image is id-mapped by the session's user namespace.
-     */
-    bool identity_first =
-        s->runtime->cgroup.layout == RUNTIME_CGROUP_UNIFIED || spec->image.kind != SPEC_IMAGE_HOST;
+     * would migrate it, milliseconds), and only after the helper that was born in S; and an image
+     * is id-mapped by the session's user namespace. */
+    bool unified = s->runtime->cgroup.layout == RUNTIME_CGROUP_UNIFIED;
+    bool identity_first = unified || spec->image.kind != SPEC_IMAGE_HOST;
     if (identity_first)
-        r = make_identity(s, spec, &parts, err);
-    if (r < 0)
-        return r;
+        r = make_identity(s, &parts, err);
+    if (r == 0 && unified)
+        r = limit_cgroups(s, spec, err);
     started = now_us();
-    r = start_stage(s, spec, &parts, err);
+    if (r == 0)
+        r = start_stage(s, spec, &parts, err);
     if (r < 0)
         return r;
     phase_end(s, PHASE_CLONE, &started);
 
-    if (!identity_first)
-        r = make_identity(s, spec, &parts, err);
-    if (r < 0)
-        return r;
-    started = now_us();
     r = open_workspace(s, spec, err);
     if (r == 0)
-        r = make_config(s, spec, &parts, err);
-    if (r == 0)
-        r = send_late(s, spec, &parts, err);
+        r = send_workspace(s, spec, parts.late, err);
     if (r < 0)
         return r;
     phase_end(s, PHASE_WORKSPACE, &started);
 
+    if (!identity_first)
+        r = make_identity(s, &parts, err);
+    if (r == 0)
+        r = hand_over_cgroups(s, &parts, err);
+    if (r == 0)
+        r = make_config(s, spec, &parts, err);
+    if (r == 0)
+        r = send_identity(s, &parts, err);
+    if (r == 0 && !unified)
+        r = limit_cgroups(s, spec, err);
+    if (r < 0)
+        return r;
+    started = now_us();
     workspace_tell(&s->workspace, session_note_add, s);
     r = wait_ready(s, err);
     phase_end(s, PHASE_STAGE, &started);

@@ -411,24 +411,31 @@ static int make_proc(const struct stage_args *args, int root, int *ret_sysctl_us
     return proc;
 }
 
-/* Which descriptor of the message is what (struct stage_late); returns how many there must be. */
-static unsigned place_late(struct stage_args *args, const int *fds)
+/* Which descriptor of a message is what (struct stage_late); each returns how many there must be.
+ */
+static unsigned place_workspace(struct stage_args *args, const int *fds)
 {
-    const struct stage_late *late = args->late;
     unsigned n = 0;
-    args->userns = fds[n++];
-    args->cgroupns = late->has_cgroupns ? fds[n++] : -1;
-    for (int i = 0; i < AGENT_FD_END; i++)
-        if (late->has_agent_fd[i])
-            args->agent_fds[i] = fds[n++];
-    args->workspace_tree = late->has_workspace ? fds[n++] : -1;
-    for (uint32_t i = 0; i < late->mount_count; i++)
+    args->workspace_tree = args->late->has_workspace ? fds[n++] : -1;
+    for (uint32_t i = 0; i < args->late->mount_count; i++)
         args->mount_trees[i] = fds[n++];
     return n;
 }
 
-/* Wait for the launcher's part: its memory and its descriptors. */
-static void receive_late(struct stage_args *args)
+static unsigned place_identity(struct stage_args *args, const int *fds)
+{
+    unsigned n = 0;
+    args->userns = fds[n++];
+    args->cgroupns = args->late->has_cgroupns ? fds[n++] : -1;
+    for (int i = 0; i < AGENT_FD_END; i++)
+        if (args->late->has_agent_fd[i])
+            args->agent_fds[i] = fds[n++];
+    return n;
+}
+
+/* Wait for a part of the launcher's: its memory and its descriptors. */
+static void receive_late(struct stage_args *args,
+                         unsigned (*place)(struct stage_args *args, const int *fds))
 {
     int fds[STAGE_LATE_FDS_MAX];
     union {
@@ -447,15 +454,17 @@ static void receive_late(struct stage_args *args)
     do
         n = recvmsg(args->agent_fds[AGENT_FD_CONTROL], &message, MSG_CMSG_CLOEXEC);
     while (n < 0 && errno == EINTR);
-    const struct cmsghdr *c = n == 1 ? CMSG_FIRSTHDR(&message) : NULL;
-    if (!c || c->cmsg_type != SCM_RIGHTS || (message.msg_flags & MSG_CTRUNC)) {
+    if (n != 1 || (message.msg_flags & MSG_CTRUNC)) {
         if (n >= 0)
             errno = ECONNRESET;
         stage_fail(args, "wait for the launcher's part", NULL);
     }
+    const struct cmsghdr *c = CMSG_FIRSTHDR(&message);
+    size_t bytes = c && c->cmsg_type == SCM_RIGHTS ? c->cmsg_len - CMSG_LEN(0) : 0;
     memset(fds, -1, sizeof fds);
-    memcpy(fds, CMSG_DATA(c), c->cmsg_len - CMSG_LEN(0));
-    if (c->cmsg_len != CMSG_LEN(place_late(args, fds) * sizeof(int))) {
+    if (bytes > 0)
+        memcpy(fds, CMSG_DATA(c), bytes);
+    if (bytes != place(args, fds) * sizeof(int)) {
         errno = EPROTO;
         stage_fail(args, "read the launcher's part", NULL);
     }
@@ -622,7 +631,7 @@ static void assemble(struct stage_args *args, int *ret_sysctl_user)
             bind_host(args, root, &args->plan->steps[i]);
     make_dev(args, root);
     make_proc(args, root, ret_sysctl_user);
-    receive_late(args);
+    receive_late(args, place_workspace);
     make_workspace(args, root);
     umask(umask_before);
 
@@ -821,6 +830,7 @@ _Noreturn void stage_main(const struct stage_args *prepared)
 
     int sysctl_user = -1;
     assemble(args, &sysctl_user);
+    receive_late(args, place_identity);
     enter_namespaces(args, sysctl_user);
     take_ids(args);
     TRY(setsid(), "start a new terminal session", NULL);

@@ -24,9 +24,9 @@
 enum { STAGE_MASKED_MAX = 256, STAGE_MASKED_WORKSPACE = -1 };
 
 /* What the launcher finds out while this process assembles the root directory already: the two run
- * at the same time, and meet at one message on the control socket, whose descriptors are the
- * mounts. In memory that both share; written before the message is sent, read after it was
- * received. */
+ * at the same time and meet at two messages on the control socket, whose descriptors are what was
+ * made: first the workspace, then the session's identity. In memory that both share; each part is
+ * written before its message is sent and read after it was received. */
 struct stage_late {
     bool has_workspace; /* else the workspace is an empty directory of the scratch */
     bool has_cgroupns;
@@ -43,10 +43,10 @@ struct stage_late {
     } masked[STAGE_MASKED_MAX];
 };
 
-/* Descriptors of the message, in this order: the user namespace, the cgroup namespace (when
- * has_cgroupns), init's descriptors (ascending, those of has_agent_fd), the workspace (when
- * has_workspace), then mount_count mounts. */
-enum { STAGE_LATE_FDS_MAX = 3 + AGENT_FD_END + SPEC_MOUNTS_MAX };
+/* Descriptors of the messages, in this order. Workspace: the workspace (when has_workspace), then
+ * mount_count mounts. Identity: the user namespace, the cgroup namespace (when has_cgroupns),
+ * init's descriptors (ascending, those of has_agent_fd). */
+enum { STAGE_LATE_FDS_MAX = 2 + AGENT_FD_END + SPEC_MOUNTS_MAX };
 
 struct stage_args {
     const struct spec *spec;
