@@ -45,6 +45,8 @@ ATTACKS="
 6    no-privilege                 attack_caps             all
 7    user-strings                 attack_user_strings     all
 8    descriptors                  attack_fds              all
+8    pipes-of-the-caller          attack_caller_pipes     all
+8    scheduling-of-the-caller     attack_inherited        all
 9    modes-on-workspace           attack_modes            all
 9    modes-on-root-owned          attack_modes_root_owned root
 9    setuid-in-image              attack_setuid_image     root
@@ -89,9 +91,11 @@ ATTACKS="
 31   own-limits-pipes             attack_share_pipes      all
 31   own-limits-signals           attack_share_signals    all
 31   own-limits-descriptors       attack_share_files      all
+31   own-limits-terminals         attack_share_terminals  all
 31a  descriptor-out-of-session    attack_descriptor_out   all
 31b  birth-after-kills            attack_birth            all
 36   workspace-swapped            attack_swapped          all
+36   result-through-planted-link  attack_planted_result   all
 37   protected-paths              attack_protected        all
 37   protected-missing            attack_protected_absent all
 38   hostile-names                attack_names            all
@@ -291,6 +295,56 @@ attack_fds() {
     exec 21<&- 22<&- 23<&-
     rm -f "$D/out/fifo.$$.tmp"
     all_denied fds 7
+}
+
+# A pipe has two ends and no direction for who may open it again: the script that a shell reads from
+# its standard input, and the log that other programs of the host write to.
+attack_caller_pipes() {
+    local pwned=$D/out/pwned run log=$D/out/log got=$WS/got
+    OUT=$D/out/out ERR=$D/out/err
+    rm -f "$pwned"
+    printf -v run '%q ' "${ENVIRONMENT[@]}" timeout 20 "$BERTH" run --quiet --workspace "$WS" -- /bin/sh -c
+    # The pipes are made by who runs berth: whose a pipe is decides who may open it again.
+    cat >"$D/out/read-script" <<END
+echo before
+$run "for n in 0 3; do { echo 'echo x >$pwned' >/proc/self/fd/\\\$n; } 2>/dev/null; done; echo tried" 3<&0
+END
+    "${AS[@]}" /bin/bash -c "/bin/cat '$D/out/read-script' | /bin/bash" </dev/null >"$OUT" 2>"$ERR"
+    grep -q '^tried' "$OUT" || fail "the session did not run: $(tail -n 1 "$ERR" | head -c 200)"
+    [ ! -e "$pwned" ] || fail "the caller's shell ran what the session wrote to its script"
+    # Six lines of the host's, while the session reads what its output and its errors lead to.
+    cat >"$D/out/log-script" <<END
+{
+    for i in 1 2 3 4 5 6; do sleep 0.2; echo "HOST-LINE-\$i"; done &
+    $run "exec 3>&1 4>&2; for n in 3 4; do timeout 2 /bin/cat /proc/self/fd/\\\$n >>$got 2>/dev/null & done; wait; echo tried" </dev/null
+    wait
+} 2>&1 | /bin/cat
+END
+    "${AS[@]}" /bin/bash "$D/out/log-script" </dev/null >"$log" 2>"$ERR"
+    grep -q '^tried' "$log" || fail "the second session did not run: $(head -n 1 "$log" | head -c 200)"
+    [ "$(grep -c 'HOST-LINE-' "$log")" = 6 ] || fail "of 6 lines of the host $(grep -c 'HOST-LINE-' "$log") came through"
+    if grep -q 'HOST-LINE' "$got"; then fail "the session read the host's: $(head -n 1 "$got")"; fi
+}
+
+# What exec() and fork() pass on and no session may have from its caller.
+attack_inherited() {
+    local before=() kind
+    OUT=$D/out/out ERR=$D/out/err
+    for kind in 'setarch -R' 'chrt -r 10' 'nice -n -5'; do
+        # An ordinary user may not have the last two; root gives them to him.
+        read -ra before <<<"$kind"
+        if ! "${before[@]}" true 2>/dev/null; then continue; fi
+        # shellcheck disable=SC2016 # expanded inside
+        "${before[@]}" "${AS[@]}" "${ENVIRONMENT[@]}" timeout 30 "$BERTH" run --workspace "$WS" -- \
+            /bin/sh -c 'echo personality $(cat /proc/self/personality); sed "s/.*) //" /proc/self/stat | cut -d " " -f 17,39' \
+            </dev/null >"$OUT" 2>"$ERR"
+        RC=$?
+        # A realtime caller may be refused as a whole, by a cgroup that has no share of that kind.
+        if [ "$RC" = 125 ] && [ "${before[0]}" = chrt ]; then continue; fi
+        status_is 0 "$kind"
+        grep -qx 'personality 00000000' "$OUT" || fail "$kind: $(grep personality "$OUT")"
+        grep -qE '^([0-9]|1[0-9]) 0$' "$OUT" || fail "$kind: nice and policy inside are $(tail -n 1 "$OUT")"
+    done
 }
 
 # No bit, no node, no capability on the host's side of a directory.
@@ -789,6 +843,22 @@ attack_share_pipes() { if single_user; then need 'pipe budgets are one for all s
 attack_share_signals() { if single_user; then need 'signal budgets are one for all sessions of an ordinary user'; return; fi; run_share signals 500; }
 attack_share_files() { run_share descriptors 500; }
 
+# The number of terminals is the whole kernel's.
+attack_share_terminals() {
+    place resources
+    local first=$D/out/first i
+    timeout -k 5 60 "${AS[@]}" "${ENVIRONMENT[@]}" "$BERTH" run --workspace "$WS" -- \
+        "$WS/.attack/resources" hold terminals 6 </dev/null >"$first" 2>"$first.err" &
+    local holder=$!
+    for i in $(seq 150); do grep -q '^took' "$first" && break; sleep 0.1; done
+    local count
+    count=$(sed -n 's/^took terminals \([0-9]*\).*/\1/p' "$first")
+    [ "${count:-0}" -ge 16 ] && [ "$count" -le 64 ] || fail "the first took ${count:-no} terminals, not 16 to 64"
+    session --tty always -- /bin/echo second
+    status_is 0 'a terminal for a second session'
+    wait "$holder"
+}
+
 attack_descriptor_out() {
     place fds
     OUT=$D/out/out ERR=$D/out/err
@@ -856,6 +926,31 @@ attack_swapped() {
         berth run --workspace "$WS/project/sub" -- /bin/sh -c 'echo x >planted'
         [ ! -e "$D/own/planted" ] || { fail "another user's link was followed as workspace"; rm -f "$D/own/planted"; }
     fi
+}
+
+# A record is written to the project's directory by name: an earlier session chose what is there.
+attack_planted_result() {
+    local victim=$D/victim-result kind
+    rm -f "$victim"
+    echo mine >"$victim"
+    chmod 600 "$victim"
+    if [ "$(id -u)" = 0 ]; then chown "$UID_HERE:$UID_HERE" "$victim"; fi
+    mkdir -p "$WS/out"
+    if [ "$(id -u)" = 0 ]; then chown "$WS_UID:$WS_UID" "$WS/out"; fi
+    session -- /bin/sh -c "ln -s $victim $WS/link.json; ln -s $D $WS/out/dir; ln -s /dev/null $WS/device.json
+        mkfifo $WS/fifo.json; ln $WS/link.json $WS/hard.json"
+    status_is 0 'planting'
+    for kind in link.json out/dir/victim-result device.json fifo.json hard.json; do
+        TIME=10
+        session --result "$WS/$kind" -- /bin/true
+        case $RC in 124 | 137) fail "--result $kind: hangs" ;; esac
+        [ "$(cat "$victim")" = mine ] || fail "--result $kind: another file was replaced by the record"
+        [ "$(stat -c %a "$victim")" = 600 ] || fail "--result $kind: the mode of another file was changed"
+    done
+    [ -c /dev/null ] || fail 'a device was replaced'
+    # An honest name in the same directory is written.
+    session --result "$WS/honest.json" -- /bin/true
+    grep -q '"session_id"' "$WS/honest.json" || fail 'a plain result file was not written'
 }
 
 git_workspace() {

@@ -188,6 +188,7 @@ int main(void)
         "/proc/sys/user/max_inotify_instances",
         "/proc/sys/net/core/bpf_jit_enable",
         "/proc/sysrq-trigger",
+        "/proc/pressure/memory",
         "/proc/irq/default_smp_affinity",
         "/proc/latency_stats",
         "/proc/scsi/scsi",
@@ -219,6 +220,11 @@ int main(void)
         "/proc/kpagecgroup",
         "/proc/config.gz",
         "/proc/interrupts",
+        "/proc/cmdline",
+        "/proc/diskstats",
+        "/proc/locks",
+        "/proc/partitions",
+        "/proc/pressure/cpu",
         "/proc/latency_stats",
         "/proc/allocinfo",
         "/proc/self/pagemap_of_host",
@@ -230,10 +236,10 @@ int main(void)
         "/sys/kernel/security/lockdown",
     };
     static const char *const lists[] = {
-        "/proc/acpi", "/proc/scsi",  "/proc/asound", "/proc/fs",
-        "/proc/irq",  "/proc/bus",   "/sys/kernel",  "/sys/firmware",
-        "/sys/fs",    "/sys/module", "/sys/class",   "/sys/block",
-        "/sys/bus",   "/sys/power",  "/sys/dev",     "/sys/hypervisor",
+        "/proc/acpi",  "/proc/pressure",  "/proc/scsi",  "/proc/asound",  "/proc/fs",
+        "/proc/irq",   "/proc/bus",       "/sys/kernel", "/sys/firmware", "/sys/fs",
+        "/sys/module", "/sys/class",      "/sys/block",  "/sys/bus",      "/sys/power",
+        "/sys/dev",    "/sys/hypervisor",
     };
     try_begin();
     for (size_t i = 0; i < sizeof writes / sizeof *writes; i++)

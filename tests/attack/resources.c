@@ -6,7 +6,7 @@
  *     resources heap|tmpfs|memfd|shm|pipes|sockets|cache MIB DIRECTORY
  *     resources fill|inodes|sparse|deep|names DIRECTORY
  *     resources flood BYTES | line BYTES
- *     resources hold inotify|watches|epoll|timers|signals|pipes|descriptors|keys SECONDS
+ *     resources hold inotify|watches|epoll|timers|signals|pipes|terminals|keys SECONDS
  *     resources count inotify|...
  */
 #include "try.h"
@@ -312,6 +312,8 @@ static bool take_one(const char *kind)
     }
     if (strcmp(kind, "descriptors") == 0)
         return open("/dev/null", O_RDONLY) >= 0;
+    if (strcmp(kind, "terminals") == 0)
+        return open("/dev/ptmx", O_RDWR | O_NOCTTY) >= 0;
     if (strcmp(kind, "keys") == 0) {
         snprintf(path, sizeof path, "k%u", number++);
         return syscall(SYS_add_key, "user", path, "x", 1, -2) >= 0;
