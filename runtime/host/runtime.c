@@ -147,6 +147,13 @@ static int choose_directories(struct runtime *rt, const struct runtime_options *
         r = own_directory(rt->runtime_dir, 0700, "BERTH_RUNTIME_DIR", err);
     if (r < 0)
         return r;
+    /* Made before a session can make something else in its place; what is there is used as it is.
+     */
+    struct stat st;
+    if (stat(rt->state_dir, &st) < 0 && errno == ENOENT)
+        r = own_directory(rt->state_dir, 0700, "BERTH_STATE_DIR", err);
+    if (r < 0)
+        return r;
     r = choose_share(rt->share_dir, err);
     rt->facts.state_dir = rt->state_dir;
     rt->facts.runtime_dir = rt->runtime_dir;
