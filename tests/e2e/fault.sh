@@ -34,7 +34,7 @@ MAY_FAIL=(
     '^(openat|open|read|pread64|write|rename|renameat|mkdirat|newfstatat|fstat|fsync|fchmod)\(.*(cache|capabilities-)' 'the cache is an optimisation'
     '^prctl\(PR_SET_(NAME|MM)' 'a title for people'
     '^prctl\(PR_CAPBSET_READ' 'the end of the list of capabilities'
-    '^(access|faccessat2?)\(' 'a question'
+    '^(access|faccessat2?)( resumed|\()' 'a question'
     '^madvise\(|^fadvise64\(' 'advice'
     '^getrandom\(.*GRND_(INSECURE|NONBLOCK)' 'the C library has other sources'
     '^mkdir\("/sys/fs/cgroup/' 'limits that nobody asked for are left out, and that is said (CAP-2)'
@@ -44,13 +44,14 @@ MAY_FAIL=(
     '^fcntl\([0-9]+, F_SETFD, FD_CLOEXEC' 'a stream of a directory: its descriptor was opened so'
     '^fstatfs\(' 'a stream whose kind is not known is copied and not passed'
     '^getdents64\([^,]*,[^,]*, 16384' 'the search for sockets then asks the kernel`s list of bound sockets'
-    '^(linkat|renameat2)\(|^openat\([0-9]+, "\.berth-' 'a directory is the placeholder where a socket cannot be'
+    '^(linkat|renameat2)\(|^mknodat\([0-9]+, "\.berth-|^openat\([0-9]+, "\.berth-' 'a directory is the placeholder where a socket cannot be'
     '^openat\(AT_FDCWD, "/proc/self/mountinfo"' 'mounts beneath the workspace are only told of; the mounts that are made do not depend on it'
-    '^lstat\(.*(/run"|berth-share")' 'asked again after mkdir(), and only the second answer is used'
+    '^lstat\(.*(/run"|/run/user/[0-9]+"|berth-share(-[0-9]+)?")' 'asked again after mkdir(), and only the second answer is used'
     '^pread64\([0-9]+, 0x[0-9a-f]+, (296|4136),' 'a socket that is not known as a placeholder is masked like any other'
     '^pread64\([0-9]+, 0x[0-9a-f]+, 511,' 'how many were killed for memory before: told, not relied on'
     '^read\([0-9]+, 0x[0-9a-f]+, 128\)' 'a descriptor of signals: it stays readable and is read again'
     '^readlinkat\(AT_FDCWD, "/' 'what a link leads to is bound in its place'
+    '^connect\(.*"/var/run/nscd/socket"' 'the C library of newuidmap asks for a cache of names'
     '^sendto\([0-9]+, "q"' 'a helper ends with its socket as well'
     '^stat\(.*(/ws"|/proc/self/exe"|/etc/sub[ug]id")' 'the owner of a workspace is checked on its descriptor; the others are the key of the cache'
     '^getsid\(' 'whether a terminal is the caller`s own: without the answer it is not taken'
@@ -59,7 +60,7 @@ MAY_FAIL=(
 step_of_fault() { # call, occurrence, error
     OUT=$D/out/out ERR=$D/out/err
     rm -f "$D/out/strace"
-    timeout -k 2 20 "${ENVIRONMENT[@]}" strace -f -qq -e trace="$1" -e inject="$1:error=$3:when=$2" -o "$D/out/strace" \
+    timeout -k 2 20 "${ENVIRONMENT[@]}" strace "${WHO[@]}" -f -qq -e trace="$1" -e inject="$1:error=$3:when=$2" -o "$D/out/strace" \
         "$BERTH" run --quiet --workspace "$WS" -- "$WS/.attack/hostside" loopback-never \
         </dev/null >"$OUT" 2>"$ERR"
     RC=$?
@@ -129,11 +130,21 @@ for mode in ${MODES:-$([ "$(id -u)" = 0 ] && echo root || echo self)}; do
     place hostside
     # The probes of the capabilities are not the setup of a session: their answers are there already.
     session -- /bin/true
-    "${ENVIRONMENT[@]}" strace -f -qq -o "$D/out/clean" "$BERTH" run --quiet --workspace "$WS" -- \
+    # strace stays root's: who runs under another user's cannot start newuidmap.
+    case $mode in
+    subuid) WHO=(-u berth-sub) ;;
+    single) WHO=(-u berth-solo) ;;
+    *) WHO=() ;;
+    esac
+    "${ENVIRONMENT[@]}" strace "${WHO[@]}" -f -qq -o "$D/out/clean" "$BERTH" run --quiet --workspace "$WS" -- \
         "$WS/.attack/hostside" loopback-never </dev/null >/dev/null 2>&1
     awk '/execve\("[^"]*hostside"/ { exit } { print }' "$D/out/clean" |
         sed -nE 's/^([0-9]+) +([a-z0-9_]+)\(.*/\1 \2/p' | sort | uniq -c |
         awk '{ if ($1 > most[$3]) most[$3] = $1 } END { for (call in most) print call, most[call] }' | sort >"$D/out/calls"
+    if ! grep -q 'execve[a-z]*(.*hostside' "$D/out/clean"; then
+        failed=$((failed + 1))
+        echo "not ok calls [$mode]: the command did not start under strace"
+    fi
     if [ "$(wc -l <"$D/out/calls")" -lt 20 ]; then
         failed=$((failed + 1))
         echo "not ok calls [$mode]: the log of a clean start has only $(wc -l <"$D/out/calls") kinds of call"
