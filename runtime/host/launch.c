@@ -4,6 +4,9 @@
  * PRIVILEGED. Everything that allocates or parses happens before clone3(); after it the child runs
  * runtime/stage only. The order is docs/ARCHITECTURE.md, "Building a session"; each step is undone
  * by session_destroy(), whichever was the last to succeed.
+ *
+ * This file is long because the order of these steps is the design: what is made before the clone,
+ * what beside the stage and what after it must be readable in one place.
  */
 #include "runtime/host/runtime_internal.h"
 

@@ -119,19 +119,19 @@ void own_close(struct own_directories *own)
 /* The chain of what is shared; that of its directory when it is a file. */
 static int climb_shared(const struct pinned *pin, struct own_chain *ret)
 {
-    char link[32], path[4096];
+    char handle[32], real[4096];
     if (S_ISDIR(pin->stat.st_mode))
         return climb(pin->fd, ret);
-    snprintf(link, sizeof link, "/proc/self/fd/%d", pin->fd);
-    ssize_t n = readlink(link, path, sizeof path - 1);
+    snprintf(handle, sizeof handle, "/proc/self/fd/%d", pin->fd);
+    ssize_t n = readlink(handle, real, sizeof real - 1);
     if (n < 0)
         return -errno;
-    path[n] = 0;
-    char *slash = strrchr(path, '/');
+    real[n] = 0;
+    char *slash = strrchr(real, '/');
     if (!slash)
         return -ENOENT;
-    slash[slash == path] = 0;
-    _cleanup_fd_ int dir = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    slash[slash == real] = 0;
+    _cleanup_fd_ int dir = open(real, O_PATH | O_DIRECTORY | O_CLOEXEC);
     return dir < 0 ? -errno : climb(dir, ret);
 }
 
@@ -172,13 +172,13 @@ static bool is_in_another(const struct own_directories *own, unsigned i, int dep
 static int hide(struct opening *o, unsigned i, int depth, const struct own_share *share,
                 struct err *err)
 {
-    char link[32], path[4096];
-    snprintf(link, sizeof link, "/proc/self/fd/%d", o->own.fds[i]);
-    ssize_t n = readlink(link, path, sizeof path - 1);
-    path[n > 0 ? n : 0] = 0;
-    char *tail = path + strlen(path);
-    for (int k = 0; tail > path && k < depth; k++)
-        while (tail > path && *--tail != '/')
+    char handle[32], real[4096];
+    snprintf(handle, sizeof handle, "/proc/self/fd/%d", o->own.fds[i]);
+    ssize_t n = readlink(handle, real, sizeof real - 1);
+    real[n > 0 ? n : 0] = 0;
+    char *tail = real + strlen(real);
+    for (int k = 0; tail > real && k < depth; k++)
+        while (tail > real && *--tail != '/')
             ;
     tail += *tail == '/';
     uint64_t resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS |
@@ -195,7 +195,7 @@ static int hide(struct opening *o, unsigned i, int depth, const struct own_share
         return err_set(err, ERR_FORBIDDEN, 0, step_name, share->path,
                        "%s (%s) lies in it and cannot be hidden from the session there. Share a "
                        "directory that does not contain it.",
-                       o->own.what[i], path);
+                       o->own.what[i], real);
     int r = sockets_add_directory(&o->scan, share->mount, tail, share->path, err);
     if (r == 0)
         notes_add(&o->notes, "workspace.own_directory",
@@ -205,7 +205,7 @@ static int hide(struct opening *o, unsigned i, int depth, const struct own_share
 
 int own_keep_out(struct opening *o, const struct own_share *share, struct err *err)
 {
-    struct own_chain shared;
+    struct own_chain shared = {0};
     bool directory = S_ISDIR(share->pin->stat.st_mode);
     int r = o->own.open ? 0 : own_open(o, err);
     if (r < 0)

@@ -219,8 +219,8 @@ static const struct mistake mistakes[] = {
      "is an IP address"},
     {V "\"network\": {\"allow\": [{\"host\": @\"::1\"}]}}", "network.allow[0].host",
      "is an IP address"},
-    {V "\"network\": {\"allow\": [{\"host\": @\"https://example.org/\"}]}}", "network.allow[0].host",
-     "is a URL"},
+    {V "\"network\": {\"allow\": [{\"host\": @\"https://example.org/\"}]}}",
+     "network.allow[0].host", "is a URL"},
     {V "\"network\": {\"allow\": [{\"host\": @\"a.org:443\"}]}}", "network.allow[0].host",
      "Ports go into"},
     {V "\"network\": {\"allow\": [{\"host\": @\"b\xc3\xbc"
