@@ -150,8 +150,10 @@ static int choose_directories(struct runtime *rt, const struct runtime_options *
     /* Made before a session can make something else in its place; what is there is used as it is.
      */
     struct stat st;
-    if (stat(rt->state_dir, &st) < 0 && errno == ENOENT)
-        r = own_directory(rt->state_dir, 0700, "BERTH_STATE_DIR", err);
+    if (stat(rt->state_dir, &st) < 0)
+        r = errno == ENOENT
+                ? own_directory(rt->state_dir, 0700, "BERTH_STATE_DIR", err)
+                : dir_fail(err, errno, "look at the directory", rt->state_dir, "BERTH_STATE_DIR");
     if (r < 0)
         return r;
     r = choose_share(rt->share_dir, err);
