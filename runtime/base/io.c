@@ -5,6 +5,7 @@
 #include "runtime/base/fd.h"
 
 #include <fcntl.h>
+#include <stdbool.h>
 #include <string.h>
 
 int io_write_full(int fd, const void *data, size_t length)
@@ -72,25 +73,35 @@ int io_read_file(int dirfd, const char *path, size_t max, char **ret_data, size_
     _cleanup_fd_ int fd = openat(dirfd, path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
     if (fd < 0)
         return -errno;
-    size_t capacity = 4096, length = 0;
+    /* Most files are shorter than this, and then the memory is what they need: a block of a page or
+     * more costs a mapping each time. */
+    char first[4096];
+    ssize_t n = io_read_full(fd, first, sizeof first);
+    if (n < 0)
+        return (int)n;
+    size_t length = (size_t)n;
+    bool more = length == sizeof first;
+    size_t capacity = more ? 4 * sizeof first : length;
     _cleanup_free_ char *data = malloc(capacity + 1);
     if (!data)
         return -ENOMEM;
-    for (;;) {
-        ssize_t n = io_read_full(fd, data + length, capacity - length);
+    memcpy(data, first, length);
+    while (more && length <= max) {
+        if (length == capacity) {
+            capacity *= 2;
+            char *p = realloc(data, capacity + 1);
+            if (!p)
+                return -ENOMEM;
+            data = p;
+        }
+        n = io_read_full(fd, data + length, capacity - length);
         if (n < 0)
             return (int)n;
         length += (size_t)n;
-        if (length > max)
-            return -EFBIG;
-        if (length < capacity)
-            break;
-        capacity *= 2;
-        char *p = realloc(data, capacity + 1);
-        if (!p)
-            return -ENOMEM;
-        data = p;
+        more = length == capacity;
     }
+    if (length > max)
+        return -EFBIG;
     data[length] = 0;
     *ret_data = take_ptr(&data);
     *ret_length = length;
