@@ -32,6 +32,10 @@ struct cgroup_mounts {
 /* Reads mountinfo(5) from `fd`. Of several mounts of one kind the first that is writable counts. */
 int cgroup_mounts_scan(int fd, struct cgroup_mounts *ret);
 
+/* The same without that table, when the mounts are where nearly every host has them, below `base`
+ * (/sys/fs/cgroup), writable, and berth has been here before; else false. Not v2_root. */
+bool cgroup_mounts_usual(const char *base, struct cgroup_mounts *ret);
+
 /* The v2 directory of a process, from its /proc/PID/cgroup text: <mount>/<path below its root>.
  * -ENOENT when it has none below this mount. */
 int cgroup_own_path(const char *text, const struct cgroup_mounts *mounts, char *ret, size_t size);

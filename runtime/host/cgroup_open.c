@@ -3,7 +3,8 @@
  *
  * Should: mkdir of its own level, and enabling controllers that are off. Mustn't: disable what
  * another has enabled, move a process of another's, or change a limit above berth's own level.
- * Every start pays for this: one read of mountinfo, and below it only what was not done before.
+ * Every start pays for this: what stands where nearly every host has it is proven there in a few
+ * calls, and the table of mounts, which is long on a host with containers, is read only when not.
  */
 #include "runtime/base/fd.h"
 #include "runtime/base/io.h"
@@ -11,10 +12,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <sys/vfs.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -202,14 +206,55 @@ void cgroup_open_root(struct cgroup_host *host, const struct cgroup_mounts *moun
                 "holds it)");
 }
 
+/* Is a writable file system of this type mounted exactly at, or above, `path`? */
+static bool is_writable(const char *path, unsigned long type)
+{
+    struct statfs fs;
+    return statfs(path, &fs) == 0 && (unsigned long)fs.f_type == type && !(fs.f_flags & ST_RDONLY);
+}
+
+/* The usual places, each proven: v2 by the type of its file system, a v1 controller also by a file
+ * of its own in berth's directory there, which only that controller's hierarchy has. False: the
+ * table of mounts must be read. */
+bool cgroup_mounts_usual(const char *base, struct cgroup_mounts *ret)
+{
+    static const char *const own_files[CGROUP_V1_COUNT] = {
+        [CGROUP_V1_MEMORY] = "memory.limit_in_bytes",
+        [CGROUP_V1_PIDS] = "pids.max",
+        [CGROUP_V1_CPU] = "cpu.cfs_quota_us",
+    };
+    memset(ret, 0, sizeof *ret);
+    if (is_writable(base, CGROUP2_SUPER_MAGIC)) {
+        snprintf(ret->v2, sizeof ret->v2, "%s", base);
+        return true;
+    }
+    snprintf(ret->v2, sizeof ret->v2, "%s/unified", base);
+    if (!is_writable(ret->v2, CGROUP2_SUPER_MAGIC))
+        return false;
+    for (int i = 0; i < CGROUP_V1_COUNT; i++) {
+        char file[CGROUP_PATH_MAX];
+        snprintf(ret->v1[i], sizeof ret->v1[i], "%s/%s", base, cgroup_controllers[i].name);
+        snprintf(file, sizeof file, "%s/" BASE_NAME "/%s", ret->v1[i], own_files[i]);
+        if (!is_writable(ret->v1[i], CGROUP_SUPER_MAGIC) || access(file, F_OK) < 0)
+            return false;
+    }
+    return true;
+}
+
 int cgroup_host_open(struct cgroup_host *ret, bool rootless, struct err *err)
 {
     static const char path[] = "/proc/self/mountinfo";
+    struct cgroup_mounts mounts;
+    if (!rootless && cgroup_mounts_usual("/sys/fs/cgroup", &mounts)) {
+        struct cgroup_host host = {0};
+        cgroup_open_root(&host, &mounts);
+        *ret = host;
+        return 0;
+    }
     _cleanup_fd_ int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
         return err_set(err, ERR_UNAVAILABLE, errno, "find cgroups", path,
                        "Is /proc mounted here? berth needs it.");
-    struct cgroup_mounts mounts;
     int r = cgroup_mounts_scan(fd, &mounts);
     if (r < 0)
         return err_set(err, ERR_UNAVAILABLE, -r, "find cgroups", path, NULL);
