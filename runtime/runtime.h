@@ -108,6 +108,18 @@ enum session_phase {
 
 int session_create(struct session **ret, struct runtime *rt, const struct spec *spec,
                    struct err *err);
+
+/* The same for a session whose first command is known already: `call` sends it (session_exec() on
+ * `s`) while init still starts, and init takes it up when it is ready; without a round trip between
+ * the two. It may also send nothing. When it fails, so does the creation. It is called once for
+ * each attempt, of which there may be two, and keeps no pointer to `s`. */
+struct session_first {
+    int (*call)(void *data, struct session *s, struct err *err);
+    void *data;
+    bool only; /* there will be no other: init ends with it by itself */
+};
+int session_create_with(struct session **ret, struct runtime *rt, const struct spec *spec,
+                        const struct session_first *first, struct err *err);
 const struct session_effective *session_effective(const struct session *s);
 unsigned session_notes(const struct session *s, const struct session_note **ret_notes);
 

@@ -64,7 +64,7 @@ static int check_capabilities(struct run *run, struct err *err)
     return capability_check(run->spec, &the_capabilities, &run->missing, err);
 }
 
-static int open_session(struct run *run, struct err *err)
+static int open_runtime(struct run *run, struct err *err)
 {
     const struct runtime_options options = {0};
     int r = runtime_open(&run->runtime, &options, err);
@@ -77,11 +77,28 @@ static int open_session(struct run *run, struct err *err)
         return r;
     run_summary_start(run);
     /* From here on there is something to take down: a signal is answered by doing so. */
-    r = run_loop_open(run, err);
-    return r < 0 ? r : session_create(&run->session, run->runtime, run->spec, err);
+    return run_loop_open(run, err);
 }
 
-static int start_command(struct run *run, struct err *err)
+struct command {
+    struct run *run;
+    struct exec_request request;
+    bool sent;
+};
+
+/* Who has been told to end starts no command. */
+static int send_command(void *data, struct session *s, struct err *err)
+{
+    struct command *command = data;
+    if (run_loop_told_to_end(command->run))
+        return 0;
+    int r = session_exec(s, RUN_EXEC, &command->request, err);
+    command->sent = r == 0;
+    return r;
+}
+
+/* The session, with its command on the way. 0: the command was sent. 1: it was not. */
+static int start(struct run *run, struct err *err)
 {
     _cleanup_free_ char **env = NULL;
     int r = run_plan_environment(&run->options, run->spec, run->tty, &env, err);
@@ -93,22 +110,30 @@ static int start_command(struct run *run, struct err *err)
                          err);
     if (r < 0)
         return r;
-    struct exec_request request = {
-        .argv = (const char *const *)run->options.command,
-        .env = (const char *const *)env,
-        .cwd = run->options.cwd ? run->options.cwd : run->spec->workspace.mount_path,
-        .uid = run->spec->process.uid,
-        .gid = run->spec->process.gid,
-        .timeout_ms = run->spec->limits.exec_timeout_ms,
-        .idle_timeout_ms = run->options.idle_timeout_ms,
-        .grace_ms = RUN_GRACE_MS,
-        .open_files = run->spec->limits.open_files,
+    struct command command = {
+        .run = run,
+        .request =
+            {
+                .argv = (const char *const *)run->options.command,
+                .env = (const char *const *)env,
+                .cwd = run->options.cwd ? run->options.cwd : run->spec->workspace.mount_path,
+                .uid = run->spec->process.uid,
+                .gid = run->spec->process.gid,
+                .timeout_ms = run->spec->limits.exec_timeout_ms,
+                .idle_timeout_ms = run->options.idle_timeout_ms,
+                .grace_ms = RUN_GRACE_MS,
+                .open_files = run->spec->limits.open_files,
+            },
     };
-    streams_request(&run->streams, &request);
-    r = session_exec(run->session, RUN_EXEC, &request, err);
-    if (r == 0)
-        streams_started(&run->streams);
-    return r;
+    streams_request(&run->streams, &command.request);
+    const struct session_first first = {send_command, &command, .only = true};
+    r = session_create_with(&run->session, run->runtime, run->spec, &first, err);
+    if (r < 0)
+        return r;
+    if (!command.sent)
+        return 1;
+    streams_started(&run->streams);
+    return 0;
 }
 
 static void keep_for_record(struct run *run)
@@ -146,12 +171,11 @@ static int execute(struct run *run, struct err *err)
         return r;
     run->tty = want_tty(run);
     require_for_exec(run);
-    r = open_session(run, err);
-    if (r == 0 && !run_loop_told_to_end(run)) {
-        r = start_command(run, err);
-        if (r == 0)
-            run_loop(run);
-    }
+    r = open_runtime(run, err);
+    if (r == 0)
+        r = start(run, err);
+    if (r == 0)
+        run_loop(run);
     struct err late;
     int destroyed = close_session(run, r < 0 ? &late : err);
     if (r == 0)

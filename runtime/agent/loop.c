@@ -218,6 +218,13 @@ static int wait_ms(const struct init *init)
     return ms > 60000 ? 60000 : (int)ms;
 }
 
+/* The one command of a session that is for one: nothing of it is left, and its outcome is out. */
+static bool command_over(const struct init *init)
+{
+    return (init->config.flags & AGENT_END_WITH_COMMAND) && init->table.used > 0 &&
+           init->table.live_count == 0 && init->output.used == 0;
+}
+
 static void round_of(struct init *init)
 {
     struct epoll_event events[EVENTS_A_ROUND];
@@ -237,6 +244,7 @@ static void round_of(struct init *init)
     control_send_table(init);
     send_frames(init, frames_event);
     choose_waits(init);
+    init->shutdown |= command_over(init);
 }
 
 /* ---- the end -------------------------------------------------------------------------------- */

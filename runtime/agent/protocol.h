@@ -59,6 +59,9 @@ enum {
     /* CLONE_INTO_CGROUP does not work from here (the launcher's self-test): a command joins its
      * cgroup by writing its own pid, before it does anything else. */
     AGENT_NO_CLONE_INTO = 1u << 2,
+    /* The session is for one command and ends with it: init exits by itself when its outcome has
+     * been written and nothing of it is left, and needs not be told to. */
+    AGENT_END_WITH_COMMAND = 1u << 3,
 };
 
 struct agent_config {

@@ -34,8 +34,8 @@ static int check_config(const struct agent_config *config, size_t length, struct
     if (config->magic != AGENT_MAGIC || config->version != AGENT_VERSION ||
         config->size != sizeof *config)
         return failed(err, EINVAL, step, "another protocol version: install matching programs");
-    if (config->flags &
-        ~(uint32_t)(AGENT_END_WITH_CONTROLLER | AGENT_SHARED_UID | AGENT_NO_CLONE_INTO))
+    if (config->flags & ~(uint32_t)(AGENT_END_WITH_CONTROLLER | AGENT_SHARED_UID |
+                                    AGENT_NO_CLONE_INTO | AGENT_END_WITH_COMMAND))
         return failed(err, EINVAL, step, "flags");
     if (config->have & ~(uint32_t)(AGENT_HAVE_CGROUP | AGENT_HAVE_OOM | AGENT_HAVE_PIDS))
         return failed(err, EINVAL, step, "have");

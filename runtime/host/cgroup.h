@@ -22,6 +22,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 enum { CGROUP_V1_MEMORY, CGROUP_V1_PIDS, CGROUP_V1_CPU, CGROUP_V1_COUNT };
 
@@ -60,10 +61,15 @@ struct cgroup_session {
 /* Unset all descriptors; call before anything else, so that _fini works on every path. */
 void cgroup_session_init(struct cgroup_session *cg);
 
-/* mkdir of everything and descriptors; in unified the controllers are NOT yet enabled in S (a
+/* mkdir of S and S/init, and descriptors; in unified the controllers are NOT yet enabled in S (a
  * helper that makes the cgroup namespace is first cloned into S itself). All or nothing. */
 int cgroup_session_create(struct cgroup_session *cg, const struct cgroup_host *host,
                           const char *name, struct err *err);
+
+/* The rest: S/run, and in hybrid the directories of the v1 controllers. Apart from the first step
+ * because only commands join them, so that they may be made while a session's first process works
+ * already. On failure what exists is removed by cgroup_session_destroy(). */
+int cgroup_session_complete(struct cgroup_session *cg, struct err *err);
 
 /* Enable controllers in S, then write the limits: kernel memory limit = memory + scratch, swap 0,
  * memory.oom.group 0, cpu quota over 100 ms, pids. Skips what host->limits lacks (the caller has
@@ -75,14 +81,20 @@ int cgroup_session_limit(struct cgroup_session *cg, const struct spec_limits *li
  * limit files stay the launcher's. */
 int cgroup_session_delegate(struct cgroup_session *cg, uint32_t uid, uint32_t gid, struct err *err);
 
-/* Descriptors for init, O_CLOEXEC, caller closes: `run` through a private clone of the mount, so
- * that ".." ends at S; and read-only event files. -1 where the layout has none. */
-int cgroup_session_agent_fds(struct cgroup_session *cg, int *ret_run, int *ret_oom, int *ret_pids,
+/* Read-only event files for init, O_CLOEXEC, caller closes; -1 where the layout has none. (`run`
+ * itself is opened by the session's first process, see runtime/stage.) */
+int cgroup_session_agent_fds(struct cgroup_session *cg, int *ret_oom, int *ret_pids,
                              struct err *err);
 
 /* Limits as the kernel has them now. */
 int cgroup_session_read(const struct cgroup_session *cg, struct spec_limits *ret,
                         uint64_t *ret_kernel_memory, struct err *err);
+
+/* While init, which has been killed, dies: removes the cgroups of commands and of limits, which an
+ * rmdir does only when nothing is in them. True when they are gone and init is the only process of
+ * the session that is left, so that nobody can run a line of the session's code any more: init has
+ * a fatal signal pending, and fork() refuses for who has. */
+bool cgroup_session_vacate(struct cgroup_session *cg, pid_t init);
 
 /* Kill all of S (v2 cgroup.kill), wait until it is empty (bounded by `timeout_ms`), rmdir all.
  * 0 only when every directory is gone. Works by name too, for a leftover of a dead process. */

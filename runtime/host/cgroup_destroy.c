@@ -182,6 +182,33 @@ static int destroy(const struct cgroup_host *host, const char *name, int s, unsi
     return remove_v1(host, name, deadline_us, err);
 }
 
+/* Does nothing live in `dir`/`file` but, perhaps, `pid`? */
+static bool holds_only(int dir, const char *file, pid_t pid)
+{
+    char text[32], alone[32];
+    ssize_t n = io_read_at(dir, file, text, sizeof text);
+    snprintf(alone, sizeof alone, "%ld", (long)pid);
+    return n == 0 || (n > 0 && strcmp(text, alone) == 0);
+}
+
+bool cgroup_session_vacate(struct cgroup_session *cg, pid_t init)
+{
+    if (!cg->host || cg->host->layout == RUNTIME_CGROUP_NONE || cg->s_fd < 0)
+        return false;
+    if (unlinkat(cg->s_fd, "run", AT_REMOVEDIR) < 0)
+        return false;
+    char path[CGROUP_PATH_MAX];
+    for (int i = 0; i < CGROUP_V1_COUNT; i++) {
+        if (!cg->host->v1[i][0])
+            continue;
+        snprintf(path, sizeof path, "%s/%s", cg->host->v1[i], cg->name);
+        /* What is busy is looked at again by cgroup_session_destroy(). */
+        (void)rmdir(path);
+    }
+    return holds_only(cg->s_fd, "cgroup.procs", -1) &&
+           holds_only(cg->s_fd, "init/cgroup.procs", init);
+}
+
 int cgroup_leftover_destroy(const struct cgroup_host *host, const char *name, unsigned timeout_ms,
                             struct err *err)
 {

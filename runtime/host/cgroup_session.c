@@ -1,4 +1,4 @@
-/* This file makes a session's cgroups, hands them to init and gives init its descriptors; it
+/* This file makes a session's cgroups, hands them to init and opens what init watches; it
  * writes no limit and removes nothing but what its own failed create has made. PRIVILEGED.
  *
  * Should: keep every limit file, `S` itself and `S/init` the launcher's. Mustn't: make a name
@@ -10,11 +10,9 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/mount.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 enum {
@@ -68,10 +66,6 @@ static int create_all(struct cgroup_session *cg, struct err *err)
     int r = make_directory(AT_FDCWD, path, &cg->s_fd, err);
     if (r == 0)
         r = make_directory(cg->s_fd, "init", &cg->init_fd, err);
-    if (r == 0)
-        r = make_directory(cg->s_fd, "run", &cg->run_fd, err);
-    if (r == 0)
-        r = cgroup_v1_create(cg, err);
     return r;
 }
 
@@ -80,14 +74,7 @@ static int create_all(struct cgroup_session *cg, struct err *err)
 static void undo(struct cgroup_session *cg)
 {
     char path[CGROUP_PATH_MAX];
-    for (int i = 0; i < CGROUP_V1_COUNT; i++) {
-        if (cg->v1_fd[i] < 0)
-            continue;
-        snprintf(path, sizeof path, "%s/%s", cg->host->v1[i], cg->name);
-        rmdir(path);
-    }
     if (cg->s_fd >= 0) {
-        unlinkat(cg->s_fd, "run", AT_REMOVEDIR);
         unlinkat(cg->s_fd, "init", AT_REMOVEDIR);
         snprintf(path, sizeof path, "%s/%s", cg->host->v2, cg->name);
         rmdir(path);
@@ -109,6 +96,16 @@ int cgroup_session_create(struct cgroup_session *cg, const struct cgroup_host *h
     int r = create_all(cg, err);
     if (r < 0)
         undo(cg);
+    return r;
+}
+
+int cgroup_session_complete(struct cgroup_session *cg, struct err *err)
+{
+    if (!cg->host || cg->host->layout == RUNTIME_CGROUP_NONE)
+        return 0;
+    int r = make_directory(cg->s_fd, "run", &cg->run_fd, err);
+    if (r == 0 && cg->host->layout == RUNTIME_CGROUP_HYBRID)
+        r = cgroup_v1_create(cg, err);
     return r;
 }
 
@@ -147,24 +144,6 @@ int cgroup_session_delegate(struct cgroup_session *cg, uint32_t uid, uint32_t gi
     return r;
 }
 
-/* A clone of the mount at S, attached nowhere: ".." of what is opened in it ends at S. By path and
- * not by descriptor, because the launcher may have moved into a mount namespace of its own since,
- * and mounts are cloned from the current one only. */
-static int open_run_in_clone(const struct cgroup_session *cg, int *ret, struct err *err)
-{
-    char path[CGROUP_PATH_MAX];
-    snprintf(path, sizeof path, "%s/%s", cg->host->v2, cg->name);
-    _cleanup_fd_ int tree =
-        (int)syscall(SYS_open_tree, AT_FDCWD, path, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
-    if (tree < 0)
-        return err_set(err, ERR_UNAVAILABLE, errno, "clone the cgroup mount", path, NULL);
-    int run = openat(tree, "run", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (run < 0)
-        return err_set(err, ERR_UNAVAILABLE, errno, "open a session's cgroup", path, NULL);
-    *ret = run;
-    return 0;
-}
-
 static int open_events(int dir, const char *file, int *ret, struct err *err)
 {
     int fd = openat(dir, file, O_RDONLY | O_CLOEXEC);
@@ -174,18 +153,16 @@ static int open_events(int dir, const char *file, int *ret, struct err *err)
     return 0;
 }
 
-int cgroup_session_agent_fds(struct cgroup_session *cg, int *ret_run, int *ret_oom, int *ret_pids,
+int cgroup_session_agent_fds(struct cgroup_session *cg, int *ret_oom, int *ret_pids,
                              struct err *err)
 {
-    _cleanup_fd_ int run = -1, oom = -1, pids = -1;
+    _cleanup_fd_ int oom = -1, pids = -1;
     bool unified = cg->host && cg->host->layout == RUNTIME_CGROUP_UNIFIED;
     uint32_t limits = cg->host ? cg->host->limits : 0;
     int r = 0;
-    if (cg->run_fd >= 0)
-        r = open_run_in_clone(cg, &run, err);
-    if (r == 0 && unified && (limits & SPEC_LIMIT_MEMORY))
+    if (unified && (limits & SPEC_LIMIT_MEMORY))
         r = open_events(cg->run_fd, "memory.events", &oom, err);
-    else if (r == 0 && cg->v1_fd[CGROUP_V1_MEMORY] >= 0)
+    else if (cg->v1_fd[CGROUP_V1_MEMORY] >= 0)
         r = open_events(cg->v1_fd[CGROUP_V1_MEMORY], "memory.oom_control", &oom, err);
     if (r == 0 && unified && (limits & SPEC_LIMIT_PIDS))
         r = open_events(cg->run_fd, "pids.events", &pids, err);
@@ -193,7 +170,6 @@ int cgroup_session_agent_fds(struct cgroup_session *cg, int *ret_run, int *ret_o
         r = open_events(cg->v1_fd[CGROUP_V1_PIDS], "pids.events", &pids, err);
     if (r < 0)
         return r;
-    *ret_run = take_fd(&run);
     *ret_oom = take_fd(&oom);
     *ret_pids = take_fd(&pids);
     return 0;

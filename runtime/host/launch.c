@@ -123,8 +123,8 @@ static int write_config(int fd, const struct agent_config *config,
     return r;
 }
 
-static int make_config(struct session *s, const struct spec *spec, struct launch_parts *parts,
-                       struct err *err)
+static int make_config(struct session *s, const struct spec *spec, bool one_command,
+                       struct launch_parts *parts, struct err *err)
 {
     const struct runtime_facts *facts = &s->runtime->facts;
     __attribute__((cleanup(seccomp_program_fini))) struct seccomp_program base = {0}, exec = {0};
@@ -146,9 +146,10 @@ static int make_config(struct session *s, const struct spec *spec, struct launch
         .magic = AGENT_MAGIC,
         .version = AGENT_VERSION,
         .size = sizeof config,
-        .flags = AGENT_END_WITH_CONTROLLER | (facts->single_uid ? AGENT_SHARED_UID : 0) |
+        .flags = AGENT_END_WITH_CONTROLLER | (one_command ? AGENT_END_WITH_COMMAND : 0) |
+                 (facts->single_uid ? AGENT_SHARED_UID : 0) |
                  (s->runtime->cgroup.clone_into ? 0 : AGENT_NO_CLONE_INTO),
-        .have = (parts->agent_fds[AGENT_FD_CGROUP] >= 0 ? AGENT_HAVE_CGROUP : 0) |
+        .have = (s->cgroup_made ? AGENT_HAVE_CGROUP : 0) |
                 (parts->agent_fds[AGENT_FD_OOM] >= 0 ? AGENT_HAVE_OOM : 0) |
                 (parts->agent_fds[AGENT_FD_PIDS] >= 0 ? AGENT_HAVE_PIDS : 0),
         .v1_count = parts->v1_count,
@@ -211,7 +212,8 @@ static int open_image(struct session *s, const struct spec *spec, int userns, in
 
 static int compare_paths(const void *a, const void *b)
 {
-    return strcmp(*(const char *const *)a, *(const char *const *)b);
+    const struct workspace_protect *const *x = a, *const *y = b;
+    return strcmp((*x)->path, (*y)->path);
 }
 
 /* A message to the stage, which waits for it: the part in shared memory is written. */
@@ -254,15 +256,17 @@ static int send_workspace(const struct session *s, const struct spec *spec, stru
         fds[count++] = ws->mounts[i].tree;
     }
     /* A workspace that is read-only as a whole has nothing to hold. */
-    const char *held[SPEC_PROTECT_MAX] = {0};
+    const struct workspace_protect *held[SPEC_PROTECT_MAX] = {0};
     size_t held_count = 0;
     for (uint32_t i = 0; i < ws->protect_count && !spec->workspace.read_only; i++)
         if (ws->protect[i].held)
-            held[held_count++] = ws->protect[i].path;
+            held[held_count++] = &ws->protect[i];
     qsort(held, held_count, sizeof held[0], compare_paths);
-    for (; late->protect_count < held_count; late->protect_count++)
-        memcpy(late->protect[late->protect_count], held[late->protect_count],
-               strlen(held[late->protect_count]) + 1);
+    for (; late->protect_count < held_count; late->protect_count++) {
+        const struct workspace_protect *from = held[late->protect_count];
+        late->placeholder[late->protect_count] = from->placeholder;
+        memcpy(late->protect[late->protect_count], from->path, strlen(from->path) + 1);
+    }
     _Static_assert((int)WORKSPACE_SOCKETS_MAX == (int)STAGE_MASKED_MAX, "all of them fit");
     for (; late->masked_count < ws->socket_count; late->masked_count++) {
         const struct workspace_socket *from = &ws->sockets[late->masked_count];
@@ -292,7 +296,9 @@ static int send_identity(const struct session *s, const struct launch_parts *par
 
 static int clone_init(struct session *s, const struct stage_args *args, struct err *err)
 {
-    __u64 flags = CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWNET | CLONE_PIDFD;
+    /* The PID namespace alone: the others take longer than all the rest of clone3(), and the child
+     * makes them itself while the launcher goes on. */
+    __u64 flags = CLONE_NEWPID | CLONE_PIDFD;
     struct clone_args clone = {
         .pidfd = (uint64_t)(uintptr_t)&s->pidfd,
         .exit_signal = SIGCHLD,
@@ -441,6 +447,11 @@ static int make_cgroups(struct session *s, struct err *err)
     return r;
 }
 
+static int complete_cgroups(struct session *s, struct err *err)
+{
+    return s->cgroup_made ? cgroup_session_complete(&s->cgroup, err) : 0;
+}
+
 /* Limits, as asked and as the kernel then has them. Commands join them at their birth; init lives
  * outside of them, so they need to be there before a command is and not before init is. */
 static int limit_cgroups(struct session *s, const struct spec *spec, struct err *err)
@@ -462,8 +473,7 @@ static int hand_over_cgroups(struct session *s, struct launch_parts *parts, stru
     uint32_t init_id = session_host_id(s, SPEC_UID_INIT);
     int r = cgroup_session_delegate(&s->cgroup, init_id, init_id, err);
     if (r == 0)
-        r = cgroup_session_agent_fds(&s->cgroup, &parts->agent_fds[AGENT_FD_CGROUP],
-                                     &parts->agent_fds[AGENT_FD_OOM],
+        r = cgroup_session_agent_fds(&s->cgroup, &parts->agent_fds[AGENT_FD_OOM],
                                      &parts->agent_fds[AGENT_FD_PIDS], err);
     if (r < 0)
         return r;
@@ -525,6 +535,11 @@ static int start_stage(struct session *s, const struct spec *spec, struct launch
     args.spec = spec;
     args.plan = &plan;
     args.attach_dir = rt->runtime_dir;
+    char cgroup[SPEC_PATH_MAX + sizeof s->cgroup.name];
+    if (s->cgroup_made) {
+        snprintf(cgroup, sizeof cgroup, "%s/%s", rt->cgroup.v2, s->cgroup.name);
+        args.cgroup_dir = cgroup;
+    }
     args.scratch_size = size;
     args.scratch_inodes = inodes;
     args.hostname = "berth";
@@ -545,7 +560,8 @@ static int start_stage(struct session *s, const struct spec *spec, struct launch
     return r;
 }
 
-int launch(struct session *s, const struct spec *spec, struct err *err)
+int launch(struct session *s, const struct spec *spec, const struct session_first *first,
+           struct err *err)
 {
     uint64_t started = now_us();
     int r = claim(s, err);
@@ -571,6 +587,8 @@ int launch(struct session *s, const struct spec *spec, struct err *err)
     if (identity_first)
         r = make_identity(s, &parts, err);
     if (r == 0 && unified)
+        r = complete_cgroups(s, err);
+    if (r == 0 && unified)
         r = limit_cgroups(s, spec, err);
     started = now_us();
     if (r == 0)
@@ -588,19 +606,33 @@ int launch(struct session *s, const struct spec *spec, struct err *err)
 
     if (!identity_first)
         r = make_identity(s, &parts, err);
+    if (r == 0 && !unified)
+        r = complete_cgroups(s, err);
     if (r == 0)
         r = hand_over_cgroups(s, &parts, err);
     if (r == 0)
-        r = make_config(s, spec, &parts, err);
+        r = make_config(s, spec, first && first->only, &parts, err);
     if (r == 0)
         r = send_identity(s, &parts, err);
     if (r == 0 && !unified)
         r = limit_cgroups(s, spec, err);
     if (r < 0)
         return r;
+    /* Who cannot send because the session's first process is gone: its own word says why. */
+    struct err unsent = {0};
+    int sent = first ? first->call(first->data, s, &unsent) : 0;
+    if (sent < 0 && unsent.sys != EPIPE && unsent.sys != ECONNRESET) {
+        *err = unsent;
+        return sent;
+    }
     started = now_us();
+    spec_hash(spec, s->effective.spec_hash);
     workspace_tell(&s->workspace, session_note_add, s);
     r = wait_ready(s, err);
     phase_end(s, PHASE_STAGE, &started);
+    if (r == 0 && sent < 0) {
+        *err = unsent;
+        r = sent;
+    }
     return r;
 }

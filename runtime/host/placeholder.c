@@ -348,16 +348,30 @@ int placeholder_make(struct placeholder_book *b,
     return r;
 }
 
-/* The guard and a shared flock are held. Gives both up. */
-static int release_locked(struct placeholder_book *b, struct err *err)
+/* The guard and a shared flock are held. Where others are left it is theirs to clean up. */
+static int take_out_of_sight(struct placeholder_book *b, struct err *err)
 {
     if (b->record < 0 || flock(b->record, LOCK_EX | LOCK_NB) < 0)
-        return 0; /* others are left: it is theirs to clean up */
+        return 0;
     const char *path = NULL;
     int r = settle(b, err);
     if (r < 0)
         return r;
-    r = placeholder_remove_all(b, &path);
+    b->ours = true;
+    r = placeholder_move_all(b, &path);
+    if (r == 0)
+        return 0;
+    b->ours = false; /* the record stays as it is, and the next reap tries again */
+    return err_set(err, workspace_code(-r), -r, "move a placeholder away", path, NULL);
+}
+
+/* Gives up the locks. */
+static int remove_for_good(struct placeholder_book *b, struct err *err)
+{
+    if (!b->ours)
+        return 0;
+    const char *path = NULL;
+    int r = placeholder_clear_all(b, &path);
     if (r < 0) /* the record stays: the next reap tries again */
         return err_set(err, workspace_code(-r), -r, "remove a placeholder", path,
                        "It is a socket without a listener, or an empty directory, that berth "
@@ -366,6 +380,12 @@ static int release_locked(struct placeholder_book *b, struct err *err)
         return err_set(err, workspace_code(errno), errno, "remove the record of placeholders",
                        b->name, NULL);
     return 0;
+}
+
+static int release_locked(struct placeholder_book *b, struct err *err)
+{
+    int r = take_out_of_sight(b, err);
+    return r < 0 ? r : remove_for_good(b, err);
 }
 
 int placeholder_keep(struct placeholder_book *b)
@@ -387,9 +407,11 @@ void placeholder_cancel(struct placeholder_book *b)
     book_free(b);
 }
 
-int placeholder_release(int share, int dir, const struct stat *st, int record,
-                        const struct notes *notes, struct err *err)
+int placeholder_release_begin(int share, int dir, const struct stat *st, int record,
+                              const struct notes *notes, struct placeholder_book **ret,
+                              struct err *err)
 {
+    *ret = NULL;
     if (record < 0)
         return 0;
     struct placeholder_book *b = NULL;
@@ -399,7 +421,15 @@ int placeholder_release(int share, int dir, const struct stat *st, int record,
     close(record);
     if (r < 0 || !b)
         return r;
-    r = release_locked(b, err);
+    *ret = b;
+    return take_out_of_sight(b, err);
+}
+
+int placeholder_release_end(struct placeholder_book *b, struct err *err)
+{
+    if (!b)
+        return 0;
+    int r = remove_for_good(b, err);
     book_free(b);
     return r;
 }

@@ -50,9 +50,16 @@ int placeholder_make(struct placeholder_book *book,
 int placeholder_keep(struct placeholder_book *book);
 void placeholder_cancel(struct placeholder_book *book);
 
-/* Give up `record` (closed in every case). The last holder removes what is still ours. */
-int placeholder_release(int share, int dir, const struct stat *st, int record,
-                        const struct notes *notes, struct err *err);
+/* Give up `record` (closed in every case). The last holder removes what is still ours, in two
+ * halves. The first moves it to private names: no process of the session may be able to make a name
+ * any more, but the session's mounts may still be there (a rename takes no notice of those, and an
+ * unlink would have to dissolve each). The second removes it, when they are gone; it must follow a
+ * first that failed, too. `notes` must live until then. *ret may be NULL on return: nothing to do.
+ */
+int placeholder_release_begin(int share, int dir, const struct stat *st, int record,
+                              const struct notes *notes, struct placeholder_book **ret,
+                              struct err *err);
+int placeholder_release_end(struct placeholder_book *book, struct err *err);
 
 /* True when a record of any session says that the socket `st` with the name `name` is a
  * placeholder, or is about to be one. It reads records without their guards: right for whatever is

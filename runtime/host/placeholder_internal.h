@@ -44,6 +44,7 @@ struct placeholder_book {
     int share, dir, guard, record;
     int parent;            /* of the path used last, unless it is the directory itself */
     bool relied;           /* this session needs the record kept */
+    bool ours;             /* nobody else needs what it knows, and nobody can begin to */
     bool directories_only; /* the filesystem has no sockets or no links */
     char parent_path[SPEC_PROTECT_PATH_MAX];
     char name[64];
@@ -85,8 +86,10 @@ int placeholder_make_pending(struct placeholder_book *b, enum placeholder_fate *
 
 /* ---- placeholder_remove.c ---- */
 
-/* Remove whatever is still ours. -errno: something of ours could not be removed now. */
-int placeholder_remove_all(struct placeholder_book *b, const char **ret_path);
+/* Remove whatever is still ours, in two halves: move it out of sight, in the phase REMOVING; remove
+ * it. -errno: something of ours could not be removed now. */
+int placeholder_move_all(struct placeholder_book *b, const char **ret_path);
+int placeholder_clear_all(struct placeholder_book *b, const char **ret_path);
 
 /* After a death in the middle: nothing stands at a private name any more when this returns 0. */
 int placeholder_sweep(struct placeholder_book *b, const char **ret_path);

@@ -11,7 +11,7 @@
  *
  *     look: not ours                         left alone, never moved
  *     move, look again: ours                 unlinked at the private name
- *     move, look again: somebody's           moved back. It was away for two system calls
+ *     move, look again: somebody's           moved back. It was away until the others were moved
  *        ... and the name is taken again     it stays at the private name, and is told: both
  *                                            are the host's, and the newer one has the name
  *     killed after the move                  the phase in the record says so, and the next one who
@@ -58,17 +58,6 @@ static int clear_private(const struct placeholder_book *b, const struct entry *e
     return unlinkat(parent, private_name, 0) < 0 && errno != ENOENT ? -errno : 0;
 }
 
-static int remove_link(const struct placeholder_book *b, const struct entry *e, int parent,
-                       const char *name)
-{
-    char private_name[PLACEHOLDER_PRIVATE_MAX];
-    placeholder_private_name(b, e, private_name);
-    int r = placeholder_move(parent, name, private_name);
-    if (r < 0)
-        return r == -ENOENT ? 0 : r;
-    return clear_private(b, e, parent, private_name, name);
-}
-
 static int remove_directory(int parent, const char *name)
 {
     if (unlinkat(parent, name, AT_REMOVEDIR) == 0 || errno == ENOENT || errno == ENOTEMPTY ||
@@ -77,31 +66,56 @@ static int remove_directory(int parent, const char *name)
     return -errno;
 }
 
-/* 0: gone, or not ours to remove. -errno: ours, and it cannot be removed now. */
-static int remove_one(struct placeholder_book *b, const struct entry *e)
+/* The parent of an entry that is still ours by a look, with its name; -1: there is nothing to do.
+ */
+static int find_ours(struct placeholder_book *b, const struct entry *e, const char **ret_name,
+                     struct stat *ret_st)
 {
-    const char *name;
-    struct stat st;
     if (e->state == ENTRY_INTENT || e->state == ENTRY_NOTHING)
-        return 0;
-    int parent = placeholder_parent(b, e->path, &name);
-    if (parent < 0 || fstatat(parent, name, &st, AT_SYMLINK_NOFOLLOW) < 0 ||
-        !placeholder_is(e, &st))
-        return 0;
-    return S_ISDIR(st.st_mode) ? remove_directory(parent, name) : remove_link(b, e, parent, name);
+        return -1;
+    int parent = placeholder_parent(b, e->path, ret_name);
+    bool ours = parent >= 0 && fstatat(parent, *ret_name, ret_st, AT_SYMLINK_NOFOLLOW) == 0 &&
+                placeholder_is(e, ret_st);
+    return ours ? parent : -1;
 }
 
-int placeholder_remove_all(struct placeholder_book *b, const char **ret_path)
+int placeholder_move_all(struct placeholder_book *b, const char **ret_path)
 {
     if (b->head.count == 0)
         return 0;
     b->head.phase = PHASE_REMOVING;
     int r = placeholder_save(b, b->head.count);
     for (uint32_t i = 0; r == 0 && i < b->head.count; i++) {
-        *ret_path = b->entries[i].path;
-        r = remove_one(b, &b->entries[i]);
+        const struct entry *e = &b->entries[i];
+        const char *name;
+        struct stat st;
+        char private_name[PLACEHOLDER_PRIVATE_MAX];
+        *ret_path = e->path;
+        int parent = find_ours(b, e, &name, &st);
+        if (parent < 0 || S_ISDIR(st.st_mode))
+            continue;
+        placeholder_private_name(b, e, private_name);
+        r = placeholder_move(parent, name, private_name);
+        r = r == -ENOENT ? 0 : r;
     }
     return r;
+}
+
+int placeholder_clear_all(struct placeholder_book *b, const char **ret_path)
+{
+    int r = 0;
+    for (uint32_t i = 0; r == 0 && i < b->head.count; i++) {
+        const struct entry *e = &b->entries[i];
+        const char *name;
+        struct stat st;
+        if (e->state != ENTRY_DIRECTORY && e->state != ENTRY_DIRECTORY_INTENT)
+            continue;
+        *ret_path = e->path;
+        int parent = find_ours(b, e, &name, &st);
+        if (parent >= 0)
+            r = remove_directory(parent, name);
+    }
+    return r < 0 ? r : placeholder_sweep(b, ret_path);
 }
 
 int placeholder_sweep(struct placeholder_book *b, const char **ret_path)

@@ -76,9 +76,14 @@ void reaper_dismiss(struct session *s)
     if (s->reaper_pipe < 0)
         return;
     /* If this write failed the reaper would find nothing to do: everything is gone already. */
-    int r = io_write_full(s->reaper_pipe, "D", 1);
+    if (io_write_full(s->reaper_pipe, "D", 1) < 0)
+        s->reaper = 0; /* it has ended already */
     fd_closep(&s->reaper_pipe);
-    while (r == 0 && waitpid(s->reaper, NULL, 0) < 0 && errno == EINTR)
+}
+
+void reaper_wait(struct session *s)
+{
+    while (s->reaper > 0 && waitpid(s->reaper, NULL, 0) < 0 && errno == EINTR)
         ;
     s->reaper = 0;
 }

@@ -51,14 +51,17 @@ struct session {
  * nothing else of the session may exist yet. */
 int reaper_start(struct session *s, struct err *err);
 
-/* Tell it that everything is gone, and wait for its end. */
+/* Tell it that everything but the record is gone; then wait for its end. */
 void reaper_dismiss(struct session *s);
+void reaper_wait(struct session *s);
 
 /* Remove what a run whose processes are gone has left, by its record (lock held). */
 int run_clean(struct runtime *rt, const struct record *record, struct err *err);
 
-/* Start init: namespaces, root directory, limits are as the spec says when it returns 0. */
-int launch(struct session *s, const struct spec *spec, struct err *err);
+/* Start init: namespaces, root directory, limits are as the spec says when it returns 0. `first`
+ * may be NULL. */
+int launch(struct session *s, const struct spec *spec, const struct session_first *first,
+           struct err *err);
 
 void session_note_add(void *session, const char *key, const char *text);
 

@@ -75,7 +75,7 @@ static int check_against_host(const struct runtime *rt, const struct spec *spec,
 }
 
 static int create_once(struct session **ret, struct runtime *rt, const struct spec *spec,
-                       struct err *err)
+                       const struct session_first *first, struct err *err)
 {
     struct session *s = calloc(1, sizeof *s);
     if (!s)
@@ -85,13 +85,12 @@ static int create_once(struct session **ret, struct runtime *rt, const struct sp
     s->epoch = 1;
     cgroup_session_init(&s->cgroup);
     workspace_init(&s->workspace);
-    spec_hash(spec, s->effective.spec_hash);
     s->effective.cgroup_layout = rt->cgroup.layout;
     s->effective.namespaces = CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET |
                               CLONE_NEWIPC | CLONE_NEWUTS |
                               (rt->cgroup.layout ? CLONE_NEWCGROUP : 0);
 
-    int r = launch(s, spec, err);
+    int r = launch(s, spec, first, err);
     if (r < 0) {
         struct err second = {0};
         if (session_destroy(s, &second) < 0)
@@ -113,11 +112,17 @@ static int create_once(struct session **ret, struct runtime *rt, const struct sp
 int session_create(struct session **ret, struct runtime *rt, const struct spec *spec,
                    struct err *err)
 {
+    return session_create_with(ret, rt, spec, NULL, err);
+}
+
+int session_create_with(struct session **ret, struct runtime *rt, const struct spec *spec,
+                        const struct session_first *first, struct err *err)
+{
     int r = spec_check(spec, err);
     if (r == 0)
         r = check_against_host(rt, spec, err);
     if (r == 0)
-        r = create_once(ret, rt, spec, err);
+        r = create_once(ret, rt, spec, first, err);
     /* A process that died at its birth without a word, or before its namespaces: where a cgroup
      * above was once killed, the kernel (6.18) kills whatever is born into one below. Then, and
      * only when a test shows that this is the cause, sessions are joined by writing instead. */
@@ -127,7 +132,7 @@ int session_create(struct session **ret, struct runtime *rt, const struct spec *
     struct err test = {0};
     if (cgroup_host_selftest(&rt->cgroup, &test) < 0 || rt->cgroup.clone_into)
         return r;
-    return create_once(ret, rt, spec, err);
+    return create_once(ret, rt, spec, first, err);
 }
 
 const struct session_effective *session_effective(const struct session *s)
@@ -386,12 +391,19 @@ int session_next_frame(struct session *s, struct agent_frame *ret_frame, const v
  * --------------------------------------------------------------------------------------- */
 
 /* Ends init, and with it, by the kernel's rule for PID 1, every process of the session. */
-static int end_init(struct session *s, struct err *err)
+static int kill_init(struct session *s, struct err *err)
 {
     if (s->init == 0)
         return 0;
     if (syscall(SYS_pidfd_send_signal, s->pidfd, SIGKILL, NULL, 0) < 0 && errno != ESRCH)
         return err_set(err, ERR_INTERNAL, errno, "kill init", NULL, NULL);
+    return 0;
+}
+
+static int wait_init(struct session *s, struct err *err)
+{
+    if (s->init == 0)
+        return 0;
     /* The descriptor says the end only when all processes of the PID namespace are gone. */
     struct pollfd p = {.fd = s->pidfd, .events = POLLIN};
     int r;
@@ -414,7 +426,14 @@ static int end_init(struct session *s, struct err *err)
 int session_stop(struct session *s, struct err *err)
 {
     fd_closep(&s->control);
-    int r = end_init(s, err);
+    int r = kill_init(s, err);
+    /* The kernel takes half a millisecond to take init and its mounts down. Where its own word says
+     * that init was the last process, a part of the rest is done meanwhile. */
+    if (r == 0 && s->init > 0 && s->cgroup_made && cgroup_session_vacate(&s->cgroup, s->init) &&
+        s->workspace_open)
+        workspace_let_go(&s->workspace, session_note_add, s);
+    if (r == 0)
+        r = wait_init(s, err);
     if (r == 0 && s->cgroup_made) {
         r = cgroup_session_destroy(&s->cgroup, DESTROY_TIMEOUT_MS, err);
         s->cgroup_made = r < 0;
@@ -429,19 +448,22 @@ int session_stop(struct session *s, struct err *err)
 int session_destroy(struct session *s, struct err *err)
 {
     int r = session_stop(s, err);
-    if (r == 0)
-        r = record_remove(&s->record, err);
-    /* When something is left, the reaper finds the end of its pipe and tries on; the record stays.
-     */
-    if (r == 0)
+    /* When something is left, the reaper finds the end of its pipe and tries on, and the record
+     * stays. Else the record is all that there is: the reaper ends while it is removed, and who is
+     * killed in between leaves a record of nothing to the next command. */
+    if (r == 0) {
         reaper_dismiss(s);
-    else
+        r = record_remove(&s->record, err);
+    } else {
         fd_closep(&s->reaper_pipe);
+        s->reaper = 0;
+    }
     record_fini(&s->record);
     cgroup_session_fini(&s->cgroup);
     fd_close(s->control);
     fd_close(s->frames);
     fd_close(s->pidfd);
+    reaper_wait(s);
     fd_close(s->uid_lock);
     free(s);
     return r;

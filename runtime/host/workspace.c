@@ -365,6 +365,27 @@ static void unlock(int *fd)
     fd_closep(fd);
 }
 
+void workspace_let_go(struct workspace *ws,
+                      void (*note)(void *data, const char *key, const char *text), void *data)
+{
+    struct workspace_private *p = ws->private;
+    if (!p || p->let_go)
+        return;
+    p->let_go = true;
+    p->notes = (struct notes){note, data};
+    p->let_go_result = placeholder_release_begin(
+        p->share, ws->dir, &p->stat, take_fd(&ws->share_lock), &p->notes, &p->book, &p->let_go_err);
+}
+
+static int drop_placeholders(struct workspace_private *p, struct err *err)
+{
+    int r = placeholder_release_end(p->book, err);
+    p->book = NULL;
+    if (p->let_go_result < 0 && err)
+        *err = p->let_go_err;
+    return p->let_go_result < 0 ? p->let_go_result : r;
+}
+
 int workspace_close(struct workspace *ws,
                     void (*note)(void *data, const char *key, const char *text), void *data,
                     struct err *err)
@@ -374,7 +395,8 @@ int workspace_close(struct workspace *ws,
     int r = 0;
     if (p) {
         protect_report(ws, &notes);
-        r = placeholder_release(p->share, ws->dir, &p->stat, take_fd(&ws->share_lock), &notes, err);
+        workspace_let_go(ws, note, data);
+        r = drop_placeholders(p, err);
         if (p->use_name[0])
             use_end(p->share, p->use_name, p->exclusive);
         fd_close(p->share);

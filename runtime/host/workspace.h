@@ -79,6 +79,11 @@ int workspace_open(struct workspace *ws, const struct spec *spec,
 void workspace_tell(const struct workspace *ws,
                     void (*note)(void *data, const char *key, const char *text), void *data);
 
+/* May be called before workspace_close() while the session's first process is dying, when it has
+ * been proven that no other process of the session is left: what can be done then already. */
+void workspace_let_go(struct workspace *ws,
+                      void (*note)(void *data, const char *key, const char *text), void *data);
+
 /* After the session's processes are dead: drop placeholders that no other session holds and nobody
  * touched, report what appeared at unprotected missing paths, release locks. Idempotent. */
 int workspace_close(struct workspace *ws,

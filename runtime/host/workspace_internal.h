@@ -247,6 +247,12 @@ struct workspace_private {
     struct stat stat;               /* of the pinned directory */
     char path[4096];                /* of it, on the host */
     bool watched[SPEC_PROTECT_MAX]; /* nothing could hold it: told when it is there at the end */
+    /* From workspace_let_go() to workspace_close(). */
+    bool let_go;
+    struct notes notes;
+    struct placeholder_book *book;
+    int let_go_result;
+    struct err let_go_err;
 };
 
 /* Fill ws->protect and ws->share_lock. `owner` makes placeholders; NULL: this process. */

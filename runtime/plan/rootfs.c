@@ -13,9 +13,9 @@ const char *const rootfs_top_names[ROOTFS_TOP_COUNT] = {ROOTFS_TOPS(NAME)};
  * proves it. */
 const char *const rootfs_proc_masked[] = {
     /* Directories: devices, firmware and file systems of the host by name. */
-    "acpi", "asound", "bus", "fs", "irq", "scsi",
+    "acpi/", "asound/", "bus/", "fs/", "irq/", "scsi/",
     /* The host's load, and on 6.5 and later a place where anybody may make the host watch it. */
-    "pressure",
+    "pressure/",
     /* Files: keyrings, modules, the timing of the host's devices, their names, the locks of other
      * processes (open file descriptions have no pid to hide them by), the kernel's command line. */
     "cmdline", "diskstats", "interrupts", "key-users", "keys", "locks", "modules", "partitions",

@@ -64,8 +64,9 @@ struct rootfs_plan {
 void rootfs_plan_make(const struct spec *spec, const struct rootfs_host *host,
                       struct rootfs_plan *ret);
 
-/* Paths beneath /proc that a session does not see: NULL-terminated, relative to /proc. A directory
- * becomes an empty one, a file an empty device. Absent ones are skipped. */
+/* Paths beneath /proc that a session does not see: NULL-terminated, relative to /proc, with a
+ * "/" at the end of a directory. A directory becomes an empty one, a file an empty device. Absent
+ * ones are skipped. */
 extern const char *const rootfs_proc_masked[];
 
 /* Where commands and the session's tools find programs. */

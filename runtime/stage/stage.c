@@ -378,6 +378,29 @@ static void cover(const struct stage_args *args, int source_dir, const char *sou
     fd_close(tree);
 }
 
+/* What stands there is the kernel's and no session's, and is named without a link on the way: one
+ * read-only copy of an empty thing of the same kind for each, attached by name. */
+static void mask_proc(const struct stage_args *args, int root, int proc)
+{
+    for (const char *const *p = rootfs_proc_masked; *p; p++) {
+        char name[32];
+        size_t n = strlen(*p);
+        bool directory = (*p)[n - 1] == '/';
+        memcpy(name, *p, n + 1);
+        name[n - directory] = 0;
+        int tree = TRY(sys_open_tree_clone(root, directory ? "dev/.empty" : "dev/null", 0),
+                       "open the mask for", *p);
+        /* A copy of a mount is what that mount is: /dev is read-only, a device of the host is not.
+         */
+        struct sys_mount_attr attr = {.set = SYS_ATTR_RDONLY | SYS_ATTR_NOSUID | SYS_ATTR_NOEXEC};
+        if (!args->make_nodes && !directory)
+            TRY(sys_mount_setattr(tree, 0, &attr), "make the mask read-only for", *p);
+        if (sys_move_mount_at(tree, proc, name) < 0 && errno != ENOENT)
+            stage_fail(args, "mask in /proc", *p);
+        fd_close(tree);
+    }
+}
+
 /* procfs of the session's own PID namespace, which this process is the first of. `ret_sysctl_user`
  * stays usable after /proc/sys has become read-only. */
 static int make_proc(const struct stage_args *args, int root, int *ret_sysctl_user)
@@ -392,16 +415,7 @@ static int make_proc(const struct stage_args *args, int root, int *ret_sysctl_us
     *ret_sysctl_user = TRY(openat(proc, "sys/user", O_PATH | O_DIRECTORY | O_CLOEXEC),
                            "open /proc/sys/user", NULL);
 
-    for (const char *const *p = rootfs_proc_masked; *p; p++) {
-        int target = openat(proc, *p, O_PATH | O_NOFOLLOW | O_CLOEXEC);
-        if (target < 0 && errno == ENOENT)
-            continue;
-        struct stat st;
-        TRY(target, "open what is to be masked in /proc", *p);
-        TRY(fstatat(target, "", &st, AT_EMPTY_PATH), "look at what is to be masked", *p);
-        cover(args, root, S_ISDIR(st.st_mode) ? "dev/.empty" : "dev/null", target, *p);
-        fd_close(target);
-    }
+    mask_proc(args, root, proc);
     int sys = TRY(sys_open_tree_clone(proc, "sys", 0), "open /proc/sys", NULL);
     struct sys_mount_attr attr = {.set = SYS_ATTR_RDONLY | SYS_ATTR_NOSUID | SYS_ATTR_NODEV |
                                          SYS_ATTR_NOEXEC};
@@ -597,6 +611,37 @@ static void attach_mount(const struct stage_args *args, int root, uint32_t i)
     fd_close(place);
 }
 
+/* A placeholder is an empty socket, and they are all alike: the others at the top of the workspace
+ * are covered with copies of the first one's mount, which is read-only already. Half the calls of
+ * bind_on_itself(), and no directory on the way whose meaning could change. False when it did not
+ * come about, for whatever reason. */
+static bool cover_alike(int workspace, const char *first, const char *path)
+{
+    int tree = sys_open_tree_clone(workspace, first, 0);
+    if (tree < 0)
+        return false;
+    int r = sys_move_mount_at(tree, workspace, path);
+    fd_close(tree);
+    return r == 0;
+}
+
+static void protect_all(const struct stage_args *args)
+{
+    const struct stage_late *late = args->late;
+    int workspace = args->workspace_tree;
+    char held[SPEC_PROTECT_PATH_MAX] = "";
+    const char *first = NULL;
+    for (uint32_t i = 0; i < late->protect_count; i++) {
+        const char *path = late->protect[i];
+        bool alike = late->placeholder[i] && !strchr(path, '/');
+        if (alike && first && cover_alike(workspace, first, path))
+            continue;
+        protect(args, workspace, path, held);
+        if (alike)
+            first = path;
+    }
+}
+
 static void make_workspace(const struct stage_args *args, int root)
 {
     const struct stage_late *late = args->late;
@@ -604,9 +649,7 @@ static void make_workspace(const struct stage_args *args, int root)
     if (late->has_workspace) {
         int workspace = args->workspace_tree;
         attach(args, workspace, root, where, true);
-        char held[SPEC_PROTECT_PATH_MAX] = "";
-        for (uint32_t i = 0; i < late->protect_count; i++)
-            protect(args, workspace, late->protect[i], held);
+        protect_all(args);
         mask(args, root, workspace, STAGE_MASKED_WORKSPACE);
     } else {
         int place = place_target(args, root, where, true);
@@ -687,6 +730,29 @@ static void bound_namespaces(const struct stage_args *args, int sysctl_user)
             caps[i].name);
         fd_close(fd);
     }
+}
+
+/* The session's cgroup as a mount of its own, in which ".." of whatever is opened ends: the rest of
+ * the host's tree is out of init's reach. It goes with the host's root, and what is open in it
+ * stays (to clone a mount and never attach it does the same, and costs a grace period of RCU). */
+static int hold_cgroup(const struct stage_args *args)
+{
+    const char *path = args->cgroup_dir;
+    if (!path)
+        return -1;
+    TRY(mount(path, path, NULL, MS_BIND, NULL), "hold the session's cgroup", path);
+    return TRY(open(path, O_PATH | O_DIRECTORY | O_CLOEXEC), "hold the session's cgroup", path);
+}
+
+/* `run` is there, and is init's, when the identity has come. */
+static void open_cgroup(struct stage_args *args, int cgroup)
+{
+    if (cgroup < 0)
+        return;
+    args->agent_fds[AGENT_FD_CGROUP] =
+        TRY(openat(cgroup, "run", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC),
+            "open the session's cgroup", args->cgroup_dir);
+    fd_close(cgroup);
 }
 
 static void enter_namespaces(const struct stage_args *args, int sysctl_user)
@@ -822,15 +888,20 @@ _Noreturn void stage_main(const struct stage_args *prepared)
     sigemptyset(&none);
     TRY(sigprocmask(SIG_SETMASK, &none, NULL), "clear the signal mask", NULL);
     TRY(prctl(PR_SET_NAME, "berth: stage", 0, 0, 0), "name the process", NULL);
+    /* Both belong to the user namespace that this process is still in: the session's own owns
+     * neither, so nobody inside has rights over them. */
+    TRY(unshare(CLONE_NEWNS | CLONE_NEWNET), "make the session's mount and network namespaces",
+        NULL);
     /* Mounts made here must not travel to the host's namespace, nor its to here. */
     TRY(mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL), "make mounts private", NULL);
     drop_inherited(args);
     take_oom_score(args);
     raise_loopback(args);
 
-    int sysctl_user = -1;
+    int sysctl_user = -1, cgroup = hold_cgroup(args);
     assemble(args, &sysctl_user);
     receive_late(args, place_identity);
+    open_cgroup(args, cgroup);
     enter_namespaces(args, sysctl_user);
     take_ids(args);
     TRY(setsid(), "start a new terminal session", NULL);

@@ -2,8 +2,9 @@
  * assembles the root directory, enters the session's namespaces and becomes init.
  *
  * Privilege: that of the launcher until enter_namespaces(), then full capabilities in the session's
- * own user namespace only. Namespaces: born in new PID, mount and network namespaces that belong to
- * the launcher's user namespace, so that nothing inside the session is ever privileged over them.
+ * own user namespace only. Namespaces: the PID, mount and network namespaces of the session belong
+ * to the launcher's user namespace, so that nothing inside the session is ever privileged over
+ * them.
  *
  * Should: make only system calls on what the launcher prepared; report the first failure as an
  * AGENT_FRAME_FAILED frame and exit. Mustn't: allocate, lock, log, read anything a session wrote,
@@ -35,7 +36,8 @@ struct stage_late {
     bool mount_is_directory[SPEC_MOUNTS_MAX];
     uint32_t protect_count; /* relative to the workspace, sorted, existing */
     char protect[SPEC_PROTECT_MAX][SPEC_PROTECT_PATH_MAX];
-    uint32_t masked_count; /* sockets, and berth's own directories before them */
+    bool placeholder[SPEC_PROTECT_MAX]; /* made by berth: a socket with no content */
+    uint32_t masked_count;              /* sockets, and berth's own directories before them */
     struct stage_masked {
         int32_t mount; /* index of the mount, or STAGE_MASKED_WORKSPACE */
         bool directory;
@@ -53,6 +55,7 @@ struct stage_args {
     const struct rootfs_plan *plan;
     const char *attach_dir;     /* an existing directory of the host; only its name is used, in the
                                  * child's own mount namespace */
+    const char *cgroup_dir;     /* the session's cgroup on the host, with `run` in it; NULL: none */
     const char *scratch_size;   /* tmpfs size=, in bytes */
     const char *scratch_inodes; /* tmpfs nr_inodes= */
     const char *hostname;

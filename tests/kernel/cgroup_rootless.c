@@ -123,7 +123,8 @@ static void session_lives_and_dies(const struct cgroup_host *host)
 {
     struct cgroup_session cg;
     struct err err;
-    MUST(20, cgroup_session_create(&cg, host, "test-s", &err) == 0);
+    MUST(20, cgroup_session_create(&cg, host, "test-s", &err) == 0 &&
+                 cgroup_session_complete(&cg, &err) == 0);
     struct spec_limits limits = {.pids = 10, .memory_bytes = 32 << 20, .cpu_millis = 500}, has;
     uint64_t memory;
     MUST(21, cgroup_session_limit(&cg, &limits, &err) == 0);
@@ -225,12 +226,12 @@ static void not_delegated(void)
     struct cgroup_session cg;
     struct err err;
     struct spec_limits limits = {.pids = 5};
-    int run, oom, pids;
+    int oom, pids;
     MUST(4, cgroup_session_create(&cg, &host, "test-s", &err) == 0 && cg.s_fd == -1);
     MUST(5, cgroup_session_limit(&cg, &limits, &err) == 0);
     MUST(6, cgroup_session_delegate(&cg, 1, 1, &err) == 0);
-    MUST(7, cgroup_session_agent_fds(&cg, &run, &oom, &pids, &err) == 0);
-    MUST(8, run == -1 && oom == -1 && pids == -1);
+    MUST(7, cgroup_session_agent_fds(&cg, &oom, &pids, &err) == 0);
+    MUST(8, oom == -1 && pids == -1);
     MUST(9, cgroup_session_destroy(&cg, 1, &err) == 0);
     cgroup_session_fini(&cg);
 }

@@ -137,6 +137,7 @@ static void plant_session(struct cgroup_host *host, struct cgroup_session *cg)
     struct err err;
     *host = open_with("cpu memory pids\n", "cpu memory pids\n", "cpu memory pids\n");
     cr_assert_eq(cgroup_session_create(cg, host, "s-1", &err), 0);
+    cr_assert_eq(cgroup_session_complete(cg, &err), 0);
     put("berth/s-1/cgroup.subtree_control", "cpu memory pids\n");
     put("berth/s-1/run/memory.max", "max\n");
     put("berth/s-1/run/memory.swap.max", "");
@@ -234,18 +235,40 @@ Test(cgroup_unified, zero_means_no_limit)
     cgroup_session_fini(&cg);
 }
 
+Test(cgroup_unified, a_completion_that_fails_is_undone_by_destroy)
+{
+    struct cgroup_host host =
+        open_with("cpu memory pids\n", "cpu memory pids\n", "cpu memory pids\n");
+    struct cgroup_session cg;
+    struct err err = {0};
+    host.layout = RUNTIME_CGROUP_HYBRID;
+    snprintf(host.v1[CGROUP_V1_PIDS], sizeof host.v1[0], "/nonexistent");
+    cr_assert_eq(cgroup_session_create(&cg, &host, "s-1", &err), 0);
+    cr_assert_eq(cgroup_session_complete(&cg, &err), -ENOENT);
+    cr_expect(cg.run_fd >= 0, "the session's own part is there");
+    char path[128];
+    snprintf(path, sizeof path, "%s/berth/s-1", tree);
+    cr_assert_eq(cgroup_session_destroy(&cg, 100, &err), 0);
+    cr_assert_neq(access(path, F_OK), 0);
+    cgroup_session_fini(&cg);
+}
+
 Test(cgroup_unified, a_create_that_fails_leaves_nothing_of_its_own)
 {
     struct cgroup_host host =
         open_with("cpu memory pids\n", "cpu memory pids\n", "cpu memory pids\n");
     struct cgroup_session cg;
     struct err err = {0};
-    snprintf(host.v1[CGROUP_V1_PIDS], sizeof host.v1[0], "/nonexistent");
+    snprintf(host.v2, sizeof host.v2, "/nonexistent");
     cr_assert_eq(cgroup_session_create(&cg, &host, "s-1", &err), -ENOENT);
-    char path[128];
-    snprintf(path, sizeof path, "%s/berth/s-1", tree);
-    cr_assert_neq(access(path, F_OK), 0);
     cr_assert_eq(cg.s_fd, -1);
+}
+
+Test(cgroup_unified, the_usual_places_count_only_when_they_are_what_they_seem)
+{
+    struct cgroup_mounts mounts;
+    cr_expect_not(cgroup_mounts_usual(tree, &mounts), "directories that are no cgroup mounts");
+    cr_expect_not(cgroup_mounts_usual("/nonexistent", &mounts));
 }
 
 Test(cgroup_unified, memory_and_scratch_that_overflow_are_refused)

@@ -91,8 +91,8 @@ int registry_refresh(struct runtime *rt, const struct err *open_err, struct capa
     return registry_open(rt, NULL, ret, err);
 }
 
-int session_create(struct session **ret, struct runtime *rt, const struct spec *spec,
-                   struct err *err)
+int session_create_with(struct session **ret, struct runtime *rt, const struct spec *spec,
+                        const struct session_first *first, struct err *err)
 {
     (void)rt;
     (void)spec;
@@ -103,7 +103,13 @@ int session_create(struct session **ret, struct runtime *rt, const struct spec *
         return err_set(err, ERR_INTERNAL, ENOSPC, "mount procfs", "/proc", NULL);
     *ret = calloc(1, sizeof **ret);
     (*ret)->frames = -1;
-    return 0;
+    int r = first->call(first->data, *ret, err);
+    if (r < 0) {
+        fake.destroyed++;
+        free(*ret);
+        *ret = NULL;
+    }
+    return r;
 }
 
 const struct session_effective *session_effective(const struct session *s)
