@@ -145,6 +145,8 @@ static bool is_free(const struct own_directories *own, unsigned i, const struct 
     struct use_node volumes = {0};
     if (fstatat(own->fds[i], "volumes", &st, AT_SYMLINK_NOFOLLOW) == 0)
         volumes = (struct use_node){st.st_dev, st.st_ino};
+    else if (errno != ENOENT) /* it may be what is shared: then it is not free */
+        return false;
     return !same(&shared->nodes[depth - 1], &volumes);
 }
 
