@@ -427,28 +427,27 @@ attack_environment() {
     [ -z "$extra" ] || fail "variables that nobody sent: $extra"
 }
 
-attack_terminal() {
+# berth on a terminal, with --tty $1: what the session types must not reach who sits there.
+type_into_terminal() {
     place terminal
     OUT=$D/out/out ERR=$D/out/err
-    "${AS[@]}" "${ENVIRONMENT[@]}" timeout 60 "$HOSTSIDE" pty 30 "$BERTH" run --tty always --workspace "$WS" -- \
+    "${AS[@]}" "${ENVIRONMENT[@]}" timeout 60 "$HOSTSIDE" pty 30 "$BERTH" run --tty "$1" --workspace "$WS" -- \
         "$WS/.attack/terminal" </dev/null >"$OUT.raw" 2>"$ERR"
     RC=$?
     tr -d '\r' <"$OUT.raw" >"$OUT"
+    if grep -q '^typed: .*pwned' "$OUT"; then fail "typed into the caller's terminal"; fi
+}
+
+attack_terminal() {
+    type_into_terminal always
     # On a terminal of the session's own, its own line discipline and its own queue: still refused.
     all_denied terminal 12
-    if grep -q '^typed: .*pwned' "$OUT"; then fail "typed into the caller's terminal"; fi
     if ! grep -q '^typed: ' "$OUT"; then fail 'the terminal was not looked at'; fi
 }
 
 attack_terminal_notty() {
-    place terminal
-    OUT=$D/out/out ERR=$D/out/err
-    "${AS[@]}" "${ENVIRONMENT[@]}" timeout 60 "$HOSTSIDE" pty 30 "$BERTH" run --tty never --workspace "$WS" -- \
-        "$WS/.attack/terminal" </dev/null >"$OUT.raw" 2>"$ERR"
-    RC=$?
-    tr -d '\r' <"$OUT.raw" >"$OUT"
+    type_into_terminal never
     all_denied terminal 6
-    if grep -q '^typed: .*pwned' "$OUT"; then fail "typed into the caller's terminal"; fi
 }
 
 attack_escapes() {

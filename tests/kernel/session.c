@@ -319,9 +319,7 @@ Test(session, mounts_are_locked_against_full_capabilities_in_its_user_namespace)
         spec->protect_count = 1;
         strcpy(spec->protect[0].path, ".git/hooks");
         struct runtime *rt = open_runtime();
-        struct session *s;
-        if (session_create(&s, rt, spec, &err) < 0)
-            die("create", &err);
+        struct session *s = create(rt, spec);
         int pidfd = (int)syscall(SYS_pidfd_open, session_effective(s)->init_pid, 0);
         pid_t attacker = fork();
         if (attacker == 0)

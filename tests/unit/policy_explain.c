@@ -8,6 +8,7 @@
 
 #include "runtime/plan/rootfs.h"
 #include "runtime/plan/seccomp.h"
+#include "tests/unit/policy_text.h"
 
 #include <criterion/criterion.h>
 #include <criterion/redirect.h>
@@ -30,15 +31,6 @@ static const char example[] =
     "  \"limits\": {\"memory\": \"2GiB\", \"cpus\": 1.5, \"pids\": \"unlimited\"},\n"
     "  \"requires\": [\"limits.memory\", \"gpu\"]\n"
     "}\n";
-
-static struct policy *load(const char *text)
-{
-    struct policy *policy = NULL;
-    struct err err = {0};
-    int r = policy_load_text(&policy, "t", text, strlen(text), &err);
-    cr_assert(r == 0, "%s: %s", err.subject, err.detail);
-    return policy;
-}
 
 Test(compile, fills_every_part_of_the_spec)
 {
