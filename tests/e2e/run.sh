@@ -408,6 +408,32 @@ policy_verbs() {
     berth capabilities --json
     status_is 0
 }
+# What the plan says is mounted is what is mounted, and no more.
+plan_is_what_is_done() {
+    local point options plan=$D/out/plan
+    mkdir -p "$WS/.git/hooks" "$WS/place" "$D/extra"
+    if [ "$(id -u)" = 0 ]; then chown -R "$WS_UID:$WS_UID" "$WS" && chmod 755 "$D" "$D/extra"; fi
+    printf '{"version": 1, "filesystem": {"read_only": [{"source": "%s", "target": "/mnt/extra"}]}}' "$D/extra" >"$D/out/policy.json"
+    berth policy explain "$D/out/policy.json" --plan --workspace "$WS" --json
+    status_is 0
+    cp "$OUT" "$plan"
+    session --policy "$D/out/policy.json" -- /bin/cat /proc/self/mountinfo
+    status_is 0
+    awk '{ print $5, $6 }' "$OUT" >"$D/out/mounts"
+    [ "$(wc -l <"$D/out/mounts")" -ge 20 ] || fail "only $(wc -l <"$D/out/mounts") mounts"
+    while read -r point options; do
+        grep -F "\"subject\": \"$point\"" "$plan" |
+            grep -qE '"action": "(mount|bind|mask|device|protect|hold)"' || fail "$point is mounted and not in the plan"
+        case $options in
+        ro,*) ;;
+        *) ! grep -F "\"subject\": \"$point\"" "$plan" | grep -qE '"action": "(mask|protect)"|(the host.s|itself), read-only' ||
+            fail "$point is writable, says the session" ;;
+        esac
+    done <"$D/out/mounts"
+    for point in / /usr /dev /dev/pts /proc /proc/sys /mnt/extra "$WS" "$WS/.git" "$WS/.git/hooks"; do
+        grep -q "^$point " "$D/out/mounts" || fail "$point is in the plan and not mounted"
+    done
+}
 doctor_agrees() {
     berth doctor
     local doctor=$RC
@@ -423,7 +449,7 @@ terminal_interrupt terminal_never terminal_always signal_forwarded signal_ends k
 placeholders_after_kill parent_dies children_end owner_outside root_owned disposable_root nothing_of_the_host
 tmpfs_and_volume volume_is_exclusive environment_option limits_are_had denial_is_explained
 full_scratch_is_told git_flow c_build
-python_and_shell policy_verbs doctor_agrees hundred_at_once'
+python_and_shell policy_verbs plan_is_what_is_done doctor_agrees hundred_at_once'
 if [ $# -gt 0 ]; then CASES=$*; fi
 
 for mode in ${MODES:-$(modes_here)}; do
