@@ -245,7 +245,7 @@ static int compare_items(const void *a, const void *b)
  * above a protected path is a mount point too, and so cannot be renamed away. */
 static void plan_protect(struct planning *p, const char *workspace)
 {
-    const struct policy_item *items[SPEC_PROTECT_MAX];
+    const struct policy_item *items[SPEC_PROTECT_MAX] = {0};
     char held[SPEC_PROTECT_PATH_MAX] = "", path[SPEC_PATH_MAX + SPEC_PROTECT_PATH_MAX + 1];
     size_t count = 0;
     for (const struct policy_item *i = p->policy->values[ROW_PROTECT].first; i; i = i->next)
