@@ -18,5 +18,6 @@ struct explain_answer {
 int explain_print(const struct explain_answer *a, bool json, struct buf *out);
 
 void explain_origin(struct explain_answer *a, const struct policy_origin *origin, const char *key);
-bool explain_printable(const char *text); /* not empty, no control character */
+bool explain_is_normalised(const char *path); /* absolute, printable, fits struct spec */
+bool explain_printable(const char *text);     /* not empty, no control character */
 int explain_fail(struct err *err, const char *subject, const char *why);

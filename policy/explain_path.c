@@ -170,7 +170,7 @@ static void decide_workspace(const struct policy *policy, const char *path, cons
         }
 }
 
-static bool is_normalised(const char *path)
+bool explain_is_normalised(const char *path)
 {
     if (path[0] != '/' || !explain_printable(path) || strlen(path) >= SPEC_PATH_MAX)
         return false;
@@ -187,7 +187,7 @@ static bool is_normalised(const char *path)
 int policy_explain_path(const struct policy *policy, const char *path, const char *workspace,
                         bool json, struct buf *out, struct err *err)
 {
-    if (!is_normalised(path))
+    if (!explain_is_normalised(path))
         return explain_fail(err, path,
                             "Ask for an absolute path inside the session, without empty, \".\" or "
                             "\"..\" parts and without a slash at its end.");

@@ -82,6 +82,12 @@ bool item_same(const struct schema_row *row, const struct policy_item *one,
                const struct policy_item *other);
 void value_append(struct policy_value *value, struct policy_item *item);
 
+/* ---- show.c ---- */
+
+/* Entries come from outside, and values of the environment may hold control characters: none may
+ * reach a terminal. */
+void show_clean(struct buf *out, const char *text);
+
 /* ---- merge.c, check.c ---------------------------------------------------------------------------
  */
 

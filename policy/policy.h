@@ -57,5 +57,8 @@ int policy_explain_syscall(const struct policy *policy, const char *name, bool j
                            struct buf *out, struct err *err);
 int policy_explain_path(const struct policy *policy, const char *path, const char *workspace,
                         bool json, struct buf *out, struct err *err);
+/* What is done to make a session of it, in order; its workspace is at `workspace`. Returns 1. */
+int policy_explain_plan(const struct policy *policy, const char *workspace, bool json,
+                        struct buf *out, struct err *err);
 int policy_explain_host(const struct policy *policy, const char *host_port, bool json,
                         struct buf *out, struct err *err);

@@ -67,9 +67,7 @@ static void show_json(const struct policy *policy, bool origins, struct buf *out
     buf_puts(out, "\n}\n");
 }
 
-/* Entries come from outside: no control character may reach a terminal. Values of the environment
- * may hold some. */
-static void put_clean(struct buf *out, const char *text)
+void show_clean(struct buf *out, const char *text)
 {
     for (const unsigned char *p = (const unsigned char *)text; *p; p++) {
         bool c1 = p[0] == 0xc2 && p[1] >= 0x80 && p[1] < 0xa0;
@@ -86,7 +84,7 @@ static void put_line(struct buf *out, const char *key, const struct buf *value,
     _cleanup_buf_ struct buf from = {0};
     size_t begin = out->length;
     buf_printf(out, "%-28s", key);
-    put_clean(out, buf_text(value));
+    show_clean(out, buf_text(value));
     out->failed |= value->failed;
     if (origin) {
         origin_print(origin, &from);
@@ -94,7 +92,7 @@ static void put_line(struct buf *out, const char *key, const struct buf *value,
         while (out->length - begin < 60 && !out->failed)
             buf_putc(out, ' ');
         buf_puts(out, "  # ");
-        put_clean(out, buf_text(&from));
+        show_clean(out, buf_text(&from));
     }
     buf_putc(out, '\n');
 }

@@ -36,7 +36,7 @@ enum runtime_cgroup_layout {
 
 struct runtime_options {
     const char *state_dir;   /* durable: volumes; NULL: contract §12's default for this user */
-    const char *runtime_dir; /* gone at reboot: run records, caches; NULL: the default */
+    const char *runtime_dir; /* gone at reboot: run records, probed facts; NULL: the default */
     const char *init_path;   /* PID 1's program; NULL: beside this one, else the installed one */
     bool no_reaper;          /* do not fork a reaper (the caller is one itself, or a test) */
 };

@@ -20,7 +20,7 @@ struct words {
     const char *files[FILES_MAX];
     unsigned file_count;
     const char *syscall, *path, *host, *workspace, *within;
-    bool json, source, reference, help;
+    bool json, plan, source, reference, help;
 };
 
 static const char help_all[] =
@@ -29,6 +29,7 @@ static const char help_all[] =
     "\n"
     "usage: berth policy check FILE|NAME... [--within FILE|NAME] [--json]\n"
     "       berth policy explain [FILE|NAME] [--syscall NAME] [--path PATH] [--host HOST[:PORT]]\n"
+    "                            [--plan] [--json]\n"
     "       berth policy show [FILE|NAME] [--source] [--json]\n"
     "       berth policy schema [--reference]\n"
     "\n"
@@ -55,8 +56,10 @@ static const char help_explain[] =
     "\n"
     "  --syscall NAME       may commands make this system call?\n"
     "  --path PATH          what does a session see at this path?\n"
-    "  --workspace DIR      where the workspace is, for --path (default: this directory)\n"
     "  --host HOST[:PORT]   may this be reached? (port 443 unless named)\n"
+    "  --plan               everything that is done to make a session, in order\n"
+    "  --workspace DIR      where the workspace is, for --path and --plan (default: this "
+    "directory)\n"
     "  --json               print one document\n"
     "\n"
     "Exit status: 0 allowed, or no question; 1 denied; 125 error.\n";
@@ -125,7 +128,8 @@ static int read_options(struct words *words, int argc, char **argv)
         {"--host", &words->host, NULL},       {"--workspace", &words->workspace, NULL},
         {"--within", &words->within, NULL},   {"--json", NULL, &words->json},
         {"--source", NULL, &words->source},   {"--reference", NULL, &words->reference},
-        {"--help", NULL, &words->help},       {"-h", NULL, &words->help},
+        {"--plan", NULL, &words->plan},       {"--help", NULL, &words->help},
+        {"-h", NULL, &words->help},
     };
     bool only_files = false;
     for (int i = 1; i < argc; i++) {
@@ -223,13 +227,15 @@ static int verb_check(const struct words *words)
     return status ? status : printed;
 }
 
-static int explain_path(const struct policy *policy, const struct words *words, struct buf *out,
-                        struct err *err)
+static int explain_place(const struct policy *policy, const struct words *words, struct buf *out,
+                         struct err *err)
 {
     char here[PATH_MAX];
     const char *workspace = words->workspace;
     if (!workspace && getcwd(here, sizeof here))
         workspace = here;
+    if (words->plan)
+        return policy_explain_plan(policy, workspace, words->json, out, err);
     return policy_explain_path(policy, words->path, workspace, words->json, out, err);
 }
 
@@ -238,7 +244,7 @@ static int verb_explain(const struct words *words)
     _cleanup_policy_ struct policy *policy = NULL;
     _cleanup_buf_ struct buf out = {0};
     struct err err = {0};
-    int questions = !!words->syscall + !!words->path + !!words->host;
+    int questions = !!words->syscall + !!words->path + !!words->host + words->plan;
     if (questions > 1)
         return usage("One question at a time.", "explain");
     int r = policy_load_file(&policy, one_file(words), &err);
@@ -246,8 +252,8 @@ static int verb_explain(const struct words *words)
         return say(&err);
     if (words->syscall)
         r = policy_explain_syscall(policy, words->syscall, words->json, &out, &err);
-    else if (words->path)
-        r = explain_path(policy, words, &out, &err);
+    else if (words->path || words->plan)
+        r = explain_place(policy, words, &out, &err);
     else if (words->host)
         r = policy_explain_host(policy, words->host, words->json, &out, &err);
     else
@@ -291,7 +297,7 @@ static const struct {
     const char *options;
 } verbs[] = {
     {"check", help_check, verb_check, FILES_MAX, "within json"},
-    {"explain", help_explain, verb_explain, 1, "syscall path host workspace json"},
+    {"explain", help_explain, verb_explain, 1, "syscall path host plan workspace json"},
     {"show", help_show, verb_show, 1, "source json"},
     {"schema", help_schema, verb_schema, 0, "reference json"},
 };
@@ -307,6 +313,7 @@ static const char *stray_option(const struct words *words, const char *allowed)
         {"host", words->host},       {"within", words->within},
         {"json", words->json},       {"workspace", words->workspace},
         {"source", words->source},   {"reference", words->reference},
+        {"plan", words->plan},
     };
     for (size_t i = 0; i < ARRAY_LENGTH(given); i++)
         if (given[i].given && !strstr(allowed, given[i].name))

@@ -323,6 +323,15 @@ static void add_effective(struct buf *out, const struct session_effective *e)
     buf_puts(out, "}}");
 }
 
+/* Null when nobody looked: there was no command that ended. */
+static void add_scratch_full(struct buf *out, bool measured, uint32_t full)
+{
+    static const char *const words[] = {"[]", "[\"bytes\"]", "[\"inodes\"]",
+                                        "[\"bytes\",\"inodes\"]"};
+    _Static_assert((AGENT_FULL_BYTES | AGENT_FULL_INODES) == 3, "one word for each combination");
+    buf_printf(out, ",\"scratch_full\":%s", measured ? words[full & 3] : "null");
+}
+
 static void add_notes(struct buf *out, const struct run *run)
 {
     buf_puts(out, ",\"notes\":[");
@@ -372,6 +381,7 @@ void run_result_record(const struct run *run, struct buf *out)
     buf_puts(out, ",\"output_truncated\":false");
     buf_printf(out, ",\"oom_kills\":%u,\"pids_denied\":%llu", o->exit.oom_kills,
                (unsigned long long)o->exit.pids_denied);
+    add_scratch_full(out, measured, o->exit.scratch_full);
     buf_printf(out, ",\"exit_status\":%d", run_result_status(o));
     if (run->has_effective)
         add_effective(out, &run->effective);

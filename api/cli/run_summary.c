@@ -56,6 +56,23 @@ static void say_memory(const struct run *run)
             kills == 1 ? "" : "es");
 }
 
+/* The preset's number is the limit as well as one that was asked for. */
+static void say_scratch(const struct run *run)
+{
+    const struct spec_limits *limits = &run->spec->limits;
+    uint32_t full = run->outcome.exit.scratch_full;
+    char size[32];
+    units_format_size(limits->scratch_bytes, size, sizeof size);
+    if (full & AGENT_FULL_BYTES)
+        say("berth: note: the scratch (everything outside the workspace) is full: "
+            "filesystem.scratch %s. Raise it with --scratch.",
+            size);
+    if (full & AGENT_FULL_INODES)
+        say("berth: note: the scratch (everything outside the workspace) holds no more files: "
+            "filesystem.scratch_inodes %llu. Raise it in a policy file.",
+            (unsigned long long)limits->scratch_inodes);
+}
+
 static void say_reason(const struct run *run)
 {
     char time[32];
@@ -100,6 +117,7 @@ void run_summary_end(const struct run *run)
             (unsigned long long)run->outcome.exit.pids_denied,
             run->outcome.exit.pids_denied == 1 ? " was" : "es were",
             (unsigned long long)run->spec->limits.pids);
+    say_scratch(run);
     say_reason(run);
     for (unsigned i = 0; i < run->note_count; i++)
         if (matters(run->notes[i].key))

@@ -11,6 +11,7 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/statfs.h>
 #include <sys/wait.h>
 
 static const uint64_t ns_per_ms = 1000000;
@@ -208,12 +209,26 @@ static enum agent_reason reason_of(const struct row *row)
     return row->exit.signal ? AGENT_REASON_SIGNAL : AGENT_REASON_EXIT;
 }
 
+/* Our root directory is the scratch: a tmpfs, or an overlay that answers for the tmpfs under its
+ * upper. Only what is used up to the last page or file counts: a command that removed what it wrote
+ * has room again, and nothing is known of what it was refused before. A number that is 0 stands for
+ * no limit. Not to know is no error: it is told, not relied on. */
+static uint32_t scratch_full(void)
+{
+    struct statfs fs;
+    if (statfs("/", &fs) < 0)
+        return 0;
+    return (fs.f_blocks > 0 && fs.f_bavail == 0 ? AGENT_FULL_BYTES : 0u) |
+           (fs.f_files > 0 && fs.f_ffree == 0 ? AGENT_FULL_INODES : 0u);
+}
+
 static void count_limits(struct init *init, struct row *row)
 {
     if (init->config.have & AGENT_HAVE_OOM)
         row->exit.oom_kills = (uint32_t)(tree_counter(AGENT_FD_OOM, "oom_kill") - row->oom_before);
     if (init->config.have & AGENT_HAVE_PIDS)
         row->exit.pids_denied = tree_counter(AGENT_FD_PIDS, "max") - row->pids_before;
+    row->exit.scratch_full = scratch_full();
 }
 
 void life_main_ended(struct init *init, struct row *row, int status, const struct rusage *usage)

@@ -9,7 +9,7 @@
 
 _Static_assert(sizeof(struct agent_frame) == 40, "the header is part of the protocol");
 _Static_assert(sizeof(struct agent_message) == 56, "a message is part of the protocol");
-_Static_assert(sizeof(struct agent_exit) == 64, "an exit record is part of the protocol");
+_Static_assert(sizeof(struct agent_exit) == 72, "an exit record is part of the protocol");
 _Static_assert(sizeof(struct err) <= AGENT_FRAME_PAYLOAD_MAX, "an error fits a frame");
 
 static const char *const reason_names[AGENT_REASON_END] = {
@@ -81,6 +81,9 @@ static const char *exit_check(const struct agent_exit *exit)
         return "the exit code of an exit is out of range";
     if (exit->signal < 0 || exit->signal > 64)
         return "the signal of an exit is out of range";
+    if (exit->scratch_full & ~(uint32_t)(AGENT_FULL_BYTES | AGENT_FULL_INODES) ||
+        exit->reserved != 0)
+        return "an exit has unknown flags";
     return NULL;
 }
 

@@ -19,7 +19,7 @@
 #include <stdint.h>
 
 enum {
-    AGENT_VERSION = 1,
+    AGENT_VERSION = 2,        /* changes with every struct here: both sides must be of one build */
     AGENT_MAGIC = 0x62727468, /* "brth" */
     AGENT_FRAME_PAYLOAD_MAX = 65536,
     AGENT_EXEC_PAYLOAD_MAX = 4 << 20, /* argv + env + cwd */
@@ -209,6 +209,12 @@ struct agent_start_failed {
     char subject[320];
 };
 
+/* Bits of agent_exit.scratch_full */
+enum {
+    AGENT_FULL_BYTES = 1u << 0,
+    AGENT_FULL_INODES = 1u << 1,
+};
+
 struct agent_exit {
     uint32_t reason;    /* enum agent_reason */
     int32_t exit_code;  /* reason EXIT, or the main process's when it exited; else -1 */
@@ -219,6 +225,8 @@ struct agent_exit {
     uint64_t output_bytes;
     uint64_t started_ns, ended_ns; /* CLOCK_REALTIME */
     uint64_t pids_denied;          /* forks refused by the pids limit during this exec */
+    uint32_t scratch_full;         /* what of the scratch was used up when the main process ended */
+    uint32_t reserved;
 };
 
 struct agent_table_row {

@@ -131,8 +131,8 @@ static int make_config(struct session *s, const struct spec *spec, bool one_comm
     int r = seccomp_base(facts->single_uid, &base, err);
     if (r == 0)
         r = seccomp_exec((enum spec_seccomp_profile)spec->process.seccomp,
-                         spec->process.seccomp_allow, spec->process.seccomp_allow_count,
-                         s->runtime->cache, &exec, err);
+                         spec->process.seccomp_allow, spec->process.seccomp_allow_count, &exec,
+                         err);
     if (r < 0)
         return r;
     static struct agent_landlock_path paths[LANDLOCK_PATHS_MAX];

@@ -162,20 +162,6 @@ static int choose_directories(struct runtime *rt, const struct runtime_options *
     return r;
 }
 
-static int open_cache(struct runtime *rt, struct err *err)
-{
-    char path[DIR_SIZE + 8];
-    snprintf(path, sizeof path, "%s/cache", rt->runtime_dir);
-    rt->cache = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    if (rt->cache < 0 && errno == ENOENT) {
-        if (mkdir(path, 0700) < 0 && errno != EEXIST)
-            return dir_fail(err, errno, "make the directory", path, "BERTH_RUNTIME_DIR");
-        rt->cache = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    }
-    return rt->cache < 0 ? dir_fail(err, errno, "open the directory", path, "BERTH_RUNTIME_DIR")
-                         : 0;
-}
-
 /* ---- the host ----------------------------------------------------------------------------------
  */
 
@@ -291,8 +277,6 @@ static int runtime_setup(struct runtime *rt, const struct runtime_options *optio
     if (r == 0)
         r = choose_directories(rt, options, err);
     if (r == 0)
-        r = open_cache(rt, err);
-    if (r == 0)
         r = record_dir_open(rt->runtime_dir, &rt->records, err);
     if (r == 0)
         r = open_init(rt, options->init_path, err);
@@ -322,7 +306,7 @@ int runtime_open(struct runtime **ret, const struct runtime_options *options, st
     struct runtime *rt = calloc(1, sizeof *rt);
     if (!rt)
         return err_set(err, ERR_INTERNAL, ENOMEM, "open the runtime", NULL, NULL);
-    rt->records = rt->cache = rt->init = -1;
+    rt->records = rt->init = -1;
     int r = runtime_setup(rt, options, err);
     if (r < 0) {
         runtime_close(rt);
@@ -337,7 +321,6 @@ void runtime_close(struct runtime *rt)
     if (!rt)
         return;
     fd_close(rt->records);
-    fd_close(rt->cache);
     fd_close(rt->init);
     free(rt);
 }

@@ -19,7 +19,6 @@ struct runtime {
     struct rootfs_host rootfs;
     char state_dir[DIR_SIZE], runtime_dir[DIR_SIZE], share_dir[DIR_SIZE];
     int records; /* directory of run records */
-    int cache;   /* directory of cached filters */
     int init;    /* O_PATH of PID 1's program */
     bool no_reaper;
     bool overlay_userxattr;

@@ -53,14 +53,13 @@ static int build_now(enum spec_seccomp_profile profile, const uint32_t *allow, u
 }
 
 int seccomp_exec(enum spec_seccomp_profile profile, const uint32_t *allow, uint32_t allow_count,
-                 int cache_dir, struct seccomp_program *ret, struct err *err)
+                 struct seccomp_program *ret, struct err *err)
 {
     static const enum seccomp_generated_index index[] = {
         [SPEC_SECCOMP_DEFAULT] = GENERATED_DEFAULT,
         [SPEC_SECCOMP_STRICT] = GENERATED_STRICT,
         [SPEC_SECCOMP_DEBUG] = GENERATED_DEBUG,
     };
-    (void)cache_dir; /* building costs less than reading a file would: see the header */
     if (allow_count > 0)
         return build_now(profile, allow, allow_count, ret, err);
     if (profile < SPEC_SECCOMP_DEFAULT || profile > SPEC_SECCOMP_DEBUG)

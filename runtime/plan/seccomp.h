@@ -33,11 +33,9 @@ void seccomp_program_fini(struct seccomp_program *program);
 int seccomp_base(bool shared_uid, struct seccomp_program *ret, struct err *err);
 
 /* The layer of commands. `allow` names calls by number; one that is unknown or may not be added is
- * -EINVAL (ERR_INVALID_REQUEST, the call in `err->subject`). `cache_dir` is not read: a filter is
- * built in less time than a cached file is opened and checked, and what is not stored can't be
- * forged. Pass -1. */
+ * -EINVAL (ERR_INVALID_REQUEST, the call in `err->subject`). */
 int seccomp_exec(enum spec_seccomp_profile profile, const uint32_t *allow, uint32_t allow_count,
-                 int cache_dir, struct seccomp_program *ret, struct err *err);
+                 struct seccomp_program *ret, struct err *err);
 
 /* What a profile says of one call, for `policy explain` and for messages. */
 enum seccomp_decision {

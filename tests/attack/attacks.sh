@@ -101,6 +101,7 @@ ATTACKS="
 38   hostile-names                attack_names            all
 38a  sockets-in-workspace         attack_workspace_socket all
 38b  bad-standard-streams         attack_bad_streams      all
+38b  block-device-stream          attack_block_stream     all
 39   hardlinks                    attack_hardlink         all
 44   network-deny                 attack_network          all
 "
@@ -427,28 +428,27 @@ attack_environment() {
     [ -z "$extra" ] || fail "variables that nobody sent: $extra"
 }
 
-attack_terminal() {
+# berth on a terminal, with --tty $1: what the session types must not reach who sits there.
+type_into_terminal() {
     place terminal
     OUT=$D/out/out ERR=$D/out/err
-    "${AS[@]}" "${ENVIRONMENT[@]}" timeout 60 "$HOSTSIDE" pty 30 "$BERTH" run --tty always --workspace "$WS" -- \
+    "${AS[@]}" "${ENVIRONMENT[@]}" timeout 60 "$HOSTSIDE" pty 30 "$BERTH" run --tty "$1" --workspace "$WS" -- \
         "$WS/.attack/terminal" </dev/null >"$OUT.raw" 2>"$ERR"
     RC=$?
     tr -d '\r' <"$OUT.raw" >"$OUT"
+    if grep -q '^typed: .*pwned' "$OUT"; then fail "typed into the caller's terminal"; fi
+}
+
+attack_terminal() {
+    type_into_terminal always
     # On a terminal of the session's own, its own line discipline and its own queue: still refused.
     all_denied terminal 12
-    if grep -q '^typed: .*pwned' "$OUT"; then fail "typed into the caller's terminal"; fi
     if ! grep -q '^typed: ' "$OUT"; then fail 'the terminal was not looked at'; fi
 }
 
 attack_terminal_notty() {
-    place terminal
-    OUT=$D/out/out ERR=$D/out/err
-    "${AS[@]}" "${ENVIRONMENT[@]}" timeout 60 "$HOSTSIDE" pty 30 "$BERTH" run --tty never --workspace "$WS" -- \
-        "$WS/.attack/terminal" </dev/null >"$OUT.raw" 2>"$ERR"
-    RC=$?
-    tr -d '\r' <"$OUT.raw" >"$OUT"
+    type_into_terminal never
     all_denied terminal 6
-    if grep -q '^typed: .*pwned' "$OUT"; then fail "typed into the caller's terminal"; fi
 }
 
 attack_escapes() {
@@ -1052,17 +1052,30 @@ attack_bad_streams() {
     refused_streams 'an O_PATH directory as standard input' from_opath
     refused_streams 'an O_PATH file as standard input' from_opath_file
     if [ "$(id -u)" = 0 ]; then
-        local device
-        for device in /dev/vda /dev/sda /dev/nvme0n1 /dev/loop0; do [ -b "$device" ] && break; done
-        if [ -b "$device" ] && "${AS[@]}" true <"$device" 2>/dev/null; then
-            from_block() { "${run[@]}" <"$device" >"$OUT" 2>"$ERR"; }
-            refused_streams "$device as standard input" from_block
-        fi
         from_zero() { "${run[@]}" </dev/zero >"$OUT" 2>"$ERR"; }
         refused_streams '/dev/zero as standard input' from_zero
         to_full() { "${run[@]}" </dev/null >/dev/full 2>"$ERR"; }
         refused_streams '/dev/full as standard output' to_full
     fi
+}
+
+# A loop device that nothing is bound to is empty, and enough. No disk is opened for writing.
+attack_block_stream() {
+    OUT=$D/out/out ERR=$D/out/err
+    local run=("${AS[@]}" "${ENVIRONMENT[@]}" timeout 30 "$BERTH" run --workspace "$WS" -- /usr/bin/head -c 1)
+    local block found=
+    if [ "$(id -u)" != 0 ]; then need 'needs root to open a block device'; return; fi
+    mknod "$D/block" b 7 0 2>/dev/null
+    for block in "$D/block" $(find /dev -maxdepth 1 -type b); do
+        if true <"$block"; then found=1; break; fi
+    done 2>/dev/null
+    if [ -n "$found" ]; then
+        from_block() { "${run[@]}" <"$block" >"$OUT" 2>"$ERR"; }
+        refused_streams "$block as standard input" from_block
+    else
+        need 'no block device can be opened here'
+    fi
+    rm -f "$D/block"
 }
 
 attack_hardlink() {

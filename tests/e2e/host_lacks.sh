@@ -148,12 +148,24 @@ masked_proc() {
 
 no_newuidmap() {
     [ "$MODE" = subuid ] || { need 'matters to a user with subordinate ids'; return; }
-    lacking 'f=$(command -v newuidmap) && mount --bind /bin/false "$f"' run --workspace "$WS" -- /usr/bin/id -u
-    # One id inside is what an ordinary run needs; who asks for more is told what is missing.
-    [ "$RC" = 0 ] || message
-    lacking 'f=$(command -v newuidmap) && mount --bind /bin/false "$f"' run --user root --workspace "$WS" -- /bin/true
-    message
-    says 'newuidmap|subuid|one id'
+    local without='f=$(command -v newuidmap) && mount --bind /bin/false "$f"'
+    # No key of the default policy needs a second id: its user is one, and so is a directory's owner.
+    # So it runs without nothing that it asks for, and CAP-2 has no line to say. The record and
+    # doctor tell of it, and who asks for another id by name is refused with the reason.
+    lacking "$without" run --workspace "$WS" --result "$D/out/result" -- /bin/sh -c 'id -u; echo x >made'
+    status_is 0 'one id is what the default policy needs'
+    grep -qx 1000 "$OUT" || fail "the command is uid $(head -n 1 "$OUT")"
+    [ "$(stat -c %u "$WS/made")" = "$WS_UID" ] || fail "a file made inside is of $(stat -c %u "$WS/made")"
+    ! grep -v 'limits\.' "$ERR" | grep -q . || fail "says: $(grep -v 'limits\.' "$ERR" | head -n 1)"
+    grep -q '"uid_count":1,' "$D/out/result" || fail 'the record does not say that there is one id'
+    lacking "$without" doctor
+    grep -q 'newuidmap' "$OUT" || fail 'doctor does not name newuidmap'
+    local user
+    for user in root 5; do
+        lacking "$without" run --user $user --workspace "$WS" -- /bin/true
+        message
+        says 'process\.user.*one id.*newuidmap'
+    done
 }
 
 no_init_program() {

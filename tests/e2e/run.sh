@@ -335,6 +335,27 @@ denial_is_explained() {
     says '^berth: .*pids'
 }
 
+# Nobody is told of what is not so: room that was made again, a scratch that is nearly full.
+full_scratch_is_told() {
+    session --scratch 1MiB --result "$D/out/result" -- /bin/sh -c 'head -c 2000000 /dev/zero >/tmp/f'
+    status_is 1
+    says '^berth: note: .*filesystem\.scratch 1MiB.*--scratch'
+    grep -q '"scratch_full":\["bytes"\]' "$D/out/result" || fail "the record: $(grep -o '"scratch_full"[^]]*' "$D/out/result")"
+    printf '{"version": 1, "filesystem": {"scratch_inodes": 400}}' >"$D/out/policy.json"
+    session --policy "$D/out/policy.json" --result "$D/out/result" -- \
+        /bin/sh -c 'i=0; while true >/tmp/$i; do i=$((i+1)); done 2>/dev/null; exit 7'
+    status_is 7
+    says '^berth: note: .*filesystem\.scratch_inodes 400\.'
+    grep -q '"scratch_full":\["inodes"\]' "$D/out/result" || fail "the record: $(grep -o '"scratch_full"[^]]*' "$D/out/result")"
+    session --scratch 1MiB --quiet -- /bin/sh -c 'head -c 2000000 /dev/zero >/tmp/f 2>/dev/null'
+    [ ! -s "$ERR" ] || fail "--quiet: $(head -c 200 "$ERR")"
+    session --scratch 1MiB -- /bin/sh -c 'head -c 2000000 /dev/zero >/tmp/f 2>/dev/null; rm /tmp/f'
+    ! grep -q scratch "$ERR" || fail "room was made again: $(head -c 200 "$ERR")"
+    session --scratch 1MiB -- /bin/sh -c 'head -c 900000 /dev/zero >/tmp/f'
+    status_is 0 'nearly full'
+    ! grep -q scratch "$ERR" || fail "nearly full: $(head -c 200 "$ERR")"
+}
+
 # ---- real work ----
 
 git_flow() {
@@ -387,6 +408,32 @@ policy_verbs() {
     berth capabilities --json
     status_is 0
 }
+# What the plan says is mounted is what is mounted, and no more.
+plan_is_what_is_done() {
+    local point options plan=$D/out/plan
+    mkdir -p "$WS/.git/hooks" "$WS/place" "$D/extra"
+    if [ "$(id -u)" = 0 ]; then chown -R "$WS_UID:$WS_UID" "$WS" && chmod 755 "$D" "$D/extra"; fi
+    printf '{"version": 1, "filesystem": {"read_only": [{"source": "%s", "target": "/mnt/extra"}]}}' "$D/extra" >"$D/out/policy.json"
+    berth policy explain "$D/out/policy.json" --plan --workspace "$WS" --json
+    status_is 0
+    cp "$OUT" "$plan"
+    session --policy "$D/out/policy.json" -- /bin/cat /proc/self/mountinfo
+    status_is 0
+    awk '{ print $5, $6 }' "$OUT" >"$D/out/mounts"
+    [ "$(wc -l <"$D/out/mounts")" -ge 20 ] || fail "only $(wc -l <"$D/out/mounts") mounts"
+    while read -r point options; do
+        grep -F "\"subject\": \"$point\"" "$plan" |
+            grep -qE '"action": "(mount|bind|mask|device|protect|hold)"' || fail "$point is mounted and not in the plan"
+        case $options in
+        ro,*) ;;
+        *) ! grep -F "\"subject\": \"$point\"" "$plan" | grep -qE '"action": "(mask|protect)"|(the host.s|itself), read-only' ||
+            fail "$point is writable, says the session" ;;
+        esac
+    done <"$D/out/mounts"
+    for point in / /usr /dev /dev/pts /proc /proc/sys /mnt/extra "$WS" "$WS/.git" "$WS/.git/hooks"; do
+        grep -q "^$point " "$D/out/mounts" || fail "$point is in the plan and not mounted"
+    done
+}
 doctor_agrees() {
     berth doctor
     local doctor=$RC
@@ -400,8 +447,9 @@ CASES='own_status death_by_signal timeout_status oom_status result_record quiet_
 stdin_file stdin_closed stdout_file_and_pipe stdout_append reader_goes_away dev_null_streams socket_streams terminal
 terminal_interrupt terminal_never terminal_always signal_forwarded signal_ends killed_nine killed_with_reaper
 placeholders_after_kill parent_dies children_end owner_outside root_owned disposable_root nothing_of_the_host
-tmpfs_and_volume volume_is_exclusive environment_option limits_are_had denial_is_explained git_flow c_build
-python_and_shell policy_verbs doctor_agrees hundred_at_once'
+tmpfs_and_volume volume_is_exclusive environment_option limits_are_had denial_is_explained
+full_scratch_is_told git_flow c_build
+python_and_shell policy_verbs plan_is_what_is_done doctor_agrees hundred_at_once'
 if [ $# -gt 0 ]; then CASES=$*; fi
 
 for mode in ${MODES:-$(modes_here)}; do

@@ -17,7 +17,7 @@ static void start(enum spec_seccomp_profile profile, bool shared_uid)
     struct seccomp_program base = {0}, exec = {0};
     struct err err = {0};
     cr_assert_eq(seccomp_base(shared_uid, &base, &err), 0, "%s", err.detail);
-    cr_assert_eq(seccomp_exec(profile, NULL, 0, -1, &exec, &err), 0, "%s", err.detail);
+    cr_assert_eq(seccomp_exec(profile, NULL, 0, &exec, &err), 0, "%s", err.detail);
     struct harness_options o = {.flags = AGENT_END_WITH_CONTROLLER |
                                          (shared_uid ? AGENT_SHARED_UID : 0u),
                                 .no_cgroup = shared_uid,

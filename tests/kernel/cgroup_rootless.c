@@ -5,6 +5,7 @@
 #include "runtime/base/fd.h"
 #include "runtime/base/io.h"
 #include "runtime/host/cgroup_internal.h"
+#include "tests/kernel/child_harness.h"
 
 #include <criterion/criterion.h>
 #include <dirent.h>
@@ -23,18 +24,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { USER = 54321 };
-
 static struct cgroup_host root_host;
 static struct cgroup_mounts mounts;
 static bool unified;
 static char delegated[256], scratch[64];
-
-#define MUST(n, condition) \
-    do {                   \
-        if (!(condition))  \
-            _exit(n);      \
-    } while (0)
 
 static void make(void)
 {
@@ -94,29 +87,12 @@ TestSuite(cgroup_rootless, .init = make, .fini = sweep);
     }                            \
     static void title(void)
 
-static int last; /* of in_child() */
-
-static int in_child(void (*work)(void))
-{
-    pid_t child = fork();
-    if (child == 0) {
-        work();
-        _exit(0);
-    }
-    int status;
-    if (child < 0 || waitpid(child, &status, 0) != child)
-        return -1;
-    last = WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
-    return last;
-}
-
 static void be_user_in(const char *cgroup)
 {
     char path[512];
     snprintf(path, sizeof path, "%s/cgroup.procs", cgroup);
     MUST(80, io_write_at(AT_FDCWD, path, "0") == 0);
-    MUST(81, syscall(SYS_setgroups, 0, NULL) == 0 && setresgid(USER, USER, USER) == 0);
-    MUST(82, setresuid(USER, USER, USER) == 0 && prctl(PR_SET_DUMPABLE, 1) == 0);
+    become_user();
 }
 
 static void session_lives_and_dies(const struct cgroup_host *host)

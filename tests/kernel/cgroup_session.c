@@ -4,6 +4,7 @@
 #include "runtime/base/io.h"
 #include "runtime/host/cgroup_internal.h"
 #include "runtime/host/userns.h"
+#include "tests/kernel/child_harness.h"
 
 #include <criterion/criterion.h>
 #include <errno.h>
@@ -350,12 +351,6 @@ static void become_init(void)
         setresuid(INIT_ID, INIT_ID, INIT_ID) < 0)
         _exit(98);
 }
-
-#define MUST(n, condition) \
-    do {                   \
-        if (!(condition))  \
-            _exit(n);      \
-    } while (0)
 
 SESSION_TEST(init_makes_and_kills_exec_cgroups)
 {

@@ -77,6 +77,44 @@ Test(session, the_limits_hold_and_have_typed_ends)
     cr_assert_eq(o->exit.reason, AGENT_REASON_TIMEOUT);
 }
 
+/* For the image `host` the root is the tmpfs itself, else an overlay over it. */
+static void expect_full(bool image, const char *command, uint32_t want)
+{
+    struct spec *spec = new_spec();
+    if (image) {
+        spec->image.kind = SPEC_IMAGE_DIR;
+        snprintf(spec->image.path, sizeof spec->image.path, "%s/image", place);
+    }
+    struct outcome *o = run(spec, command, 0);
+    cr_expect_eq(o->exit.scratch_full, want, "%u after '%s' (%s): %s", o->exit.scratch_full,
+                 command, image ? "dir" : "host", o->out);
+}
+
+Test(session, a_scratch_that_is_full_at_the_end_is_told_and_no_other)
+{
+    char command[512];
+    snprintf(command, sizeof command,
+             "mkdir -p %s/image/bin && cd %s/image/bin && cp /bin/busybox . && "
+             "for a in sh head rm truncate; do ln -s busybox $a; done",
+             place, place);
+    cr_assert_eq(system(command), 0); /* NOLINT: literals and a mkdtemp name */
+    for (int image = 0; image < 2; image++) {
+        expect_full(image, "head -c 30000000 /dev/zero >/tmp/f", AGENT_FULL_BYTES);
+        expect_full(image, "i=0; while true >/tmp/$i; do i=$((i+1)); done 2>/dev/null",
+                    AGENT_FULL_INODES);
+        expect_full(image,
+                    "i=0; while true >/tmp/$i; do i=$((i+1)); done 2>/dev/null;"
+                    "head -c 30000000 /dev/zero >/tmp/0",
+                    AGENT_FULL_BYTES | AGENT_FULL_INODES);
+        /* There was room again when it ended; what it was refused before nobody knows. */
+        expect_full(image, "head -c 30000000 /dev/zero >/tmp/f; rm /tmp/f", 0);
+        expect_full(image, "head -c 30000000 /dev/zero >/tmp/f; truncate -s 10000000 /tmp/f", 0);
+        expect_full(image, "exec 3>/tmp/f; rm /tmp/f; head -c 30000000 /dev/zero >&3", 0);
+        expect_full(image, "head -c 10000000 /dev/zero >/tmp/f", 0);
+        expect_full(image, "head -c 30000000 /dev/zero >/workspace/f; rm /workspace/f", 0);
+    }
+}
+
 Test(session, NET_7_there_is_no_way_out_and_it_fails_at_once)
 {
     struct outcome *o = run(new_spec(),
@@ -281,9 +319,7 @@ Test(session, mounts_are_locked_against_full_capabilities_in_its_user_namespace)
         spec->protect_count = 1;
         strcpy(spec->protect[0].path, ".git/hooks");
         struct runtime *rt = open_runtime();
-        struct session *s;
-        if (session_create(&s, rt, spec, &err) < 0)
-            die("create", &err);
+        struct session *s = create(rt, spec);
         int pidfd = (int)syscall(SYS_pidfd_open, session_effective(s)->init_pid, 0);
         pid_t attacker = fork();
         if (attacker == 0)

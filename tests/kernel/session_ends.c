@@ -6,6 +6,22 @@ TestSuite(session_ends, .init = setup, .fini = teardown);
 /* ---- whoever is killed
  * ------------------------------------------------------------------------------- */
 
+/* The child of `pid` with the reaper's name, which it gives itself some time after its birth. */
+static pid_t reaper_of(pid_t pid)
+{
+    char command[512], text[32] = "";
+    snprintf(
+        command, sizeof command,
+        "for i in $(seq 200); do grep -l 'berth: reaper' /proc/[0-9]*/comm 2>/dev/null | "
+        "cut -d/ -f3 | while read p; do grep -q 'PPid:.%d$' /proc/$p/status && echo $p; done | "
+        "grep . && break; sleep 0.01; done",
+        pid);
+    FILE *f = popen(command, "re"); /* NOLINT: a literal and a pid */
+    pid_t reaper = fgets(text, sizeof text, f) ? atoi(text) : 0;
+    pclose(f);
+    return reaper;
+}
+
 /* A process that has a session with a running command; returns its pid, init's and the reaper's. */
 static pid_t start_victim(pid_t *ret_init, pid_t *ret_reaper)
 {
@@ -13,15 +29,12 @@ static pid_t start_victim(pid_t *ret_init, pid_t *ret_reaper)
     cr_assert_eq(pipe(ends), 0);
     pid_t pid = fork();
     if (pid == 0) {
-        struct err err = {0};
         struct runtime *rt = open_runtime();
-        struct session *s;
         struct spec *spec = new_spec();
         spec->protect_count = 1;
         strcpy(spec->protect[0].path, ".envrc");
         spec->protect[0].is_default = 1;
-        if (session_create(&s, rt, spec, &err) < 0)
-            die("create", &err);
+        struct session *s = create(rt, spec);
         exec_shell(s, spec, 1, "setsid sleep 1000 & sleep 1000", 0);
         pid_t init = session_effective(s)->init_pid;
         if (write(ends[1], &init, sizeof init) != sizeof init)
@@ -31,16 +44,7 @@ static pid_t start_victim(pid_t *ret_init, pid_t *ret_reaper)
     cr_assert_eq(read(ends[0], ret_init, sizeof *ret_init), (ssize_t)sizeof *ret_init);
     close(ends[0]);
     close(ends[1]);
-    char command[512], text[32] = "";
-    snprintf(command, sizeof command,
-             "grep -l 'berth: reaper' /proc/[0-9]*/comm | cut -d/ -f3 | "
-             "while read p; do grep -q 'PPid:.%d$' /proc/$p/status && "
-             "echo $p; done",
-             pid);
-    FILE *f = popen(command, "re"); /* NOLINT: a literal and a pid */
-    if (fgets(text, sizeof text, f))
-        *ret_reaper = atoi(text);
-    pclose(f);
+    *ret_reaper = reaper_of(pid);
     if (*ret_reaper <= 1) {
         kill(pid, SIGKILL);
         cr_assert_fail("the reaper was not found");
@@ -107,10 +111,8 @@ Test(session_ends, death_of_init_is_the_end_of_the_frames_and_destroy_still_work
     if (pid == 0) {
         struct err err = {0};
         struct runtime *rt = open_runtime();
-        struct session *s;
         struct spec *spec = new_spec();
-        if (session_create(&s, rt, spec, &err) < 0)
-            die("create", &err);
+        struct session *s = create(rt, spec);
         exec_shell(s, spec, 1, "sleep 1000", 0);
         kill(session_effective(s)->init_pid, SIGKILL);
         struct agent_frame frame;
@@ -160,10 +162,8 @@ Test(session_ends, a_launcher_in_a_once_killed_cgroup_still_makes_sessions)
         if (io_write_at(AT_FDCWD, procs, "0") < 0)
             _exit(5);
         struct runtime *rt = open_runtime();
-        struct session *s;
         struct spec *spec = new_spec();
-        if (session_create(&s, rt, spec, &err) < 0)
-            die("create", &err);
+        struct session *s = create(rt, spec);
         struct outcome *o = malloc(sizeof *o);
         exec_shell(s, spec, 1, "exit 7", 0);
         follow(s, 1, o);

@@ -113,6 +113,15 @@ UNUSED static struct runtime *open_runtime(void)
     return rt;
 }
 
+UNUSED static struct session *create(struct runtime *rt, const struct spec *spec)
+{
+    struct session *s;
+    struct err err = {0};
+    if (session_create(&s, rt, spec, &err) < 0)
+        die("create", &err);
+    return s;
+}
+
 UNUSED static void exec_shell(struct session *s, const struct spec *spec, uint64_t exec,
                               const char *command, uint64_t timeout_ms)
 {
@@ -182,9 +191,7 @@ UNUSED static struct outcome *run(struct spec *spec, const char *command, uint64
     if (pid == 0) {
         struct err err = {0};
         struct runtime *rt = open_runtime();
-        struct session *s;
-        if (session_create(&s, rt, spec, &err) < 0)
-            die("create", &err);
+        struct session *s = create(rt, spec);
         exec_shell(s, spec, 1, command, timeout_ms);
         follow(s, 1, o);
         if (session_destroy(s, &err) < 0)

@@ -4,6 +4,7 @@
 
 #include "runtime/base/fd.h"
 #include "runtime/base/io.h"
+#include "tests/kernel/child_harness.h"
 
 #include <criterion/criterion.h>
 #include <dirent.h>
@@ -21,51 +22,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { BASE = 1879048192, USER = 54321 };
-
-#define MUST(n, condition) \
-    do {                   \
-        if (!(condition))  \
-            _exit(n);      \
-    } while (0)
-
-/* A test's work in a process of one thread; 0 when every MUST held. */
-static int last; /* of in_child() */
-
-static int in_child(void (*work)(void))
-{
-    pid_t child = fork();
-    if (child == 0) {
-        work();
-        _exit(0);
-    }
-    int status;
-    if (child < 0 || waitpid(child, &status, 0) != child)
-        return -1;
-    last = WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
-    return last;
-}
-
-/* Spaces of a map file are for the eye: "0 1 2,3 4 5". */
-static void squeeze(char *text)
-{
-    char *to = text;
-    for (char *from = text; *from; from++) {
-        char c = *from == '\n' ? ',' : *from;
-        if (c != ' ' || (to > text && to[-1] != ' ' && to[-1] != ','))
-            *to++ = c;
-    }
-    *to = 0;
-}
-
-static bool map_is(const char *file, const char *want)
-{
-    char text[512];
-    if (io_read_at(AT_FDCWD, file, text, sizeof text) < 0)
-        return false;
-    squeeze(text);
-    return strcmp(text, want) == 0;
-}
+enum { BASE = 1879048192 };
 
 static int open_files(void)
 {
@@ -183,8 +140,7 @@ Test(userns_make, an_owner_that_cannot_be_is_an_error)
 
 static void as_user(void)
 {
-    MUST(1, syscall(SYS_setgroups, 0, NULL) == 0 && setresgid(USER, USER, USER) == 0);
-    MUST(2, setresuid(USER, USER, USER) == 0 && prctl(PR_SET_DUMPABLE, 1) == 0);
+    become_user();
     struct userns_extent map = {0, USER, 1};
     int userns;
     MUST(3, userns_make(&map, 1, &map, 1, UINT32_MAX, -1, &userns, NULL, NULL) == 0);

@@ -4,6 +4,7 @@
 #include "runtime/base/fd.h"
 #include "runtime/base/io.h"
 #include "runtime/host/userns_internal.h"
+#include "tests/kernel/child_harness.h"
 
 #include <criterion/criterion.h>
 #include <errno.h>
@@ -18,30 +19,6 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-enum { USER = 54321 };
-
-#define MUST(n, condition) \
-    do {                   \
-        if (!(condition))  \
-            _exit(n);      \
-    } while (0)
-
-static int last; /* of in_child() */
-
-static int in_child(void (*work)(void))
-{
-    pid_t child = fork();
-    if (child == 0) {
-        work();
-        _exit(0);
-    }
-    int status;
-    if (child < 0 || waitpid(child, &status, 0) != child)
-        return -1;
-    last = WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
-    return last;
-}
 
 static void cover(const char *path, const char *text)
 {
@@ -63,36 +40,10 @@ static void be_user(const char *subuid, const char *subgid)
     cover("/etc/subgid", subgid);
 }
 
-static void drop(void)
-{
-    MUST(85, syscall(SYS_setgroups, 0, NULL) == 0 && setresgid(USER, USER, USER) == 0);
-    MUST(86, setresuid(USER, USER, USER) == 0 && prctl(PR_SET_DUMPABLE, 1) == 0);
-}
-
-static void squeeze(char *text)
-{
-    char *to = text;
-    for (char *from = text; *from; from++) {
-        char c = *from == '\n' ? ',' : *from;
-        if (c != ' ' || (to > text && to[-1] != ' ' && to[-1] != ','))
-            *to++ = c;
-    }
-    *to = 0;
-}
-
-static bool map_is(const char *file, const char *want)
-{
-    char text[512];
-    if (io_read_at(AT_FDCWD, file, text, sizeof text) < 0)
-        return false;
-    squeeze(text);
-    return strcmp(text, want) == 0;
-}
-
 static void full_range(void)
 {
     be_user("tester:300000:65536\n", "54321:400000:70000\n");
-    drop();
+    become_user();
     struct userns_outer outer;
     MUST(1, userns_enter_outer(&outer, NULL) == 0);
     MUST(2, !outer.single_uid && outer.count == 65536 && !outer.reason[0]);
@@ -118,7 +69,7 @@ Test(userns_outer, subordinate_ids_follow_the_callers_own)
 static void joined_ranges(void)
 {
     be_user("tester:300000:30000\nother:1:65536\ntester:500000:40000\n", "tester:300000:65536\n");
-    drop();
+    become_user();
     struct userns_outer outer;
     MUST(1, userns_enter_outer(&outer, NULL) == 0);
     MUST(2, !outer.single_uid && outer.count == 65536);
@@ -153,7 +104,7 @@ static void must_be_single(const char *word)
 static void no_line(void)
 {
     be_user("other:300000:65536\n", "tester:300000:65536\n");
-    drop();
+    become_user();
     must_be_single("/etc/subuid grants 0 of the 65535 ids needed: usermod --add-subuids");
 }
 
@@ -165,7 +116,7 @@ Test(userns_outer, without_a_line_the_own_id_is_mapped_alone)
 static void small_range(void)
 {
     be_user("tester:300000:65536\n", "tester:300000:1000\n");
-    drop();
+    become_user();
     must_be_single("/etc/subgid grants 1000 of the 65535");
 }
 
@@ -178,7 +129,7 @@ static void not_installed(void)
 {
     be_user("tester:300000:65536\n", "tester:300000:65536\n");
     MUST(60, mount("/dev/null", "/usr/bin/newgidmap", NULL, MS_BIND, NULL) == 0);
-    drop();
+    become_user();
     must_be_single("newgidmap is not installed");
 }
 
@@ -193,7 +144,7 @@ static void not_setuid(void)
     be_user("tester:300000:65536\n", "tester:300000:65536\n");
     MUST(60, mount("/usr/bin", "/usr/bin", NULL, MS_BIND, NULL) == 0);
     MUST(61, mount(NULL, "/usr/bin", NULL, MS_BIND | MS_REMOUNT | MS_NOSUID, NULL) == 0);
-    drop();
+    become_user();
     must_be_single("newuidmap failed: newuidmap:");
 }
 
@@ -206,7 +157,7 @@ static void only_gids_fail(void)
 {
     be_user("tester:300000:65536\n", "tester:300000:65536\n");
     MUST(60, mount("/usr/bin/false", "/usr/bin/newgidmap", NULL, MS_BIND, NULL) == 0);
-    drop();
+    become_user();
     struct userns_outer outer;
     MUST(1, userns_enter_outer(&outer, NULL) == 0);
     MUST(2, outer.single_uid && outer.count == 1 && strstr(outer.reason, "newgidmap failed"));
@@ -253,7 +204,7 @@ static void in_chroot(void)
     MUST(62, mkdir("/mnt/tree", 0755) == 0 && mkdir("/mnt/tree/proc", 0755) == 0);
     MUST(63, mount("/proc", "/mnt/tree/proc", NULL, MS_BIND | MS_REC, NULL) == 0);
     MUST(64, chroot("/mnt/tree") == 0 && chdir("/") == 0);
-    drop();
+    become_user();
     must_be_refused(EPERM, "in a chroot");
 }
 

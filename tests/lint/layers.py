@@ -22,8 +22,9 @@ INCLUDES = {
     "runtime/host": ["runtime/*"],
     # The narrow waist: plain data and the facade know the base layer only.
     "runtime": ["runtime/base/*", "runtime/*.h"],
+    # The pure plans are what `policy explain` answers from.
     "policy": ["policy/*", "runtime/base/*", "runtime/spec.h", "runtime/capability_names.h",
-               "runtime/plan/seccomp.h"],
+               "runtime/plan/seccomp.h", "runtime/plan/rootfs.h", "runtime/plan/landlock.h"],
     # probe.h is the half of the facade that says what this host gives (CAP-1).
     "provider": ["provider/*", "policy/*", "runtime/base/*", "runtime/spec.h", "runtime/runtime.h",
                  "runtime/host/probe.h", "runtime/capability_names.h"],

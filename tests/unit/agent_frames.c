@@ -106,6 +106,14 @@ Test(agent_frames, a_text_without_end_and_an_enum_out_of_range_are_refused)
     cr_expect(agent_frame_payload_check(&f, &exit));
     exit.reason = AGENT_REASON_END;
     cr_expect(agent_frame_payload_check(&f, &exit));
+    exit.reason = AGENT_REASON_SIGNAL;
+    exit.scratch_full = AGENT_FULL_BYTES | AGENT_FULL_INODES;
+    cr_expect_null(agent_frame_payload_check(&f, &exit));
+    exit.scratch_full++;
+    cr_expect(agent_frame_payload_check(&f, &exit));
+    exit.scratch_full = 0;
+    exit.reserved = 1;
+    cr_expect(agent_frame_payload_check(&f, &exit));
 
     f = good(AGENT_FRAME_TABLE);
     struct agent_table_row row = {.exec = 1, .state = 1};

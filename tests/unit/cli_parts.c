@@ -175,37 +175,46 @@ static bool turn(int timeout_ms)
     return true;
 }
 
+/* How many bytes go into `in` before neither pipe nor relay takes one more. */
+static size_t fill_until_it_holds_no_more(int in)
+{
+    char block[8192];
+    size_t sent = 0;
+    memset(block, 'x', sizeof block);
+    fcntl(in, F_SETFL, O_NONBLOCK);
+    for (;;) {
+        ssize_t n = write(in, block, sizeof block);
+        if (n > 0)
+            sent += (size_t)n;
+        if (!turn(50) && n < 0)
+            return sent;
+        cr_assert_lt(sent, 1 << 20, "the writer was not stopped");
+    }
+}
+
+/* After the writer's end everything comes out, and then the end. */
+static void take_all(int in, int out, size_t sent)
+{
+    char back[8192];
+    size_t got = 0;
+    close(in);
+    for (ssize_t n; (n = read(out, back, sizeof back)) > 0; got += (size_t)n)
+        while (turn(0))
+            continue;
+    cr_assert_eq(got, sent);
+    cr_assert(relay_done(&relay), "the end was passed on");
+}
+
 Test(cli_relay, every_byte_arrives_and_a_full_reader_stops_the_writer)
 {
     int in[2], out[2];
     cr_assert_eq(pipe2(in, 0), 0);
     cr_assert_eq(pipe2(out, 0), 0);
     relay_between(in[0], out[1]);
-    static char block[8192], back[8192];
-    memset(block, 'x', sizeof block);
-    fcntl(in[1], F_SETFL, O_NONBLOCK);
-    size_t sent = 0, got = 0;
     /* Nobody reads: it ends with three full buffers and without spinning. */
-    for (;;) {
-        ssize_t n = write(in[1], block, sizeof block);
-        if (n > 0)
-            sent += (size_t)n;
-        if (!turn(50) && n < 0)
-            break;
-        cr_assert_lt(sent, 1 << 20, "the writer was not stopped");
-    }
+    size_t sent = fill_until_it_holds_no_more(in[1]);
     cr_assert(relay_pending(&relay));
-    close(in[1]);
-    for (;;) {
-        ssize_t n = read(out[0], back, sizeof back);
-        if (n <= 0)
-            break;
-        got += (size_t)n;
-        while (turn(0))
-            continue;
-    }
-    cr_assert_eq(got, sent);
-    cr_assert(relay_done(&relay), "the end was passed on");
+    take_all(in[1], out[0], sent);
 }
 
 Test(cli_relay, between_two_pipes_nothing_is_held_and_nothing_blocks)
@@ -217,29 +226,9 @@ Test(cli_relay, between_two_pipes_nothing_is_held_and_nothing_blocks)
     relay.from = in[0];
     relay.to = out[1]; /* as a caller's pipe: its flags say that it blocks */
     relay.from_owned = relay.to_owned = relay.spliced = true;
-    static char block[8192], back[8192];
-    fcntl(in[1], F_SETFL, O_NONBLOCK);
-    size_t sent = 0, got = 0;
-    for (;;) {
-        ssize_t n = write(in[1], block, sizeof block);
-        if (n > 0)
-            sent += (size_t)n;
-        if (!turn(50) && n < 0)
-            break;
-        cr_assert_lt(sent, 1 << 20, "the writer was not stopped");
-    }
+    size_t sent = fill_until_it_holds_no_more(in[1]);
     cr_assert_leq(sent, 2 * 65536, "two pipes and no buffer hold %zu", sent);
-    close(in[1]);
-    for (;;) {
-        ssize_t n = read(out[0], back, sizeof back);
-        if (n <= 0)
-            break;
-        got += (size_t)n;
-        while (turn(0))
-            continue;
-    }
-    cr_assert_eq(got, sent);
-    cr_assert(relay_done(&relay), "the end was passed on");
+    take_all(in[1], out[0], sent);
 }
 
 Test(cli_relay, between_two_pipes_a_reader_that_leaves_closes_the_writers)

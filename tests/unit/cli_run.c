@@ -36,6 +36,7 @@ static struct {
     bool open_fails, create_fails, destroy_fails, start_fails, lost;
     bool memory_missing;
     uint32_t reason; /* instead of the true one */
+    uint32_t scratch_full;
     unsigned opened, created, destroyed, killed;
     int signal_at_create;
 } fake;
@@ -206,7 +207,8 @@ int session_next_frame(struct session *s, struct agent_frame *ret_frame, const v
                               .started_ns = 1700000000123000000,
                               .ended_ns = 1700000001456000000,
                               .cpu_us = 2500,
-                              .max_rss_bytes = 4096};
+                              .max_rss_bytes = 4096,
+                              .scratch_full = fake.scratch_full};
     if (fake.reason)
         end.reason = fake.reason;
     *ret_frame = (struct agent_frame){
@@ -472,6 +474,7 @@ Test(cli_run, the_record_is_the_last_line_of_stderr_and_has_every_field)
                                          "\"output_bytes\":",
                                          "\"output_truncated\":false",
                                          "\"oom_kills\":0",
+                                         "\"scratch_full\":[]",
                                          "\"effective\":{\"namespaces\":[",
                                          "\"phase_us\":{",
                                          "\"limits\":{",
@@ -488,11 +491,40 @@ Test(cli_run, the_record_is_the_last_line_of_stderr_and_has_every_field)
     cr_expect_null(strstr(r.error, "berth: note: said only in the record"));
 }
 
+Test(cli_run, a_full_scratch_is_told_with_its_limit_and_key_once)
+{
+    static const struct {
+        uint32_t full;
+        const char *bytes, *inodes, *record;
+    } rows[] = {
+        {0, NULL, NULL, "\"scratch_full\":[],"},
+        {AGENT_FULL_BYTES, "full: filesystem.scratch 3MiB. Raise it with --scratch.\n", NULL,
+         "\"scratch_full\":[\"bytes\"],"},
+        {AGENT_FULL_INODES, NULL, "filesystem.scratch_inodes 400000. Raise it in a policy file.\n",
+         "\"scratch_full\":[\"inodes\"],"},
+        {AGENT_FULL_BYTES | AGENT_FULL_INODES, "full: filesystem.scratch 3MiB.",
+         "filesystem.scratch_inodes 400000.", "\"scratch_full\":[\"bytes\",\"inodes\"],"},
+    };
+    for (size_t i = 0; i < ARRAY_LENGTH(rows); i++) {
+        fake.scratch_full = rows[i].full;
+        struct ran r = run(BERTH("--json", "run", "--scratch", "3MiB", "false"));
+        cr_expect_eq(r.status, 1);
+        cr_expect(strstr(r.error, rows[i].record), "%s", r.error);
+        cr_expect_eq(strstr(r.error, "filesystem.scratch ") != NULL, rows[i].bytes != NULL);
+        cr_expect_eq(strstr(r.error, "filesystem.scratch_inodes") != NULL, rows[i].inodes != NULL);
+        cr_expect(!rows[i].bytes || strstr(r.error, rows[i].bytes), "%s", r.error);
+        cr_expect(!rows[i].inodes || strstr(r.error, rows[i].inodes), "%s", r.error);
+        r = run(BERTH("run", "--quiet", "false"));
+        cr_expect_str_eq(r.error, "");
+    }
+}
+
 Test(cli_run, a_refusal_has_a_record_too)
 {
     struct ran r = run(BERTH("run", "--json", "--net", "allow", "true"));
     cr_expect_eq(r.status, 125);
     cr_expect(strstr(r.error, "\"reason\":\"not_started\""), "%s", r.error);
+    cr_expect(strstr(r.error, "\"scratch_full\":null"));
     cr_expect(strstr(r.error, "\"code\":\"capability_unavailable\""));
     cr_expect(strstr(r.error, "\"missing\":[\"network.allow\"]"));
 }

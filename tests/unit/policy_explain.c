@@ -2,12 +2,16 @@
  * hosts (NET-2), and the verbs of the command line.
  */
 #include "api/cli/policy_cmd.h"
+#include "policy/arena.h"
 #include "policy/host.h"
+#include "policy/json.h"
 #include "policy/policy.h"
 #include "policy/rule.h"
 
+#include "runtime/plan/landlock.h"
 #include "runtime/plan/rootfs.h"
 #include "runtime/plan/seccomp.h"
+#include "tests/unit/policy_text.h"
 
 #include <criterion/criterion.h>
 #include <criterion/redirect.h>
@@ -30,15 +34,6 @@ static const char example[] =
     "  \"limits\": {\"memory\": \"2GiB\", \"cpus\": 1.5, \"pids\": \"unlimited\"},\n"
     "  \"requires\": [\"limits.memory\", \"gpu\"]\n"
     "}\n";
-
-static struct policy *load(const char *text)
-{
-    struct policy *policy = NULL;
-    struct err err = {0};
-    int r = policy_load_text(&policy, "t", text, strlen(text), &err);
-    cr_assert(r == 0, "%s: %s", err.subject, err.detail);
-    return policy;
-}
 
 Test(compile, fills_every_part_of_the_spec)
 {
@@ -275,6 +270,164 @@ Test(explain, answers_for_system_calls)
     policy_free(p);
 }
 
+/* ---- the plan ---- */
+
+static const char *member(const struct json_node *step, const char *name)
+{
+    const struct json_node *m = json_member(step, name);
+    cr_assert(m, "a step has no %s", name);
+    return m->kind == JSON_STRING ? m->text : NULL;
+}
+
+/* The steps of a plan, read back by berth's own strict reader. */
+static const struct json_node *plan_of(struct arena *arena, const struct policy *p)
+{
+    struct buf out = {0};
+    struct err err = {0};
+    struct json_error error = {0};
+    const struct json_node *root = NULL;
+    cr_assert_eq(policy_explain_plan(p, "/w", true, &out, &err), 1, "%s", err.detail);
+    int r = json_parse(arena, out.data, out.length, 1 << 20, false, &root, &error);
+    cr_assert_eq(r, 0, "%u:%u %s", error.at.line, error.at.column, error.message);
+    const struct json_node *plan = json_member(root, "plan");
+    cr_assert(plan && plan->kind == JSON_ARRAY);
+    buf_fini(&out);
+    return plan->first;
+}
+
+static const struct json_node *find_step(const struct json_node *from, const char *action,
+                                         const char *subject)
+{
+    while (from && !(strcmp(member(from, "action"), action) == 0 &&
+                     strcmp(member(from, "subject"), subject) == 0))
+        from = from->next;
+    return from;
+}
+
+Test(plan, has_every_step_of_the_plans_that_the_runtime_applies)
+{
+    static struct rootfs_plan rootfs;
+    static struct spec s;
+    static struct rootfs_host host;
+    static struct agent_landlock_path paths[LANDLOCK_PATHS_MAX];
+    static const char *const presets[] = {"locked-down", "balanced", "open"};
+    for (int i = 0; i < ROOTFS_TOP_COUNT; i++)
+        host.tops[i].exists = true;
+    for (size_t k = 0; k < 3; k++) {
+        struct arena arena = {0};
+        struct policy *p = NULL;
+        struct err err = {0};
+        uint32_t count = 0;
+        cr_assert_eq(policy_new(&p, presets[k], &err), 0);
+        spec_init(&s);
+        snprintf(s.workspace.mount_path, sizeof s.workspace.mount_path, "/w");
+        cr_assert_eq(policy_compile(p, &s, &err), 0);
+        const struct json_node *steps = plan_of(&arena, p);
+        rootfs_plan_make(&s, &host, &rootfs);
+        for (uint32_t i = 0; i < rootfs.count; i++) {
+            static const char *const actions[] = {
+                [ROOTFS_DIRECTORY] = "mkdir", [ROOTFS_SYMLINK] = "link",
+                [ROOTFS_FILE] = "write",      [ROOTFS_FILE_DEFAULT] = "write",
+                [ROOTFS_BIND] = "bind",       [ROOTFS_BIND_NOEXEC] = "bind"};
+            char path[256];
+            snprintf(path, sizeof path, "/%s", rootfs.steps[i].path);
+            const struct json_node *step = find_step(steps, actions[rootfs.steps[i].kind], path);
+            cr_assert(step, "%s: nothing for %s", presets[k], path);
+            cr_expect(!rootfs.steps[i].optional || member(step, "if"), "%s", path);
+        }
+        for (const char *const *name = rootfs_proc_masked; *name; name++) {
+            char path[64];
+            snprintf(path, sizeof path, "/proc/%s", *name);
+            cr_expect(find_step(steps, "mask", path), "%s", path);
+        }
+        for (uint32_t i = 0; i < s.protect_count; i++) {
+            char path[SPEC_PROTECT_PATH_MAX + 8];
+            snprintf(path, sizeof path, "/w/%s", s.protect[i].path);
+            const struct json_node *step = find_step(steps, "protect", path);
+            cr_assert(step, "%s", path);
+            cr_expect_str_eq(member(step, "key"), "filesystem.protect");
+            cr_expect(strncmp(member(step, "origin"), "preset ", 7) == 0);
+        }
+        cr_assert_eq(landlock_plan(&s, 7, paths, &count, &err), 0);
+        cr_assert_gt(count, 5);
+        for (uint32_t i = 0; i < count; i++)
+            cr_expect(find_step(steps, "landlock", paths[i].path), "%s", paths[i].path);
+        arena_fini(&arena);
+        policy_free(p);
+    }
+}
+
+/* Whoever reads it relies on the order: a mount after the root that it is in, filters at the end.
+ */
+Test(plan, stands_in_the_order_of_a_start)
+{
+    static const char *const order[][2] = {
+        {"require", "limits.memory"},
+        {"limit", "memory"},
+        {"limit", "cpus"},
+        {"make", "user"},
+        {"make", "net"},
+        {"mount", "/"},
+        {"mkdir", "/tmp"},
+        {"bind", "/usr"},
+        {"mount", "/dev"},
+        {"mount", "/proc"},
+        {"bind", "/w"},
+        {"hold", "/w/.git"},
+        {"protect", "/w/.git/hooks"},
+        {"hold", "/w/keep"},
+        {"protect", "/w/keep/me"},
+        {"mask", "sockets"},
+        {"bind", "/opt/toolchain"},
+        {"bind", "/data"},
+        {"bind", "/opt/toolchain/cache"},
+        {"pivot", "/"},
+        {"landlock", "/"},
+        {"landlock", "/w"},
+        {"filter", "base"},
+        {"take", "uid 1234"},
+        {"add", "userfaultfd"},
+        {"filter", "default"},
+        {"set", "LANG"},
+        {"limit", "time"},
+    };
+    struct arena arena = {0};
+    struct policy *p = load(example);
+    const struct json_node *at = plan_of(&arena, p);
+    for (size_t i = 0; i < sizeof order / sizeof order[0]; i++) {
+        at = find_step(at, order[i][0], order[i][1]);
+        cr_assert(at, "no %s %s, or too early", order[i][0], order[i][1]);
+    }
+    arena_fini(&arena);
+    policy_free(p);
+}
+
+Test(plan, is_one_line_for_each_step_and_hides_nothing_that_a_terminal_would_obey)
+{
+    struct policy *p = load("{\"version\": 1, \"limits\": {\"pids\": \"unlimited\"}, "
+                            "\"filesystem\": {\"image\": \"dir:/srv/image\"}}");
+    struct buf out = {0};
+    struct err err = {0};
+    cr_assert_eq(policy_explain_plan(p, "/w/\xc2\x9b", false, &out, &err), 1);
+    cr_expect(strstr(out.data, "pids") && strstr(out.data, "  # limits.pids: t:1:"), "%s",
+              out.data);
+    cr_expect(strstr(out.data, "overlay of /srv/image"));
+    cr_expect_null(strstr(out.data, "\xc2\x9b"));
+    cr_expect(strstr(out.data, "/w/\\xc2"));
+    static const char *const wrong[] = {"", "w", "/w/", "/w/../x", "/a//b", "/w\033", NULL};
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++)
+        cr_expect(policy_explain_plan(p, wrong[i], false, &out, &err) < 0, "%s",
+                  wrong[i] ? wrong[i] : "none");
+    buf_fini(&out);
+    policy_free(p);
+    /* Where a mount and a protected path are in each other's way, there is no plan. */
+    p = load("{\"version\": 1, \"filesystem\": {\"read_only\": [\"/w/.envrc\"]}}");
+    cr_expect(policy_explain_plan(p, "/w", false, &out, &err) < 0);
+    cr_expect(strstr(err.detail, "protected"), "%s", err.detail);
+    policy_free(p);
+    buf_fini(&out);
+}
+
 /* ---- the command line ---- */
 
 static int run(const char *a, const char *b, const char *c, const char *d, const char *e)
@@ -317,6 +470,18 @@ Test(cli, exit_status_tells_allowed_denied_and_error)
     cr_expect(run("--help", NULL, NULL, NULL, NULL) == 0);
     cr_expect(run(NULL, NULL, NULL, NULL, NULL) == 125);
     cr_expect(run("check", "--wat", NULL, NULL, NULL) == 125);
+}
+
+/* Of its own: what the redirection keeps of two plans is all that fits. */
+Test(cli, a_plan_is_an_answer_that_denies_nothing)
+{
+    cr_redirect_stdout();
+    cr_redirect_stderr();
+    cr_expect(run("explain", "--plan", "--workspace", "/w", NULL) == 0);
+    cr_expect(run("explain", "--plan", "--workspace=/w", "--json", "open") == 0);
+    cr_expect(run("explain", "--plan", "--workspace", "w", NULL) == 125);
+    cr_expect(run("explain", "--plan", "--path", "/w", NULL) == 125);
+    cr_expect(run("show", "--plan", NULL, NULL, NULL) == 125);
 }
 
 Test(cli, an_error_is_one_line_that_begins_with_berth)

@@ -5,6 +5,7 @@
 #include "policy/policy.h"
 
 #include "runtime/base/io.h"
+#include "tests/unit/policy_text.h"
 
 #include <criterion/criterion.h>
 #include <fcntl.h>
@@ -27,15 +28,6 @@ static void drop_texts(void)
 }
 
 TestSuite(schema, .init = make_texts, .fini = drop_texts);
-
-static struct policy *load(const char *text)
-{
-    struct policy *policy = NULL;
-    struct err err = {0};
-    int r = policy_load_text(&policy, "t", text, strlen(text), &err);
-    cr_assert(r == 0, "%s\n%s: %s", text, err.subject, err.detail);
-    return policy;
-}
 
 /* A file that says this one key. */
 static char *file_with(const struct schema_row *row, const char *json)

@@ -3,20 +3,12 @@
  */
 #include "policy/model.h"
 #include "policy/policy.h"
+#include "tests/unit/policy_text.h"
 
 #include <criterion/criterion.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-static struct policy *load(const char *text)
-{
-    struct policy *policy = NULL;
-    struct err err = {0};
-    int r = policy_load_text(&policy, "t", text, strlen(text), &err);
-    cr_assert(r == 0, "%s\n%s: %s", text, err.subject, err.detail);
-    return policy;
-}
 
 static bool within(const char *policy_body, const char *ceiling_body, struct err *err)
 {

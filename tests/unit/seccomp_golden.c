@@ -173,7 +173,7 @@ static void load_layer(int layer, struct program *ret)
 {
     struct seccomp_program p;
     struct err err = {0};
-    int r = layers[layer].profile ? seccomp_exec(layers[layer].profile, NULL, 0, -1, &p, &err)
+    int r = layers[layer].profile ? seccomp_exec(layers[layer].profile, NULL, 0, &p, &err)
                                   : seccomp_base(layers[layer].shared_uid, &p, &err);
     cr_assert_eq(r, 0, "%s", err.detail);
     memcpy(ret->code, p.code, p.length * sizeof(p.code[0]));

@@ -94,7 +94,7 @@ static void child(bool shared_uid, enum spec_seccomp_profile profile, int out)
     if (geteuid() == 0 && setresuid(65534, 65534, 65534) != 0)
         _exit(2);
     if (seccomp_base(shared_uid, &base, NULL) != 0 ||
-        seccomp_exec(profile, NULL, 0, -1, &exec, NULL) != 0 ||
+        seccomp_exec(profile, NULL, 0, &exec, NULL) != 0 ||
         prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 || !load(&base) || !load(&exec))
         _exit(2);
     try_everything(&base, &exec, &report);

@@ -71,7 +71,7 @@ Test(seccomp_explain, agrees_with_the_filter_for_every_call_and_profile)
     const struct seccomp_call *calls = seccomp_table(&count);
     for (int profile = SPEC_SECCOMP_DEFAULT; profile <= SPEC_SECCOMP_DEBUG; profile++) {
         struct seccomp_program p;
-        cr_assert_eq(seccomp_exec((enum spec_seccomp_profile)profile, NULL, 0, -1, &p, NULL), 0);
+        cr_assert_eq(seccomp_exec((enum spec_seccomp_profile)profile, NULL, 0, &p, NULL), 0);
         for (size_t i = 0; i < count; i++) {
             char why[200] = "";
             bool addable;
@@ -103,7 +103,7 @@ Test(seccomp_allow, adds_exactly_the_call_that_is_named)
     size_t count;
     const struct seccomp_call *calls = seccomp_table(&count);
     struct seccomp_program plain, more;
-    cr_assert_eq(seccomp_exec(SPEC_SECCOMP_STRICT, NULL, 0, -1, &plain, NULL), 0);
+    cr_assert_eq(seccomp_exec(SPEC_SECCOMP_STRICT, NULL, 0, &plain, NULL), 0);
     for (size_t i = 0; i < count; i++) {
         uint32_t number = calls[i].number;
         struct err err = {0};
@@ -111,7 +111,7 @@ Test(seccomp_allow, adds_exactly_the_call_that_is_named)
         bool addable;
         enum seccomp_decision said = seccomp_explain(SPEC_SECCOMP_STRICT, &number, 1, calls[i].name,
                                                      why, sizeof(why), &addable);
-        int r = seccomp_exec(SPEC_SECCOMP_STRICT, &number, 1, -1, &more, &err);
+        int r = seccomp_exec(SPEC_SECCOMP_STRICT, &number, 1, &more, &err);
         cr_assert_eq(r == 0, addable, "%s", calls[i].name);
         if (r < 0) {
             cr_assert_eq(r, -EINVAL);
@@ -145,13 +145,13 @@ Test(seccomp_allow, never_adds_what_would_break_a_guarantee)
     for (size_t i = 0; i < ARRAY_LENGTH(never); i++) {
         uint32_t number = (uint32_t)seccomp_call_number(never[i]);
         struct seccomp_program p;
-        cr_expect_eq(seccomp_exec(SPEC_SECCOMP_DEBUG, &number, 1, -1, &p, NULL), -EINVAL, "%s",
+        cr_expect_eq(seccomp_exec(SPEC_SECCOMP_DEBUG, &number, 1, &p, NULL), -EINVAL, "%s",
                      never[i]);
     }
     static const uint32_t wrong[] = {400, 471, 0x40000000, 0xffffffff};
     for (size_t i = 0; i < ARRAY_LENGTH(wrong); i++) {
         struct seccomp_program p;
-        cr_expect_eq(seccomp_exec(SPEC_SECCOMP_DEBUG, &wrong[i], 1, -1, &p, NULL), -EINVAL);
+        cr_expect_eq(seccomp_exec(SPEC_SECCOMP_DEBUG, &wrong[i], 1, &p, NULL), -EINVAL);
     }
 }
 
@@ -159,9 +159,9 @@ Test(seccomp_allow, does_not_depend_on_order_and_names_bytes_by_their_hash)
 {
     static const uint32_t forth[] = {206, 237, 323}, back[] = {323, 206, 237};
     struct seccomp_program a, b, plain;
-    cr_assert_eq(seccomp_exec(SPEC_SECCOMP_DEFAULT, forth, 3, -1, &a, NULL), 0);
-    cr_assert_eq(seccomp_exec(SPEC_SECCOMP_DEFAULT, back, 3, -1, &b, NULL), 0);
-    cr_assert_eq(seccomp_exec(SPEC_SECCOMP_DEFAULT, NULL, 0, -1, &plain, NULL), 0);
+    cr_assert_eq(seccomp_exec(SPEC_SECCOMP_DEFAULT, forth, 3, &a, NULL), 0);
+    cr_assert_eq(seccomp_exec(SPEC_SECCOMP_DEFAULT, back, 3, &b, NULL), 0);
+    cr_assert_eq(seccomp_exec(SPEC_SECCOMP_DEFAULT, NULL, 0, &plain, NULL), 0);
     cr_assert_str_eq(a.hash, b.hash);
     cr_assert_str_neq(a.hash, plain.hash);
     cr_assert(!plain.owned);
@@ -180,7 +180,7 @@ Test(seccomp_build, what_is_in_the_program_is_what_the_table_makes)
         cr_assert_eq(seccomp_build_exec((enum spec_seccomp_profile)profile, NULL, 0, code,
                                         BPF_MAXINSNS, &length, NULL),
                      0);
-        cr_assert_eq(seccomp_exec((enum spec_seccomp_profile)profile, NULL, 0, -1, &p, NULL), 0);
+        cr_assert_eq(seccomp_exec((enum spec_seccomp_profile)profile, NULL, 0, &p, NULL), 0);
         cr_assert_eq(length, p.length);
         cr_assert_arr_eq(code, p.code, length * sizeof(code[0]));
     }

@@ -45,7 +45,7 @@ _berth() {
     policy:policy) mapfile -t COMPREPLY < <(compgen -W "check explain show schema" -- "$word") ;;
     policy:*)
         if [[ $word == -* ]]; then
-            mapfile -t COMPREPLY < <(compgen -W "--json --within --syscall --path --workspace --host --source --reference --help" -- "$word")
+            mapfile -t COMPREPLY < <(compgen -W "--json --within --syscall --path --plan --workspace --host --source --reference --help" -- "$word")
         else
             mapfile -t COMPREPLY < <(compgen -W "$presets" -A file -- "$word")
         fi
