@@ -467,6 +467,56 @@ SESSION_TEST(the_selftest_tells_what_a_clone_does)
     cr_expect_eq(end_of(child), 0);
 }
 
+SESSION_TEST(vacating_is_true_only_when_init_alone_is_left)
+{
+    pid_t init = born_in(cg.init_fd);
+    if (init == 0) {
+        pause();
+        _exit(0);
+    }
+    cr_expect(cgroup_session_vacate(&cg, init));
+    cr_expect_not(exists(host.v1[CGROUP_V1_PIDS]) && host.v1[CGROUP_V1_PIDS][0]);
+    kill(init, SIGKILL);
+    end_of(init);
+}
+
+SESSION_TEST(vacating_takes_nothing_from_a_command_that_lives)
+{
+    limit(64 * MIB, 0, 50, 0);
+    pid_t command = born_in(cg.run_fd);
+    if (command == 0) {
+        pause();
+        _exit(0);
+    }
+    usleep(20000); /* until it has joined its limits */
+    cr_expect_not(cgroup_session_vacate(&cg, 1));
+    char text[64];
+    cr_expect(io_read_at(cg.run_fd, "cgroup.procs", text, sizeof text) > 0);
+    for (int i = 0; i < CGROUP_V1_COUNT; i++)
+        cr_expect(!host.v1[i][0] || exists(host.v1[i]));
+    kill(command, SIGKILL);
+    end_of(command);
+}
+
+SESSION_TEST(vacating_sees_whoever_lives_beside_init)
+{
+    pid_t init = born_in(cg.init_fd);
+    if (init == 0) {
+        pause();
+        _exit(0);
+    }
+    pid_t other = born_in(cg.init_fd);
+    if (other == 0) {
+        pause();
+        _exit(0);
+    }
+    cr_expect_not(cgroup_session_vacate(&cg, init));
+    kill(other, SIGKILL);
+    end_of(other);
+    kill(init, SIGKILL);
+    end_of(init);
+}
+
 SESSION_TEST(destroying_an_empty_session_is_cheap)
 {
     enum { ROUNDS = 20 };
