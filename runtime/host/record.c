@@ -42,11 +42,11 @@ int record_dir_open(const char *runtime_dir, int *ret_dir, struct err *err)
     return 0;
 }
 
-/* Is `fd` still the file that `name` is? A reaper may have locked and removed it meanwhile. */
-static bool still_linked(int fd)
+/* 1: `fd` still has its name; 0: a reaper has locked and removed it meanwhile; -errno. */
+static int still_linked(int fd)
 {
     struct stat st;
-    return fstat(fd, &st) == 0 && st.st_nlink > 0;
+    return fstat(fd, &st) < 0 ? -errno : st.st_nlink > 0;
 }
 
 static void set_names(struct record *record)
@@ -76,7 +76,13 @@ int record_create(struct record *ret, int dir, struct err *err)
             unlinkat(dir, record.id, 0); /* best effort: a record that nobody holds is reaped */
             return r;
         }
-        if (!still_linked(fd))
+        r = still_linked(fd);
+        if (r < 0) {
+            r = fail(err, -r, "look at a run record", NULL);
+            unlinkat(dir, record.id, 0);
+            return r;
+        }
+        if (r == 0)
             continue;
         record.fd = take_fd(&fd);
         *ret = record;
@@ -174,10 +180,11 @@ static int reap_one(int dir, const char *name,
         return errno == ENOENT ? 0 : fail(err, errno, "open a run record", name);
     if (flock(fd, LOCK_EX | LOCK_NB) < 0)
         return errno == EWOULDBLOCK ? 0 : fail(err, errno, "lock a run record", name);
-    if (!still_linked(fd))
-        return 0;
+    int r = still_linked(fd);
+    if (r <= 0)
+        return r < 0 ? fail(err, -r, "look at a run record", name) : 0;
     record.fd = fd;
-    int r = clean(data, &record, err);
+    r = clean(data, &record, err);
     if (r < 0)
         return r;
     if (unlinkat(dir, name, 0) < 0 && errno != ENOENT)
