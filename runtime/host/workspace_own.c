@@ -60,25 +60,37 @@ static int find(const struct own_chain *chain, const struct use_node *node)
     return -1;
 }
 
-/* One that is not there yet is made: a session that shares its parent would make it. */
-static int open_own(const char *path)
+/* One that is not there yet is made: a session that shares its parent would make it. *ret is -1 for
+ * one that is not there and cannot be made, not by a session either; and for one that berth's own
+ * rights do not reach: a session's are fewer. */
+static int open_own(const char *path, int *ret)
 {
     int fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
-    if (fd >= 0 || errno != ENOENT)
-        return fd >= 0 ? fd : -errno;
-    char part[SPEC_PATH_MAX];
-    if ((size_t)snprintf(part, sizeof part, "%s", path) >= sizeof part)
-        return -ENAMETOOLONG;
-    for (char *p = part + 1; *p; p++)
-        if (*p == '/') {
-            *p = 0;
-            (void)mkdir(part, 0755); /* one that cannot be made shows below */
-            *p = '/';
+    if (fd < 0 && errno == EACCES) {
+        *ret = -1;
+        return 0;
+    }
+    if (fd < 0 && errno == ENOENT) {
+        char part[SPEC_PATH_MAX];
+        if ((size_t)snprintf(part, sizeof part, "%s", path) >= sizeof part)
+            return -ENAMETOOLONG;
+        for (char *p = part + 1; *p; p++)
+            if (*p == '/') {
+                *p = 0;
+                (void)mkdir(part, 0755); /* one that cannot be made shows below */
+                *p = '/';
+            }
+        if (mkdir(path, 0700) < 0 && errno != EEXIST) {
+            bool refused = errno == EROFS || errno == EACCES || errno == EPERM || errno == ENOENT;
+            *ret = -1;
+            return refused ? 0 : -errno;
         }
-    if (mkdir(path, 0700) < 0 && errno != EEXIST)
+        fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    }
+    if (fd < 0)
         return -errno;
-    fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
-    return fd >= 0 ? fd : -errno;
+    *ret = fd;
+    return 0;
 }
 
 static int own_open(struct opening *o, struct err *err)
@@ -96,11 +108,8 @@ static int own_open(struct opening *o, struct err *err)
         own->fds[i] = -1;
         if (!places[i].path)
             continue;
-        int r = open_own(places[i].path);
-        if (r == -EROFS || r == -EACCES || r == -EPERM || r == -ENOENT)
-            continue; /* it is not there, and cannot be made: not by a session either */
-        own->fds[i] = r;
-        if (r >= 0)
+        int r = open_own(places[i].path, &own->fds[i]);
+        if (r == 0 && own->fds[i] >= 0)
             r = climb(own->fds[i], &own->chains[i]);
         if (r < 0)
             return err_set(err, ERR_UNAVAILABLE, -r, step_name, places[i].path, NULL);
