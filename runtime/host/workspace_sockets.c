@@ -167,9 +167,17 @@ static int add_bound(struct walk *w, struct err *err)
             continue;
         _cleanup_fd_ int fd = pin_openat2(w->place->dir, inside, O_PATH | O_NOFOLLOW, resolve);
         struct stat st;
-        if (fd < 0 || fstat(fd, &st) < 0 || !S_ISSOCK(st.st_mode))
+        /* Gone, behind a link, on a mount that is not shared, or where berth's rights do not reach.
+         */
+        if (fd == -ENOENT || fd == -ENOTDIR || fd == -ELOOP || fd == -EXDEV || fd == -EACCES)
             continue;
-        int r = add_socket(w, inside, st.st_mode, err);
+        int r = fd < 0 ? fd : fstat(fd, &st) < 0 ? -errno : 0;
+        if (r < 0)
+            return err_set(err, ERR_UNAVAILABLE, -r, "look at a bound socket in", w->place->path,
+                           "It could not be masked.");
+        if (!S_ISSOCK(st.st_mode))
+            continue;
+        r = add_socket(w, inside, st.st_mode, err);
         if (r < 0)
             return r;
     }
@@ -249,11 +257,15 @@ static int take_entry(struct walk *w, int dir, const char *parent, const struct 
     if (w->place->mount == WORKSPACE_SOCKET_HERE && *parent == 0)
         look_at_owner(w, dir, e->name);
     unsigned char type = e->type;
-    struct stat st;
+    struct stat st = {.st_mode = S_IFSOCK};
     if (type == DT_UNKNOWN || type == DT_SOCK) {
-        if (fstatat(dir, e->name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+        if (fstatat(dir, e->name, &st, AT_SYMLINK_NOFOLLOW) == 0)
+            type = (unsigned char)IFTODT(st.st_mode);
+        else if (errno == ENOENT)
             return 0;
-        type = (unsigned char)IFTODT(st.st_mode);
+        else if (type == DT_UNKNOWN)
+            w->hidden = true;
+        /* A socket that cannot be looked at is masked like any other. */
     }
     char path[SPEC_PATH_MAX];
     if (type != DT_DIR && (type != DT_SOCK || is_placeholder(w, dir, e->name)))
