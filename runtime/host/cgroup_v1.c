@@ -52,6 +52,8 @@ static int limit_memory(int dir, uint64_t memory, struct err *err)
     static const char memsw[] = "memory.memsw.limit_in_bytes";
     if (faccessat(dir, memsw, F_OK, 0) == 0)
         return cgroup_write_number(dir, memsw, memory, "limit memory", err);
+    if (errno != ENOENT) /* not there: the kernel counts no swap */
+        return err_set(err, ERR_UNAVAILABLE, errno, "limit memory", memsw, NULL);
     return cgroup_write_number(dir, "memory.swappiness", 0, "limit memory", err);
 }
 
