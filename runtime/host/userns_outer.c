@@ -4,7 +4,8 @@
  *
  * newuidmap and newgidmap must be run from outside the new namespace (inside, their setuid bit
  * means nothing), so a child that is forked before and stays outside runs them, both at once.
- * What they refuse costs the range, not the start: then the user's own id is mapped, alone.
+ * What they refuse costs the range, not the start: then the user's own id is mapped, alone. What
+ * fails on berth's own side stops the start: a range that is lost once would be missed in silence.
  */
 #include "runtime/base/fd.h"
 #include "runtime/base/io.h"
@@ -38,58 +39,95 @@ struct plan {
     char name[256];
 };
 
+enum { NOT_PREPARED = 126, NOT_EXECUTED = 127 };
+
 /* What the outside child answers. */
 struct answer {
+    int sys;               /* errno of a step of its own that failed, 0 */
     int ended[TOOL_COUNT]; /* 0: that map is written */
     char said[SAID_MAX];   /* stderr of the first that failed */
 };
 
-static const char *find_program(int tool)
+/* One outcome beside 0 and -errno: this host gives this user no full range, and the reason is set.
+ */
+enum { PLAN_SINGLE = 1 };
+
+static bool is_not_there(int sys)
 {
-    if (access(tools[tool].program, X_OK) == 0)
-        return tools[tool].program;
-    return access(tools[tool].alternative, X_OK) == 0 ? tools[tool].alternative : NULL;
+    return sys == ENOENT || sys == ENOTDIR || sys == EACCES;
 }
 
-static void read_ranges(struct plan *plan, int tool)
+static int find_program(int tool, const char **ret)
+{
+    const char *const places[] = {tools[tool].program, tools[tool].alternative};
+    for (unsigned i = 0; i < 2; i++) {
+        if (access(places[i], X_OK) == 0) {
+            *ret = places[i];
+            return 0;
+        }
+        if (!is_not_there(errno))
+            return -errno;
+    }
+    return PLAN_SINGLE;
+}
+
+/* An empty text for a file that is not there. */
+static int read_text(const char *path, char **ret)
+{
+    size_t length;
+    int r = io_read_file(AT_FDCWD, path, TEXT_FILE_MAX, ret, &length);
+    if (r < 0 && is_not_there(-r))
+        r = (*ret = strdup("")) ? 0 : -ENOMEM;
+    return r;
+}
+
+static int read_ranges(struct plan *plan, int tool)
 {
     _cleanup_free_ char *text = NULL;
-    size_t length;
-    if (io_read_file(AT_FDCWD, tools[tool].ranges, TEXT_FILE_MAX, &text, &length) == 0)
+    int r = read_text(tools[tool].ranges, &text);
+    if (r == 0)
         plan->counts[tool] = userns_subid_parse(text, plan->name, plan->own[TOOL_UID],
                                                 plan->extents[tool], USERNS_EXTENTS_MAX - 1);
+    return r;
 }
 
-/* False with the reason when this host gives this user no full range. */
-static bool make_plan(struct plan *plan, char *ret_reason, size_t size)
+static int plan_tool(struct plan *plan, int tool, char *ret_reason, size_t size, struct err *err)
+{
+    int r = find_program(tool, &plan->program[tool]);
+    if (r < 0)
+        return err_set(err, ERR_UNAVAILABLE, -r, "look for", tools[tool].program, NULL);
+    if (r == PLAN_SINGLE) {
+        snprintf(ret_reason, size, "%s is not installed: apt-get install uidmap",
+                 tools[tool].program);
+        return r;
+    }
+    r = read_ranges(plan, tool);
+    if (r < 0)
+        return err_set(err, ERR_UNAVAILABLE, -r, "read subordinate ids", tools[tool].ranges, NULL);
+    uint32_t sum = userns_extents_sum(plan->extents[tool], plan->counts[tool]);
+    if (sum == USERNS_OUTER_COUNT - 1)
+        return 0;
+    char who[96];
+    snprintf(who, sizeof who, plan->name[0] ? "%.80s" : "%.0s%u", plan->name, plan->own[TOOL_UID]);
+    snprintf(ret_reason, size,
+             "%s grants %u of the %d ids needed: usermod --add-sub%s 100000-165535 %s (a range "
+             "that nobody has)",
+             tools[tool].ranges, sum, USERNS_OUTER_COUNT - 1, tool == TOOL_UID ? "uids" : "gids",
+             who);
+    return PLAN_SINGLE;
+}
+
+static int make_plan(struct plan *plan, char *ret_reason, size_t size, struct err *err)
 {
     _cleanup_free_ char *passwd = NULL;
-    size_t length;
-    if (io_read_file(AT_FDCWD, "/etc/passwd", TEXT_FILE_MAX, &passwd, &length) < 0 ||
-        !userns_name_of(passwd, plan->own[TOOL_UID], plan->name, sizeof plan->name))
+    int r = read_text("/etc/passwd", &passwd);
+    if (r < 0)
+        return err_set(err, ERR_UNAVAILABLE, -r, "look for your login name", "/etc/passwd", NULL);
+    if (!userns_name_of(passwd, plan->own[TOOL_UID], plan->name, sizeof plan->name))
         plan->name[0] = 0;
-    for (int tool = 0; tool < TOOL_COUNT; tool++) {
-        plan->program[tool] = find_program(tool);
-        if (!plan->program[tool]) {
-            snprintf(ret_reason, size, "%s is not installed: apt-get install uidmap",
-                     tools[tool].program);
-            return false;
-        }
-        read_ranges(plan, tool);
-        uint32_t sum = userns_extents_sum(plan->extents[tool], plan->counts[tool]);
-        if (sum == USERNS_OUTER_COUNT - 1)
-            continue;
-        char who[96];
-        snprintf(who, sizeof who, plan->name[0] ? "%.80s" : "%.0s%u", plan->name,
-                 plan->own[TOOL_UID]);
-        snprintf(ret_reason, size,
-                 "%s grants %u of the %d ids needed: usermod --add-sub%s 100000-165535 %s (a range "
-                 "that nobody has)",
-                 tools[tool].ranges, sum, USERNS_OUTER_COUNT - 1,
-                 tool == TOOL_UID ? "uids" : "gids", who);
-        return false;
-    }
-    return true;
+    for (int tool = 0; r == 0 && tool < TOOL_COUNT; tool++)
+        r = plan_tool(plan, tool, ret_reason, size, err);
+    return r;
 }
 
 /* "newuidmap PID  0 own 1  1 start count ..." */
@@ -113,9 +151,9 @@ static void exec_tool(const struct plan *plan, int tool, int said)
     argv[n + 1] = NULL;
     int null = open("/dev/null", O_RDWR | O_CLOEXEC);
     if (null < 0 || dup2(null, 0) < 0 || dup2(null, 1) < 0 || dup2(said, 2) < 0)
-        _exit(126);
+        _exit(NOT_PREPARED);
     execve(plan->program[tool], (char **)argv, (char **)envp);
-    _exit(127);
+    _exit(NOT_EXECUTED);
 }
 
 static int end_of(pid_t child)
@@ -136,6 +174,8 @@ static void run_tools(const struct plan *plan, struct answer *answer)
         child[tool] = pipe2(said[tool], O_CLOEXEC) < 0 ? -1 : fork();
         if (child[tool] == 0)
             exec_tool(plan, tool, said[tool][1]);
+        if (child[tool] < 0)
+            answer->sys = errno;
         answer->ended[tool] = -1;
         if (child[tool] > 0)
             fd_replace(&said[tool][1], -1);
@@ -147,6 +187,8 @@ static void run_tools(const struct plan *plan, struct answer *answer)
         ssize_t n = io_read_full(said[tool][0], text, sizeof text - 1);
         text[n > 0 ? n : 0] = 0;
         answer->ended[tool] = end_of(child[tool]);
+        if (answer->ended[tool] < 0 || answer->ended[tool] == NOT_PREPARED)
+            answer->sys = ECHILD;
         if (answer->ended[tool] == 0 || answer->said[0])
             continue;
         text[strcspn(text, "\n")] = 0;
@@ -175,7 +217,9 @@ static int ask_outside(int sock, struct answer *ret)
     ssize_t n = io_read_full(sock, ret, sizeof *ret);
     if (n < 0)
         return (int)n;
-    return n == (ssize_t)sizeof *ret ? 0 : -EPIPE;
+    if (n != (ssize_t)sizeof *ret)
+        return -EPIPE;
+    return -ret->sys;
 }
 
 /* A map of one line, one's own id, needs nobody's help: but setgroups must be given up first. */
@@ -212,14 +256,15 @@ static int enter(struct plan *plan, bool full, int sock, struct userns_outer *ou
     }
     struct answer answer = {.ended = {-1, -1}};
     int asked = full ? ask_outside(sock, &answer) : 0;
-    if (full && asked == 0 && answer.ended[TOOL_UID] == 0 && answer.ended[TOOL_GID] == 0) {
+    if (asked < 0)
+        return err_set(err, ERR_UNAVAILABLE, -asked, "run newuidmap and newgidmap", NULL,
+                       "berth could not start them. Try again; look for a shortage of memory or "
+                       "processes (ulimit -u).");
+    if (full && answer.ended[TOOL_UID] == 0 && answer.ended[TOOL_GID] == 0) {
         outer->count = USERNS_OUTER_COUNT;
         return 0;
     }
-    if (full && asked < 0)
-        snprintf(outer->reason, sizeof outer->reason, "the helper for newuidmap: %s",
-                 strerror(-asked));
-    else if (full)
+    if (full)
         snprintf(outer->reason, sizeof outer->reason, "%s failed: %s. Is it still setuid root?",
                  plan->program[answer.ended[TOOL_UID] ? TOOL_UID : TOOL_GID],
                  answer.said[0] ? answer.said : "it said nothing");
@@ -236,7 +281,10 @@ int userns_enter_outer(struct userns_outer *ret, struct err *err)
 {
     struct userns_outer outer = {0};
     struct plan plan = {.target = getpid(), .own = {geteuid(), getegid()}};
-    bool full = make_plan(&plan, outer.reason, sizeof outer.reason);
+    int planned = make_plan(&plan, outer.reason, sizeof outer.reason, err);
+    if (planned < 0)
+        return planned;
+    bool full = planned == 0;
 
     int pair[2] = {-1, -1};
     pid_t child = -1;
