@@ -368,12 +368,12 @@ static void add_quoted(struct text *t, const char *bytes, size_t length)
 }
 
 /* Page by page: what follows a text may not be mapped. */
-static size_t read_memory(pid_t pid, uint64_t address, char *to, size_t size)
+static size_t read_memory(pid_t pid, uint64_t address, void *to, size_t size)
 {
     size_t have = 0;
     while (have < size) {
         size_t step = 4096 - (address + have) % 4096;
-        struct iovec here = {to + have, step < size - have ? step : size - have};
+        struct iovec here = {(char *)to + have, step < size - have ? step : size - have};
         struct iovec there = {(void *)(uintptr_t)(address + have), here.iov_len};
         ssize_t n = process_vm_readv(pid, &here, 1, &there, 1, 0);
         if (n <= 0)
@@ -385,7 +385,7 @@ static size_t read_memory(pid_t pid, uint64_t address, char *to, size_t size)
 
 static void add_text(struct text *t, pid_t pid, uint64_t address)
 {
-    char bytes[256];
+    char bytes[256] = "";
     size_t n = address ? read_memory(pid, address, bytes, sizeof bytes) : 0;
     if (n == 0)
         add(t, address ? "0x%llx" : "NULL", (unsigned long long)address);
@@ -395,7 +395,7 @@ static void add_text(struct text *t, pid_t pid, uint64_t address)
 
 static void add_bytes(struct text *t, pid_t pid, uint64_t address, uint64_t length)
 {
-    char bytes[96];
+    char bytes[96] = "";
     add_quoted(t, bytes,
                read_memory(pid, address, bytes, length < sizeof bytes ? length : sizeof bytes));
 }
@@ -419,7 +419,7 @@ static void add_descriptor(struct text *t, pid_t pid, uint64_t value)
 static void add_how(struct text *t, pid_t pid, uint64_t address)
 {
     uint64_t how[3] = {0};
-    if (read_memory(pid, address, (char *)how, sizeof how) == sizeof how)
+    if (read_memory(pid, address, how, sizeof how) == sizeof how)
         add(t, "{flags=0x%llx, resolve=0x%llx}", (unsigned long long)how[0],
             (unsigned long long)how[2]);
     else

@@ -79,6 +79,7 @@ MAY_FAIL=(
     # Sockets and missing protected paths of the workspace.
     "openat2\\($(of "$WS_DIR"), \"[^\"]*\", \\{flags=0x[0-9a-f]*[4567cdef][0-9a-f]{4}, " 'asked again without O_NOATIME'
     "openat2\\($(of "$WS_DIR"), \"[^\"]*\", \\{flags=0x[0-9a-f]*[012389ab]0000, resolve=0xd\\}" 'the search for sockets then asks the kernel`s list of bound sockets'
+    "newfstatat\\($(of "$WS_DIR"), \"agent\\.sock\", " 'a socket that cannot be looked at is masked like any other'
     "newfstatat\\($(of "$WS_DIR"), \"\\.attack\", " 'the owner of a directory in the workspace is told; it is searched all the same'
     "getdents64\\($(of "$WS_DIR(/[^>]*)?"), 0x[0-9a-f]+, 16384\\)" 'the search for sockets then asks the kernel`s list of bound sockets'
     "(linkat|renameat2|mknodat|openat|fstat|newfstatat)\\($FD, \"(\\.berth-|[0-9]+\")" 'a directory is the placeholder where a socket cannot be'
@@ -93,6 +94,8 @@ MAY_FAIL=(
     "stat\\(\"$WS_DIR:/mnt/ws\"" 'whether the colon is part of a name that is there: if not, it parts path and target'
     "stat\\(\"$WS_DIR\"" 'whether it is root`s is only the default of a consent; the workspace`s owner is checked on its descriptor'
     "fstatfs\\($(of "$WS_DIR")" 'the table of mounts is asked for the kind of filesystem'
+
+    "run newfstatat\\($(of '[^>]*/state/volumes/local'), \"fault\"" 'asked again under the lock'
 
     # Rights that are given up.
     'keyctl\(KEYCTL_JOIN_SESSION_KEYRING' 'commands have no keyctl and no /proc/keys: an inherited keyring is out of reach'
@@ -138,15 +141,16 @@ while read -r name value; do
 done </proc/net/dev
 exec "$0" loopback-never'
 
-# A socket of the host in the workspace, which every session has to mask.
+# A socket of the host in the workspace, which every session has to mask. Somebody listens: one that
+# nobody has bound is only found by reading the directory.
 make_socket() {
     "$HOSTSIDE" listen "path:$WS/agent.sock" >/dev/null &
+    HELPERS+=($!)
     local _
     for _ in 1 2 3 4 5 6 7 8 9 10; do
         [ ! -S "$WS/agent.sock" ] || break
         sleep 0.1
     done
-    kill $! && wait $!
     if [ "$(id -u)" = 0 ]; then chown "$WS_UID:$WS_UID" "$WS/agent.sock"; fi
 }
 
