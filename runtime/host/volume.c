@@ -105,8 +105,7 @@ static int make(int parent, const char *name, uint32_t owner, const char *path, 
         remove_unfinished(parent);
         return failed(err, -r, step, path);
     }
-    fsync(parent);
-    return 0;
+    return fsync(parent) < 0 ? failed(err, errno, "keep the name of a new volume", path) : 0;
 }
 
 static int find_or_make(int parent, const char *name, uint32_t owner, const char *path,
