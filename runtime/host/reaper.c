@@ -46,6 +46,8 @@ static _Noreturn void reaper_main(struct session *s, int pipe_read)
     ssize_t n = io_read_full(pipe_read, &byte, 1);
     if (n == 1)
         _exit(0);
+    if (n < 0) /* the launcher lives, for all this process knows: the session is its own */
+        _exit(1);
     struct err err = {0};
     int r = run_clean(s->runtime, &s->record, &err);
     if (r == 0)
