@@ -59,7 +59,7 @@ MAY_FAIL=(
     # The reaper, once it is born: it waits for the end of a pipe whatever its surroundings are.
     'run\.[12] (setsid\(|open\("/dev/null"|dup2\('"$(of /dev/null)"', [012]\))' 'the reaper stays with its caller`s streams and group'
 
-    "run\\.[12] read\\($(of 'pipe:[^>]*'), 0x[0-9a-f]+, 1\\) after dup2\\($(of /dev/null), 2\\)" 'the reaper takes berth for dead and cleans up at once: nothing is left unwatched'
+    "run\\.[12] read\\($(of 'pipe:[^>]*'), 0x[0-9a-f]+, 1\\) after dup2\\($(of /dev/null), 2\\)" 'the reaper leaves the session to berth, and what is left after both to the next command'
     "run\\.1 read\\($(of 'pipe:[^>]*'), 0x[0-9a-f]+, 159\\)" 'what newuidmap says is told; its status decides'
 
     # The C library`s.
@@ -76,7 +76,12 @@ MAY_FAIL=(
     "read\\($(of '/proc/[0-9]+/mountinfo'), 0x[0-9a-f]+, [0-9]+\\) after (openat\\(AT_FDCWD, \"/proc/self/mountinfo\"|read\\($(of '/proc/[0-9]+/mountinfo'), 0x[0-9a-f]+, 4096\\))" 'mounts beneath the workspace are only told of'
     'openat\(AT_FDCWD, "/proc/self/mountinfo"' 'mounts beneath the workspace are only told of; the mounts that are made do not depend on it'
 
+    "mmap\\(0x0, [0-9]+, 0x3, 0x22, -1, 0x0\\) after read\\($(of '/proc/[0-9]+/mountinfo')" 'mounts beneath the workspace are only told of'
+    '(statfs|access)\("/sys/fs/cgroup' 'the table of mounts is read instead'
+
     # Sockets and missing protected paths of the workspace.
+    "run\\.2 open_tree\\($(of "[^>]*$WS_DIR"), \"\\.[a-z_]+\", 0x80001\\)" 'the path is bound on itself like the first'
+    "run\\.2 move_mount\\($FD, \"\", $(of "[^>]*$WS_DIR"), \"\\.[a-z_]+\", 0x4\\) after open_tree" 'the path is bound on itself like the first'
     "openat2\\($(of "$WS_DIR"), \"[^\"]*\", \\{flags=0x[0-9a-f]*[4567cdef][0-9a-f]{4}, " 'asked again without O_NOATIME'
     "openat2\\($(of "$WS_DIR"), \"[^\"]*\", \\{flags=0x[0-9a-f]*[012389ab]0000, resolve=0xd\\}" 'the search for sockets then asks the kernel`s list of bound sockets'
     "newfstatat\\($(of "$WS_DIR"), \"agent\\.sock\", " 'a socket that cannot be looked at is masked like any other'
