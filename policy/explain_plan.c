@@ -227,7 +227,7 @@ static void plan_devices(struct planning *p)
     step(p, "mount", "/proc", NULL, "procfs of the session's own, other users' processes hidden");
     for (const char *const *name = rootfs_proc_masked; *name; name++) {
         char path[64];
-        snprintf(path, sizeof path, "/proc/%s", *name);
+        snprintf(path, sizeof path, "/proc/%.*s", (int)strcspn(*name, "/"), *name);
         step(p, "mask", path, if_there, "empty, read-only");
     }
     step(p, "bind", "/proc/sys", NULL, "on itself, read-only");

@@ -41,6 +41,10 @@ static inline void fd_replace(int *fd, int with)
     *fd = with;
 }
 
+/* Close every descriptor from 3 on that is not in `kept` (-1 entries allowed). 0 or -errno.
+ * Async-signal-safe. Linux 5.9, close_range(2). */
+int fd_keep_only(const int *kept, unsigned count);
+
 static inline void ptr_freep(void *p)
 {
     int keep = errno;

@@ -37,6 +37,10 @@ static _Noreturn void reaper_main(struct session *s, int pipe_read)
     int null = open("/dev/null", O_RDWR | O_CLOEXEC);
     for (int i = 0; i < 3 && null >= 0; i++)
         dup2(null, i);
+    /* Nor anything else that it was born with: a pipe of the command's would never end. */
+    const int kept[] = {pipe_read, s->record.fd, s->record.dir, s->uid_lock};
+    if (fd_keep_only(kept, ARRAY_LENGTH(kept)) < 0)
+        _exit(1);
     prctl(PR_SET_NAME, "berth: reaper", 0, 0, 0);
     sigset_t all;
     sigfillset(&all);

@@ -845,18 +845,10 @@ static void drop_descriptors(struct stage_args *args)
     for (int i = 0; i < 3; i++)
         if (i != null)
             TRY(dup2(null, i), "set standard descriptors", NULL);
-    for (unsigned from = 3;;) {
-        unsigned next = ~0u;
-        for (size_t i = 0; i < ARRAY_LENGTH(kept); i++)
-            if (*kept[i] >= (int)from && (unsigned)*kept[i] < next)
-                next = (unsigned)*kept[i];
-        if (next > from)
-            TRY(sys_close_range(from, next == ~0u ? next : next - 1),
-                "close the launcher's descriptors", NULL);
-        if (next == ~0u)
-            return;
-        from = next + 1;
-    }
+    int numbers[ARRAY_LENGTH(kept)];
+    for (size_t i = 0; i < ARRAY_LENGTH(kept); i++)
+        numbers[i] = *kept[i];
+    TRY(fd_keep_only(numbers, ARRAY_LENGTH(numbers)), "close the launcher's descriptors", NULL);
 }
 
 /* How the caller was scheduled, and with which personality, is not the session's: real-time

@@ -59,6 +59,7 @@ MAY_FAIL=(
     # The reaper, once it is born: it waits for the end of a pipe whatever its surroundings are.
     'run\.[12] (setsid\(|open\("/dev/null"|dup2\('"$(of /dev/null)"', [012]\))' 'the reaper stays with its caller`s streams and group'
 
+    'run\.[12] close_range\(' 'the reaper ends: what is left after berth is left to the next command'
     "run\\.[12] read\\($(of 'pipe:[^>]*'), 0x[0-9a-f]+, 1\\) after dup2\\($(of /dev/null), 2\\)" 'the reaper leaves the session to berth, and what is left after both to the next command'
     "run\\.1 read\\($(of 'pipe:[^>]*'), 0x[0-9a-f]+, 159\\)" 'what newuidmap says is told; its status decides'
 
