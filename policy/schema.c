@@ -415,8 +415,7 @@ void schema_allowed(const struct schema_row *row, char *ret_text, size_t size)
         [TYPE_IMAGE] = "\"host\", \"dir:\" and an absolute path, or the name of an image",
         [TYPE_USER] = "\"user\", \"root\" or a whole number",
         [TYPE_MOUNTS] = "a list of absolute paths or of {\"source\": …, \"target\": …}",
-        [TYPE_PROTECT] = "a list of paths relative to the workspace, \"~/NAME\" for what means "
-                         "something only in a home",
+        [TYPE_PROTECT] = "a list of paths relative to the workspace, \"~/NAME\" for homes",
         [TYPE_RULES] = "a list of {\"host\": …, \"ports\": […]} or {\"cidr\": …, \"ports\": […]}",
         [TYPE_PORTS] = "a list of ports",
         [TYPE_ENV] = "an object of variables and their values, both strings",
