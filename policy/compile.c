@@ -60,7 +60,8 @@ static int check_protected(const struct policy *policy, const struct policy_item
                            mount->other);
     for (const struct policy_item *p = policy->values[ROW_PROTECT].first; p; p = p->next) {
         char path[SPEC_PATH_MAX + SPEC_PROTECT_PATH_MAX + 1];
-        snprintf(path, sizeof path, "%s/%s", strcmp(workspace, "/") == 0 ? "" : workspace, p->text);
+        snprintf(path, sizeof path, "%s/%s", strcmp(workspace, "/") == 0 ? "" : workspace,
+                 item_protected_path(p));
         bool inside = strlen(mount->other) > strlen(workspace);
         if (!is_beneath(mount->other, path) && !(inside && is_beneath(path, mount->other)))
             continue;
@@ -100,14 +101,31 @@ static int put_mounts(const struct policy *policy, struct spec *spec, struct err
     return 0;
 }
 
+/* "X" and "~/X" are one path with the stronger rule of the two; the second still says that X is
+ * found in homes. */
+static struct spec_protect *find_protect(struct spec *spec, const char *path)
+{
+    for (uint32_t i = 0; i < spec->protect_count; i++)
+        if (strcmp(spec->protect[i].path, path) == 0)
+            return &spec->protect[i];
+    struct spec_protect *protect = &spec->protect[spec->protect_count++];
+    snprintf(protect->path, sizeof protect->path, "%s", path);
+    protect->is_default = protect->home = 1;
+    return protect;
+}
+
 static void put_protect(const struct policy *policy, struct spec *spec)
 {
     clear(spec->protect, spec->protect_count, SPEC_PROTECT_MAX, sizeof spec->protect[0]);
     spec->protect_count = 0;
     for (const struct policy_item *i = policy->values[ROW_PROTECT].first; i; i = i->next) {
-        struct spec_protect *protect = &spec->protect[spec->protect_count++];
-        snprintf(protect->path, sizeof protect->path, "%s", i->text);
-        protect->is_default = i->origin.kind == ORIGIN_PRESET || i->origin.kind == ORIGIN_STANDARD;
+        struct spec_protect *protect = find_protect(spec, item_protected_path(i));
+        if (i->origin.kind != ORIGIN_PRESET && i->origin.kind != ORIGIN_STANDARD)
+            protect->is_default = 0;
+        if (i->home)
+            protect->home_sign = 1;
+        else
+            protect->home = 0;
     }
 }
 

@@ -159,15 +159,23 @@ static void decide_workspace(const struct policy *policy, const char *path, cons
     a->allowed = true;
     a->decision = "read-write";
     snprintf(a->why, sizeof a->why, "It is in the workspace.");
+    const struct policy_item *found = NULL;
     for (const struct policy_item *p = policy->values[ROW_PROTECT].first; p && path[n]; p = p->next)
-        if (is_beneath(path + n + 1, p->text)) {
-            a->decision = "protected";
-            snprintf(a->why, sizeof a->why,
-                     "It is in the workspace and protected: it can be read, and not changed or "
-                     "renamed away, when its parent directory exists.");
-            explain_origin(a, &p->origin, "filesystem.protect");
-            return;
-        }
+        if (is_beneath(path + n + 1, item_protected_path(p)) &&
+            (!found || (found->home && !p->home)))
+            found = p;
+    if (!found)
+        return;
+    a->decision = "protected";
+    snprintf(a->why, sizeof a->why, "%s",
+             found->home
+                 ? "It is in the workspace and protected where it exists: it can be read, and not "
+                   "changed or renamed away. Missing, it is protected only if the workspace is a "
+                   "home directory (of an account, of who runs berth, or by a \"~/\" path of the "
+                   "policy that is there); elsewhere it can be made, and that is told at the end."
+                 : "It is in the workspace and protected: it can be read, and not changed or "
+                   "renamed away, when its parent directory exists.");
+    explain_origin(a, &found->origin, "filesystem.protect");
 }
 
 bool explain_is_normalised(const char *path)

@@ -238,7 +238,8 @@ static void plan_devices(struct planning *p)
 static int compare_items(const void *a, const void *b)
 {
     const struct policy_item *const *left = a, *const *right = b;
-    return strcmp((*left)->text, (*right)->text);
+    int order = strcmp(item_protected_path(*left), item_protected_path(*right));
+    return order ? order : (*left)->home - (*right)->home;
 }
 
 /* Sorted, as the launcher does it, so that what lies beneath another stands after it; a directory
@@ -254,7 +255,9 @@ static void plan_protect(struct planning *p, const char *workspace)
     qsort(items, count, sizeof items[0], compare_items);
     const char *top = strcmp(workspace, "/") == 0 ? "" : workspace;
     for (size_t k = 0; k < count; k++) {
-        const char *text = items[k]->text;
+        const char *text = item_protected_path(items[k]);
+        if (k > 0 && strcmp(text, item_protected_path(items[k - 1])) == 0)
+            continue; /* "~/X" beside "X" */
         for (size_t n = 1; text[n]; n++) {
             if (text[n] != '/' || (strncmp(held, text, n) == 0 && (!held[n] || held[n] == '/')))
                 continue;
@@ -265,7 +268,9 @@ static void plan_protect(struct planning *p, const char *workspace)
         }
         snprintf(path, sizeof path, "%s/%s", top, text);
         by(p, ROW_PROTECT, items[k]);
-        step(p, "protect", path, "its parent is there",
+        step(p, "protect", path,
+             items[k]->home ? "it is there, or its parent is and the workspace is a home"
+                            : "its parent is there",
              "on itself, read-only; a placeholder where nothing is");
     }
 }

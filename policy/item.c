@@ -135,33 +135,37 @@ static int read_mount(struct arena *arena, const struct schema_row *row, const c
 static int read_protect(struct arena *arena, const char *text, struct policy_item *ret,
                         char ret_why[POLICY_WHY_MAX])
 {
+    bool home = strncmp(text, "~/", 2) == 0;
+    const char *path = home ? text + 2 : text;
     size_t n = strlen(text);
-    if (n == 0 || strcmp(text, ".") == 0 || strcmp(text, "./") == 0)
+    if (*path == 0 || strcmp(path, ".") == 0 || strcmp(path, "./") == 0)
         return refuse(ret_why, "The whole workspace can't be named here: ask for a read-only "
                                "workspace instead.");
     if (text[0] == '/')
         return refuse(ret_why,
-                      "\"%.200s\" is absolute. Protected paths are relative to the "
-                      "workspace.",
+                      "\"%.200s\" is absolute. Protected paths are relative to the workspace. "
+                      "(A shell replaces an unquoted \"~/\".)",
                       text);
-    if (text[0] == '~')
+    if (path[0] == '~')
         return refuse(ret_why,
-                      "\"%.200s\": protected paths are relative to the workspace; a \"~\" "
-                      "is not expanded.",
+                      "\"%.200s\": a \"~\" stands only in \"~/NAME\", which is a path of the "
+                      "workspace too: protected where it exists, and held when it is missing if "
+                      "the workspace is a home directory.",
                       text);
     if (strpbrk(text, "*?"))
         return refuse(ret_why,
                       "\"%.200s\" looks like a pattern. Each path is named by itself: "
                       "patterns are not matched.",
                       text);
-    if (n >= SPEC_PROTECT_PATH_MAX)
-        return refuse(ret_why, "The path has %zu bytes; %d are the most.", n,
+    if (strlen(path) >= SPEC_PROTECT_PATH_MAX)
+        return refuse(ret_why, "The path has %zu bytes; %d are the most.", strlen(path),
                       SPEC_PROTECT_PATH_MAX - 1);
     int e = check_characters(text, ret_why);
     if (e == 0)
-        e = check_parts(text, ret_why);
+        e = check_parts(path, ret_why);
     if (e < 0)
         return e;
+    ret->home = home;
     ret->directory = text[n - 1] == '/';
     ret->text = arena_copy(arena, text, ret->directory ? n - 1 : n);
     return ret->text ? 0 : no_memory(ret_why);

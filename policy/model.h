@@ -27,7 +27,14 @@ struct policy_item {
     const struct spec_rule *rule; /* RULES */
     uint32_t number;              /* PORTS, CALLS, CAPABILITIES */
     bool directory;               /* PROTECT: was written with a "/"; for showing only */
+    bool home;                    /* PROTECT: was written "~/…", as `text` still has it */
 };
+
+/* PROTECT: relative to the workspace, without "~/". */
+static inline const char *item_protected_path(const struct policy_item *item)
+{
+    return item->home ? item->text + 2 : item->text;
+}
 
 struct policy_value {
     struct policy_origin origin; /* of a scalar; of a list: of whoever set it last */

@@ -98,7 +98,7 @@ static void type_schema(const struct schema_row *row, struct buf *out)
                   out);
         return;
     case TYPE_PROTECT:
-        list_type(row, "{\"type\": \"string\", \"pattern\": \"^[^/~*?][^*?]*$\"}", out);
+        list_type(row, "{\"type\": \"string\", \"pattern\": \"^(~/)?[^/~*?][^*?]*$\"}", out);
         return;
     case TYPE_RULES:
         list_type(row, "{\"$ref\": \"#/$defs/rule\"}", out);

@@ -110,12 +110,16 @@ const struct schema_row schema_rows[ROW_COUNT] = {
          .merge = MERGE_ADD,
          .max = SPEC_PROTECT_MAX,
          .unit = "paths",
-         .example = "[\".git/hooks/\", \"deploy.sh\"]",
+         .example = "[\".git/hooks/\", \"deploy.sh\", \"~/.bashrc\"]",
          FIELD_BY_HAND("protect"),
          .help =
              "Paths in the workspace that the session can read and not change, nor rename away. "
              "A missing one whose parent exists is held by a socket without a listener while a "
-             "session runs: git does not see it. A \"/\" at the end only helps the reader."},
+             "session runs: git does not see it. \"~/NAME\" is NAME in the workspace, protected "
+             "where it exists; a missing one is held only if the workspace is a home directory, "
+             "and "
+             "told at the end of a session if it appeared elsewhere. A \"/\" at the end only helps "
+             "the reader."},
     [ROW_SCRATCH] =
         {.key = "filesystem.scratch",
          .type = TYPE_SIZE,
@@ -411,7 +415,7 @@ void schema_allowed(const struct schema_row *row, char *ret_text, size_t size)
         [TYPE_IMAGE] = "\"host\", \"dir:\" and an absolute path, or the name of an image",
         [TYPE_USER] = "\"user\", \"root\" or a whole number",
         [TYPE_MOUNTS] = "a list of absolute paths or of {\"source\": …, \"target\": …}",
-        [TYPE_PROTECT] = "a list of paths relative to the workspace",
+        [TYPE_PROTECT] = "a list of paths relative to the workspace, \"~/NAME\" for homes",
         [TYPE_RULES] = "a list of {\"host\": …, \"ports\": […]} or {\"cidr\": …, \"ports\": […]}",
         [TYPE_PORTS] = "a list of ports",
         [TYPE_ENV] = "an object of variables and their values, both strings",

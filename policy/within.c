@@ -96,6 +96,13 @@ static bool writes(const struct comparison *c, struct breach *ret)
     return true;
 }
 
+/* What is held always is held in homes too. */
+static bool keeps_protected(const struct policy_item *mine, const struct policy_item *its)
+{
+    return (its->home || !mine->home) &&
+           is_beneath(item_protected_path(its), item_protected_path(mine));
+}
+
 static bool keeps(const struct comparison *c, struct breach *ret)
 {
     ret->missing = true;
@@ -103,7 +110,7 @@ static bool keeps(const struct comparison *c, struct breach *ret)
         ret->item = i;
         bool found = false;
         for (const struct policy_item *k = c->mine->first; k && !found; k = k->next)
-            found = c->row->type == TYPE_PROTECT ? is_beneath(i->text, k->text)
+            found = c->row->type == TYPE_PROTECT ? keeps_protected(k, i)
                                                  : strcmp(i->text, k->text) == 0;
         if (!found)
             return false;

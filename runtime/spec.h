@@ -63,7 +63,9 @@ struct spec_mount {
 struct spec_protect {
     char path[SPEC_PROTECT_PATH_MAX]; /* relative to the workspace, normalised, without ".." */
     uint8_t is_default; /* from a preset: when it cannot be held that is reported, not refused */
-    uint8_t reserved[7];
+    uint8_t home;       /* a missing one is held only where the workspace is a home directory */
+    uint8_t home_sign;  /* where it exists, the workspace is taken for a home directory */
+    uint8_t reserved[5];
 };
 
 struct spec_rule {

@@ -247,6 +247,8 @@ struct workspace_private {
     struct stat stat;               /* of the pinned directory */
     char path[4096];                /* of it, on the host */
     bool watched[SPEC_PROTECT_MAX]; /* nothing could hold it: told when it is there at the end */
+    /* Of those: not held because this is nobody's home. */
+    bool home_only[SPEC_PROTECT_MAX];
     /* From workspace_let_go() to workspace_close(). */
     bool let_go;
     struct notes notes;

@@ -5,6 +5,8 @@
  *     file or directory              held
  *     nothing, the parent is there   held by a placeholder (placeholder.c)
  *     nothing, no parent             not held, told now, and told at the end if it appeared
+ *     nothing, a path for homes      as above in a home directory; elsewhere not held, and told at
+ *                                    the end if it appeared (docs/adr/0006)
  *     a symbolic link in the way     not held: told for a preset's path, refused for one that was
  *                                    asked for, because a bind would follow it to somewhere else
  *     on another filesystem beneath  not held: that filesystem is not in the session
@@ -16,6 +18,7 @@
 #include "runtime/host/placeholder.h"
 
 #include "runtime/base/fd.h"
+#include "runtime/host/workspace_home.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -106,27 +109,55 @@ static int take_found(struct workspace *ws, const struct spec_protect *want, uns
     return 0;
 }
 
-static int hold_one(struct workspace *ws, const struct spec_protect *want, unsigned i,
-                    struct lookup *l, struct placeholder_book *book, const struct notes *notes,
-                    struct err *err)
+struct holding {
+    struct workspace *ws;
+    const struct spec *spec;
+    struct placeholder_book *book;
+    const struct notes *notes;
+    struct lookup lookup;
+    bool home_sign;                       /* something is there that is found in homes */
+    enum found put_off[SPEC_PROTECT_MAX]; /* missing, and for homes only: decided at the end */
+    unsigned put_off_count;
+};
+
+/* Missing, with its parent or without. */
+static int hold_missing(struct holding *h, uint32_t i, enum found found, struct err *err)
 {
+    const char *path = h->spec->protect[i].path;
+    if (found == FOUND_NOTHING)
+        return placeholder_add(h->book, path, i, err);
+    h->ws->private->watched[i] = true;
+    notes_add(h->notes, "protect.missing_parent",
+              "%s is not protected: there is no directory to hold it in yet", path);
+    return 0;
+}
+
+static int hold_one(struct holding *h, uint32_t i, struct err *err)
+{
+    const struct spec_protect *want = &h->spec->protect[i];
+    struct workspace_protect *p = &h->ws->protect[i];
     struct stat st;
-    int found = look_up(l, want->path, &st);
-    snprintf(ws->protect[i].path, sizeof ws->protect[i].path, "%s", want->path);
+    int found = look_up(&h->lookup, want->path, &st);
+    int r = 0;
+    if (found == FOUND)
+        r = take_found(h->ws, want, i, &st, h->notes, h->book);
+    /* What another session put there says nothing; what cannot be looked at may be anything. */
+    if (found == FOUND_LINK || found == FOUND_ELSEWHERE || (found == FOUND && !p->placeholder))
+        h->home_sign |= want->home_sign || want->home;
     switch (found) {
     case FOUND:
-        return take_found(ws, want, i, &st, notes, book);
+        return r;
     case FOUND_NOTHING:
-        return placeholder_add(book, want->path, i, err);
     case FOUND_NO_PARENT:
-        ws->private->watched[i] = true;
-        notes_add(notes, "protect.missing_parent",
-                  "%s is not protected: there is no directory to hold it in yet", want->path);
+        if (!want->home)
+            return hold_missing(h, i, (enum found)found, err);
+        h->put_off[i] = (enum found)found;
+        h->put_off_count++;
         return 0;
     case FOUND_LINK:
-        return refuse_or_tell(want, notes, "A part of it is a symbolic link.", err);
+        return refuse_or_tell(want, h->notes, "A part of it is a symbolic link.", err);
     case FOUND_ELSEWHERE:
-        return refuse_or_tell(want, notes,
+        return refuse_or_tell(want, h->notes,
                               "It lies on another filesystem or out of reach, and so not in the "
                               "session.",
                               err);
@@ -134,6 +165,31 @@ static int hold_one(struct workspace *ws, const struct spec_protect *want, unsig
         return err_set(err, ERR_UNAVAILABLE, -found, "look at the protected path", want->path,
                        NULL);
     }
+}
+
+/* Nobody's shell starts in a volume. */
+static bool is_home(const struct holding *h)
+{
+    const struct workspace_private *private = h->ws->private;
+    return private->named_directory &&
+           (h->home_sign || home_is_known(private->path, &private->stat));
+}
+
+static int hold_in_homes(struct holding *h, struct err *err)
+{
+    if (h->put_off_count == 0)
+        return 0;
+    bool home = is_home(h);
+    int r = 0;
+    for (uint32_t i = 0; r == 0 && i < h->spec->protect_count; i++) {
+        if (!h->put_off[i])
+            continue;
+        if (home)
+            r = hold_missing(h, i, h->put_off[i], err);
+        else
+            h->ws->private->watched[i] = h->ws->private->home_only[i] = true;
+    }
+    return r;
 }
 
 struct making {
@@ -181,10 +237,12 @@ int protect_begin(struct workspace *ws, const struct spec *spec, const struct as
     struct placeholder_book *book = NULL;
     int r = placeholder_begin(private->share, ws->dir, &private->stat, private->path, owner, notes,
                               &book, err);
-    struct lookup l = {.dir = ws->dir, .parent = -1};
+    struct holding h = {ws, spec, book, notes, .lookup = {.dir = ws->dir, .parent = -1}};
     for (uint32_t i = 0; r == 0 && i < spec->protect_count; i++)
-        r = hold_one(ws, &spec->protect[i], i, &l, book, notes, err);
-    fd_close(l.parent);
+        r = hold_one(&h, i, err);
+    fd_close(h.lookup.parent);
+    if (r == 0)
+        r = hold_in_homes(&h, err);
     struct making m = {ws, notes};
     if (r == 0)
         r = placeholder_make(book, made, &m, err);
@@ -206,7 +264,7 @@ int protect_tmpfs(struct workspace *ws, const struct spec *spec, uint32_t uid, u
         struct workspace_protect *p = &ws->protect[i];
         struct stat st;
         snprintf(p->path, sizeof p->path, "%s", spec->protect[i].path);
-        if (spec->protect[i].is_default || spec->workspace.read_only)
+        if (spec->protect[i].is_default || spec->protect[i].home || spec->workspace.read_only)
             continue;
         r = look_up(&l, p->path, &st);
         int at = strchr(p->path, '/') ? l.parent : l.dir;
@@ -225,14 +283,23 @@ void protect_report(const struct workspace *ws, const struct notes *notes)
 {
     struct lookup l = {.dir = ws->dir, .parent = -1};
     for (uint32_t i = 0; ws->private && ws->dir >= 0 && i < ws->protect_count; i++) {
-        struct stat st;
+        struct stat st = {0};
         if (!ws->private->watched[i])
             continue;
-        int found = look_up(&l, ws->protect[i].path, &st);
-        if (found == FOUND || found == FOUND_LINK)
+        const char *path = ws->protect[i].path;
+        int found = look_up(&l, path, &st);
+        if (found != FOUND && found != FOUND_LINK)
+            continue;
+        if (!ws->private->home_only[i])
             notes_add(notes, "protect.appeared",
                       "%s could not be protected and is there now: look at it before using it",
-                      ws->protect[i].path);
+                      path);
+        /* A socket is another session's placeholder, or what no shell can read. */
+        else if (!S_ISSOCK(st.st_mode))
+            notes_add(notes, "protect.appeared",
+                      "%s appeared: nothing reads it unless this directory becomes a home "
+                      "directory; look at it",
+                      path);
     }
     fd_close(l.parent);
 }

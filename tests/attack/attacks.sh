@@ -98,6 +98,8 @@ ATTACKS="
 36   result-through-planted-link  attack_planted_result   all
 37   protected-paths              attack_protected        all
 37   protected-missing            attack_protected_absent all
+37   protected-in-a-home          attack_protected_home   all
+37   planted-outside-a-home       attack_planted_elsewhere all
 38   hostile-names                attack_names            all
 38a  sockets-in-workspace         attack_workspace_socket all
 38b  bad-standard-streams         attack_bad_streams      all
@@ -998,6 +1000,39 @@ attack_protected_absent() {
     for path in .git/hooks .envrc .vscode; do
         [ ! -e "$WS/$path" ] || fail "the placeholder of $path is still there: $(stat -c '%F %s' "$WS/$path")"
     done
+}
+
+# What a shell or an ssh server reads in a home: $HOME is one, and so is what has one of these files.
+attack_protected_home() {
+    place workspace
+    local before=("${ENVIRONMENT[@]}") path
+    ENVIRONMENT+=("HOME=$WS")
+    session --cwd "$WS" -- "$WS/.attack/workspace" protect .bashrc .zshenv .ssh
+    ENVIRONMENT=("${before[@]}")
+    all_denied workspace 15 '^(chmod|hardlink_out)'
+    for path in .bashrc .zshenv .ssh .profile; do
+        [ ! -e "$WS/$path" ] || fail "the placeholder of $path is still there: $(stat -c '%F %s' "$WS/$path")"
+    done
+    echo mine >"$WS/.profile"
+    if [ "$(id -u)" = 0 ]; then chown "$WS_UID:$WS_UID" "$WS/.profile"; fi
+    session --cwd "$WS" -- "$WS/.attack/workspace" protect .profile .bashrc .ssh
+    all_denied workspace 15 '^(chmod|hardlink_out)'
+    [ "$(cat "$WS/.profile")" = mine ] || fail '.profile is not what it was'
+    [ ! -e "$WS/.bashrc" ] || fail 'a .bashrc is on the host'
+}
+
+# Elsewhere nothing reads it: it can be made, is told, and from then on the directory counts as a home.
+attack_planted_elsewhere() {
+    session --cwd "$WS" -- /bin/sh -c 'echo evil >.bashrc && mkdir .ssh && echo key >.ssh/authorized_keys'
+    status_is 0
+    [ "$(grep -c ': note: \.\(bashrc\|ssh\) appeared: nothing reads it unless' "$ERR")" = 2 ] ||
+        fail "what was planted was not told: $(head -n 3 "$ERR" | tr '\n' ' ')"
+    place workspace
+    session --cwd "$WS" -- "$WS/.attack/workspace" protect .bashrc .zshrc .ssh
+    all_denied workspace 15 '^(chmod|hardlink_out)'
+    fresh_workspace
+    session --policy locked-down --cwd "$WS" -- /bin/sh -c 'echo evil >.bashrc'
+    [ "$RC" != 0 ] && [ ! -e "$WS/.bashrc" ] || fail 'locked-down let a .bashrc be planted'
 }
 
 attack_names() {

@@ -66,6 +66,10 @@ static const struct {
     {ROW_EXEC_TIMEOUT, LIMIT("\"exec_timeout\": \"1m\""), LIMIT("\"exec_timeout\": \"61s\"")},
     {ROW_OUTPUT, LIMIT("\"output\": \"1MiB\""), LIMIT("\"output\": \"2MiB\"")},
     {ROW_REQUIRES, "\"requires\": [\"gpu\"]", "\"requires\": []"},
+    {ROW_PROTECT, FS("\"protect\": [\"a\"]"), FS("\"protect\": [\"~/a\"]")},
+    {ROW_PROTECT, FS("\"protect\": [\"a\"]"), FS("\"protect\": [\"~/a/b\"]")},
+    {ROW_PROTECT, FS("\"protect\": [\"~/a\"]"), FS("\"protect\": [\"~/a/b\"]")},
+    {ROW_PROTECT, FS("\"protect\": [\"~/a\", \"a/b\"]"), FS("\"protect\": [\"~/a\"]")},
 };
 
 Test(within, each_row_is_compared_in_its_own_direction)
@@ -96,6 +100,31 @@ Test(within, an_address_is_not_covered_by_egress)
     cr_expect(!within(NET("\"allow\": [{\"cidr\": \"10.0.0.0/8\"}]"), NET("\"egress\": \"allow\""),
                       &err));
     cr_expect(strcmp(err.subject, "network.allow") == 0, "%s", err.subject);
+}
+
+/* The ceiling's "X" holds in every directory, so what holds in homes only is less. */
+Test(within, a_path_for_homes_is_kept_by_both_forms_and_keeps_only_its_own)
+{
+    static const struct {
+        const char *policy, *ceiling;
+        bool kept;
+    } rows[] = {
+        {"\"~/x\"", "\"~/x\"", true},      {"\"x\"", "\"~/x\"", true},
+        {"\"~/x\"", "\"x\"", false},       {"\"x\", \"~/x\"", "\"x\"", true},
+        {"\"~/x\", \"y\"", "\"y\"", true}, {"\"~/x/\"", "\"~/x/y\"", true},
+        {"\"x\"", "\"~/x/y\"", true},      {"\"~/x\"", "\"x/y\"", false},
+        {"\"~/x/y\"", "\"~/x\"", false},   {"\"~/xy\"", "\"~/x\"", false},
+    };
+    for (unsigned i = 0; i < sizeof rows / sizeof *rows; i++) {
+        char policy[128], ceiling[128];
+        struct err err = {0};
+        snprintf(policy, sizeof policy, FS("\"protect\": [%s]"), rows[i].policy);
+        snprintf(ceiling, sizeof ceiling, FS("\"protect\": [%s]"), rows[i].ceiling);
+        cr_expect(within(policy, ceiling, &err) == rows[i].kept, "%s within %s", policy, ceiling);
+    }
+    struct err err = {0};
+    cr_expect(!within(FS("\"protect\": []"), FS("\"protect\": [\"~/zz/\"]"), &err));
+    cr_expect(strstr(err.detail, "\"~/zz/\""), "as it was written: %s", err.detail);
 }
 
 Test(within, free_rows_never_matter)
@@ -154,7 +183,8 @@ static void make_text(struct buf *out)
     static const char *const mounts[] = {"\"/o\"", "\"/o/a\"", "\"/o/a/b\"", "\"/s/c\"", NULL};
     static const char *const writes[] = {"{\"source\": \"/o\", \"target\": \"/1\"}",
                                          "{\"source\": \"/o/a\", \"target\": \"/2\"}", NULL};
-    static const char *const protect[] = {"\"p\"", "\"p/q\"", "\"r\"", NULL};
+    static const char *const protect[] = {"\"p\"",     "\"p/q\"", "\"r\"", "\"~/p\"",
+                                          "\"~/p/q\"", "\"~/r\"", NULL};
     static const char *const rules[] = {"{\"host\": \"a.b.c\"}",
                                         "{\"host\": \"*.b.c\", \"ports\": [443, 80]}",
                                         "{\"host\": \"*.b.c\", \"ports\": \"*\"}",
