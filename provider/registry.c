@@ -101,7 +101,12 @@ static int make_key(const struct runtime_facts *facts, char ret_key[65])
 {
     _cleanup_buf_ struct buf text = {0};
     add_file(&text, "/proc/sys/kernel/random/boot_id");
-    add_file(&text, "/proc/self/cgroup");
+    /* An ordinary user's berth may have moved itself to a cgroup whose name is new in each start.
+     */
+    if (facts->cgroup_place[0])
+        buf_printf(&text, "place=%s\n", facts->cgroup_place);
+    else
+        add_file(&text, "/proc/self/cgroup");
     add_file(&text, "/proc/sys/user/max_user_namespaces");
     add_stat(&text, "/proc/self/exe");
     add_stat(&text, "/etc/subuid");

@@ -48,10 +48,11 @@ struct runtime_facts {
     char single_uid_reason[256];     /* why, and what would change it */
     uint32_t caller_uid, caller_gid; /* as seen on the host */
     enum runtime_cgroup_layout cgroup_layout;
-    uint32_t limits_available;           /* SPEC_LIMIT_* that the cgroup layout can enforce */
-    char cgroup_reason[256];             /* why not all of them; what would change it */
-    uint32_t landlock_abi;               /* 0: none */
-    char kernel[65];                     /* uname -r */
+    uint32_t limits_available;        /* SPEC_LIMIT_* that the cgroup layout can enforce */
+    char cgroup_reason[256];          /* why not all of them; what would change it */
+    char cgroup_place[SPEC_PATH_MAX]; /* rootless: above berth's cgroup, the same in each start */
+    uint32_t landlock_abi;            /* 0: none */
+    char kernel[65];                  /* uname -r */
     const char *state_dir, *runtime_dir; /* owned by the runtime */
 };
 

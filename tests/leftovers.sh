@@ -7,7 +7,8 @@
 # titles and programs, and every new process in a user namespace other than ours (a command that
 # outlived its session has lost its title); namespaces kept alive by a bind mount.
 #
-# No leftover: the cgroup `berth` itself, which all berths of a host share like /run/berth, and which
+# No leftover: the cgroup `berth` itself, which all berths of a host share like /run/berth (and a
+# user without /run/user his /tmp/.berth-share-UID), and which
 # cannot be removed without a race against one that is just starting; and cgroups whose processes are
 # in a PID namespace that is not seen from here: somebody else's session.
 set -u
@@ -40,7 +41,7 @@ list_things() {
     done
 
     for directory in "${TMPDIR:-/tmp}" /tmp /var/tmp /dev/shm; do
-        find "$directory" -xdev -mindepth 1 -maxdepth 1 \( -name 'berth*' -o -name '.berth*' \) 2>/dev/null |
+        find "$directory" -xdev -mindepth 1 -maxdepth 1 \( -name 'berth*' -o -name '.berth*' ! -name '.berth-share-*' \) 2>/dev/null |
             sed 's/^/temporary /'
     done
     # What a berth keeps between commands: slot locks and caches are files and stay; anything that

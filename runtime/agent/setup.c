@@ -163,9 +163,11 @@ static const struct {
     rlim_t soft, hard;
     const char *name;
 } limits[] = {
-    /* One byte, not none: no file is that small, and 1 is the value at which the kernel does not
-     * start a crash handler either (core(5) and fs/coredump.c: a pipe in core_pattern ignores the
-     * limit 0), which would run as the host's root on input of the session's making. */
+    /* One byte, not none: no file is that small (and the filter of commands lets none of them lower
+     * it: setrlimit_resource in runtime/plan/seccomp_rules.c), and 1 is the value at which the
+     * kernel does not start a crash handler either (core(5) and fs/coredump.c: a pipe in
+     * core_pattern ignores the limit 0), which would run as the host's root on input of the
+     * session's making. */
     {RLIMIT_CORE, 1, 1, "core"},
     {RLIMIT_STACK, 8 << 20, RLIM_INFINITY, "stack"},
     {RLIMIT_MEMLOCK, 8 << 20, 8 << 20, "memlock"},

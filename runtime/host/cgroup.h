@@ -32,13 +32,16 @@ struct cgroup_host {
     uint32_t limits;        /* SPEC_LIMIT_{MEMORY,CPU,PIDS,IO} that can be enforced */
     char reason[256];       /* for what is missing: why, and the command that would change it */
     char v2[SPEC_PATH_MAX]; /* base for sessions, exists; "" in layout none */
+    /* Rootless: the cgroup below which berth got its own, without what has a new name in each
+     * process (its leaf, its scope); "" when it got none, and for root, who has one base. */
+    char place[SPEC_PATH_MAX];
     char v1[CGROUP_V1_COUNT][SPEC_PATH_MAX]; /* hybrid: base per controller, "" when missing */
     bool clone_into; /* CLONE_INTO_CGROUP works from here (self-test); else join by write */
 };
 
 /* Finds the layout, makes the base directories (mkdir -p of berth's own level), enables controllers
  * and proves each by use. Rootless: uses the process's own cgroup when it is delegated, else asks
- * the user's systemd for a delegated scope (busctl, bounded to 2 s), else layout none with the
+ * the user's systemd for a delegated scope (busctl, bounded to 10 s), else layout none with the
  * reason. Must be called before this process enters a user namespace of its own. */
 int cgroup_host_open(struct cgroup_host *ret, bool rootless, struct err *err);
 

@@ -209,6 +209,52 @@ bool cgroup_session_vacate(struct cgroup_session *cg, pid_t init)
            holds_only(cg->s_fd, "init/cgroup.procs", init);
 }
 
+/* In the scope of another berth process, which is gone: the user's systemd could not remove the
+ * cgroups below it that are the session's id's, and keeps it for them. */
+static int destroy_in_scope(const struct cgroup_host *host, const char *scope, const char *name,
+                            unsigned timeout_ms, struct err *err)
+{
+    struct cgroup_host other = *host;
+    char path[CGROUP_PATH_MAX];
+    int n = snprintf(other.v2, sizeof other.v2, "%s/%s/%s", host->place, scope,
+                     strrchr(host->v2, '/') + 1);
+    if (n < 0 || (size_t)n >= sizeof other.v2)
+        return 0; /* no berth was there: its own base must fit */
+    snprintf(path, sizeof path, "%s/%s", other.v2, name);
+    _cleanup_fd_ int s = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (s < 0)
+        return errno == ENOENT
+                   ? 0
+                   : err_set(err, ERR_UNAVAILABLE, errno, "open a session's cgroup", path, NULL);
+    int r = destroy(&other, name, s, timeout_ms, err);
+    /* The scope may have more sessions, and its manager may be quicker. */
+    if (r == 0 && rmdir(other.v2) == 0) {
+        *strrchr(other.v2, '/') = 0;
+        rmdir(other.v2);
+    }
+    return r;
+}
+
+static int destroy_in_scopes(const struct cgroup_host *host, const char *name, unsigned timeout_ms,
+                             struct err *err)
+{
+    static const char prefix[] = CGROUP_SCOPE_PREFIX, suffix[] = CGROUP_SCOPE_SUFFIX;
+    DIR *stream = opendir(host->place);
+    if (!stream)
+        return errno == ENOENT
+                   ? 0
+                   : err_set(err, ERR_UNAVAILABLE, errno, "look for scopes", host->place, NULL);
+    int r = 0;
+    for (struct dirent *e; r == 0 && (e = readdir(stream));) {
+        size_t length = strlen(e->d_name);
+        if (length > sizeof suffix && strncmp(e->d_name, prefix, sizeof prefix - 1) == 0 &&
+            strcmp(e->d_name + length - (sizeof suffix - 1), suffix) == 0)
+            r = destroy_in_scope(host, e->d_name, name, timeout_ms, err);
+    }
+    closedir(stream);
+    return r;
+}
+
 int cgroup_leftover_destroy(const struct cgroup_host *host, const char *name, unsigned timeout_ms,
                             struct err *err)
 {
@@ -222,6 +268,11 @@ int cgroup_leftover_destroy(const struct cgroup_host *host, const char *name, un
     _cleanup_fd_ int s = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (s < 0 && errno != ENOENT)
         return err_set(err, ERR_UNAVAILABLE, errno, "open a session's cgroup", path, NULL);
+    if (s < 0 && host->place[0]) {
+        int r = destroy_in_scopes(host, name, timeout_ms, err);
+        if (r < 0)
+            return r;
+    }
     return destroy(host, name, s, timeout_ms, err);
 }
 

@@ -64,6 +64,10 @@ void cgroup_open_rootless(struct cgroup_host *host, const struct cgroup_mounts *
 void cgroup_host_none(struct cgroup_host *host, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
 
+/* Scopes of berth's own asking are berth-PID-TIME.scope. */
+#define CGROUP_SCOPE_PREFIX "berth-"
+#define CGROUP_SCOPE_SUFFIX ".scope"
+
 /* Asks the user's service manager for a delegated scope that holds this process. `program` is
  * busctl, `runtime_dir` the user's. 0 when this process has been moved, `wait_ms` bounds it all.
  * On failure ret_why says in one sentence why not. */

@@ -26,7 +26,7 @@
 
 static const uint32_t ALL = SPEC_LIMIT_MEMORY | SPEC_LIMIT_CPU | SPEC_LIMIT_PIDS;
 
-enum { SCOPE_WAIT_MS = 2000, ENABLE_PATIENCE_MS = 20 };
+enum { SCOPE_WAIT_MS = 10000, ENABLE_PATIENCE_MS = 20 };
 
 static int own_directory(const struct cgroup_mounts *mounts, char *ret, size_t size)
 {
@@ -117,7 +117,10 @@ static int use_delegated(struct cgroup_host *host, const char *path)
         }
     }
     struct err why;
-    return cgroup_base_unified(host, path, have, &why);
+    int r = cgroup_base_unified(host, path, have, &why);
+    if (r == 0)
+        memcpy(host->place, path, strlen(path) + 1); /* fits: v2 is the same and more */
+    return r;
 }
 
 static int ask_and_use(struct cgroup_host *host, const struct cgroup_mounts *mounts)
@@ -137,7 +140,12 @@ static int ask_and_use(struct cgroup_host *host, const struct cgroup_mounts *mou
         return -EACCES;
     }
     int r = own_directory(mounts, path, sizeof path);
-    return r < 0 ? r : use_delegated(host, path);
+    if (r == 0)
+        r = use_delegated(host, path);
+    char *scope = r == 0 ? strrchr(host->place, '/') : NULL;
+    if (scope)
+        *scope = 0;
+    return r;
 }
 
 void cgroup_open_rootless(struct cgroup_host *host, const struct cgroup_mounts *mounts)

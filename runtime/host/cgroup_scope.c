@@ -113,7 +113,7 @@ int cgroup_scope_ask(const char *program, const char *runtime_dir, unsigned wait
     snprintf(w.runtime, sizeof w.runtime, "XDG_RUNTIME_DIR=%.128s", runtime_dir);
     snprintf(w.pid, sizeof w.pid, "%d", getpid());
     /* Unit names must be new: a pid comes again, a time does not. */
-    snprintf(w.scope, sizeof w.scope, "berth-%d-%llx.scope", getpid(),
+    snprintf(w.scope, sizeof w.scope, CGROUP_SCOPE_PREFIX "%d-%llx" CGROUP_SCOPE_SUFFIX, getpid(),
              (unsigned long long)deadline_us);
     pid_t child = fork();
     if (child < 0) {

@@ -292,6 +292,7 @@ static int runtime_setup(struct runtime *rt, const struct runtime_options *optio
     rt->facts.limits_available = rt->cgroup.limits | SPEC_LIMIT_OPEN_FILES |
                                  SPEC_LIMIT_SCRATCH_BYTES | SPEC_LIMIT_SCRATCH_INODES;
     snprintf(rt->facts.cgroup_reason, sizeof rt->facts.cgroup_reason, "%s", rt->cgroup.reason);
+    snprintf(rt->facts.cgroup_place, sizeof rt->facts.cgroup_place, "%s", rt->cgroup.place);
     if (rt->facts.rootless) {
         r = enter_rootless(rt, err);
         if (r < 0)

@@ -26,8 +26,11 @@
 #define WHY_MODE  "refused with EPERM when the mode has setuid or setgid bits (WS-1)"
 #define WHY_SPLICE \
     "`strict` leaves out calls that pass pages of the page cache between pipes and files"
-#define WHY_FLUSH    "`strict` leaves it out: it flushes whole file systems of the host"
-#define WHY_OOB      "refused with EOPNOTSUPP when the flags have MSG_OOB"
+#define WHY_FLUSH "`strict` leaves it out: it flushes whole file systems of the host"
+#define WHY_OOB   "refused with EOPNOTSUPP when the flags have MSG_OOB"
+#define WHY_CORE                                                                             \
+    "a change of RLIMIT_CORE is said to have worked and is not made: at 0 the host's crash " \
+    "handler would run"
 #define WHY_HANDLE   "opens files by handle, past every directory and mount that hides them"
 #define WHY_FANOTIFY "watches whole mounts, which are shared with the host"
 
@@ -205,7 +208,7 @@
       "and securebits are EPERM, unknown options EINVAL")                                          \
     X(158, arch_prctl, ALLOW, NULL)                                                                \
     X(159, adjtimex, REFUSE, WHY_CLOCK)                                                            \
-    X(160, setrlimit, ALLOW, NULL)                                                                 \
+    X(160, setrlimit, CHECK, WHY_CORE)                                                             \
     X(161, chroot, NEVER, WHY_MOUNT)                                                               \
     X(162, sync, NOT_STRICT, WHY_FLUSH)                                                            \
     X(163, acct, NEVER, "writes accounting records of the whole host")                             \
@@ -350,7 +353,7 @@
     X(299, recvmmsg, ALLOW, NULL)                                                                  \
     X(300, fanotify_init, REFUSE, WHY_FANOTIFY)                                                    \
     X(301, fanotify_mark, REFUSE, WHY_FANOTIFY)                                                    \
-    X(302, prlimit64, ALLOW, NULL)                                                                 \
+    X(302, prlimit64, CHECK, WHY_CORE)                                                             \
     X(303, name_to_handle_at, REFUSE,                                                              \
       "makes file handles, which only serve to pass by directories")                               \
     X(304, open_by_handle_at, NEVER, WHY_HANDLE)                                                   \

@@ -80,7 +80,9 @@ static uint32_t load(struct emitter *e, size_t offset)
 
 static uint32_t answer(struct emitter *e, uint16_t error)
 {
-    uint32_t action = error ? SECCOMP_RET_ERRNO | error : SECCOMP_RET_ALLOW;
+    uint32_t action = error == SECCOMP_PRETEND ? SECCOMP_RET_ERRNO
+                      : error                  ? SECCOMP_RET_ERRNO | error
+                                               : SECCOMP_RET_ALLOW;
     uint32_t i = 0;
     while (i < e->answer_count && e->answers[i].action != action)
         i++;
@@ -103,10 +105,12 @@ static bool applies(const struct emitter *e, const struct seccomp_clause *clause
     return clause->profiles == IN_ALL || (clause->profiles & (1u << e->profile)) != 0;
 }
 
-/* The low half of argument n: x86-64 is little-endian. */
+/* The low half of argument n, or the high one: x86-64 is little-endian. */
 static size_t argument_offset(uint8_t n)
 {
-    return offsetof(struct seccomp_data, args) + n * sizeof(uint64_t);
+    size_t high = n & SECCOMP_HIGH ? sizeof(uint32_t) : 0;
+    return offsetof(struct seccomp_data, args) + (n & (SECCOMP_HIGH - 1u)) * sizeof(uint64_t) +
+           high;
 }
 
 static bool masks(const struct seccomp_condition *c)

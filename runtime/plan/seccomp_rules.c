@@ -127,6 +127,17 @@ static const struct seccomp_clause prctl_option[] = {
     CLAUSE(0, EQUALS(0, 0x41555856u)),  /* GET_AUXV */
 };
 
+/* RLIMIT_CORE is 1 in a session (runtime/agent/setup.c), the one value at which the kernel starts
+ * no crash handler of the host's: with 0 it does, and lowering a limit needs no privilege. Who
+ * lowers it wants no core file, which is so already, and programs that keep secrets end when the
+ * call fails. Reading is prlimit64 with no new value. */
+#define CORE(arg) EQUALS(arg, 4u)
+static const struct seccomp_clause setrlimit_resource[] = {CLAUSE(SECCOMP_PRETEND, CORE(0))};
+static const struct seccomp_clause prlimit_resource[] = {
+    CLAUSE(SECCOMP_PRETEND, CORE(1), HAS(2, WHOLE)),
+    CLAUSE(SECCOMP_PRETEND, CORE(1), HAS(2 | SECCOMP_HIGH, WHOLE)),
+};
+
 /* ---- sockets --------------------------------------------------------------------------------- */
 
 #define TYPE(kind) IS(1, 0xfu, kind) /* without SOCK_NONBLOCK and SOCK_CLOEXEC */
@@ -192,10 +203,12 @@ static const struct seccomp_rule rules[] = {
     RULE(133, mknod_mode, 0),                  /* mknod */
     RULE(135, personality_value, EPERM),       /* personality */
     RULE(157, prctl_option, EINVAL),           /* prctl */
+    RULE(160, setrlimit_resource, 0),          /* setrlimit */
     RULE(257, openat_mode, 0),                 /* openat */
     RULE(258, mode_at_2, 0),                   /* mkdirat */
     RULE(259, mknodat_mode, 0),                /* mknodat */
     RULE(268, mode_at_2, 0),                   /* fchmodat */
+    RULE(302, prlimit_resource, 0),            /* prlimit64 */
     RULE(307, out_of_band_at_3, 0),            /* sendmmsg */
     RULE(317, seccomp_operation, EINVAL),      /* seccomp */
     RULE(452, mode_at_2, 0),                   /* fchmodat2 */

@@ -52,7 +52,8 @@ const char *seccomp_class_name(uint8_t class);
 
 /* A condition on the low 32 bits of one argument: every argument that berth judges is an int, an
  * unsigned int or a umode_t to the kernel, which drops the high half. A filter that looked at 64
- * bits would be passed by setting any of them. */
+ * bits would be passed by setting any of them. The exception is a pointer, which is or is not NULL:
+ * SECCOMP_HIGH is added to the argument for its high half. */
 enum seccomp_test {
     TEST_NONE = 0,
     TEST_IS,     /* (argument & mask) == value */
@@ -68,7 +69,9 @@ struct seccomp_condition {
 
 enum {
     SECCOMP_CONDITIONS_MAX = 3,
-    IN_ALL = 0, /* every profile, and the base layer */
+    SECCOMP_HIGH = 8,
+    SECCOMP_PRETEND = 0xffff, /* an answer: nothing is done, and the caller is told that it was */
+    IN_ALL = 0,               /* every profile, and the base layer */
     IN_DEFAULT = 1u << SPEC_SECCOMP_DEFAULT,
     IN_STRICT = 1u << SPEC_SECCOMP_STRICT,
     IN_DEBUG = 1u << SPEC_SECCOMP_DEBUG,

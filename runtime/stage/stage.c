@@ -867,6 +867,14 @@ static void drop_inherited(const struct stage_args *args)
     /* The kernel's own answer is 20 - nice: -1 is a failure and nothing else. */
     if (TRY(syscall(SYS_getpriority, PRIO_PROCESS, 0), "read the priority", NULL) > 20)
         TRY(setpriority(PRIO_PROCESS, 0, 0), "reset the priority", NULL);
+    /* init makes it 1 and says why (runtime/agent/setup.c); raising a hard limit of 0 is root's. */
+    struct rlimit core;
+    TRY(getrlimit(RLIMIT_CORE, &core), "read a limit", "core");
+    if (core.rlim_max == 0) {
+        core = (struct rlimit){1, 1};
+        if (setrlimit(RLIMIT_CORE, &core) < 0 && errno != EPERM)
+            stage_fail(args, "set a limit", "core");
+    }
 }
 
 _Noreturn void stage_main(const struct stage_args *prepared)

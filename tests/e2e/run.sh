@@ -5,6 +5,8 @@ set -u
 . "$(dirname "$0")/../attack/lib.sh"
 own_namespaces "$@"
 make_scene
+# What times are multiplied by, on a machine that is emulated or busy.
+SLOWER=${TEST_SLOWER:-1}
 
 background_run() { # WORDS…: sets PID to berth's own; output to $OUT, $ERR
     OUT=$D/out/out ERR=$D/out/err
@@ -15,12 +17,12 @@ background_run() { # WORDS…: sets PID to berth's own; output to $OUT, $ERR
 # Wait until $OUT has the word
 until_said() {
     local _
-    for _ in $(seq 100); do grep -q "$1" "$OUT" && return; sleep 0.05; done
+    for _ in $(seq $((100 * SLOWER))); do grep -q "$1" "$OUT" && return; sleep 0.05; done
     fail "never said '$1': $(head -n 2 "$ERR")"
 }
 ended_with() { # status, within 5 s
     local _
-    for _ in $(seq 100); do kill -0 "$PID" 2>/dev/null || break; sleep 0.05; done
+    for _ in $(seq $((100 * SLOWER))); do kill -0 "$PID" 2>/dev/null || break; sleep 0.05; done
     if kill -0 "$PID" 2>/dev/null; then
         fail 'still runs after 5 s'
         kill -KILL "$PID"
@@ -100,7 +102,7 @@ normal_run_is_silent() {
 
 stdin_pipe() {
     OUT=$D/out/out ERR=$D/out/err
-    seq 100000 | "${AS[@]}" "${ENVIRONMENT[@]}" timeout 20 "$BERTH" run --workspace "$WS" -- /usr/bin/wc -l >"$OUT" 2>"$ERR"
+    seq 100000 | "${AS[@]}" "${ENVIRONMENT[@]}" timeout $((20 * SLOWER)) "$BERTH" run --workspace "$WS" -- /usr/bin/wc -l >"$OUT" 2>"$ERR"
     RC=$?
     status_is 0
     [ "$(tr -d ' ' <"$OUT")" = 100000 ] || fail "got $(head -c 20 "$OUT") lines"
@@ -113,7 +115,7 @@ stdin_file() {
 }
 stdin_closed() {
     OUT=$D/out/out ERR=$D/out/err
-    "${AS[@]}" "${ENVIRONMENT[@]}" timeout 20 "$BERTH" run --workspace "$WS" -- /bin/sh -c 'read x; echo "end $?"' <&- >"$OUT" 2>"$ERR"
+    "${AS[@]}" "${ENVIRONMENT[@]}" timeout $((20 * SLOWER)) "$BERTH" run --workspace "$WS" -- /bin/sh -c 'read x; echo "end $?"' <&- >"$OUT" 2>"$ERR"
     RC=$?
     grep -q 'end 1' "$OUT" || [ "$RC" = 125 ] || fail "status $RC, $(head -n 1 "$OUT")"
 }
@@ -122,13 +124,13 @@ stdout_file_and_pipe() {
     [ "$(cat "$OUT")" = out ] || fail "stdout: $(head -c 50 "$OUT")"
     grep -qx err "$ERR" || fail "stderr: $(head -c 50 "$ERR")"
     OUT=$D/out/out ERR=$D/out/err
-    "${AS[@]}" "${ENVIRONMENT[@]}" timeout 20 "$BERTH" run --workspace "$WS" -- /usr/bin/seq 200000 2>"$ERR" | sha256sum >"$OUT"
+    "${AS[@]}" "${ENVIRONMENT[@]}" timeout $((20 * SLOWER)) "$BERTH" run --workspace "$WS" -- /usr/bin/seq 200000 2>"$ERR" | sha256sum >"$OUT"
     [ "$(cut -c1-64 "$OUT")" = "$(seq 200000 | sha256sum | cut -c1-64)" ] || fail 'the pipe lost or changed bytes'
 }
 stdout_append() {
     echo first >"$D/out/append"
     if [ "$(id -u)" = 0 ]; then chown "$UID_HERE" "$D/out/append"; fi
-    "${AS[@]}" "${ENVIRONMENT[@]}" timeout 20 "$BERTH" run --workspace "$WS" -- /bin/echo second </dev/null >>"$D/out/append" 2>/dev/null
+    "${AS[@]}" "${ENVIRONMENT[@]}" timeout $((20 * SLOWER)) "$BERTH" run --workspace "$WS" -- /bin/echo second </dev/null >>"$D/out/append" 2>/dev/null
     [ "$(cat "$D/out/append")" = 'first
 second' ] || fail "got $(tr '\n' ' ' <"$D/out/append")"
 }
@@ -136,24 +138,24 @@ reader_goes_away() {
     OUT=$D/out/out ERR=$D/out/err
     local start
     start=$(date +%s)
-    "${AS[@]}" "${ENVIRONMENT[@]}" timeout 20 "$BERTH" run --workspace "$WS" -- /usr/bin/yes 2>"$ERR" </dev/null | head -n 2 >"$OUT"
-    [ $(($(date +%s) - start)) -lt 10 ] || fail 'yes | head did not end'
+    "${AS[@]}" "${ENVIRONMENT[@]}" timeout $((20 * SLOWER)) "$BERTH" run --workspace "$WS" -- /usr/bin/yes 2>"$ERR" </dev/null | head -n 2 >"$OUT"
+    [ $(($(date +%s) - start)) -lt $((10 * SLOWER)) ] || fail 'yes | head did not end'
 }
 dev_null_streams() {
-    "${AS[@]}" "${ENVIRONMENT[@]}" timeout 20 "$BERTH" run --workspace "$WS" -- /bin/sh -c 'echo x; cat; exit 4' </dev/null >/dev/null 2>/dev/null
+    "${AS[@]}" "${ENVIRONMENT[@]}" timeout $((20 * SLOWER)) "$BERTH" run --workspace "$WS" -- /bin/sh -c 'echo x; cat; exit 4' </dev/null >/dev/null 2>/dev/null
     RC=$?
     status_is 4
 }
 socket_streams() {
     OUT=$D/out/out ERR=$D/out/err
-    "${AS[@]}" "${ENVIRONMENT[@]}" timeout 20 "$HOSTSIDE" socket "$BERTH" run --workspace "$WS" -- /bin/sh -c 'echo over-socket; exit 6' >"$OUT" 2>"$ERR"
+    "${AS[@]}" "${ENVIRONMENT[@]}" timeout $((20 * SLOWER)) "$HOSTSIDE" socket "$BERTH" run --workspace "$WS" -- /bin/sh -c 'echo over-socket; exit 6' >"$OUT" 2>"$ERR"
     RC=$?
     status_is 6
     grep -q over-socket "$OUT" || fail "got $(head -c 100 "$OUT")"
 }
 terminal() {
     OUT=$D/out/out ERR=$D/out/err
-    printf 'typed-word\n' | "${AS[@]}" "${ENVIRONMENT[@]}" timeout 20 "$HOSTSIDE" pty 15 "$BERTH" run --workspace "$WS" -- \
+    printf 'typed-word\n' | "${AS[@]}" "${ENVIRONMENT[@]}" timeout $((20 * SLOWER)) "$HOSTSIDE" pty $((15 * SLOWER)) "$BERTH" run --workspace "$WS" -- \
         /bin/sh -c 'tty; stty size; read word; echo "read $word"; exit 7' 2>"$ERR" | tr -d '\r' >"$OUT"
     RC=${PIPESTATUS[1]}
     status_is 7
@@ -163,7 +165,7 @@ terminal() {
 }
 terminal_interrupt() {
     OUT=$D/out/out ERR=$D/out/err
-    (sleep 1; printf '\003'; sleep 2) | "${AS[@]}" "${ENVIRONMENT[@]}" timeout 20 "$HOSTSIDE" pty 15 "$BERTH" run --workspace "$WS" -- \
+    (sleep "$SLOWER"; printf '\003'; sleep $((2 * SLOWER))) | "${AS[@]}" "${ENVIRONMENT[@]}" timeout $((20 * SLOWER)) "$HOSTSIDE" pty $((15 * SLOWER)) "$BERTH" run --workspace "$WS" -- \
         /bin/sh -c 'trap "echo got-int; exit 9" INT; echo ready; while :; do sleep 0.1; done' 2>"$ERR" | tr -d '\r' >"$OUT"
     RC=${PIPESTATUS[1]}
     grep -q got-int "$OUT" || fail "^C did not reach the command: $(tail -n 2 "$OUT" | tr '\n' ' ')"
@@ -171,7 +173,7 @@ terminal_interrupt() {
 }
 terminal_never() {
     OUT=$D/out/out ERR=$D/out/err
-    "${AS[@]}" "${ENVIRONMENT[@]}" timeout 20 "$HOSTSIDE" pty 15 "$BERTH" run --tty never --workspace "$WS" -- /bin/sh -c 'tty; exit 3' </dev/null 2>"$ERR" | tr -d '\r' >"$OUT"
+    "${AS[@]}" "${ENVIRONMENT[@]}" timeout $((20 * SLOWER)) "$HOSTSIDE" pty $((15 * SLOWER)) "$BERTH" run --tty never --workspace "$WS" -- /bin/sh -c 'tty; exit 3' </dev/null 2>"$ERR" | tr -d '\r' >"$OUT"
     grep -q 'not a tty' "$OUT" || fail "tty says $(head -n 1 "$OUT")"
 }
 terminal_always() {
@@ -227,8 +229,8 @@ placeholders_after_kill() {
 parent_dies() {
     OUT=$D/out/out
     : >"$OUT"
-    "${AS[@]}" "${ENVIRONMENT[@]}" sh -c '"$0" run --die-with-parent always --workspace "$1" -- /bin/sh -c "echo ready; sleep 100" & sleep 1; kill -9 $$' \
-        "$BERTH" "$WS" </dev/null >"$OUT" 2>/dev/null
+    "${AS[@]}" "${ENVIRONMENT[@]}" sh -c '"$0" run --die-with-parent always --workspace "$1" -- /bin/sh -c "echo ready; sleep 100" & sleep "$2"; kill -9 $$' \
+        "$BERTH" "$WS" "$SLOWER" </dev/null >"$OUT" 2>/dev/null
     ERR=/dev/null
     grep -q ready "$OUT" || fail 'did not start'
 }
@@ -239,7 +241,7 @@ children_end() {
 hundred_at_once() {
     local pids=() pid bad=0 i count=${PARALLEL:-100}
     for i in $(seq "$count"); do
-        "${AS[@]}" "${ENVIRONMENT[@]}" timeout 120 "$BERTH" run --workspace "$WS" --quiet -- /bin/true </dev/null 2>>"$D/out/parallel.err" >/dev/null &
+        "${AS[@]}" "${ENVIRONMENT[@]}" timeout $((120 * SLOWER)) "$BERTH" run --workspace "$WS" --quiet -- /bin/true </dev/null 2>>"$D/out/parallel.err" >/dev/null &
         pids+=($!)
     done
     for pid in "${pids[@]}"; do wait "$pid" || bad=$((bad + 1)); done
@@ -295,9 +297,9 @@ tmpfs_and_volume() {
     status_is 0 none
 }
 volume_is_exclusive() {
-    "${AS[@]}" "${ENVIRONMENT[@]}" "$BERTH" run --workspace volume:busy -- /bin/sh -c 'echo ready; sleep 3' </dev/null >"$D/out/holder" 2>/dev/null &
+    "${AS[@]}" "${ENVIRONMENT[@]}" "$BERTH" run --workspace volume:busy -- /bin/sh -c "echo ready; sleep $((3 * SLOWER))" </dev/null >"$D/out/holder" 2>/dev/null &
     local holder=$! _
-    for _ in $(seq 60); do grep -q ready "$D/out/holder" && break; sleep 0.05; done
+    for _ in $(seq $((60 * SLOWER))); do grep -q ready "$D/out/holder" && break; sleep 0.05; done
     berth run --workspace volume:busy -- /bin/true
     status_is 125
     says workspace_in_use
@@ -305,7 +307,7 @@ volume_is_exclusive() {
 }
 environment_option() {
     OUT=$D/out/out ERR=$D/out/err
-    "${AS[@]}" "${ENVIRONMENT[@]}" PASSED=from-here timeout 20 "$BERTH" run --workspace "$WS" --env PASSED --env GIVEN=a=b -- \
+    "${AS[@]}" "${ENVIRONMENT[@]}" PASSED=from-here timeout $((20 * SLOWER)) "$BERTH" run --workspace "$WS" --env PASSED --env GIVEN=a=b -- \
         /bin/sh -c 'echo "$PASSED $GIVEN $HOME $USER"' </dev/null >"$OUT" 2>"$ERR"
     grep -q '^from-here a=b /home/user user' "$OUT" || fail "got $(head -n 1 "$OUT")"
 }

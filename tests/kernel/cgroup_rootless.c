@@ -217,6 +217,33 @@ USER_TEST(without_delegation_the_layout_is_none_and_every_call_works)
     cr_assert_eq(in_child(not_delegated), 0, "step %d", last);
 }
 
+/* The scope of a berth that was killed together with its reaper; the next has one of its own. */
+static void left_in_a_scope(void)
+{
+    be_user_in(delegated);
+    struct cgroup_host host;
+    MUST(1, cgroup_host_open(&host, true, NULL) == 0);
+    MUST(2, strcmp(host.place, delegated) == 0);
+    static const char *const below[] = {"", "/berth", "/berth/test-left", "/berth/test-left/run",
+                                        "/berth/test-left/run/e1"};
+    char scope[300], path[400];
+    snprintf(scope, sizeof scope, "%s/berth-7-abc.scope", delegated);
+    for (size_t i = 0; i < ARRAY_LENGTH(below); i++) {
+        snprintf(path, sizeof path, "%s%s", scope, below[i]);
+        MUST(3, mkdir(path, 0755) == 0);
+    }
+    struct err err;
+    MUST(4, cgroup_leftover_destroy(&host, "test-other", 2000, &err) == 0);
+    MUST(5, access(path, F_OK) == 0);
+    MUST(6, cgroup_leftover_destroy(&host, "test-left", 2000, &err) == 0);
+    MUST(7, access(scope, F_OK) < 0 && errno == ENOENT);
+}
+
+USER_TEST(what_a_killed_berth_left_in_its_scope_is_removed_by_the_next)
+{
+    cr_assert_eq(in_child(left_in_a_scope), 0, "step %d", last);
+}
+
 static void be_manager(char *program, size_t size, const char *body)
 {
     snprintf(program, size, "%s/manager", scratch);
