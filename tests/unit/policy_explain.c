@@ -338,7 +338,7 @@ Test(plan, has_every_step_of_the_plans_that_the_runtime_applies)
         }
         for (const char *const *name = rootfs_proc_masked; *name; name++) {
             char path[64];
-            snprintf(path, sizeof path, "/proc/%s", *name);
+            snprintf(path, sizeof path, "/proc/%.*s", (int)strcspn(*name, "/"), *name);
             cr_expect(find_step(steps, "mask", path), "%s", path);
         }
         for (uint32_t i = 0; i < s.protect_count; i++) {
