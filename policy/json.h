@@ -45,8 +45,10 @@ struct json_node {
 
 struct json_error {
     struct json_position at;
-    char path[JSON_PATH_MAX]; /* "limits.memory", "network.allow[2].ports"; "" at the root */
-    char message[320];        /* one or two sentences */
+    char path[JSON_PATH_MAX];    /* "limits.memory", "network.allow[2].ports"; "" at the root */
+    char pointer[JSON_PATH_MAX]; /* the same as RFC 6901: "/network/allow/2/ports"; "" at the root,
+                                    cut at a member when it is too long */
+    char message[320];           /* one or two sentences */
 };
 
 /* 0 with *ret_root; -EINVAL with *ret_error; -E2BIG when length > max_bytes (ret_error says so);

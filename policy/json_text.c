@@ -46,10 +46,46 @@ static void make_path(const struct json_reader *r, char *ret_path, size_t size)
     }
 }
 
+/* One member of a pointer: "~" and "/" of a key are escaped. False: no room for all of it. */
+static bool add_pointer(char *pointer, size_t size, size_t *n, const char *key)
+{
+    size_t at = *n;
+    if (at + 1 >= size)
+        return false;
+    pointer[at++] = '/';
+    for (; *key; key++) {
+        bool escape = *key == '~' || *key == '/';
+        if (at + 2 >= size)
+            return false;
+        pointer[at++] = escape ? '~' : *key;
+        if (escape)
+            pointer[at++] = *key == '~' ? '0' : '1';
+    }
+    *n = at;
+    return true;
+}
+
+static void make_pointer(const struct json_reader *r, char *ret_pointer, size_t size)
+{
+    size_t n = 0;
+    bool room = true;
+    for (unsigned i = 0; i < r->depth && room; i++) {
+        const struct json_level *level = &r->levels[i];
+        char index[16];
+        snprintf(index, sizeof index, "%u", level->node->count);
+        if (level->node->kind == JSON_ARRAY)
+            room = add_pointer(ret_pointer, size, &n, index);
+        else if (level->key)
+            room = add_pointer(ret_pointer, size, &n, level->key);
+    }
+    ret_pointer[n] = 0;
+}
+
 int json_fail(struct json_reader *r, struct json_position at, const char *fmt, ...)
 {
     r->error->at = at;
     make_path(r, r->error->path, sizeof r->error->path);
+    make_pointer(r, r->error->pointer, sizeof r->error->pointer);
     va_list ap;
     va_start(ap, fmt);
     vsnprintf(r->error->message, sizeof r->error->message, fmt, ap);
