@@ -7,7 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { CHUNK_BYTES = 16 * 1024, ALIGNMENT = 16 };
+/* The first chunk is small: what a request needs fits, and thousands may be open. */
+enum { FIRST_BYTES = 1024, CHUNK_BYTES = 16 * 1024, ALIGNMENT = 16 };
 
 struct arena_chunk {
     struct arena_chunk *next;
@@ -22,7 +23,8 @@ void *arena_alloc(struct arena *arena, size_t size)
     size = (size + ALIGNMENT - 1) & ~(size_t)(ALIGNMENT - 1);
     struct arena_chunk *chunk = arena->chunks;
     if (!chunk || chunk->size - chunk->used < size) {
-        size_t room = size > CHUNK_BYTES ? size : CHUNK_BYTES;
+        size_t usual = chunk ? CHUNK_BYTES : FIRST_BYTES;
+        size_t room = size > usual ? size : usual;
         chunk = calloc(1, sizeof *chunk + room);
         if (!chunk)
             return NULL;
