@@ -11,19 +11,13 @@
 
 enum { BLOCK = 64, ROUNDS = 64 };
 
-struct state {
-    uint32_t h[8];
-    uint64_t length; /* bytes so far */
-    unsigned char block[BLOCK];
-};
-
 static uint32_t rotate(uint32_t x, unsigned n)
 {
     return x >> n | x << (32 - n);
 }
 
 /* FIPS 180-4, 6.2.2, with the constants of 4.2.2. */
-static void compress(struct state *s, const unsigned char *p)
+static void compress(struct sha256 *s, const unsigned char *p)
 {
     static const uint32_t k[ROUNDS] = {
         0x428a2f98, 0x71374491, 0xb5c0fbcf, 0xe9b5dba5, 0x3956c25b, 0x59f111f1, 0x923f82a4,
@@ -59,7 +53,13 @@ static void compress(struct state *s, const unsigned char *p)
         s->h[i] += v[i];
 }
 
-static void update(struct state *s, const void *data, size_t length)
+void sha256_init(struct sha256 *s)
+{
+    *s = (struct sha256){.h = {0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a, 0x510e527f,
+                               0x9b05688c, 0x1f83d9ab, 0x5be0cd19}};
+}
+
+void sha256_update(struct sha256 *s, const void *data, size_t length)
 {
     const unsigned char *p = data;
     while (length > 0) {
@@ -73,30 +73,34 @@ static void update(struct state *s, const void *data, size_t length)
     }
 }
 
-void sha256_parts_hex(const struct sha256_part *parts, size_t count, char ret_hex[65])
+void sha256_final_hex(struct sha256 *s, char ret_hex[65])
 {
     static const char digits[] = "0123456789abcdef";
-    struct state s = {.h = {0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a, 0x510e527f, 0x9b05688c,
-                            0x1f83d9ab, 0x5be0cd19}};
-    for (size_t i = 0; i < count; i++)
-        update(&s, parts[i].data, parts[i].length);
-
     /* Padding: a one bit, zeros, the length in bits (5.1.1). */
-    uint64_t bits = s.length * 8;
+    uint64_t bits = s->length * 8;
     unsigned char tail[8];
     for (int i = 0; i < 8; i++)
         tail[i] = (unsigned char)(bits >> (56 - 8 * i));
-    update(&s, "\x80", 1);
-    while (s.length % BLOCK != BLOCK - sizeof tail)
-        update(&s, "", 1);
-    update(&s, tail, sizeof tail);
+    sha256_update(s, "\x80", 1);
+    while (s->length % BLOCK != BLOCK - sizeof tail)
+        sha256_update(s, "", 1);
+    sha256_update(s, tail, sizeof tail);
 
     for (int i = 0; i < 32; i++) {
-        unsigned byte = s.h[i / 4] >> (24 - 8 * (i % 4)) & 0xff;
+        unsigned byte = s->h[i / 4] >> (24 - 8 * (i % 4)) & 0xff;
         ret_hex[2 * i] = digits[byte >> 4];
         ret_hex[2 * i + 1] = digits[byte & 15];
     }
     ret_hex[64] = 0;
+}
+
+void sha256_parts_hex(const struct sha256_part *parts, size_t count, char ret_hex[65])
+{
+    struct sha256 s;
+    sha256_init(&s);
+    for (size_t i = 0; i < count; i++)
+        sha256_update(&s, parts[i].data, parts[i].length);
+    sha256_final_hex(&s, ret_hex);
 }
 
 void sha256_hex(const void *data, size_t length, char ret_hex[65])
