@@ -70,9 +70,10 @@ LIB_host     := $(BUILD)/lib/libberth-host.a
 LIB_policy   := $(BUILD)/lib/libberth-policy.a
 LIB_provider := $(BUILD)/lib/libberth-provider.a
 LIB_cli      := $(BUILD)/lib/libberth-cli.a
+LIB_http     := $(BUILD)/lib/libberth-http.a
 
 # In link order: each may use only what stands after it.
-LIBS_ALL := $(LIB_cli) $(LIB_provider) $(LIB_policy) $(LIB_host) $(LIB_stage) $(LIB_agent) \
+LIBS_ALL := $(LIB_cli) $(LIB_http) $(LIB_provider) $(LIB_policy) $(LIB_host) $(LIB_stage) $(LIB_agent) \
             $(LIB_plan) $(LIB_base)
 
 all: $(BUILD)/bin/berth $(BUILD)/bin/berth-init
@@ -85,6 +86,7 @@ $(LIB_host):     $(call objects,$(call folder_sources,runtime/host))
 $(LIB_policy):   $(call objects,$(call folder_sources,policy))
 $(LIB_provider): $(call objects,$(call folder_sources,provider))
 $(LIB_cli):      $(call objects,$(call folder_sources,api/cli))
+$(LIB_http):     $(call objects,$(call folder_sources,api/http))
 
 # >>> seccomp: the filters are made when berth is built (runtime/plan/gen) and are read-only data.
 SECCOMP_GEN := $(call objects,runtime/plan/gen/seccomp_gen.c runtime/plan/seccomp_build.c \
@@ -200,16 +202,20 @@ $(BUILD)/bin/berth-init: $(BUILD)/obj/berth-init
 
 # ---- tests: one Criterion program per file --------------------------------------------------------
 
+# The event loop of api/http (docs/adr/0011); as needed, so that programs which do not serve run
+# where it is not installed.
+LIBUV := -Wl,--as-needed -luv
+
 UNIT_TESTS   := $(patsubst tests/unit/%.c,$(BUILD)/tests/unit/%,$(wildcard tests/unit/*.c))
 KERNEL_TESTS := $(patsubst tests/kernel/%.c,$(BUILD)/tests/kernel/%,$(wildcard tests/kernel/*.c))
 
 $(BUILD)/tests/unit/%: $(BUILD)/obj/tests/unit/%.o $(LIBS_ALL)
 	@mkdir -p $(@D)
-	$(Q)$(CC) $(LDFLAGS) -o $@ $^ -lcriterion -lseccomp
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ -lcriterion -lseccomp $(LIBUV)
 
 $(BUILD)/tests/kernel/%: $(BUILD)/obj/tests/kernel/%.o $(LIBS_ALL)
 	@mkdir -p $(@D)
-	$(Q)$(CC) $(LDFLAGS) -o $@ $^ -lcriterion -lseccomp
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ -lcriterion -lseccomp $(LIBUV)
 
 unit-tests:   $(UNIT_TESTS)
 kernel-tests: $(KERNEL_TESTS)
@@ -276,7 +282,7 @@ all-fuzzers: $(patsubst %,$(BUILD)/tests/fuzz/%,$(FUZZERS))
 
 $(BUILD)/tests/fuzz/%: $(BUILD)/obj/tests/fuzz/%.o $(LIBS_ALL)
 	@mkdir -p $(@D)
-	$(Q)$(CC) $(LDFLAGS) -fsanitize=fuzzer -o $@ $^ -lseccomp
+	$(Q)$(CC) $(LDFLAGS) -fsanitize=fuzzer -o $@ $^ -lseccomp $(LIBUV)
 
 fuzz: setup-test
 	$(Q)$(MAKE) --no-print-directory fuzz-build
@@ -312,7 +318,7 @@ $(BUILD)/tests/bench/paired: $(BUILD)/obj/tests/bench/paired.o
 # ---- what the machine must have -----------------------------------------------------------------------
 # Names of Debian 12; Ubuntu 22.04 and later have the same ones. Nothing else is installed.
 
-PACKAGES_BUILD := gcc libc6-dev linux-libc-dev musl-dev make git python3-minimal uidmap
+PACKAGES_BUILD := gcc libc6-dev linux-libc-dev musl-dev libuv1-dev make git python3-minimal uidmap
 PACKAGES_TEST  := libseccomp-dev clang clang-format clang-tidy libclang-rt-dev cppcheck shellcheck libcriterion-dev pkg-config \
                   busybox-static strace procps util-linux e2fsprogs libcap2-bin attr mandoc python3
 PACKAGES_BENCH := bubblewrap runc python3
