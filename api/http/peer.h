@@ -1,0 +1,27 @@
+/* This file says who is at the other end of a unix socket; it never asks the client. The kernel
+ * recorded it when the client called connect(): a socket that is handed on keeps it.
+ * Unprivileged.
+ */
+#pragma once
+
+#include "runtime/base/err.h"
+
+#include <stdbool.h>
+#include <sys/types.h>
+
+enum { PEER_GROUPS_MAX = 64 };
+
+struct peer {
+    bool local; /* a unix socket: uid, gid and pid are the kernel's word */
+    uid_t uid;
+    gid_t gid;
+    pid_t pid;
+    gid_t groups[PEER_GROUPS_MAX];
+    unsigned group_count;
+    bool groups_cut; /* the peer has more groups than are kept */
+};
+
+/* 0 or -errno. */
+int peer_of(int fd, struct peer *ret, struct err *err);
+
+bool peer_in_group(const struct peer *peer, gid_t group);

@@ -1,0 +1,53 @@
+/* This file serves HTTP/1.1 on listening sockets; it never interprets a request beyond the table of
+ * routes. It may run with no right at all: it opens no path, starts nothing, and needs the calls
+ * accept4, recvfrom, sendto, splice, sendfile, ioctl(FIONREAD), poll, epoll, getsockopt and
+ * fcntl of descriptors that it was given.
+ *
+ *     loop_new(&loop, &err);
+ *     server_new(&server, loop, &operations, &limits, &err);
+ *     server_listen(server, fd, &err);
+ *     loop_run(loop, &err);
+ *     ... server_drain(server, 5000, stopped, owner); until `stopped` is called
+ *     server_free(server); loop_free(loop);
+ *
+ * SIGPIPE is ignored in the whole process from server_new() on: splice(2) has no MSG_NOSIGNAL.
+ * It takes the loop's before-wait call. Unprivileged, one thread.
+ */
+#pragma once
+
+#include "api/http/loop.h"
+#include "api/http/operations.h"
+
+struct server;
+
+struct http_limits {
+    unsigned connections_max;
+    unsigned connections_per_uid_max;
+    uint64_t head_ms;  /* from its first byte to its last, however they drip */
+    uint64_t body_ms;  /* a JSON body, the same */
+    uint64_t idle_ms;  /* between requests */
+    uint64_t stall_ms; /* a client that takes nothing of what is to be sent */
+    uint64_t heartbeat_ms;
+    uint64_t linger_ms; /* after an early answer: so long the rest of the request is thrown away */
+    unsigned queue_bytes; /* of a stream, per client */
+};
+
+extern const struct http_limits http_limits_default;
+
+/* -EINVAL: an operation is missing. `operations` is copied. */
+int server_new(struct server **ret, struct loop *loop, const struct http_operations *operations,
+               const struct http_limits *limits, struct err *err);
+
+/* Cuts every connection (operations hear `gone`). NULL is allowed. */
+void server_free(struct server *server);
+void server_freep(struct server **server);
+
+/* Serve what connects to `fd`, a listening unix socket, which is taken. Several are allowed. */
+int server_listen(struct server *server, int fd, struct err *err);
+
+/* Graceful stop: no new connection or request is taken, idle connections are closed, event streams
+ * end in order (their clients come back to the next server), other requests are answered. Who is
+ * not done after `in_ms` is cut. `stopped` is called when no connection is left. */
+void server_drain(struct server *server, uint64_t in_ms, void (*stopped)(void *owner), void *owner);
+
+unsigned server_connections(const struct server *server);
