@@ -22,18 +22,22 @@ struct body_field {
     const char *const *choices; /* STRING: one of these; NULL */
 };
 
-#define FIELD_SETS(X)                                                                              \
-    X(none)                                                                                        \
-    X(session)                                                                                     \
-    X(park)                                                                                        \
-    X(resume)                                                                                      \
-    X(interrupt)                                                                                   \
-    X(archive) X(exec) X(signal) X(resize) X(mkdir) X(move) X(chmod) X(network) X(ports) X(volume) \
-        X(reap)
-
-#define X(set) extern const struct body_field fields_of_##set[];
-FIELD_SETS(X)
-#undef X
+extern const struct body_field fields_of_none[];
+extern const struct body_field fields_of_session[];
+extern const struct body_field fields_of_park[];
+extern const struct body_field fields_of_resume[];
+extern const struct body_field fields_of_interrupt[];
+extern const struct body_field fields_of_archive[];
+extern const struct body_field fields_of_exec[];
+extern const struct body_field fields_of_signal[];
+extern const struct body_field fields_of_resize[];
+extern const struct body_field fields_of_mkdir[];
+extern const struct body_field fields_of_move[];
+extern const struct body_field fields_of_chmod[];
+extern const struct body_field fields_of_network[];
+extern const struct body_field fields_of_ports[];
+extern const struct body_field fields_of_volume[];
+extern const struct body_field fields_of_reap[];
 
 /* Is `root` an object with these fields, each of them right? 0; -EINVAL: `err` says which is not
  * and what is allowed, *ret_pointer (RFC 6901) where. */

@@ -35,8 +35,10 @@ static void end(struct connection *c, enum exchange_body how, const struct err *
     x->sink.set = false;
     if (how != EXCHANGE_BODY_WHOLE)
         c->close = true;
-    _cleanup_fd_ int fd = take_fd(&x->sink.fd);
+    /* Open while the operation hears of it, and it may end the exchange there. */
+    int fd = take_fd(&x->sink.fd);
     operations->body_end(operations->context, x, how, x->sink.bytes);
+    fd_close(fd);
     if (how != EXCHANGE_BODY_CUT)
         return;
     connection_detach(c);

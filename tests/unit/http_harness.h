@@ -311,7 +311,7 @@ static inline void harness_on_wake(void *owner)
 {
     (void)owner;
     _cleanup_buf_ struct buf out = {0};
-    switch (harness.command) {
+    switch ((int)harness.command) {
     case COMMAND_STOP:
         loop_stop(harness.loop);
         return;
