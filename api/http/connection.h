@@ -115,6 +115,8 @@ struct exchange {
     } sink;
 };
 
+enum { HTTP_DATE_SIZE = 32 };
+
 struct uid_count {
     uid_t uid;
     unsigned connections;
@@ -141,7 +143,7 @@ struct server {
     uint64_t request_number;
     char id_prefix[16];
     time_t date_second;
-    char date[32];
+    char date[HTTP_DATE_SIZE];
     bool draining, stopped_told, freeing;
     struct loop_timer *drain_timer;
     void (*stopped)(void *owner);
@@ -191,5 +193,6 @@ void fingerprint_end(struct exchange *x, struct sha256 *hash);
 /* ---- server.c
  * ----------------------------------------------------------------------------------*/
 const char *server_date(struct server *server);
+void http_date(int64_t seconds, char ret_text[HTTP_DATE_SIZE]); /* RFC 9110, 5.6.7 */
 void server_new_id(struct server *server, char ret_id[REQUEST_ID_MAX]);
 void server_forget(struct connection *c); /* takes it off all lists */

@@ -238,19 +238,43 @@ void server_drain(struct server *server, uint64_t in_ms, void (*stopped)(void *o
 /* ---- what answers carry
  * ------------------------------------------------------------------------*/
 
+/* Year, month and day of a day since 1970 (a Thursday), by counting in periods of 400 years that
+ * begin with March: leap days then stand at the end. Not by gmtime_r(): glibc's opens the host's
+ * time zone file, which a process without rights cannot, and names depend on a locale. */
+static void civil_date(int64_t days, int *ret_year, int *ret_month, int *ret_day)
+{
+    int64_t from_march = days + 719468, period = from_march / 146097;
+    int64_t day = from_march - period * 146097;
+    int64_t year = (day - day / 1460 + day / 36524 - day / 146096) / 365;
+    int64_t of_year = day - (365 * year + year / 4 - year / 100);
+    int64_t month = (5 * of_year + 2) / 153;
+    *ret_day = (int)(of_year - (153 * month + 2) / 5 + 1);
+    *ret_month = (int)(month < 10 ? month + 3 : month - 9);
+    *ret_year = (int)(year + period * 400 + (*ret_month <= 2));
+}
+
+void http_date(int64_t seconds, char ret_text[HTTP_DATE_SIZE])
+{
+    static const char days[7][4] = {"Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"};
+    static const char months[12][4] = {"Jan", "Feb", "Mar", "Apr", "May", "Jun",
+                                       "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
+    if (seconds < 0)
+        seconds = 0;
+    int64_t day_number = seconds / 86400, second = seconds % 86400;
+    int year, month, day;
+    civil_date(day_number, &year, &month, &day);
+    snprintf(ret_text, HTTP_DATE_SIZE, "%s, %02d %s %04d %02d:%02d:%02d GMT", days[day_number % 7],
+             day % 100, months[(month - 1) % 12], year % 10000, (int)(second / 3600),
+             (int)(second / 60 % 60), (int)(second % 60));
+}
+
 const char *server_date(struct server *server)
 {
-    time_t now = time(NULL);
-    struct tm tm;
-    if (now != server->date_second && gmtime_r(&now, &tm)) {
-        static const char days[7][4] = {"Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"};
-        static const char months[12][4] = {"Jan", "Feb", "Mar", "Apr", "May", "Jun",
-                                           "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
-        /* Not by strftime: the names do not depend on a locale. */
-        snprintf(server->date, sizeof server->date, "%s, %02d %s %04d %02d:%02d:%02d GMT",
-                 days[tm.tm_wday % 7], tm.tm_mday % 100, months[tm.tm_mon % 12],
-                 (tm.tm_year + 1900) % 10000, tm.tm_hour % 100, tm.tm_min % 100, tm.tm_sec % 100);
-        server->date_second = now;
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    if (now.tv_sec != server->date_second) {
+        http_date(now.tv_sec, server->date);
+        server->date_second = now.tv_sec;
     }
     return server->date;
 }

@@ -1,7 +1,7 @@
 /* This file tests the pure parts of the HTTP layer: heads, chunks, targets, routes, fields, values,
  * problem documents and events. What they are together is in http_server.c and http_streams.c.
  */
-#include "api/http/chunk.h"
+#include "api/http/connection.h"
 #include "api/http/fields.h"
 #include "api/http/problem.h"
 #include "api/http/route.h"
@@ -410,6 +410,24 @@ Test(http_values, json_is_told_from_what_is_like_it)
     cr_expect(!value_is_json(slice_of("application/jsonx")));
     cr_expect(!value_is_json(slice_of("text/plain")));
     cr_expect(!value_is_json(slice_of("")));
+}
+
+Test(http_values, a_date_is_the_calendars)
+{
+    static const char *const names[12] = {"Jan", "Feb", "Mar", "Apr", "May", "Jun",
+                                          "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
+    static const char *const days[7] = {"Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"};
+    /* Days of 1970 to 2300, each at another second. */
+    for (int64_t day = 0; day < 120536; day++) {
+        time_t seconds = (time_t)(day * 86400 + day % 86400);
+        struct tm tm;
+        char text[HTTP_DATE_SIZE], expected[128];
+        http_date(seconds, text);
+        cr_assert(gmtime_r(&seconds, &tm) != NULL);
+        snprintf(expected, sizeof expected, "%s, %02d %s %04d %02d:%02d:%02d GMT", days[tm.tm_wday],
+                 tm.tm_mday, names[tm.tm_mon], tm.tm_year + 1900, tm.tm_hour, tm.tm_min, tm.tm_sec);
+        cr_assert_str_eq(text, expected);
+    }
 }
 
 /* ---- problems
