@@ -133,6 +133,8 @@ static int open_level(struct json_reader *r, struct json_node *node, enum json_k
 /* Reads a scalar, or opens an array or object. */
 static int read_value(struct json_reader *r, struct json_node **ret_node)
 {
+    if (r->nodes++ == JSON_NODES_MAX)
+        return json_fail(r, r->position, "The text has more than %d values.", JSON_NODES_MAX);
     struct json_node *node = arena_alloc(r->arena, sizeof *node);
     if (!node)
         return json_fail_memory(r);

@@ -4,9 +4,10 @@
  *
  * Refused, unlike in most readers: duplicate keys, bytes that are not UTF-8, a byte order mark, NUL
  * and unescaped control characters, lone surrogates, integers that do not fit 64 bits, more than
- * JSON_DEPTH_MAX levels, anything after the document. Comments (line and block) are read only when
- * the caller allows them. The parser keeps its own stack of fixed size: input can't make it
- * recurse. It uses no locale function.
+ * JSON_DEPTH_MAX levels or JSON_NODES_MAX values (a value of two bytes costs a hundred), anything
+ * after the document. Comments (line and block) are read only when the caller allows them. The
+ * parser keeps its own stack of fixed size: input can't make it recurse. It uses no locale
+ * function.
  *
  * Unprivileged, pure. The tree and its strings live in the caller's arena.
  */
@@ -18,7 +19,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { JSON_DEPTH_MAX = 32, JSON_PATH_MAX = 256 };
+enum { JSON_DEPTH_MAX = 32, JSON_PATH_MAX = 256, JSON_NODES_MAX = 64 * 1024 };
 
 enum json_kind { JSON_NULL = 1, JSON_BOOLEAN, JSON_NUMBER, JSON_STRING, JSON_ARRAY, JSON_OBJECT };
 

@@ -19,6 +19,7 @@ struct json_reader {
     struct arena *arena;
     bool comments;
     unsigned depth;
+    unsigned nodes;
     struct json_level levels[JSON_DEPTH_MAX];
     struct json_error *error;
 };
