@@ -76,7 +76,7 @@ void connection_drop(struct connection *c)
     loop_timer_free(c->timer);
     fd_close(c->fd);
     output_fini(&c->out);
-    buf_fini(&c->body.text);
+    request_forget_body(c);
     free(c->in.data);
     free(c);
 }

@@ -140,6 +140,7 @@ struct server {
     unsigned connection_count;
     struct uid_count *uids;
     size_t uid_count, uid_capacity;
+    uint64_t bodies_bytes; /* in `text` of all connections */
     uint64_t request_number;
     char id_prefix[16];
     time_t date_second;
@@ -173,6 +174,7 @@ void request_begin(struct connection *c, size_t head_length);
 void request_refuse_head(struct connection *c, const struct err *err);
 /* In BODY. 0: something moved; NEED_INPUT; -errno: the client is gone. */
 int request_read_body(struct connection *c);
+void request_forget_body(struct connection *c); /* gives the memory of a JSON body back */
 
 /* ---- upload.c: a body into an operation's pipe
  * ---------------------------------------------------*/

@@ -232,7 +232,7 @@ static void finish_object(struct connection *c)
     sha256_update(&hash, buf_text(&c->body.text), c->body.text.length);
     fingerprint_end(x, &hash);
     int r = read_object(x, &c->body.text, pointer, &err);
-    buf_fini(&c->body.text);
+    request_forget_body(c);
     if (r == 0) {
         dispatch(c);
         return;
@@ -360,12 +360,19 @@ void request_begin(struct connection *c, size_t head_length)
         c->in.start = 0;
 }
 
+void request_forget_body(struct connection *c)
+{
+    c->server->bodies_bytes -= c->body.text.length;
+    buf_fini(&c->body.text);
+}
+
 int request_read_body(struct connection *c)
 {
     struct request_body *body = &c->body;
     const struct route *route = c->exchange->request.route;
     struct slice piece;
     struct err err;
+    struct problem_more more = {0};
     size_t used = 0;
     int r = 0;
     if (c->in.length == 0) {
@@ -385,15 +392,21 @@ int request_read_body(struct connection *c)
         r = err_set(&err, ERR_TOO_LARGE, 0, "read the request's body", NULL,
                     "The body has more than the %" PRIu64 " bytes that this route takes.",
                     route->body_bytes_max);
+    else if (r >= 0 && c->server->bodies_bytes + piece.length > c->server->limits.bodies_bytes) {
+        more.retry_after_s = 1;
+        r = err_set(&err, ERR_UNAVAILABLE, 0, "read the request's body", NULL,
+                    "Too many bodies are being read at the same time.");
+    }
     if (r < 0) {
         struct exchange *x = c->exchange;
         c->exchange = NULL;
         body->whole = false;
-        buf_fini(&body->text);
-        refuse(c, x, &err, NULL, NULL);
+        request_forget_body(c);
+        refuse(c, x, &err, &more, NULL);
         return 0;
     }
     buf_add(&body->text, piece.at, piece.length);
+    c->server->bodies_bytes += piece.length;
     input_use(&c->in, used);
     if (buf_failed(&body->text))
         return -ENOMEM;

@@ -24,6 +24,7 @@ const struct http_limits http_limits_default = {
     .heartbeat_ms = 15 * 1000,
     .linger_ms = 2 * 1000,
     .queue_bytes = 32 * 1024,
+    .bodies_bytes = 64 * MIB,
 };
 
 /* ---- how many

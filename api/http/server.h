@@ -29,7 +29,8 @@ struct http_limits {
     uint64_t stall_ms; /* a client that takes nothing of what is to be sent */
     uint64_t heartbeat_ms;
     uint64_t linger_ms; /* after an early answer: so long the rest of the request is thrown away */
-    unsigned queue_bytes; /* of a stream, per client */
+    unsigned queue_bytes;  /* of a stream, per client */
+    uint64_t bodies_bytes; /* JSON bodies of all clients that are not whole yet */
 };
 
 extern const struct http_limits http_limits_default;

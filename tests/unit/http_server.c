@@ -374,6 +374,21 @@ Test(http_server, a_body_that_is_wrong_is_told_where)
     cr_assert(harness.handled == 0);
 }
 
+Test(http_server, a_body_of_too_many_values_is_refused)
+{
+    enum { COUNT = 200000 };
+    static char request[COUNT * 2 + 200];
+    size_t n =
+        (size_t)snprintf(request, sizeof request,
+                         CREATE("Content-Length: %d\r\n") "{\"requires\":[1", COUNT * 2 + 14);
+    for (int i = 0; i < COUNT - 1; i++, n += 2)
+        memcpy(request + n, ",1", 2);
+    memcpy(request + n, "]}", 3);
+    ask(request);
+    cr_assert(strncmp(text, "HTTP/1.1 400 ", 13) == 0 && strstr(text, "more than 65536 values"),
+              "%s", text);
+}
+
 Test(http_server, no_body_is_an_empty_object)
 {
     ask(CREATE(""));
@@ -425,12 +440,36 @@ static void slow_limits(void)
     harness.limits = http_limits_default;
     harness.limits.head_ms = harness.limits.body_ms = 300;
     harness.limits.idle_ms = 2000;
+    harness.limits.bodies_bytes = 20000;
     harness.limits.connections_max = 8;
     harness.limits.connections_per_uid_max = 6;
     harness_start();
 }
 
 TestSuite(http_limits, .init = slow_limits, .fini = harness_stop, .timeout = 60);
+
+Test(http_limits, bodies_that_are_half_sent_have_a_budget_together)
+{
+    static char spaces[7000];
+    memset(spaces, ' ', sizeof spaces);
+    int fds[4];
+    unsigned refused = 0;
+    for (int i = 0; i < 4; i++) {
+        fds[i] = client_connect();
+        client_puts(fds[i], CREATE("Content-Length: 10000\r\n"));
+        client_send(fds[i], spaces, sizeof spaces);
+    }
+    for (int i = 0; i < 4; i++) {
+        client_read(fds[i], text, sizeof text, "}", 100);
+        refused += strncmp(text, "HTTP/1.1 503 ", 13) == 0;
+        close(fds[i]);
+    }
+    cr_assert(refused == 2, "20,000 bytes hold two: %u", refused);
+    bool again = false;
+    for (int i = 0; i < 200 && !again; i++)
+        again = strncmp(create("{}"), "HTTP/1.1 201 ", 13) == 0;
+    cr_assert(again, "the budget is given back: %s", text);
+}
 
 /* Drips a byte every 20 ms; how long the server bore it, in bytes. */
 static size_t drip(const char *request)
