@@ -64,8 +64,25 @@ void connection_detach(struct connection *c)
         exchange_free(x);
 }
 
+static void tell_served(struct connection *c)
+{
+    const struct http_operations *operations = &c->server->operations;
+    if (!operations->served)
+        return;
+    const struct http_served served = {
+        .route = c->route ? c->route->name : "",
+        .id = c->id,
+        .status = c->status,
+        .duration_ms = loop_now_ms(c->server->loop) - c->began_ms,
+        .peer = &c->peer,
+    };
+    operations->served(operations->context, &served);
+}
+
 void connection_drop(struct connection *c)
 {
+    if (c->state == CONNECTION_SERVE && !c->told)
+        tell_served(c);
     /* Whatever is answered from here on goes nowhere. */
     c->broken = true;
     upload_cut(c);
@@ -119,6 +136,7 @@ static int step_head(struct connection *c)
     if (r < 0) {
         c->began_ms = loop_now_ms(c->server->loop);
         c->status = 0;
+        c->told = false;
         c->route = NULL;
         c->head_request = false;
         server_new_id(c->server, c->id);
@@ -141,25 +159,11 @@ static int step_body(struct connection *c)
     return r < 0 ? STEP_DROP : r > 0 ? need(c, (unsigned)r) : STEP_MOVED;
 }
 
-static void tell_served(struct connection *c)
-{
-    const struct http_operations *operations = &c->server->operations;
-    if (!operations->served)
-        return;
-    const struct http_served served = {
-        .route = c->route ? c->route->name : "",
-        .id = c->id,
-        .status = c->status,
-        .duration_ms = loop_now_ms(c->server->loop) - c->began_ms,
-        .peer = &c->peer,
-    };
-    operations->served(operations->context, &served);
-}
-
 /* The answer is out. */
 static int finish_request(struct connection *c)
 {
     tell_served(c);
+    c->told = true;
     c->deadline = DEADLINE_NONE;
     loop_timer_clear(c->timer);
     if (!c->body.whole && !c->half_closed) {

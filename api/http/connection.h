@@ -77,6 +77,7 @@ struct connection {
     bool close;       /* after this answer */
     bool last_seen;   /* the client will send no more; what it sent may not be read yet */
     bool half_closed; /* all that it sent was read */
+    bool told;        /* `served` was called for the request of this state */
     bool broken;      /* nothing more can be sent: cut it at the next step */
 
     struct input in;

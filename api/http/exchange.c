@@ -73,6 +73,11 @@ void *exchange_data(const struct exchange *x)
     return x->data;
 }
 
+int exchange_socket(const struct exchange *x)
+{
+    return x->connection ? x->connection->fd : -1;
+}
+
 struct arena *exchange_arena(struct exchange *x)
 {
     return &x->arena;

@@ -67,6 +67,12 @@ const char *exchange_query(const struct exchange *x, const char *name);
 void exchange_set_data(struct exchange *x, void *data);
 void *exchange_data(const struct exchange *x);
 
+/* The client's own socket, for the launcher, which reads the asker's credentials from it and not
+ * from our word. Borrowed: it may be sent with SCM_RIGHTS before anything else is called; -1 when
+ * the client is gone. Whoever receives it must close it soon: the client sees the end of the
+ * connection only when the last copy is closed. */
+int exchange_socket(const struct exchange *x);
+
 /* Memory that lives as long as the exchange. */
 struct arena *exchange_arena(struct exchange *x);
 

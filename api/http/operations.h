@@ -12,7 +12,7 @@ enum { FINGERPRINT_KEY_BYTES = 32 };
 struct http_served {
     const char *route; /* a closed set of names; "" when there was no route */
     const char *id;
-    int status;
+    int status;           /* 0: the client left before there was one */
     uint64_t duration_ms; /* from the head to the last byte of the answer */
     const struct peer *peer;
 };

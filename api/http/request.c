@@ -333,6 +333,7 @@ void request_begin(struct connection *c, size_t head_length)
     struct err err;
     c->began_ms = loop_now_ms(c->server->loop);
     c->status = 0;
+    c->told = false;
     c->route = NULL;
     server_new_id(c->server, c->id);
     int r = head_parse(c->in.data + c->in.start, head_length, &head, &err);

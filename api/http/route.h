@@ -138,8 +138,8 @@ struct body_field;
 
 struct route {
     enum route_id id;
-    const char *name; /* "SESSION_CREATE": for logs and metrics, a closed set */
     enum http_method method;
+    const char *name; /* "SESSION_CREATE": for logs and metrics, a closed set */
     const char *path;
     enum http_scope scope;
     enum http_body body;

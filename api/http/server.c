@@ -161,6 +161,12 @@ static void on_accept(void *owner, unsigned events)
 int server_listen(struct server *server, int fd, struct err *err)
 {
     _cleanup_fd_ int owned = fd;
+    int domain = 0;
+    socklen_t length = sizeof domain;
+    /* Elsewhere the kernel has no word on who asks: SO_PEERCRED succeeds there and says nobody. */
+    if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &length) < 0 || domain != AF_UNIX)
+        return err_set(err, ERR_INTERNAL, EPROTOTYPE, "listen for clients", NULL,
+                       "Only unix sockets are served.");
     struct listener *listener = calloc(1, sizeof *listener);
     if (!listener)
         return err_set(err, ERR_INTERNAL, ENOMEM, "listen for clients", NULL, NULL);

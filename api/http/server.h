@@ -1,7 +1,7 @@
 /* This file serves HTTP/1.1 on listening sockets; it never interprets a request beyond the table of
- * routes. It may run with no right at all: it opens no path, starts nothing, and needs the calls
- * accept4, recvfrom, sendto, splice, sendfile, ioctl(FIONREAD), poll, epoll, getsockopt and
- * fcntl of descriptors that it was given.
+ * routes. It may run with no right at all: after server_listen() it opens no path and starts
+ * nothing, and besides memory it needs accept4, recvfrom, sendto, shutdown, getsockopt, splice,
+ * sendfile, read, write, lseek, fcntl, ioctl(FIONREAD), poll, epoll_ctl, epoll_pwait and close.
  *
  *     loop_new(&loop, &err);
  *     server_new(&server, loop, &operations, &limits, &err);
@@ -43,7 +43,8 @@ int server_new(struct server **ret, struct loop *loop, const struct http_operati
 void server_free(struct server *server);
 void server_freep(struct server **server);
 
-/* Serve what connects to `fd`, a listening unix socket, which is taken. Several are allowed. */
+/* Serve what connects to `fd`, a listening unix socket, which is taken. Several are allowed.
+ * -EPROTOTYPE: it is another kind of socket. */
 int server_listen(struct server *server, int fd, struct err *err);
 
 /* Graceful stop: no new connection or request is taken, idle connections are closed, event streams

@@ -478,6 +478,18 @@ Test(http_streams, a_client_that_leaves_before_the_answer_is_noticed_at_once)
     close(fd);
     cr_assert(harness_wait(&harness.gone, 1));
     cr_assert(server_connections(harness.server) == 0);
+    cr_assert(harness.served == 1 && harness.last_status == 0);
+}
+
+/* Until there are tokens, nobody could say who asks there. */
+Test(http_streams, a_socket_without_credentials_is_not_served)
+{
+    struct err err;
+    start();
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    cr_assert(fd >= 0 && listen(fd, 1) == 0);
+    cr_assert(server_listen(harness.server, fd, &err) == -EPROTOTYPE);
+    cr_assert(fcntl(fd, F_GETFD) < 0, "it was taken all the same");
 }
 
 Test(http_streams, draining_answers_what_was_asked_and_ends_the_rest)
