@@ -469,6 +469,22 @@ Test(http_streams, an_operation_may_answer_later)
     cr_assert(strstr(text, "{\"late\":true}"), "%s", text);
 }
 
+/* The deadline of the rest before it must not ring into the second one's work. */
+Test(http_streams, a_request_that_follows_another_at_once_may_take_its_time)
+{
+    harness.limits = http_limits_default;
+    harness.limits.idle_ms = 300;
+    harness_start();
+    _cleanup_fd_ int fd = client_connect();
+    poll(NULL, 0, 50);
+    client_puts(fd, HEALTH LATE);
+    cr_assert(harness_wait(&harness.handled, 2));
+    poll(NULL, 0, 600);
+    harness_command(COMMAND_LATE);
+    client_read(fd, text, sizeof text, "{\"late\":true}", 2000);
+    cr_assert(strstr(text, "{\"late\":true}"), "%s", text);
+}
+
 Test(http_streams, a_client_that_leaves_before_the_answer_is_noticed_at_once)
 {
     start();
