@@ -16,8 +16,7 @@ enum {
     LINGER_INPUT_BYTES = 16 * 1024,
 };
 
-/* ---- life
- * --------------------------------------------------------------------------------------*/
+/* ---- life ------------------------------------------------------------------------------------ */
 
 static void on_event(void *owner, unsigned events);
 static void on_deadline(void *owner);
@@ -108,8 +107,7 @@ void connection_make_ready(struct connection *c)
     c->server->ready = c;
 }
 
-/* ---- one step of each state
- * ----------------------------------------------------------------------*/
+/* ---- one step of each state ------------------------------------------------------------------ */
 
 /* What a step came to. */
 enum { STEP_MOVED = 0, STEP_WAITS = 1, STEP_DROP = 2 };
@@ -246,8 +244,7 @@ static int flush(struct connection *c)
     return STEP_MOVED;
 }
 
-/* ---- what is waited for
- * --------------------------------------------------------------------------*/
+/* ---- what is waited for ---------------------------------------------------------------------- */
 
 static void on_source(void *owner, unsigned events)
 {
@@ -359,8 +356,7 @@ void connection_step(struct connection *c)
         set_deadline(c);
 }
 
-/* ---- events
- * --------------------------------------------------------------------------------------*/
+/* ---- events ---------------------------------------------------------------------------------- */
 
 /* Has the client left, or only said that it will send no more? Over TCP one looks like the other.
  */

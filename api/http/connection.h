@@ -152,24 +152,21 @@ struct server {
     void *stopped_owner;
 };
 
-/* ---- connection.c: life and the one place where work is done
- * -----------------------------------*/
+/* ---- connection.c: life and the one place where work is done --------------------------------- */
 int connection_new(struct server *server, int *fd, const struct peer *peer, struct err *err);
 void connection_drop(struct connection *c);   /* cuts it; the operation hears `gone` */
 void connection_detach(struct connection *c); /* from its exchange; the operation hears `gone` */
 void connection_step(struct connection *c);   /* may drop it */
 void connection_make_ready(struct connection *c);
 
-/* ---- input.c
- * -----------------------------------------------------------------------------------*/
+/* ---- input.c --------------------------------------------------------------------------------- */
 /* Receive what is there. 0; INPUT_WAITS; INPUT_END: the client sends no more; -errno. */
 enum input_outcome { INPUT_WAITS = 1, INPUT_END = 2 };
 int input_read(struct connection *c, size_t capacity_max);
 void input_use(struct input *in, size_t length);
 void input_rest(struct input *in); /* gives memory back when nothing is left */
 
-/* ---- request.c: from a head to an exchange
- * -----------------------------------------------------*/
+/* ---- request.c: from a head to an exchange --------------------------------------------------- */
 /* Each leaves `c` in the state that comes next. */
 void request_begin(struct connection *c, size_t head_length);
 void request_refuse_head(struct connection *c, const struct err *err);
@@ -177,14 +174,12 @@ void request_refuse_head(struct connection *c, const struct err *err);
 int request_read_body(struct connection *c);
 void request_forget_body(struct connection *c); /* gives the memory of a JSON body back */
 
-/* ---- upload.c: a body into an operation's pipe
- * ---------------------------------------------------*/
+/* ---- upload.c: a body into an operation's pipe ----------------------------------------------- */
 int upload_step(struct connection *c); /* 0: something moved; NEED_*; -errno: the client is gone */
 void upload_cut(struct connection *c); /* the operation hears of it, and `gone` */
 void upload_close(struct exchange *x);
 
-/* ---- exchange.c
- * --------------------------------------------------------------------------------*/
+/* ---- exchange.c ------------------------------------------------------------------------------ */
 struct exchange *exchange_new(struct connection *c); /* NULL: out of memory */
 void exchange_free(struct exchange *x);
 /* A refusal that no operation made. */
@@ -193,8 +188,7 @@ void answer_problem(struct connection *c, const struct err *err, const struct pr
 void fingerprint_begin(const struct exchange *x, struct sha256 *hash);
 void fingerprint_end(struct exchange *x, struct sha256 *hash);
 
-/* ---- server.c
- * ----------------------------------------------------------------------------------*/
+/* ---- server.c -------------------------------------------------------------------------------- */
 const char *server_date(struct server *server);
 void http_date(int64_t seconds, char ret_text[HTTP_DATE_SIZE]); /* RFC 9110, 5.6.7 */
 void server_new_id(struct server *server, char ret_id[REQUEST_ID_MAX]);

@@ -14,8 +14,7 @@
 
 static const char problem_type[] = "application/problem+json";
 
-/* ---- life
- * --------------------------------------------------------------------------------------*/
+/* ---- life ------------------------------------------------------------------------------------ */
 
 struct exchange *exchange_new(struct connection *c)
 {
@@ -99,8 +98,7 @@ void fingerprint_end(struct exchange *x, struct sha256 *hash)
     sha256_final_hex(hash, x->request.fingerprint);
 }
 
-/* ---- heads
- * ---------------------------------------------------------------------------------------*/
+/* ---- heads ----------------------------------------------------------------------------------- */
 
 static const char *reason_of(int status)
 {
@@ -172,8 +170,7 @@ static void queue_document(struct connection *c, int status, const char *type, c
     queue(c, &out);
 }
 
-/* ---- documents
- * -----------------------------------------------------------------------------------*/
+/* ---- documents ------------------------------------------------------------------------------- */
 
 void answer_problem(struct connection *c, const struct err *err, const struct problem_more *more,
                     const char *headers)
@@ -229,8 +226,7 @@ void exchange_refuse(struct exchange *x, const struct err *err, const struct pro
     finish(x);
 }
 
-/* ---- files
- * ---------------------------------------------------------------------------------------*/
+/* ---- files ----------------------------------------------------------------------------------- */
 
 /* A pipe that an operation reads from or writes to must never block the loop. */
 static int set_nonblocking(int fd)
@@ -290,8 +286,7 @@ void exchange_answer_file(struct exchange *x, struct exchange_file *file)
     finish(x);
 }
 
-/* ---- streams out
- * -----------------------------------------------------------------------------------*/
+/* ---- streams out ----------------------------------------------------------------------------- */
 
 static void begin_stream(struct exchange *x, enum stream_kind kind, const char *type)
 {
@@ -403,8 +398,7 @@ void exchange_end(struct exchange *x)
     finish(x);
 }
 
-/* ---- streams in
- * --------------------------------------------------------------------------------*/
+/* ---- streams in ------------------------------------------------------------------------------ */
 
 static void on_sink(void *owner, unsigned events)
 {

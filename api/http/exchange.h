@@ -76,7 +76,7 @@ int exchange_socket(const struct exchange *x);
 /* Memory that lives as long as the exchange. */
 struct arena *exchange_arena(struct exchange *x);
 
-/* ---- answers ----------------------------------------------------------------------------------*/
+/* ---- answers --------------------------------------------------------------------------------- */
 
 struct answer_more {
     bool replayed;    /* Idempotent-Replayed: true */
@@ -105,8 +105,7 @@ struct exchange_file {
 };
 void exchange_answer_file(struct exchange *x, struct exchange_file *file);
 
-/* ---- streams out
- * -------------------------------------------------------------------------------*/
+/* ---- streams out ----------------------------------------------------------------------------- */
 
 enum exchange_outcome { EXCHANGE_FULL = 1, EXCHANGE_GONE = 2 };
 
@@ -122,8 +121,7 @@ void exchange_stream_end(struct exchange *x);
 void exchange_stream_break(struct exchange *x);
 void exchange_end(struct exchange *x);
 
-/* ---- streams in
- * --------------------------------------------------------------------------------*/
+/* ---- streams in ------------------------------------------------------------------------------ */
 
 enum exchange_body {
     EXCHANGE_BODY_WHOLE,

@@ -141,8 +141,7 @@ const struct body_field fields_of_reap[] = {
     {.name = NULL},
 };
 
-/* ---- checking
- * ----------------------------------------------------------------------------------*/
+/* ---- checking -------------------------------------------------------------------------------- */
 
 /* "a string or an object" */
 static void name_kinds(unsigned kinds, char *ret_text, size_t size)

@@ -27,8 +27,7 @@ static int too_large(struct err *err, const char *what)
     return -E2BIG;
 }
 
-/* ---- characters
- * --------------------------------------------------------------------------------*/
+/* ---- characters ------------------------------------------------------------------------------ */
 
 static bool is_digit(unsigned char c)
 {
@@ -91,8 +90,7 @@ bool slice_lists(struct slice list, const char *word)
     return false;
 }
 
-/* ---- the whole head
- * ----------------------------------------------------------------------------*/
+/* ---- the whole head -------------------------------------------------------------------------- */
 
 int head_scan(const char *data, size_t length, size_t *scanned, size_t *ret_length, struct err *err)
 {
@@ -124,8 +122,7 @@ int head_scan(const char *data, size_t length, size_t *scanned, size_t *ret_leng
     return HEAD_MORE;
 }
 
-/* ---- the request line
- * --------------------------------------------------------------------------*/
+/* ---- the request line ------------------------------------------------------------------------ */
 
 static enum http_method method_of(struct slice text)
 {
@@ -160,8 +157,7 @@ static int parse_request_line(struct slice line, struct head *head, struct err *
     return 0;
 }
 
-/* ---- header fields
- * -----------------------------------------------------------------------------*/
+/* ---- header fields --------------------------------------------------------------------------- */
 
 static int parse_field(struct slice line, struct head *head, struct err *err)
 {

@@ -45,8 +45,7 @@ static int failed(struct err *err, int code, const char *what)
     return err_set(err, ERR_INTERNAL, -code, what, NULL, NULL);
 }
 
-/* ---- the loop
- * ----------------------------------------------------------------------------------*/
+/* ---- the loop -------------------------------------------------------------------------------- */
 
 static void on_prepare(uv_prepare_t *prepare)
 {
@@ -121,8 +120,7 @@ uint64_t loop_now_ms(const struct loop *loop)
     return uv_now(&loop->uv);
 }
 
-/* ---- descriptors
- * -------------------------------------------------------------------------------*/
+/* ---- descriptors ----------------------------------------------------------------------------- */
 
 /* A hang-up alone is handed out as whatever was asked for; asking for POLLPRI, which neither unix
  * sockets nor pipes have, is asking for the hang-up alone. */
@@ -189,8 +187,7 @@ void loop_watch_free(struct loop_watch *watch)
         uv_close((uv_handle_t *)&watch->uv, free_handle);
 }
 
-/* ---- timers and wake-ups
- * -----------------------------------------------------------------------*/
+/* ---- timers and wake-ups --------------------------------------------------------------------- */
 
 static void on_timer(uv_timer_t *uv)
 {

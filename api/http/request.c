@@ -37,8 +37,7 @@ static void refuse(struct connection *c, struct exchange *x, const struct err *e
     answer_problem(c, err, more, headers);
 }
 
-/* ---- what the head says
- * ------------------------------------------------------------------------*/
+/* ---- what the head says ---------------------------------------------------------------------- */
 
 static void set_framing(struct connection *c, const struct head *head)
 {
@@ -177,8 +176,7 @@ static int keep_path(struct exchange *x, const struct head *head, struct err *er
                : err_set(err, ERR_INTERNAL, ENOMEM, "read the request's head", NULL, NULL);
 }
 
-/* ---- the whole request
- * ---------------------------------------------------------------------------*/
+/* ---- the whole request ----------------------------------------------------------------------- */
 
 static void dispatch(struct connection *c)
 {

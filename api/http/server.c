@@ -27,8 +27,7 @@ const struct http_limits http_limits_default = {
     .bodies_bytes = 64 * MIB,
 };
 
-/* ---- how many
- * ----------------------------------------------------------------------------------*/
+/* ---- how many -------------------------------------------------------------------------------- */
 
 static struct uid_count *count_of(struct server *server, uid_t uid)
 {
@@ -89,8 +88,7 @@ unsigned server_connections(const struct server *server)
     return server->connection_count;
 }
 
-/* ---- taking connections
- * ------------------------------------------------------------------------*/
+/* ---- taking connections ---------------------------------------------------------------------- */
 
 /* One answer for who is one too many; what it sent is not read. */
 static void turn_away(int fd)
@@ -197,8 +195,7 @@ static void stop_listening(struct server *server)
     loop_timer_clear(server->accept_timer);
 }
 
-/* ---- rounds
- * --------------------------------------------------------------------------------------*/
+/* ---- rounds ---------------------------------------------------------------------------------- */
 
 static void tell_stopped(struct server *server)
 {
@@ -242,8 +239,7 @@ void server_drain(struct server *server, uint64_t in_ms, void (*stopped)(void *o
     loop_timer_set(server->drain_timer, in_ms);
 }
 
-/* ---- what answers carry
- * ------------------------------------------------------------------------*/
+/* ---- what answers carry ---------------------------------------------------------------------- */
 
 /* Year, month and day of a day since 1970 (a Thursday), by counting in periods of 400 years that
  * begin with March: leap days then stand at the end. Not by gmtime_r(): glibc's opens the host's
@@ -291,8 +287,7 @@ void server_new_id(struct server *server, char ret_id[REQUEST_ID_MAX])
     snprintf(ret_id, REQUEST_ID_MAX, "%s-%" PRIx64, server->id_prefix, ++server->request_number);
 }
 
-/* ---- life
- * --------------------------------------------------------------------------------------*/
+/* ---- life ------------------------------------------------------------------------------------ */
 
 static int check_operations(const struct http_operations *operations, struct err *err)
 {

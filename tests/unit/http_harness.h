@@ -92,8 +92,7 @@ static inline void harness_forget(struct exchange *x)
     }
 }
 
-/* ---- operations
- * --------------------------------------------------------------------------------*/
+/* ---- operations ------------------------------------------------------------------------------ */
 
 static inline int harness_authorize(void *context, const struct exchange_request *request,
                                     struct err *err)
@@ -262,8 +261,7 @@ static inline void harness_served(void *context, const struct http_served *serve
     harness.last_status = served->status;
 }
 
-/* ---- its thread
- * ----------------------------------------------------------------------------------*/
+/* ---- its thread ------------------------------------------------------------------------------ */
 
 static inline void harness_work(void *owner)
 {
@@ -405,8 +403,7 @@ static inline void harness_stop(void)
     memset(&harness, 0, sizeof harness);
 }
 
-/* ---- the client's side
- * ---------------------------------------------------------------------------*/
+/* ---- the client's side ----------------------------------------------------------------------- */
 
 enum { CLIENT_WAIT_MS = 5000 };
 

@@ -22,8 +22,7 @@ static struct slice slice_of(const char *text)
     return (struct slice){text, strlen(text)};
 }
 
-/* ---- head
- * ----------------------------------------------------------------------------------------*/
+/* ---- head ------------------------------------------------------------------------------------ */
 
 static const char good[] = "PUT /a?b=c%20d HTTP/1.1\r\nhost: x:80\r\nX-A:  one two\t\r\n"
                            "Content-Length: 12\r\nEXPECT: 100-Continue\r\nX-Empty:\r\n\r\nbody";
@@ -81,8 +80,7 @@ Test(http_head, lists_are_read_by_their_elements)
     cr_assert(!slice_lists(slice_of(""), "close"));
 }
 
-/* ---- chunks
- * --------------------------------------------------------------------------------------*/
+/* ---- chunks ---------------------------------------------------------------------------------- */
 
 Test(http_chunk, pieces_are_the_same_however_they_are_cut)
 {
@@ -110,8 +108,7 @@ Test(http_chunk, pieces_are_the_same_however_they_are_cut)
     }
 }
 
-/* ---- targets
- * -------------------------------------------------------------------------------------*/
+/* ---- targets --------------------------------------------------------------------------------- */
 
 Test(http_target, is_decoded_once_and_never_normalised)
 {
@@ -145,8 +142,7 @@ Test(http_target, what_is_ambiguous_is_refused)
     }
 }
 
-/* ---- routes
- * --------------------------------------------------------------------------------------*/
+/* ---- routes ---------------------------------------------------------------------------------- */
 
 static int find(enum http_method method, const char *text, struct arena *arena,
                 const struct route **ret_route, struct route_names *ret_names, char *ret_allow)
@@ -270,8 +266,7 @@ Test(http_route, a_query_parameter_that_would_be_ignored_is_refused)
                    allow) == 0);
 }
 
-/* ---- fields
- * --------------------------------------------------------------------------------------*/
+/* ---- fields ---------------------------------------------------------------------------------- */
 
 static int check(const struct body_field *fields, const char *text, char *pointer, struct err *err)
 {
@@ -357,8 +352,7 @@ Test(http_fields, places_in_a_text_are_pointers)
     }
 }
 
-/* ---- values
- * --------------------------------------------------------------------------------------*/
+/* ---- values ---------------------------------------------------------------------------------- */
 
 Test(http_values, ranges_resolve_as_the_standard_says)
 {
@@ -430,8 +424,7 @@ Test(http_values, a_date_is_the_calendars)
     }
 }
 
-/* ---- problems
- * ------------------------------------------------------------------------------------*/
+/* ---- problems -------------------------------------------------------------------------------- */
 
 Test(http_problem, each_code_has_its_status_and_a_title)
 {
@@ -486,8 +479,7 @@ Test(http_problem, lists_and_places_are_in_the_document)
               "%s", out.data);
 }
 
-/* ---- events
- * --------------------------------------------------------------------------------------*/
+/* ---- events ---------------------------------------------------------------------------------- */
 
 Test(http_sse, no_data_can_end_an_event)
 {

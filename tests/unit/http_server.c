@@ -34,8 +34,7 @@ Test(http_server, hands_the_kernels_word_for_who_asks_to_the_operation)
     cr_assert(strstr(ask(GET("/v1/health")), who), "%s", text);
 }
 
-/* ---- where a request ends
- * ------------------------------------------------------------------------*/
+/* ---- where a request ends -------------------------------------------------------------------- */
 
 #define PUT_      "PUT " SESSIONS "/s/files?path=f HTTP/1.1\r\n" HOST
 #define GET_      "GET /v1/health HTTP/1.1\r\n" HOST
@@ -173,8 +172,7 @@ Test(http_server, pipelined_requests_are_answered_in_order)
     cr_assert(count_of(text, "HTTP/1.1 200 ") == 4, "%s", text);
 }
 
-/* ---- limits of the head
- * --------------------------------------------------------------------------*/
+/* ---- limits of the head ---------------------------------------------------------------------- */
 
 static const char *ask_fields(unsigned count, size_t length)
 {
@@ -201,8 +199,7 @@ Test(http_server, a_head_that_is_too_large_is_431)
     cr_expect(strstr(ask_fields(1000, 1000), " 431 "), "a flood: %s", text);
 }
 
-/* ---- refusals in front of the body
- * ---------------------------------------------------------------*/
+/* ---- refusals in front of the body ----------------------------------------------------------- */
 
 #define CREATE(fields) "POST " SESSIONS " HTTP/1.1\r\n" HOST fields "\r\n"
 
@@ -268,8 +265,7 @@ Test(http_server, says_100_continue_only_to_who_waits_for_it)
     cr_assert(!strstr(ask(CREATE("Content-Length: 2\r\n") "{}"), " 100 "));
 }
 
-/* ---- routes on the wire
- * --------------------------------------------------------------------------*/
+/* ---- routes on the wire ---------------------------------------------------------------------- */
 
 Test(http_server, a_method_that_the_path_does_not_have_is_405_with_those_that_it_has)
 {
@@ -333,8 +329,7 @@ Test(http_server, every_built_route_reaches_its_operation)
     cr_assert(built >= 30, "only %u", built);
 }
 
-/* ---- bodies
- * --------------------------------------------------------------------------------------*/
+/* ---- bodies ---------------------------------------------------------------------------------- */
 
 static const char *create(const char *body)
 {
@@ -399,8 +394,7 @@ Test(http_server, no_body_is_an_empty_object)
     cr_assert(strncmp(text, "HTTP/1.1 201 ", 13) == 0 && strstr(text, "\"members\":0"), "%s", text);
 }
 
-/* ---- idempotency keys
- * ----------------------------------------------------------------------------*/
+/* ---- idempotency keys ------------------------------------------------------------------------ */
 
 static void fingerprint(const char *request, char ret_text[65])
 {
@@ -436,8 +430,7 @@ Test(http_server, a_key_that_would_be_ignored_is_refused)
         cr_expect(strncmp(ask(bad[i]), "HTTP/1.1 400 ", 13) == 0, "%s: %s", bad[i], text);
 }
 
-/* ---- limits of time and number
- * -------------------------------------------------------------------*/
+/* ---- limits of time and number --------------------------------------------------------------- */
 
 static void slow_limits(void)
 {

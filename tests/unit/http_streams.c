@@ -31,8 +31,7 @@ static int follow(void)
     return fd;
 }
 
-/* ---- events
- * --------------------------------------------------------------------------------------*/
+/* ---- events ---------------------------------------------------------------------------------- */
 
 Test(http_streams, events_are_framed_and_a_quiet_stream_has_heartbeats)
 {
@@ -213,8 +212,7 @@ Test(http_streams, a_thousand_followers_cost_little)
     cr_assert(server_connections(harness.server) == 0);
 }
 
-/* ---- bodies in
- * -----------------------------------------------------------------------------------*/
+/* ---- bodies in ------------------------------------------------------------------------------- */
 
 #define PUT   "PUT " S "/files?path=f HTTP/1.1\r\n" HOST
 #define STDIN "POST " S "/execs/e/stdin HTTP/1.1\r\n" HOST
@@ -371,8 +369,7 @@ Test(http_streams, an_upload_that_rests_too_long_is_cut)
     cr_assert(harness.last_how == EXCHANGE_BODY_CUT);
 }
 
-/* ---- files out
- * -----------------------------------------------------------------------------------*/
+/* ---- files out ------------------------------------------------------------------------------- */
 
 static const char *get_file(const char *path, const char *fields)
 {
@@ -453,8 +450,7 @@ Test(http_streams, a_reader_that_rests_holds_up_the_writer_and_not_the_server)
     cr_assert(harness.download_pipe < 0, "the writer hears that nobody reads");
 }
 
-/* ---- late answers, and the end
- * -------------------------------------------------------------------*/
+/* ---- late answers, and the end --------------------------------------------------------------- */
 
 #define LATE "GET /v1/workspaces/w/sessions/late HTTP/1.1\r\n" HOST "\r\n"
 
