@@ -29,7 +29,7 @@ int connection_new(struct server *server, int *fd, const struct peer *peer, stru
     c->server = server;
     c->peer = *peer;
     c->fd = -1;
-    output_init(&c->out);
+    outgoing_init(&c->out);
     int r = loop_timer_new(server->loop, on_deadline, c, &c->timer, err);
     if (r == 0)
         r = loop_watch_new(server->loop, *fd, on_event, c, &c->watch, err);
@@ -91,7 +91,7 @@ void connection_drop(struct connection *c)
     loop_watch_free(c->watch);
     loop_timer_free(c->timer);
     fd_close(c->fd);
-    output_fini(&c->out);
+    outgoing_fini(&c->out);
     request_forget_body(c);
     free(c->in.data);
     free(c);
@@ -182,7 +182,7 @@ static int finish_request(struct connection *c)
  * whoever serves next. */
 static int end_events(struct connection *c)
 {
-    if (output_add(&c->out, "0\r\n\r\n", 5) < 0)
+    if (outgoing_add(&c->out, "0\r\n\r\n", 5) < 0)
         return STEP_DROP;
     connection_detach(c);
     return STEP_MOVED;
@@ -193,7 +193,7 @@ static int step_serve(struct connection *c)
     struct exchange *x = c->exchange;
     const struct http_operations *operations = &c->server->operations;
     if (!x)
-        return output_empty(&c->out) ? finish_request(c) : STEP_WAITS;
+        return outgoing_empty(&c->out) ? finish_request(c) : STEP_WAITS;
     if (x->wants_room && c->out.length <= c->server->limits.queue_bytes / 4) {
         x->wants_room = false;
         operations->room(operations->context, x);
@@ -236,7 +236,7 @@ static int step_state(struct connection *c)
 
 static int flush(struct connection *c)
 {
-    int r = output_flush(&c->out, c->fd);
+    int r = outgoing_flush(&c->out, c->fd);
     if (r < 0)
         return STEP_DROP;
     if (r > 0)
@@ -385,7 +385,7 @@ static void on_deadline(void *owner)
     static const char heartbeat[] = "3\r\n:\n\n\r\n";
     bool beat = c->deadline == DEADLINE_HEARTBEAT;
     c->deadline = DEADLINE_NONE;
-    if (!beat || output_add(&c->out, heartbeat, sizeof heartbeat - 1) < 0)
+    if (!beat || outgoing_add(&c->out, heartbeat, sizeof heartbeat - 1) < 0)
         connection_drop(c);
     else
         connection_step(c);

@@ -21,7 +21,7 @@
 
 #include "api/http/chunk.h"
 #include "api/http/exchange.h"
-#include "api/http/output.h"
+#include "api/http/outgoing.h"
 #include "api/http/server.h"
 #include "runtime/base/sha256.h"
 
@@ -83,7 +83,7 @@ struct connection {
     struct input in;
     size_t scanned;
     struct request_body body;
-    struct output out;
+    struct outgoing out;
     struct exchange *exchange;
 
     bool head_request; /* HEAD: the answer has no body */

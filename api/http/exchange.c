@@ -149,7 +149,7 @@ static void begin_head(struct connection *c, int status, const char *type, struc
 
 static void queue(struct connection *c, const struct buf *out)
 {
-    if (buf_failed(out) || output_add(&c->out, buf_text(out), out->length) < 0)
+    if (buf_failed(out) || outgoing_add(&c->out, buf_text(out), out->length) < 0)
         c->broken = true;
 }
 
@@ -268,11 +268,11 @@ static void queue_file(struct connection *c, const struct exchange_file *file, i
         c->broken = true;
         return;
     }
-    output_set_source(&c->out,
-                      !file->has_length ? OUTPUT_PIPE_IN_CHUNKS
-                      : pipe            ? OUTPUT_PIPE
-                                        : OUTPUT_FILE,
-                      take_fd(fd), file->offset, file->length);
+    outgoing_set_source(&c->out,
+                        !file->has_length ? OUTPUT_PIPE_IN_CHUNKS
+                        : pipe            ? OUTPUT_PIPE
+                                          : OUTPUT_FILE,
+                        take_fd(fd), file->offset, file->length);
 }
 
 void exchange_answer_file(struct exchange *x, struct exchange_file *file)
@@ -311,17 +311,17 @@ void exchange_bytes_begin(struct exchange *x, const char *media_type)
     begin_stream(x, STREAM_BYTES, media_type);
 }
 
-static int queue_chunk(struct output *out, const void *data, size_t length)
+static int queue_chunk(struct outgoing *out, const void *data, size_t length)
 {
     char line[24];
     int n = snprintf(line, sizeof line, "%zx\r\n", length);
     /* All or nothing: half a chunk could not be taken back. */
     size_t before = out->length;
-    int r = output_add(out, line, (size_t)n);
+    int r = outgoing_add(out, line, (size_t)n);
     if (r == 0)
-        r = output_add(out, data, length);
+        r = outgoing_add(out, data, length);
     if (r == 0)
-        r = output_add(out, "\r\n", 2);
+        r = outgoing_add(out, "\r\n", 2);
     if (r < 0)
         out->length = before;
     return r;
@@ -335,7 +335,7 @@ static int check_room(struct exchange *x)
         return EXCHANGE_GONE;
     if (c->out.length < x->server->limits.queue_bytes)
         return 0;
-    if (output_flush(&c->out, c->fd) < 0) {
+    if (outgoing_flush(&c->out, c->fd) < 0) {
         c->broken = true;
         connection_make_ready(c);
         return EXCHANGE_GONE;
@@ -375,7 +375,7 @@ int exchange_send_bytes(struct exchange *x, const void *data, size_t length)
 void exchange_stream_end(struct exchange *x)
 {
     struct connection *c = x->connection;
-    if (c && output_add(&c->out, "0\r\n\r\n", 5) < 0)
+    if (c && outgoing_add(&c->out, "0\r\n\r\n", 5) < 0)
         c->broken = true;
     finish(x);
 }
@@ -430,7 +430,7 @@ int exchange_body_to(struct exchange *x, struct exchange_sink *sink, struct err 
     if (!c)
         return 0;
     if (c->body.say_continue && c->in.length == 0 &&
-        output_add(&c->out, "HTTP/1.1 100 Continue\r\n\r\n", 25) < 0)
+        outgoing_add(&c->out, "HTTP/1.1 100 Continue\r\n\r\n", 25) < 0)
         c->broken = true;
     connection_make_ready(c);
     return 0;

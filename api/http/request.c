@@ -322,7 +322,7 @@ static void serve(struct connection *c, const struct head *head, struct exchange
     else if (c->body.whole)
         finish_object(c);
     else if (c->body.say_continue && c->in.length == 0)
-        output_add(&c->out, "HTTP/1.1 100 Continue\r\n\r\n", 25);
+        outgoing_add(&c->out, "HTTP/1.1 100 Continue\r\n\r\n", 25);
 }
 
 void request_begin(struct connection *c, size_t head_length)

@@ -1,5 +1,5 @@
 /* This file holds what a client is still to be sent; it never waits. */
-#include "api/http/output.h"
+#include "api/http/outgoing.h"
 
 #include "runtime/base/fd.h"
 
@@ -13,19 +13,19 @@
 
 enum { TURN_BYTES = 1024 * 1024, KEPT_BYTES = 4096 };
 
-void output_init(struct output *out)
+void outgoing_init(struct outgoing *out)
 {
-    *out = (struct output){.fd = -1};
+    *out = (struct outgoing){.fd = -1};
 }
 
-void output_fini(struct output *out)
+void outgoing_fini(struct outgoing *out)
 {
     free(out->bytes);
     fd_close(out->fd);
-    output_init(out);
+    outgoing_init(out);
 }
 
-int output_add(struct output *out, const void *data, size_t length)
+int outgoing_add(struct outgoing *out, const void *data, size_t length)
 {
     if (length == 0)
         return 0;
@@ -49,8 +49,8 @@ int output_add(struct output *out, const void *data, size_t length)
     return 0;
 }
 
-void output_set_source(struct output *out, enum output_source source, int fd, uint64_t offset,
-                       uint64_t length)
+void outgoing_set_source(struct outgoing *out, enum outgoing_source source, int fd, uint64_t offset,
+                         uint64_t length)
 {
     out->source = source;
     out->fd = fd;
@@ -58,13 +58,13 @@ void output_set_source(struct output *out, enum output_source source, int fd, ui
     out->left = source == OUTPUT_PIPE_IN_CHUNKS ? 0 : length;
 }
 
-static void end_source(struct output *out)
+static void end_source(struct outgoing *out)
 {
     fd_replace(&out->fd, -1);
     out->source = OUTPUT_NO_SOURCE;
 }
 
-static int flush_bytes(struct output *out, int socket)
+static int flush_bytes(struct outgoing *out, int socket)
 {
     while (out->length > 0) {
         ssize_t n = send(socket, out->bytes + out->start, out->length, MSG_NOSIGNAL | MSG_DONTWAIT);
@@ -94,7 +94,7 @@ static bool readable(int fd)
 
 /* Up to `want` bytes of the source to the socket: how many, or -errno. *ret_wait says what is
  * waited for when nothing could move, else 0. */
-static ssize_t move(struct output *out, int socket, uint64_t want, int *ret_wait)
+static ssize_t move(struct outgoing *out, int socket, uint64_t want, int *ret_wait)
 {
     size_t n = want < TURN_BYTES ? (size_t)want : TURN_BYTES;
     off_t offset = (off_t)out->offset;
@@ -113,7 +113,7 @@ static ssize_t move(struct output *out, int socket, uint64_t want, int *ret_wait
     return moved;
 }
 
-static int flush_sized(struct output *out, int socket)
+static int flush_sized(struct outgoing *out, int socket)
 {
     int wait = 0;
     if (out->left > 0) {
@@ -133,7 +133,7 @@ static int flush_sized(struct output *out, int socket)
 }
 
 /* A chunk is as long as what the pipe holds: its size is sent first, then the bytes are moved. */
-static int announce_chunk(struct output *out)
+static int announce_chunk(struct outgoing *out)
 {
     int available = 0;
     char line[24];
@@ -144,14 +144,14 @@ static int announce_chunk(struct output *out)
     /* What came between the two looks is seen by a third. */
     if (available == 0 && (ioctl(out->fd, FIONREAD, &available) < 0 || available == 0)) {
         end_source(out);
-        return output_add(out, "0\r\n\r\n", 5);
+        return outgoing_add(out, "0\r\n\r\n", 5);
     }
     out->left = (uint64_t)available;
     int n = snprintf(line, sizeof line, "%x\r\n", (unsigned)available);
-    return output_add(out, line, (size_t)n);
+    return outgoing_add(out, line, (size_t)n);
 }
 
-static int flush_chunks(struct output *out, int socket)
+static int flush_chunks(struct outgoing *out, int socket)
 {
     int wait = 0;
     if (out->left == 0) {
@@ -166,11 +166,11 @@ static int flush_chunks(struct output *out, int socket)
     if (n == 0)
         return -EIO;
     out->left -= (uint64_t)n;
-    int r = out->left == 0 ? output_add(out, "\r\n", 2) : 0;
+    int r = out->left == 0 ? outgoing_add(out, "\r\n", 2) : 0;
     return r < 0 ? r : OUTPUT_MORE;
 }
 
-int output_flush(struct output *out, int socket)
+int outgoing_flush(struct outgoing *out, int socket)
 {
     /* Chunks alternate between bytes and the source: a bounded number of times. */
     for (int i = 0; i < 64; i++) {
@@ -185,5 +185,5 @@ int output_flush(struct output *out, int socket)
         if (out->sent - before >= TURN_BYTES)
             return OUTPUT_MORE;
     }
-    return output_empty(out) ? 0 : OUTPUT_MORE;
+    return outgoing_empty(out) ? 0 : OUTPUT_MORE;
 }

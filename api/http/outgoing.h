@@ -10,29 +10,29 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum output_source { OUTPUT_NO_SOURCE, OUTPUT_FILE, OUTPUT_PIPE, OUTPUT_PIPE_IN_CHUNKS };
+enum outgoing_source { OUTPUT_NO_SOURCE, OUTPUT_FILE, OUTPUT_PIPE, OUTPUT_PIPE_IN_CHUNKS };
 
-struct output {
+struct outgoing {
     char *bytes;
     size_t start, length, capacity;
-    enum output_source source;
+    enum outgoing_source source;
     int fd;        /* of the source; owned; -1 */
     uint64_t left; /* of FILE and PIPE; of the chunk that was announced: PIPE_IN_CHUNKS */
     uint64_t offset;
     uint64_t sent; /* bytes in all: progress */
 };
 
-void output_init(struct output *out);
-void output_fini(struct output *out);
+void outgoing_init(struct outgoing *out);
+void outgoing_fini(struct outgoing *out);
 
 /* 0 or -ENOMEM. */
-int output_add(struct output *out, const void *data, size_t length);
+int outgoing_add(struct outgoing *out, const void *data, size_t length);
 
 /* After the bytes. One at a time; `fd` is taken. */
-void output_set_source(struct output *out, enum output_source source, int fd, uint64_t offset,
-                       uint64_t length);
+void outgoing_set_source(struct outgoing *out, enum outgoing_source source, int fd, uint64_t offset,
+                         uint64_t length);
 
-static inline bool output_empty(const struct output *out)
+static inline bool outgoing_empty(const struct outgoing *out)
 {
     return out->length == 0 && out->source == OUTPUT_NO_SOURCE;
 }
@@ -40,5 +40,5 @@ static inline bool output_empty(const struct output *out)
 /* Send what can be sent without waiting. 0: all is out. OUTPUT_PEER: the socket is full.
  * OUTPUT_WAITS: the source has nothing yet. OUTPUT_MORE: there is more, let others have their turn.
  * -EIO: the source has ended too early; other negative: the client is gone. */
-enum output_outcome { OUTPUT_PEER = 1, OUTPUT_WAITS = 2, OUTPUT_MORE = 3 };
-int output_flush(struct output *out, int socket);
+enum outgoing_outcome { OUTPUT_PEER = 1, OUTPUT_WAITS = 2, OUTPUT_MORE = 3 };
+int outgoing_flush(struct outgoing *out, int socket);
