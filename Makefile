@@ -227,6 +227,11 @@ $(BUILD)/tests/kernel/%: $(BUILD)/obj/tests/kernel/%.o $(LIBS_ALL)
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ -lcriterion -lseccomp $(LIBUV)
 
+# Pages that are made from tables; the same tests compare them.
+state-docs: $(BUILD)/tests/unit/session_state $(BUILD)/tests/unit/recovery
+	$(Q)BERTH_WRITE_DOCUMENTS=1 $(BUILD)/tests/unit/session_state --filter '*/the_document_is_the_table'
+	$(Q)BERTH_WRITE_DOCUMENTS=1 $(BUILD)/tests/unit/recovery --filter '*/the_document_is_the_table'
+
 unit-tests:   $(UNIT_TESTS)
 kernel-tests: $(KERNEL_TESTS)
 
@@ -426,6 +431,6 @@ force: ;
 
 -include $(shell find $(BUILD)/obj $(BUILD)/musl $(BUILD)/failpoint -name '*.d' 2>/dev/null)
 
-.PHONY: all unit-tests kernel-tests clang-build asan-build all-fuzzers check crash crash-build test try attack attack-build \
+.PHONY: all unit-tests kernel-tests clang-build asan-build all-fuzzers check crash crash-build state-docs test try attack attack-build \
         attack-mutations fuzz fuzz-build fuzz-long vm-test vm-smoke fresh-test bench setup setup-build \
         setup-test setup-bench setup-vm install uninstall clean version force
