@@ -49,7 +49,7 @@ static int run_one(struct ledger_tx *tx, struct ledger_job *job, struct ledger_s
         r = ledger_db_exec(tx->db, "RELEASE job", err);
     if (r == 0)
         r = fail_point(job, "after_apply", err);
-    if (r == 0 && job->result == 0)
+    if (r == 0 && job->result == 0 && writes)
         counters->jobs++;
     return r;
 }
