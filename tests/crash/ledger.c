@@ -21,6 +21,7 @@
 #include <time.h>
 
 static char directory[64], directory_after[80];
+static unsigned long read_only_seen;
 
 /* ---- recovery, as the front will do it
  * --------------------------------------------------------------*/
@@ -415,6 +416,25 @@ static int campaign_power(unsigned long rounds, unsigned seed)
     return 0;
 }
 
+/* While the disk is full for long: reads are served, writes are refused and certainly absent. */
+static void check_read_only(struct lane *lane, enum vfs_fault fault)
+{
+    struct ledger_status status;
+    struct step s;
+    ledger_status(ledger, &status);
+    if (status.health != LEDGER_READ_ONLY || fault != VFS_ENOSPC)
+        return;
+    prepare_step(&s, lane, lane->step, lane->kind);
+    if (run_job(&s, LEDGER_OP_READ, apply_look) != 0)
+        violated(lane, "no reads while the disk is full", s.err.sys, 0);
+    s.number = -1;
+    if (run_job(&s, LEDGER_OP_AUDIT_ADD, apply_marker) >= 0 || !s.certain ||
+        s.err.code != ERR_INSUFFICIENT_STORAGE)
+        violated(lane, "a write while the disk is full", s.certain, s.err.code);
+    buf_fini(&s.body);
+    read_only_seen++;
+}
+
 /* One lane, one process; the fault comes and goes, the process stays. Was anything refused? */
 static bool one_fault(enum vfs_fault fault, unsigned long nth, unsigned long times)
 {
@@ -424,6 +444,8 @@ static bool one_fault(enum vfs_fault fault, unsigned long nth, unsigned long tim
     for (int i = 0; i < 12 && lane_step(lane) == LANE_GOES_ON; i++)
         ;
     bool hit = vfs_failed() > 0;
+    if (times == 0)
+        check_read_only(lane, fault);
     vfs_heal();
     /* It comes back by itself: at the first write after its pause. */
     for (int i = 0; i < 4000; i++) {
@@ -475,6 +497,8 @@ static int campaign_faults(unsigned seed)
             }
             check(directory);
             world->acked_total = (int64_t)hits;
+            if (faults[f].fault == VFS_ENOSPC && read_only_seen < 8)
+                _exit(8);
             _exit(hits < 8 ? 7 : 0);
         }
         waitpid(child, &status, 0);

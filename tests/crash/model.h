@@ -29,7 +29,6 @@ struct lane {
     int64_t acked_full;  /* the last whose answer survives power loss */
     int kind, attempt;
     int history[HISTORY]; /* kinds of the last steps */
-    char answers[HISTORY][32];
     int64_t marker, marker_acked, marker_full;
     bool marker_absent; /* the last one failed, and the ledger said that it is certainly absent */
 
@@ -387,6 +386,7 @@ static int step_verb(struct step *s)
                                  (r == COORDINATOR_NOT_FOUND && after_power_loss));
     if (!excused)
         violated(s->lane, "a verb was refused", r, s->ticket.state);
+    s->lane->kind = STEP_FILES; /* no answer of it is stored that could be asked for again */
     return LANE_GOES_ON;
 }
 

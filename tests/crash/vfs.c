@@ -1,6 +1,7 @@
 /* This file is the file system of vfs.h; it never is part of a shipped program. */
 #include "tests/crash/vfs.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <sqlite3.h>
 #include <stdint.h>
@@ -41,6 +42,7 @@ static char cut_directory[512];
 
 static enum vfs_fault fault;
 static unsigned long fault_nth, fault_times, fault_calls, refused;
+static int last_errno;
 static unsigned long open_nth, open_calls; /* EMFILE: opening comes after another failure */
 
 /* ---- faults
@@ -262,10 +264,13 @@ static int on_sync(sqlite3_file *file, int flags)
 {
     struct node *node = ((struct file *)file)->node;
     count_call(); /* the power may go before anything of this sync was done */
+    last_errno = EIO;
     if (fails(VFS_EIO))
         return SQLITE_IOERR_FSYNC;
-    if (fails(VFS_ENOSPC))
+    if (fails(VFS_ENOSPC)) {
+        last_errno = ENOSPC; /* a file system may find out this late */
         return SQLITE_IOERR_FSYNC;
+    }
     for (struct change *change = node->first; change; change = change->next)
         apply(node, change);
     forget(node);
@@ -403,7 +408,7 @@ static int on_last_error(sqlite3_vfs *vfs, int size, char *ret)
     (void)vfs;
     (void)size;
     (void)ret;
-    return 0;
+    return last_errno;
 }
 
 void vfs_init(void)
