@@ -283,9 +283,10 @@ attack-mutations: setup-build
 
 # ---- crashes: fail points are compiled in, here and nowhere else ---------------------------------------
 
-CRASH_PROGRAMS := $(patsubst tests/crash/%.c,$(BUILD)/tests/crash/%,$(filter-out tests/crash/vfs%.c,$(wildcard tests/crash/*.c)))
+CRASH_PARTS    := $(wildcard tests/crash/vfs*.c tests/crash/model*.c)
+CRASH_PROGRAMS := $(patsubst tests/crash/%.c,$(BUILD)/tests/crash/%,$(filter-out $(CRASH_PARTS),$(wildcard tests/crash/*.c)))
 CRASH_OBJECTS  := $(patsubst %.c,$(BUILD)/failpoint/%.o,$(LEDGER_SOURCES) provider/failpoint.c \
-                    $(wildcard tests/crash/vfs*.c))
+                    $(CRASH_PARTS))
 
 crash-build: $(CRASH_PROGRAMS)
 

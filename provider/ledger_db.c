@@ -4,10 +4,10 @@
  * Order at opening: the exclusive lock first (locking_mode before the first read, so that no
  * shared-memory file is ever made), then whose file it is, then migrations with full durability.
  *
- * Full means synchronous=EXTRA. With a write-ahead log that is FULL; but a new database begins with a
- * rollback journal, and FULL unlinks that without a sync of the directory. A journal that comes back
- * after power loss takes the database back to before it had a log, with everything that was synced
- * since (tests/crash: seen with a file system that promises no more than POSIX).
+ * Full means synchronous=EXTRA. With a write-ahead log that is FULL; but a new database begins with
+ * a rollback journal, and FULL unlinks that without a sync of the directory. A journal that comes
+ * back after power loss takes the database back to before it had a log, with everything that was
+ * synced since (tests/crash: seen with a file system that promises no more than POSIX).
  */
 #include "provider/ledger_internal.h"
 
@@ -170,7 +170,8 @@ int ledger_db_set_full(struct ledger_db *db, bool full, struct err *err)
 {
     if (db->full == full)
         return 0;
-    int r = ledger_db_exec(db, full ? "PRAGMA synchronous=EXTRA" : "PRAGMA synchronous=NORMAL", err);
+    int r =
+        ledger_db_exec(db, full ? "PRAGMA synchronous=EXTRA" : "PRAGMA synchronous=NORMAL", err);
     if (r == 0)
         db->full = full;
     return r;
