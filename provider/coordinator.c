@@ -477,9 +477,6 @@ int coordinator_close(struct ledger_tx *tx, const struct coordinator_ticket *tic
         return expect(ledger_intent_prepare(tx, intent.id, err), "intents", err);
     if (r == 0)
         r = expect(ledger_intent_delete(tx, intent.id, err), "intents", err);
-    /* A sandbox that is no more has nothing left to interrupt. */
-    if (r == 0 && !has_sandbox(go->next))
-        r = drop_intents(tx, session.id, 0, err);
     return r;
 }
 

@@ -22,13 +22,15 @@
 
 static char directory[64], directory_after[80];
 static unsigned long read_only_seen;
+static unsigned checkpoint_pages = 50; /* often, so that something dies there too */
 
 /* ---- opening and checking
  * ------------------------------------------------------------------------*/
 
 static void open_ledger(const char *where, const char *vfs)
 {
-    struct ledger_options options = {.directory = where, .vfs = vfs, .checkpoint_pages = 50};
+    struct ledger_options options = {
+        .directory = where, .vfs = vfs, .checkpoint_pages = checkpoint_pages};
     struct err err = {0};
     if (ledger_open(&ledger, &options, &err) < 0) {
         char text[2048];
@@ -388,7 +390,7 @@ static double now_s(void)
 }
 
 static enum ledger_op rate_op;
-static volatile bool rate_stop;
+static bool rate_stop;
 
 static void *rate_main(void *data)
 {
@@ -396,7 +398,7 @@ static void *rate_main(void *data)
     int64_t n = 0;
     prepare_step(&s, &world->lanes[0], 1, 0);
     snprintf(s.workspace, sizeof s.workspace, "r%d", (int)(intptr_t)data);
-    while (!rate_stop) {
+    while (!__atomic_load_n(&rate_stop, __ATOMIC_RELAXED)) {
         s.number = ++n;
         if (run_job(&s, rate_op, apply_marker) != 0)
             break;
@@ -407,6 +409,7 @@ static void *rate_main(void *data)
 static int campaign_rate(void)
 {
     static const int writers[] = {1, 16, 100};
+    checkpoint_pages = 0;
     fresh(1);
     int fd = open(directory, O_TMPFILE | O_WRONLY, 0600);
     char page[4096] = {0};
@@ -423,13 +426,13 @@ static int campaign_rate(void)
             struct ledger_status before, after;
             int64_t total = 0;
             rate_op = full ? LEDGER_OP_VOLUME_CREATE : LEDGER_OP_EVENT_ADD;
-            rate_stop = false;
+            __atomic_store_n(&rate_stop, false, __ATOMIC_RELAXED);
             ledger_status(ledger, &before);
             start = now_s();
             for (int i = 0; i < writers[w]; i++)
                 pthread_create(&threads[i], NULL, rate_main, (void *)(intptr_t)(full * 1000 + i));
             wait_us(2000000);
-            rate_stop = true;
+            __atomic_store_n(&rate_stop, true, __ATOMIC_RELAXED);
             for (int i = 0; i < writers[w]; i++) {
                 void *n;
                 pthread_join(threads[i], &n);
