@@ -42,6 +42,7 @@ static void bring_to(enum session_state state)
 static void check_cell(enum session_state state, enum session_event verb)
 {
     struct err err = {0};
+    fixture_fini();
     fixture_init();
     bring_to(state);
     struct session_row before = session_now("w", "s");
@@ -71,10 +72,9 @@ static void check_cell(enum session_state state, enum session_event verb)
     if (r != 0)
         cr_assert_eq(memcmp(&before, &after, sizeof after), 0, "a refusal changed the row");
     buf_fini(&v.body);
-    fixture_fini();
 }
 
-Test(coordinator, every_verb_in_every_state_does_what_the_table_says, .init = NULL, .fini = NULL)
+Test(coordinator, every_verb_in_every_state_does_what_the_table_says)
 {
     for (int s = 0; s < SESSION_STATE_COUNT; s++)
         for (int e = 0; e < SESSION_EVENT_COUNT; e++)
@@ -270,10 +270,11 @@ Test(coordinator, an_exec_id_is_used_once_in_a_session)
     cr_assert_eq(e.rows[0].ord, 1);
 }
 
-Test(coordinator, an_exec_is_accepted_only_where_the_table_allows_it, .init = NULL, .fini = NULL)
+Test(coordinator, an_exec_is_accepted_only_where_the_table_allows_it)
 {
     for (int s = 0; s < SESSION_STATE_COUNT; s++) {
         struct err err = {0};
+        fixture_fini();
         fixture_init();
         bring_to((enum session_state)s);
         struct exec_verb e = exec_of_session("w", "s", "e");
@@ -284,7 +285,6 @@ Test(coordinator, an_exec_is_accepted_only_where_the_table_allows_it, .init = NU
             cr_assert_eq(r, session_transition((enum session_state)s, SESSION_EVENT_EXEC)->allowed
                                 ? 0
                                 : COORDINATOR_INVALID_STATE);
-        fixture_fini();
     }
 }
 
