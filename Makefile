@@ -5,6 +5,7 @@
 #   make try        build, then show in plain words what a session can do and what it cannot
 #   make check      less than a minute: format, lint, layers, unit tests
 #   make test       everything: gcc, clang, sanitizers, lint, unit, kernel, attack, end to end
+#   make crash      kills at every fail point and thousands of random instants; minutes
 #   make attack     only the hostile programs; attack-mutations: proves that each of them bites
 #   make fuzz       every fuzzer for FUZZ_SECONDS; fuzz-long: for ten minutes each
 #   make bench      berth against bubblewrap, runc and the bare host, paired
@@ -60,7 +61,12 @@ endif
 folder_sources = $(filter-out $(NOT_IN_ARCHIVE),$(wildcard $(1)/*.c))
 objects        = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
 
-NOT_IN_ARCHIVE := runtime/agent/init_main.c api/cli/main.c
+# What keeps sessions in a ledger. It needs SQLite, so it is an archive of its own: `berth run` and
+# whatever holds privilege link none of it (docs/adr/0010).
+LEDGER_SOURCES := $(wildcard provider/ledger*.c provider/coordinator*.c) provider/idempotency.c \
+                  provider/recovery.c provider/session_state.c provider/usage.c
+
+NOT_IN_ARCHIVE := runtime/agent/init_main.c api/cli/main.c provider/failpoint.c $(LEDGER_SOURCES)
 
 LIB_base     := $(BUILD)/lib/libberth-base.a
 LIB_plan     := $(BUILD)/lib/libberth-plan.a
@@ -71,9 +77,10 @@ LIB_policy   := $(BUILD)/lib/libberth-policy.a
 LIB_provider := $(BUILD)/lib/libberth-provider.a
 LIB_cli      := $(BUILD)/lib/libberth-cli.a
 LIB_http     := $(BUILD)/lib/libberth-http.a
+LIB_ledger   := $(BUILD)/lib/libberth-ledger.a
 
 # In link order: each may use only what stands after it.
-LIBS_ALL := $(LIB_cli) $(LIB_http) $(LIB_provider) $(LIB_policy) $(LIB_host) $(LIB_stage) $(LIB_agent) \
+LIBS_ALL := $(LIB_cli) $(LIB_http) $(LIB_ledger) $(LIB_provider) $(LIB_policy) $(LIB_host) $(LIB_stage) $(LIB_agent) \
             $(LIB_plan) $(LIB_base)
 
 all: $(BUILD)/bin/berth $(BUILD)/bin/berth-init
@@ -85,6 +92,7 @@ $(LIB_agent):    $(call objects,$(call folder_sources,runtime/agent))
 $(LIB_host):     $(call objects,$(call folder_sources,runtime/host))
 $(LIB_policy):   $(call objects,$(call folder_sources,policy))
 $(LIB_provider): $(call objects,$(call folder_sources,provider))
+$(LIB_ledger):   $(call objects,$(LEDGER_SOURCES))
 $(LIB_cli):      $(call objects,$(call folder_sources,api/cli))
 $(LIB_http):     $(call objects,$(call folder_sources,api/http))
 
@@ -205,17 +213,24 @@ $(BUILD)/bin/berth-init: $(BUILD)/obj/berth-init
 # The event loop of api/http (docs/adr/0011); as needed, so that programs which do not serve run
 # where it is not installed.
 LIBUV := -Wl,--as-needed -luv
+# The archive, as it will ship: only a test that uses it gets it.
+SQLITE := -l:libsqlite3.a -lm
 
 UNIT_TESTS   := $(patsubst tests/unit/%.c,$(BUILD)/tests/unit/%,$(wildcard tests/unit/*.c))
 KERNEL_TESTS := $(patsubst tests/kernel/%.c,$(BUILD)/tests/kernel/%,$(wildcard tests/kernel/*.c))
 
 $(BUILD)/tests/unit/%: $(BUILD)/obj/tests/unit/%.o $(LIBS_ALL)
 	@mkdir -p $(@D)
-	$(Q)$(CC) $(LDFLAGS) -o $@ $^ -lcriterion -lseccomp $(LIBUV)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ -lcriterion -lseccomp $(SQLITE) $(LIBUV)
 
 $(BUILD)/tests/kernel/%: $(BUILD)/obj/tests/kernel/%.o $(LIBS_ALL)
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ -lcriterion -lseccomp $(LIBUV)
+
+# Pages that are made from tables; the same tests compare them.
+state-docs: $(BUILD)/tests/unit/session_state $(BUILD)/tests/unit/recovery
+	$(Q)BERTH_WRITE_DOCUMENTS=1 $(BUILD)/tests/unit/session_state --filter '*/the_document_is_the_table'
+	$(Q)BERTH_WRITE_DOCUMENTS=1 $(BUILD)/tests/unit/recovery --filter '*/the_document_is_the_table'
 
 unit-tests:   $(UNIT_TESTS)
 kernel-tests: $(KERNEL_TESTS)
@@ -225,7 +240,7 @@ CLANG_BUILD := $(BUILD)-clang
 ASAN_BUILD  := $(BUILD)-asan
 
 clang-build:
-	$(Q)$(MAKE) --no-print-directory CC=clang BUILD=$(CLANG_BUILD) SANITIZE= all unit-tests kernel-tests
+	$(Q)$(MAKE) --no-print-directory CC=clang BUILD=$(CLANG_BUILD) SANITIZE= all unit-tests kernel-tests crash-build
 
 asan-build:
 	$(Q)$(MAKE) --no-print-directory CC=clang BUILD=$(ASAN_BUILD) SANITIZE=1 unit-tests
@@ -236,15 +251,12 @@ check: setup-test
 	$(Q)$(MAKE) --no-print-directory -k -j$(JOBS) unit-tests lint
 	$(Q)$(RUN_TESTS) unit
 
-# Crash tests exist from the daemon on.
-CRASH := $(if $(wildcard tests/crash/*.sh),crash)
-
 test: setup-test
-	$(Q)$(MAKE) --no-print-directory -j$(JOBS) all unit-tests kernel-tests attack-build
+	$(Q)$(MAKE) --no-print-directory -j$(JOBS) all unit-tests kernel-tests attack-build crash-build
 	$(Q)$(MAKE) --no-print-directory -j$(JOBS) clang-build
 	$(Q)$(MAKE) --no-print-directory -j$(JOBS) asan-build
 	$(Q)$(MAKE) --no-print-directory -j$(JOBS) fuzz-build
-	$(Q)$(RUN_TESTS) lint unit asan kernel e2e attack $(CRASH) fuzz
+	$(Q)$(RUN_TESTS) lint unit asan kernel e2e attack crash fuzz
 
 try: setup-build
 	$(Q)$(MAKE) --no-print-directory all
@@ -268,6 +280,28 @@ attack: setup-build
 attack-mutations: setup-build
 	$(Q)$(MAKE) --no-print-directory attack-build
 	$(Q)BUILD=$(BUILD) tests/attack/mutations.sh
+
+# ---- crashes: fail points are compiled in, here and nowhere else ---------------------------------------
+
+CRASH_PARTS    := $(wildcard tests/crash/vfs*.c tests/crash/model*.c)
+CRASH_PROGRAMS := $(patsubst tests/crash/%.c,$(BUILD)/tests/crash/%,$(filter-out $(CRASH_PARTS),$(wildcard tests/crash/*.c)))
+CRASH_OBJECTS  := $(patsubst %.c,$(BUILD)/failpoint/%.o,$(LEDGER_SOURCES) provider/failpoint.c \
+                    $(CRASH_PARTS))
+
+crash-build: $(CRASH_PROGRAMS)
+
+$(BUILD)/failpoint/%.o: %.c $(BUILD)/stamp/flags
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(CPPFLAGS) -DBERTH_FAILPOINTS $(CFLAGS) -MMD -MP -c -o $@ $<
+
+$(BUILD)/tests/crash/%: $(BUILD)/failpoint/tests/crash/%.o $(CRASH_OBJECTS) $(LIB_base)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ -pthread $(SQLITE)
+
+# The whole campaign; `make test` runs a bounded one.
+crash: setup-test
+	$(Q)$(MAKE) --no-print-directory crash-build
+	$(Q)CRASH_ROUNDS=2000 CRASH_TIMEOUT=7200 $(RUN_TESTS) crash
 
 # ---- fuzzers: tests/fuzz/NAME.c with the corpus tests/fuzz/corpus/NAME ------------------------------
 
@@ -319,7 +353,7 @@ $(BUILD)/tests/bench/paired: $(BUILD)/obj/tests/bench/paired.o
 # Names of Debian 12; Ubuntu 22.04 and later have the same ones. Nothing else is installed.
 
 PACKAGES_BUILD := gcc libc6-dev linux-libc-dev musl-dev libuv1-dev make git python3-minimal uidmap
-PACKAGES_TEST  := libseccomp-dev clang clang-format clang-tidy libclang-rt-dev cppcheck shellcheck libcriterion-dev pkg-config \
+PACKAGES_TEST  := libseccomp-dev libsqlite3-dev clang clang-format clang-tidy libclang-rt-dev cppcheck shellcheck libcriterion-dev pkg-config \
                   busybox-static strace procps util-linux e2fsprogs libcap2-bin attr mandoc python3
 PACKAGES_BENCH := bubblewrap runc python3
 PACKAGES_VM    := qemu-system-x86 debootstrap debian-archive-keyring cpio kmod
@@ -396,8 +430,8 @@ version:
 
 force: ;
 
--include $(shell find $(BUILD)/obj $(BUILD)/musl -name '*.d' 2>/dev/null)
+-include $(shell find $(BUILD)/obj $(BUILD)/musl $(BUILD)/failpoint -name '*.d' 2>/dev/null)
 
-.PHONY: all unit-tests kernel-tests clang-build asan-build all-fuzzers check test try attack attack-build \
+.PHONY: all unit-tests kernel-tests clang-build asan-build all-fuzzers check crash crash-build state-docs test try attack attack-build \
         attack-mutations fuzz fuzz-build fuzz-long vm-test vm-smoke fresh-test bench setup setup-build \
         setup-test setup-bench setup-vm install uninstall clean version force

@@ -47,13 +47,21 @@ NEVER = {
 # Plain data that both sides of a boundary share: within runtime/ everybody may include these.
 DATA_ONLY = ["runtime/agent/protocol.h"]
 
+# A header that a few files of one module share: nobody else includes it.
+INTERNAL = {
+    "provider/ledger_internal.h": ["provider/ledger*.c", "tests/unit/ledger_*.c"],
+    "provider/ledger_sql.h": ["provider/ledger*.c"],
+    "provider/coordinator_internal.h": ["provider/coordinator*.c"],
+}
+
 # ---- which file meets which library ------------------------------------------------------------------
 LIBRARIES = {
     "seccomp.h": ["runtime/plan/seccomp_build.c", "runtime/plan/gen/*", "tests/unit/seccomp_*.c"],
     "sha256.h": ["runtime/base/sha256.c"],
     "sha2.h": ["runtime/base/sha256.c"],
     "md5.h": [],
-    "sqlite3.h": ["provider/ledger.c"],
+    # tests/crash/vfs*.c: a file system that loses and refuses, below SQLite.
+    "sqlite3.h": ["provider/ledger_internal.h", "tests/crash/vfs*.c"],
     "nftables/libnftables.h": ["runtime/host/nft*.c"],
     "linux/netlink.h": ["runtime/host/netlink.c", "runtime/host/nflog.c", "tests/*"],
     "linux/rtnetlink.h": ["runtime/host/netlink.c", "tests/*"],
@@ -150,6 +158,8 @@ def check_includes(path, text):
                     report(path, line, f"<{name}> is met only in {', '.join(owners) or 'no file'}")
             continue
         rule = folder_rule(INCLUDES, path)
+        if name in INTERNAL and not fits(path, INTERNAL[name]):
+            report(path, line, f'"{name}" is internal to {", ".join(INTERNAL[name])}')
         if rule is None:
             report(path, line, "a folder without a rule in tests/lint/layers.py")
         elif name in DATA_ONLY and path.startswith("runtime/") and not path.startswith("runtime/base/"):
