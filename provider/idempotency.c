@@ -75,7 +75,7 @@ static int fill(const struct idempotency_request *request, struct key_row *ret, 
 int idempotency_look(struct ledger_tx *tx, const struct idempotency_request *request,
                      int64_t now_ms, int64_t *ret_status, struct buf *ret_body, struct err *err)
 {
-    struct key_row name, row;
+    struct key_row name, row = {0};
     _cleanup_buf_ struct buf body = {0};
     char expected[65];
     int r = fill(request, &name, err);

@@ -140,15 +140,15 @@ enum exec_state { EXEC_ACCEPTED = 1, EXEC_RUNNING, EXEC_ENDED };
 
 struct exec_row {
     int64_t id, session, incarnation;
-    char exec_id[LEDGER_ID_SIZE];
     int64_t ord; /* acceptance, from 1, per session */
-    enum exec_state state;
-    char reason[LEDGER_REASON_SIZE];
     int64_t exit_code, signal;
     int64_t accepted_ms, started_ms, ended_ms;
     int64_t cpu_ms, max_rss_bytes, output_bytes, oom_kills;
-    bool output_truncated, keep_children;
     int64_t idempotency;
+    enum exec_state state;
+    bool output_truncated, keep_children;
+    char reason[LEDGER_REASON_SIZE];
+    char exec_id[LEDGER_ID_SIZE];
 };
 
 /* Gives row->id and row->ord. LEDGER_CONFLICT: this exec_id was used in this session. */

@@ -225,11 +225,15 @@ int ledger_schema_apply(struct ledger_db *db, struct err *err)
         return r;
     if (tables > 0 && application != APPLICATION_ID)
         return refuse("This is a database of another program.", err);
+    if (have < 0)
+        return refuse("Its version is a negative number: it is damaged.", err);
     if (have > LATEST)
         return refuse("It was made by a newer berth.", err);
     if (tables > 0)
         r = check_known(db, (int)have, err);
-    int until = ledger_schema_stop_after ? ledger_schema_stop_after : LATEST;
+    int until = LATEST;
+    if (ledger_schema_stop_after > 0 && ledger_schema_stop_after < LATEST)
+        until = ledger_schema_stop_after;
     for (int version = (int)have + 1; r == 0 && version <= until; version++)
         r = apply_one(db, version, err);
     return r;

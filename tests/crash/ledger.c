@@ -282,7 +282,8 @@ static int campaign_power(unsigned long rounds, unsigned seed)
     return 0;
 }
 
-/* While the disk is full for long: reads are served, writes are refused and certainly absent. */
+/* While the disk is full for long: reads are served, writes are refused and certainly absent. A
+ * write that comes while the ledger tries to open anew is told that, and not the reason. */
 static void check_read_only(struct lane *lane, enum vfs_fault fault)
 {
     struct ledger_status status;
@@ -295,7 +296,7 @@ static void check_read_only(struct lane *lane, enum vfs_fault fault)
         violated(lane, "no reads while the disk is full", s.err.sys, 0);
     s.number = -1;
     if (run_job(&s, LEDGER_OP_AUDIT_ADD, apply_marker) >= 0 || !s.certain ||
-        s.err.code != ERR_INSUFFICIENT_STORAGE)
+        (s.err.code != ERR_INSUFFICIENT_STORAGE && s.err.code != ERR_UNAVAILABLE))
         violated(lane, "a write while the disk is full", s.certain, s.err.code);
     buf_fini(&s.body);
     read_only_seen++;

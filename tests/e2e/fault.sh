@@ -132,7 +132,7 @@ one_fault() { # role call number error
 LOOK='
 cd "${0%/.attack/*}" || exit 30
 [ ! -S agent.sock ] || exit 31
-for name in .envrc .vscode .gitconfig .githooks .ssh .zshrc; do
+for name in .envrc .vscode .gitconfig .githooks .idea .mcp.json; do
     if { true >"$name" || true >"$name/x"; } 2>/dev/null; then exit 32; fi
 done
 seen=0
