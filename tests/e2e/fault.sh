@@ -81,6 +81,9 @@ MAY_FAIL=(
     '(statfs|access)\("/sys/fs/cgroup' 'the table of mounts is read instead'
 
     # Sockets and missing protected paths of the workspace.
+    "stat\\(\"[^\"]*\", 0x[0-9a-f]+\\) after newfstatat\\($(of "$WS_DIR"), \"\\.ssh\"" 'a directory that may be a home counts as one: more is protected'
+    "stat\\(\"[^\"]*\", 0x[0-9a-f]+\\) after close\\($(of /etc/passwd)\\)" 'a directory that may be a home counts as one: more is protected'
+    'openat\(AT_FDCWD, "/etc/passwd"[^)]*\) after stat\(' 'without the accounts it counts as a home: more is protected'
     "run\\.2 open_tree\\($(of "[^>]*$WS_DIR"), \"\\.[a-z_]+\", 0x80001\\)" 'the path is bound on itself like the first'
     "run\\.2 move_mount\\($FD, \"\", $(of "[^>]*$WS_DIR"), \"\\.[a-z_]+\", 0x4\\) after open_tree" 'the path is bound on itself like the first'
     "openat2\\($(of "$WS_DIR"), \"[^\"]*\", \\{flags=0x[0-9a-f]*[4567cdef][0-9a-f]{4}, " 'asked again without O_NOATIME'
