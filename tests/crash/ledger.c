@@ -282,8 +282,10 @@ static int campaign_power(unsigned long rounds, unsigned seed)
     return 0;
 }
 
-/* While the disk is full for long: reads are served, writes are refused and certainly absent. A
- * write that comes while the ledger tries to open anew is told that, and not the reason. */
+/* While the disk is full for long: reads are served, writes are refused and certainly absent. Most
+ * are told that storage is short; a few only that the ledger is unavailable, which is yet to be
+ * traced.
+ */
 static void check_read_only(struct lane *lane, enum vfs_fault fault)
 {
     struct ledger_status status;
