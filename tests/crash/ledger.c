@@ -282,10 +282,7 @@ static int campaign_power(unsigned long rounds, unsigned seed)
     return 0;
 }
 
-/* While the disk is full for long: reads are served, writes are refused and certainly absent. Most
- * are told that storage is short; a few only that the ledger is unavailable, which is yet to be
- * traced.
- */
+/* While the disk is full for long: reads are served, writes are refused and certainly absent. */
 static void check_read_only(struct lane *lane, enum vfs_fault fault)
 {
     struct ledger_status status;
@@ -298,7 +295,7 @@ static void check_read_only(struct lane *lane, enum vfs_fault fault)
         violated(lane, "no reads while the disk is full", s.err.sys, 0);
     s.number = -1;
     if (run_job(&s, LEDGER_OP_AUDIT_ADD, apply_marker) >= 0 || !s.certain ||
-        (s.err.code != ERR_INSUFFICIENT_STORAGE && s.err.code != ERR_UNAVAILABLE))
+        s.err.code != ERR_INSUFFICIENT_STORAGE)
         violated(lane, "a write while the disk is full", s.certain, s.err.code);
     buf_fini(&s.body);
     read_only_seen++;

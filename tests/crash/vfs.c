@@ -264,9 +264,10 @@ static int on_sync(sqlite3_file *file, int flags)
 {
     struct node *node = ((struct file *)file)->node;
     count_call(); /* the power may go before anything of this sync was done */
-    last_errno = EIO;
-    if (fails(VFS_EIO))
+    if (fails(VFS_EIO)) {
+        last_errno = EIO;
         return SQLITE_IOERR_FSYNC;
+    }
     if (fails(VFS_ENOSPC)) {
         last_errno = ENOSPC; /* a file system may find out this late */
         return SQLITE_IOERR_FSYNC;
