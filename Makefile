@@ -56,6 +56,13 @@ endif
 .DELETE_ON_ERROR:
 .SECONDARY:
 
+# The event loop of front (docs/adr/0011); in tests as needed, so that programs which do not serve
+# run where it is not installed.
+LIBUV        := -Wl,--as-needed -luv
+LIBUV_STATIC := -l:libuv_a.a -pthread
+# The archive, as it ships: only a test that uses it gets it.
+SQLITE       := -l:libsqlite3.a -lm
+
 # ---- one archive per folder: the linker proves the layers ---------------------------------------
 
 folder_sources = $(filter-out $(NOT_IN_ARCHIVE),$(wildcard $(1)/*.c))
@@ -66,33 +73,44 @@ objects        = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
 LEDGER_SOURCES := $(wildcard provider/ledger*.c provider/coordinator*.c) provider/idempotency.c \
                   provider/recovery.c provider/session_state.c provider/usage.c
 
-NOT_IN_ARCHIVE := runtime/agent/init_main.c api/cli/main.c provider/failpoint.c $(LEDGER_SOURCES)
+# The engine of front: the ledger's user, unprivileged (docs/adr/0012).
+SERVICE_SOURCES := $(wildcard provider/provider*.c provider/document*.c provider/service*.c)
+
+NOT_IN_ARCHIVE := runtime/agent/init_main.c runtime/agent/files_main.c api/cli/main.c api/front/main.c \
+                  provider/failpoint.c $(LEDGER_SOURCES) $(SERVICE_SOURCES)
 
 LIB_base     := $(BUILD)/lib/libberth-base.a
 LIB_plan     := $(BUILD)/lib/libberth-plan.a
 LIB_stage    := $(BUILD)/lib/libberth-stage.a
 LIB_agent    := $(BUILD)/lib/libberth-agent.a
+LIB_link     := $(BUILD)/lib/libberth-link.a
 LIB_host     := $(BUILD)/lib/libberth-host.a
 LIB_policy   := $(BUILD)/lib/libberth-policy.a
 LIB_provider := $(BUILD)/lib/libberth-provider.a
 LIB_cli      := $(BUILD)/lib/libberth-cli.a
 LIB_http     := $(BUILD)/lib/libberth-http.a
 LIB_ledger   := $(BUILD)/lib/libberth-ledger.a
+LIB_service  := $(BUILD)/lib/libberth-service.a
+LIB_front    := $(BUILD)/lib/libberth-front.a
 
 # In link order: each may use only what stands after it.
-LIBS_ALL := $(LIB_cli) $(LIB_http) $(LIB_ledger) $(LIB_provider) $(LIB_policy) $(LIB_host) $(LIB_stage) $(LIB_agent) \
-            $(LIB_plan) $(LIB_base)
+LIBS_ALL := $(LIB_cli) $(LIB_front) $(LIB_http) $(LIB_service) $(LIB_ledger) $(LIB_provider) $(LIB_policy) \
+            $(LIB_host) $(LIB_stage) $(LIB_link) $(LIB_agent) $(LIB_plan) $(LIB_base)
 
-all: $(BUILD)/bin/berth $(BUILD)/bin/berth-init
+all: $(BUILD)/bin/berth $(BUILD)/bin/berth-init $(if $(wildcard runtime/agent/files_main.c),$(BUILD)/bin/berth-files) \
+     $(if $(wildcard api/front/main.c),$(BUILD)/bin/berth-front)
 
 $(LIB_base):     $(call objects,$(wildcard runtime/base/*.c) runtime/spec.c)
 $(LIB_plan):     $(call objects,$(call folder_sources,runtime/plan))
 $(LIB_stage):    $(call objects,$(call folder_sources,runtime/stage))
 $(LIB_agent):    $(call objects,$(call folder_sources,runtime/agent))
+$(LIB_link):     $(call objects,$(call folder_sources,runtime/link))
 $(LIB_host):     $(call objects,$(call folder_sources,runtime/host))
 $(LIB_policy):   $(call objects,$(call folder_sources,policy))
 $(LIB_provider): $(call objects,$(call folder_sources,provider))
 $(LIB_ledger):   $(call objects,$(LEDGER_SOURCES))
+$(LIB_service):  $(call objects,$(SERVICE_SOURCES))
+$(LIB_front):    $(call objects,$(call folder_sources,api/front))
 $(LIB_cli):      $(call objects,$(call folder_sources,api/cli))
 $(LIB_http):     $(call objects,$(call folder_sources,api/http))
 
@@ -208,13 +226,23 @@ $(BUILD)/bin/berth-init: $(BUILD)/obj/berth-init
 	@rm -f $@
 	$(Q)install -m 0111 $< $@
 
+# The file worker: a command of every session, so it is small and static too.
+SHIP_FILES := $(call ship_objects,runtime/agent/files_main.c) $(call ship_archive,runtime/agent) $(SHIP_BASE)
+
+$(BUILD)/bin/berth-files: $(SHIP_FILES)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(STATIC) $(LDFLAGS) $(GC) -o $@ $(SHIP_START) $(SHIP_FILES) $(SHIP_END)
+
+# front: glibc, because Debian's archives of SQLite and libuv are (docs/adr/0010, 0011).
+FRONT_LIBS := $(LIB_front) $(LIB_http) $(LIB_service) $(LIB_ledger) $(LIB_provider) $(LIB_policy) \
+              $(LIB_link) $(LIB_agent) $(LIB_plan) $(LIB_base)
+
+$(BUILD)/bin/berth-front: $(BUILD)/obj/api/front/main.o $(FRONT_LIBS)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(STATIC) $(LDFLAGS) $(GC) -o $@ $^ $(SQLITE) $(LIBUV_STATIC)
+
 # ---- tests: one Criterion program per file --------------------------------------------------------
 
-# The event loop of api/http (docs/adr/0011); as needed, so that programs which do not serve run
-# where it is not installed.
-LIBUV := -Wl,--as-needed -luv
-# The archive, as it will ship: only a test that uses it gets it.
-SQLITE := -l:libsqlite3.a -lm
 
 UNIT_TESTS   := $(patsubst tests/unit/%.c,$(BUILD)/tests/unit/%,$(wildcard tests/unit/*.c))
 KERNEL_TESTS := $(patsubst tests/kernel/%.c,$(BUILD)/tests/kernel/%,$(wildcard tests/kernel/*.c))

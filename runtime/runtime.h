@@ -18,6 +18,7 @@
 
 #include "runtime/agent/protocol.h"
 #include "runtime/base/err.h"
+#include "runtime/launcher.h"
 #include "runtime/spec.h"
 
 #include <stdbool.h>
@@ -143,6 +144,7 @@ struct exec_request {
         stderr_fd;                 /* -1: /dev/null for stdin, captured into frames for others */
     bool null_stdout, null_stderr; /* /dev/null of the session instead of capture */
     unsigned own_pipes;
+    bool keep_children, files, kill_on_limit; /* AGENT_EXEC_* of the same name */
     uint64_t timeout_ms, idle_timeout_ms, grace_ms, open_files;
 };
 
@@ -173,6 +175,62 @@ int session_stop(struct session *s, struct err *err);
 /* Kill everything, wait, remove what was made on the host, and prove that nothing is left. Frees
  * `s` in every case. Idempotent against a session that died by itself. */
 int session_destroy(struct session *s, struct err *err);
+
+/* ---- sessions that last: the workers of the launcher of `berth serve` (docs/adr/0012) ----------
+ *
+ * They are named (instance, row, incarnation) and nothing of them is in memory: each of these
+ * functions finds its session under that name, can be repeated, and may be called by another
+ * process than the one that made it. The caller is the launcher's worker; runtime_options.no_reaper
+ * is set. */
+
+struct session_name {
+    char instance[24]; /* of the ledger: only [0-9a-f] */
+    int64_t row, incarnation;
+};
+
+struct session_lasting {
+    struct session_name name;
+    uint64_t epoch;    /* older connections than this are refused from the start */
+    uid_t connect_uid; /* front: owner of the session's socket */
+    gid_t connect_gid;
+    unsigned deadline_ms; /* SES-5: READY and a probe command, by then; 0: 5 s */
+    /* Who asks: host paths are opened with his rights. UINT32_MAX: this process's own. */
+    uid_t asker_uid;
+    gid_t asker_gid;
+};
+
+/* As session_create(), but init listens on `<runtime_dir>/sessions/<name>/control`, holds its own
+ * locks (P-6) and lives on when the caller ends. Ready means that init answered *and* that a probe
+ * command ran. On failure nothing is left. `*ret` is for session_effective(), session_notes() and
+ * session_leave() only. */
+int session_create_lasting(struct session **ret, struct runtime *rt, const struct spec *spec,
+                           const struct session_lasting *lasting, struct err *err);
+
+/* Who its init is, then frees `s` and lets the session live. */
+void session_leave(struct session *s, struct session_identity *ret);
+
+/* What is there under this name, compared with `expected`. 0 with *ret_found; a pidfd of the living
+ * init in *ret_pidfd (-1 else) when not NULL. */
+int session_look(struct runtime *rt, const struct session_name *name,
+                 const struct session_identity *expected, enum session_found *ret_found,
+                 struct session_identity *ret_identity, int *ret_pidfd, struct err *err);
+
+/* Kill, remove, prove gone: processes, cgroups, socket, record, placeholders, claims. Success when
+ * there was nothing. `note` may be NULL. */
+int session_end(struct runtime *rt, const struct session_name *name, unsigned timeout_ms,
+                void (*note)(void *data, const char *key, const char *text), void *data,
+                struct err *err);
+
+/* Every process of the session but init. -EOPNOTSUPP without a cgroup. */
+int session_freeze(struct runtime *rt, const struct session_name *name, bool freeze,
+                   unsigned timeout_ms, struct err *err);
+int session_sample(struct runtime *rt, const struct session_name *name, struct launcher_sample *ret,
+                   struct err *err);
+
+/* Calls `each` for every name of this instance of which anything is there. */
+int session_list(struct runtime *rt, const char *instance,
+                 int (*each)(void *data, const struct session_name *name), void *data,
+                 struct err *err);
 
 /* The environment of a command: PATH, HOME, USER, LOGNAME, LANG, TERM with defaults, then the
  * policy's, then `extra` (NULL-terminated "K=V"); later wins. Nothing of this process's own

@@ -15,8 +15,8 @@
  */
 #pragma once
 
-#include "api/http/loop.h"
 #include "api/http/operations.h"
+#include "runtime/link/loop.h"
 
 struct server;
 

@@ -43,6 +43,8 @@ static const struct frame_rule {
     [AGENT_FRAME_DATA] = {1, AGENT_FRAME_PAYLOAD_MAX, true, true},
     [AGENT_FRAME_EXIT] = {sizeof(struct agent_exit), sizeof(struct agent_exit), true, true},
     [AGENT_FRAME_PONG] = {0, 0, false, false},
+    [AGENT_FRAME_SPOOL] = {0, 0, true, true},
+    [AGENT_FRAME_INTERRUPTED] = {0, 0, true, false},
 };
 
 const char *agent_frame_check(const struct agent_frame *frame)

@@ -19,7 +19,7 @@
 #include <stdint.h>
 
 enum {
-    AGENT_VERSION = 2,        /* changes with every struct here: both sides must be of one build */
+    AGENT_VERSION = 3,        /* changes with every struct here: both sides must be of one build */
     AGENT_MAGIC = 0x62727468, /* "brth" */
     AGENT_FRAME_PAYLOAD_MAX = 65536,
     AGENT_EXEC_PAYLOAD_MAX = 4 << 20, /* argv + env + cwd */
@@ -37,7 +37,12 @@ enum agent_start_fd {
     AGENT_FD_OOM = 7,     /* memory.events (v2) or memory.oom_control (v1), read-only; optional */
     AGENT_FD_PIDS = 8,    /* pids.events, read-only; optional */
     AGENT_FD_V1 = 9,      /* AGENT_V1_MAX tasks files of v1 controllers, write-only; optional */
-    AGENT_FD_END = 13,
+    /* Sessions that last (docs/adr/0012) have these too. */
+    AGENT_FD_LISTEN = 13, /* bound SOCK_SEQPACKET; init calls listen(2) on it itself */
+    AGENT_FD_FILES = 14,  /* the file worker's program, for AGENT_EXEC_FILES */
+    AGENT_FD_HOLD = 15,   /* AGENT_HOLD_MAX locked descriptors: they end with init (P-6) */
+    AGENT_HOLD_MAX = 4,
+    AGENT_FD_END = AGENT_FD_HOLD + AGENT_HOLD_MAX,
 };
 
 /* What of the optional descriptors is there: bits of agent_config.have. */
@@ -45,6 +50,8 @@ enum {
     AGENT_HAVE_CGROUP = 1u << 0,
     AGENT_HAVE_OOM = 1u << 1,
     AGENT_HAVE_PIDS = 1u << 2,
+    AGENT_HAVE_LISTEN = 1u << 3,
+    AGENT_HAVE_FILES = 1u << 4,
 };
 
 /* Bits of agent_config.flags */
@@ -85,13 +92,17 @@ struct agent_landlock_path {
 /* ---- messages, controller to init -------------------------------------------------------- */
 
 enum agent_message_type {
-    AGENT_HELLO = 1, /* takes over: newest epoch; answered by AGENT_FRAME_HELLO and a table */
-    AGENT_EXEC,      /* starts a command; fds: payload memfd, then those that `fds` names */
-    AGENT_SIGNAL,    /* arg[0] signal number, arg[1] enum agent_scope */
-    AGENT_RESIZE,    /* arg[0] rows, arg[1] columns */
-    AGENT_KILL,      /* ends the exec as `arg[0]` (enum agent_reason): TERM, grace, KILL */
+    /* Takes over: newest epoch; answered by AGENT_FRAME_HELLO and a table. On a connection to
+     * AGENT_FD_LISTEN it is the first message and carries the write end of the pipe for frames;
+     * older connections are closed, with what is unread in them, before it is answered. */
+    AGENT_HELLO = 1,
+    AGENT_EXEC,   /* starts a command; fds: payload memfd, then those that `fds` names */
+    AGENT_SIGNAL, /* arg[0] signal number, arg[1] enum agent_scope */
+    AGENT_RESIZE, /* arg[0] rows, arg[1] columns */
+    AGENT_KILL,   /* ends the exec as `arg[0]` (enum agent_reason): TERM, grace, KILL */
     AGENT_CLOSE_STDIN,
-    AGENT_INTERRUPT, /* ends every exec with a number <= exec; sets the floor */
+    AGENT_INTERRUPT, /* ends every exec with a number <= exec; sets the floor; answered by
+                        AGENT_FRAME_INTERRUPTED when they have ended */
     AGENT_PING,      /* answered by AGENT_FRAME_PONG with the same `exec` */
     AGENT_SHUTDOWN,  /* kill everything, then exit 0 */
     AGENT_MESSAGE_TYPE_END
@@ -115,6 +126,7 @@ enum {
     AGENT_EXEC_FD_STDIN = 1u << 0,
     AGENT_EXEC_FD_STDOUT = 1u << 1,
     AGENT_EXEC_FD_STDERR = 1u << 2,
+    AGENT_EXEC_FD_SPOOL = 1u << 3, /* regular file; captured streams go there and not into frames */
 };
 
 /* Bits of agent_exec.flags */
@@ -123,6 +135,15 @@ enum {
     AGENT_EXEC_KEEP_CHILDREN = 1u << 1,
     AGENT_EXEC_NULL_STDOUT = 1u << 2, /* stdout is the session's /dev/null, not captured */
     AGENT_EXEC_NULL_STDERR = 1u << 3,
+    AGENT_EXEC_FILES =
+        1u << 4, /* argv is the file worker's (runtime/files.h): AGENT_FD_FILES runs */
+    AGENT_EXEC_KILL_ON_LIMIT = 1u << 5, /* more output than spool.head + spool.tail ends the exec as
+                                           `output_limit`; else the middle is dropped (EXEC-8) */
+};
+
+/* How much of an exec's output is kept: its first `head` and its last `tail` bytes. */
+struct agent_spool_limits {
+    uint64_t head, tail;
 };
 
 /* The payload of AGENT_EXEC, in a memfd. After the struct: argc strings, envc strings "K=V", and
@@ -136,6 +157,7 @@ struct agent_exec {
     uint32_t reserved;
     uint64_t open_files;                            /* RLIMIT_NOFILE, soft and hard; 0: leave */
     uint64_t timeout_ms, idle_timeout_ms, grace_ms; /* 0: none (grace: KILL at once) */
+    struct agent_spool_limits spool;                /* AGENT_EXEC_FD_SPOOL */
 };
 
 /* ---- frames, init to controller ---------------------------------------------------------- */
@@ -150,6 +172,8 @@ enum agent_frame_type {
     AGENT_FRAME_DATA,         /* captured output of `stream`; payload: bytes */
     AGENT_FRAME_EXIT,         /* payload: struct agent_exit; the only terminal frame of an exec */
     AGENT_FRAME_PONG,
+    AGENT_FRAME_SPOOL, /* the spool file has grown; `seq`: last whole frame in it. Coalesced */
+    AGENT_FRAME_INTERRUPTED, /* no exec at or below `exec` lives */
     AGENT_FRAME_TYPE_END
 };
 

@@ -3,8 +3,8 @@
  */
 #include "runtime/host/runtime_internal.h"
 
+#include "runtime/agent/controller.h"
 #include "runtime/base/fd.h"
-#include "runtime/base/io.h"
 #include "runtime/stage/sys.h"
 
 #include <fcntl.h>
@@ -149,32 +149,6 @@ unsigned session_notes(const struct session *s, const struct session_note **ret_
 /* ---- messages to init ---------------------------------------------------------------------------
  */
 
-static int send_message(const struct session *s, const struct agent_message *message,
-                        const int *fds, unsigned fd_count)
-{
-    union {
-        struct cmsghdr align;
-        char bytes[CMSG_SPACE(sizeof(int) * AGENT_FDS_MAX)];
-    } control;
-    struct iovec part = {(void *)(uintptr_t)message, sizeof *message};
-    struct msghdr header = {.msg_iov = &part, .msg_iovlen = 1};
-    if (fd_count > 0) {
-        memset(&control, 0, sizeof control);
-        header.msg_control = control.bytes;
-        header.msg_controllen = (socklen_t)CMSG_SPACE(sizeof(int) * fd_count);
-        struct cmsghdr *c = CMSG_FIRSTHDR(&header);
-        c->cmsg_level = SOL_SOCKET;
-        c->cmsg_type = SCM_RIGHTS;
-        c->cmsg_len = (socklen_t)CMSG_LEN(sizeof(int) * fd_count);
-        memcpy(CMSG_DATA(c), fds, sizeof(int) * fd_count);
-    }
-    ssize_t n;
-    do
-        n = sendmsg(s->control, &header, MSG_NOSIGNAL);
-    while (n < 0 && errno == EINTR);
-    return n < 0 ? -errno : 0;
-}
-
 static int tell(const struct session *s, enum agent_message_type type, uint64_t exec,
                 uint64_t first, uint64_t second)
 {
@@ -186,7 +160,7 @@ static int tell(const struct session *s, enum agent_message_type type, uint64_t 
         .exec = exec,
         .arg = {first, second},
     };
-    return send_message(s, &message, NULL, 0);
+    return controller_send(s->control, &message, NULL, 0);
 }
 
 int session_signal(struct session *s, uint64_t exec, int signo, enum agent_scope scope)
@@ -256,80 +230,6 @@ static int check_foreign(const struct session *s, int fd, const char *name, stru
     return 0;
 }
 
-static uint32_t add_strings(char *to, uint32_t at, const char *const *list, uint32_t *ret_count)
-{
-    uint32_t count = 0;
-    for (; list && list[count]; count++) {
-        size_t n = strlen(list[count]) + 1;
-        if (to)
-            memcpy(to + at, list[count], n);
-        at += (uint32_t)n;
-    }
-    *ret_count = count;
-    return at;
-}
-
-static int strings_size(const char *const *list, size_t *size)
-{
-    for (; list && *list; list++)
-        *size += strlen(*list) + 1;
-    return *size > AGENT_EXEC_PAYLOAD_MAX - sizeof(struct agent_exec) ? -E2BIG : 0;
-}
-
-/* The payload of AGENT_EXEC in a sealed memfd. */
-static int make_payload(const struct exec_request *request, uint32_t fds, int *ret_fd,
-                        struct err *err)
-{
-    static const char step[] = "hand the command to init";
-    size_t size = strlen(request->cwd) + 1;
-    if (strings_size(request->argv, &size) < 0 || strings_size(request->env, &size) < 0)
-        return err_set(err, ERR_TOO_LARGE, E2BIG, step, NULL,
-                       "Arguments and environment together may have %d bytes.",
-                       AGENT_EXEC_PAYLOAD_MAX);
-    _cleanup_free_ char *data = calloc(1, sizeof(struct agent_exec) + size);
-    if (!data)
-        return err_set(err, ERR_INTERNAL, ENOMEM, step, NULL, NULL);
-    struct agent_exec exec = {
-        .magic = AGENT_MAGIC,
-        .version = AGENT_VERSION,
-        .size = sizeof exec,
-        .flags = (request->tty ? AGENT_EXEC_TTY : 0) |
-                 (request->null_stdout ? AGENT_EXEC_NULL_STDOUT : 0) |
-                 (request->null_stderr ? AGENT_EXEC_NULL_STDERR : 0),
-        .fds = fds,
-        .string_bytes = (uint32_t)size,
-        .uid = request->uid,
-        .gid = request->gid,
-        .rows = request->rows,
-        .cols = request->cols,
-        .open_files = request->open_files,
-        .timeout_ms = request->timeout_ms,
-        .idle_timeout_ms = request->idle_timeout_ms,
-        .grace_ms = request->grace_ms,
-    };
-    char *strings = data + sizeof exec;
-    uint32_t at = add_strings(strings, 0, request->argv, &exec.argc);
-    at = add_strings(strings, at, request->env, &exec.envc);
-    memcpy(strings + at, request->cwd, strlen(request->cwd) + 1);
-    memcpy(data, &exec, sizeof exec);
-    const struct agent_exec *checked;
-    const char *checked_strings;
-    const char *wrong = agent_exec_check(data, sizeof exec + size, &checked, &checked_strings);
-    if (wrong)
-        return err_set(err, ERR_INVALID_REQUEST, 0, step, NULL, "%s", wrong);
-    _cleanup_fd_ int fd = memfd_create("berth-exec", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-    if (fd < 0)
-        return err_set(err, ERR_UNAVAILABLE, errno, step, NULL, NULL);
-    int r = io_write_full(fd, data, sizeof exec + size);
-    if (r == 0 &&
-        fcntl(fd, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE) < 0)
-        r = -errno;
-    if (r < 0)
-        return err_set(err, ERR_UNAVAILABLE, -r, step, NULL, NULL);
-    *ret_fd = take_fd(&fd);
-    return 0;
-}
-
 int session_exec(struct session *s, uint64_t exec, const struct exec_request *request,
                  struct err *err)
 {
@@ -351,7 +251,7 @@ int session_exec(struct session *s, uint64_t exec, const struct exec_request *re
         fds[count++] = streams[i];
     }
     _cleanup_fd_ int payload = -1;
-    int r = make_payload(request, bits, &payload, err);
+    int r = controller_payload(request, bits, NULL, &payload, err);
     if (r < 0)
         return r;
     fds[0] = payload;
@@ -362,7 +262,7 @@ int session_exec(struct session *s, uint64_t exec, const struct exec_request *re
         .epoch = s->epoch,
         .exec = exec,
     };
-    r = send_message(s, &message, fds, count);
+    r = controller_send(s->control, &message, fds, count);
     if (r < 0)
         return err_set(err, ERR_UNAVAILABLE, -r, "send the command to init", NULL,
                        "The session's init is gone.");
@@ -467,70 +367,4 @@ int session_destroy(struct session *s, struct err *err)
     fd_close(s->uid_lock);
     free(s);
     return r;
-}
-
-/* ---- environment
- * ------------------------------------------------------------------------------------- */
-
-static bool same_name(const char *a, const char *b)
-{
-    size_t n = strcspn(a, "=");
-    return strncmp(a, b, n) == 0 && b[n] == '=';
-}
-
-/* Put "K=V" into the list, over an earlier value of the same name. */
-static void put(char **list, size_t *count, char *entry)
-{
-    for (size_t i = 0; i < *count; i++) {
-        if (same_name(entry, list[i])) {
-            list[i] = entry;
-            return;
-        }
-    }
-    list[(*count)++] = entry;
-}
-
-static char *copy_entry(char **at, const char *text)
-{
-    size_t n = strlen(text) + 1;
-    char *entry = memcpy(*at, text, n);
-    *at += n;
-    return entry;
-}
-
-char **exec_environment(const struct spec *spec, const char *term, const char *const *extra)
-{
-    static const char path[] = "PATH=" ROOTFS_PATH;
-    static const char *const for_user[] = {path, "HOME=/home/user", "USER=user", "LOGNAME=user",
-                                           "LANG=C.UTF-8"};
-    static const char *const for_root[] = {path, "HOME=/root", "USER=root", "LOGNAME=root",
-                                           "LANG=C.UTF-8"};
-    const char *const *base = spec->process.uid == SPEC_UID_ROOT ? for_root : for_user;
-    size_t entries = ARRAY_LENGTH(for_user) + 1 + spec->process.env_count, bytes = 0;
-    for (size_t i = 0; i < ARRAY_LENGTH(for_user); i++)
-        bytes += strlen(base[i]) + 1;
-    const char *terminal = term && *term ? term : "dumb";
-    bytes += sizeof "TERM=" + strlen(terminal) + spec->process.env_bytes;
-    for (size_t i = 0; extra && extra[i]; i++, entries++)
-        bytes += strlen(extra[i]) + 1;
-
-    char **list = malloc((entries + 1) * sizeof *list + bytes);
-    if (!list)
-        return NULL;
-    char *at = (char *)(list + entries + 1);
-    size_t count = 0;
-    for (size_t i = 0; i < ARRAY_LENGTH(for_user); i++)
-        put(list, &count, copy_entry(&at, base[i]));
-    static const char term_is[] = "TERM=";
-    char *entry = memcpy(at, term_is, sizeof term_is - 1);
-    at += sizeof term_is - 1;
-    copy_entry(&at, terminal); /* the rest of the same entry */
-    put(list, &count, entry);
-    const char *policy = spec->process.env;
-    for (uint32_t i = 0; i < spec->process.env_count; i++, policy += strlen(policy) + 1)
-        put(list, &count, copy_entry(&at, policy));
-    for (size_t i = 0; extra && extra[i]; i++)
-        put(list, &count, copy_entry(&at, extra[i]));
-    list[count] = NULL;
-    return list;
 }

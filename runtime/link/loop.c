@@ -3,7 +3,7 @@
  * libuv closes what it handles in a later round: each object here is freed in the callback of its
  * close, and is dead for its owner at once.
  */
-#include "api/http/loop.h"
+#include "runtime/link/loop.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -1,0 +1,182 @@
+/* This file is the narrow waist between those who speak to clients (api/) and the engine that keeps
+ * sessions: one asynchronous call per verb of the contract. It runs in front, in the loop's thread,
+ * never blocks, holds no privilege, and is the only owner of the ledger, the launcher's socket and
+ * the connections to inits (docs/adr/0012).
+ *
+ *     provider_open(&p, &options, &err);      // opens the ledger; recovery runs in the loop
+ *     provider_session_create(p, &call, &create);
+ *     ... call.reply(call.data, &reply) once, later, never from inside the call itself ...
+ *     provider_close(p, done, data);          // sessions go on
+ *
+ * A reply is a whole document, as it was (or will be) stored under the idempotency key: status and
+ * JSON, rendered by the provider (provider/document.h) inside the transaction that made it true.
+ * docs/api.md has the documents. Everything a call points to is copied.
+ */
+#pragma once
+
+#include "provider/capability.h"
+#include "provider/idempotency.h"
+#include "provider/session_state.h"
+#include "runtime/base/buf.h"
+#include "runtime/files.h"
+#include "runtime/serve.h"
+
+struct loop;
+struct provider;
+struct spool_frame;
+
+struct provider_options {
+    struct loop *loop;
+    const struct serve_config *config;         /* borrowed, lives as long as the provider */
+    const struct capability_set *capabilities; /* borrowed */
+    int launcher;                              /* taken */
+    const char *ledger_vfs;                    /* tests */
+    void (*recovered)(void *data,
+                      const struct err *err); /* when rows and kernel agree; err NULL: ok */
+    void (*idle)(void *data, bool idle); /* no session is live and nothing is under way; changes */
+    void *data;
+};
+
+int provider_open(struct provider **ret, const struct provider_options *options, struct err *err);
+/* Waits for verbs under way (at most `in_ms`), then closes the ledger and calls `done`. */
+void provider_close(struct provider *p, uint64_t in_ms, void (*done)(void *data), void *data);
+/* The supervisor has a new launcher. */
+void provider_launcher(struct provider *p, int fd);
+
+/* ---- calls ----------------------------------------------------------------------------------- */
+
+struct provider_reply {
+    int status;                     /* HTTP status: the one number that all dialects derive from */
+    struct err err;                 /* status >= 400 */
+    bool replayed;                  /* a stored answer */
+    const char *media_type;         /* "application/json" or "application/problem+json" */
+    struct buf document;            /* may be taken (buf_take) */
+    const char *pointer;            /* JSON pointer into the request; NULL */
+    uint32_t allowed;               /* invalid_state: bits of enum session_event */
+    struct capability_mask missing; /* capability_unavailable */
+    unsigned retry_after_s;
+};
+
+struct provider_call {
+    const char *workspace_id, *session_id, *exec_id; /* as the route has them; NULL */
+    const struct idempotency_request *key;           /* NULL: none */
+    const char *who;                                 /* for the audit: "uid 1000", "token t1" */
+    void (*reply)(void *data, struct provider_reply *reply); /* once; valid during the call */
+    void *data;
+};
+
+/* Nobody waits any more for calls with this `data`: the work goes on, reply is not called. */
+void provider_forget(struct provider *p, const void *data);
+
+struct provider_create {
+    const struct spec *spec; /* compiled, within the ceiling; ids and workspace are filled in */
+    const char *owner, *labels_json;
+    uint64_t ttl_ms, idle_after_ms;
+    bool idle_destroys;
+    bool accept_loss;  /* tmpfs and idle park */
+    int client_socket; /* the asker's accepted socket (P-7); duplicated; -1: rootless */
+};
+void provider_session_create(struct provider *p, const struct provider_call *call,
+                             const struct provider_create *create);
+void provider_session_get(struct provider *p, const struct provider_call *call);
+struct provider_page {
+    const char *after, *state, *owner, *label; /* NULL: none */
+    unsigned limit;
+};
+void provider_session_list(struct provider *p, const struct provider_call *call,
+                           const struct provider_page *page);
+struct provider_verb {
+    enum session_event verb; /* PARK_STOP, PARK_FREEZE, RESUME, INTERRUPT, ARCHIVE, DESTROY */
+    const char *reason;
+    bool accept_loss, delete_volume;
+    int client_socket; /* resume: as create */
+};
+void provider_session_verb(struct provider *p, const struct provider_call *call,
+                           const struct provider_verb *verb);
+void provider_session_usage(struct provider *p, const struct provider_call *call);
+
+/* ---- execs ----------------------------------------------------------------------------------- */
+
+struct provider_exec {
+    const char *exec_id;     /* NULL: made */
+    const char *const *argv; /* NULL-terminated; or `shell` */
+    const char *shell;       /* NULL */
+    const char *const *env;  /* "K=V" */
+    const char *cwd, *user;  /* NULL: the session's */
+    bool stdin_pipe, tty, keep_children, kill_on_limit;
+    uint16_t rows, cols;
+    uint64_t timeout_ms, idle_timeout_ms, grace_ms; /* UINT64_MAX: the default */
+    uint64_t output_limit_bytes;                    /* 0: the session's */
+    uint64_t wait_ms; /* answer when it has ended or after this; 0: when accepted */
+};
+void provider_exec_start(struct provider *p, const struct provider_call *call,
+                         const struct provider_exec *exec);
+void provider_exec_get(struct provider *p, const struct provider_call *call, uint64_t wait_ms);
+void provider_exec_list(struct provider *p, const struct provider_call *call,
+                        const struct provider_page *page);
+void provider_exec_signal(struct provider *p, const struct provider_call *call, int signo,
+                          bool tree);
+void provider_exec_resize(struct provider *p, const struct provider_call *call, uint16_t rows,
+                          uint16_t cols);
+void provider_exec_cancel(struct provider *p, const struct provider_call *call);
+void provider_exec_close_stdin(struct provider *p, const struct provider_call *call);
+/* The write end of a pipe whose bytes reach the command's standard input: the caller's from then
+ * on. Synchronous: negative with `err` (CONFLICT states as invalid_state) when there is none. One
+ * writer at a time; closing it does not close the command's input. */
+int provider_exec_stdin(struct provider *p, const struct provider_call *call, int *ret_pipe,
+                        struct err *err);
+
+/* ---- streams --------------------------------------------------------------------------------- */
+
+/* A follower of an exec's output or of a session's events. `frame`/`event` give one at a time and
+ * return whether it was taken; false: stop, until provider_follow_more(). `end` once, last:
+ * err NULL: the stream is complete (exec ended and closed; session.deleted was told). */
+struct provider_follow {
+    uint64_t after; /* last number that the client has; 0: from the start */
+    bool follow;    /* else: end when what is there now was given */
+    bool (*frame)(void *data, const struct spool_frame *frame);
+    bool (*event)(void *data, uint64_t seq, const char *type, const char *json, size_t length);
+    void (*end)(void *data, const struct err *err);
+    void *data;
+};
+struct provider_follower;
+/* NULL with `err` filled when out of memory; what else is wrong comes by `end`. */
+struct provider_follower *provider_output_follow(struct provider *p,
+                                                 const struct provider_call *call,
+                                                 const struct provider_follow *follow,
+                                                 struct err *err);
+struct provider_follower *provider_events_follow(struct provider *p,
+                                                 const struct provider_call *call,
+                                                 const struct provider_follow *follow,
+                                                 struct err *err);
+void provider_follow_more(struct provider_follower *follower);
+void provider_follow_stop(struct provider_follower *follower); /* `end` is not called */
+
+/* ---- files ----------------------------------------------------------------------------------- */
+
+struct provider_files {
+    const struct files_request *request;
+    int data_in;  /* read end of a pipe: write, tree_write; taken; -1 */
+    int data_out; /* write end of a pipe: read, list, tree_read; taken; -1 */
+};
+struct provider_files_reply {
+    const struct err *err; /* NULL: done */
+    const struct files_result *result;
+};
+/* `begun` (may be NULL) comes before bytes flow, with what is read (stat); `done` once. */
+void provider_files(struct provider *p, const struct provider_call *call,
+                    const struct provider_files *files,
+                    void (*done)(void *data, const struct provider_files_reply *reply), void *data);
+
+/* ---- volumes, resources ---------------------------------------------------------------------- */
+
+void provider_volume_create(struct provider *p, const struct provider_call *call, const char *name,
+                            const char *owner);
+void provider_volume_get(struct provider *p, const struct provider_call *call, const char *name);
+void provider_volume_list(struct provider *p, const struct provider_call *call,
+                          const struct provider_page *page);
+void provider_volume_remove(struct provider *p, const struct provider_call *call, const char *name);
+void provider_resources(struct provider *p, const struct provider_call *call, const char *owner);
+void provider_reap(struct provider *p, const struct provider_call *call, const char *owner,
+                   uint64_t older_than_ms, bool dry_run);
+void provider_health(struct provider *p, const struct provider_call *call);

@@ -1,0 +1,42 @@
+/* This file is what the processes of `berth serve` agree on: descriptors at birth, names, and the
+ * configuration that each gets from the supervisor. Data only (docs/adr/0012).
+ */
+#pragma once
+
+#include "runtime/spec.h"
+
+#include <stdint.h>
+#include <stdio.h>
+
+/* Descriptors of front at its start. 0 is /dev/null, 1 and 2 are the supervisor's log. */
+enum serve_fd {
+    SERVE_FD_SUPERVISOR = 3, /* SOCK_SEQPACKET: a byte 'L' + a new launcher socket comes in; its end
+                                means: end. front sends 'R' once it serves, 'I' when it is idle */
+    SERVE_FD_LAUNCHER = 4,   /* SOCK_SEQPACKET, runtime/launcher.h */
+    SERVE_FD_CONFIG = 5,     /* sealed memfd: struct serve_config */
+    SERVE_FD_LISTEN = 6,     /* listening unix socket for clients */
+    SERVE_FD_CAPABILITIES = 7, /* sealed memfd: the probed capabilities, provider/registry's file */
+    SERVE_FD_END = 8,
+};
+
+enum { SERVE_CONFIG_VERSION = 1, SERVE_ROOTS_MAX = 16, SERVE_NAME_SIZE = 48 };
+
+/* What an operator has fixed, checked by the supervisor. Both front and launcher obey it. */
+struct serve_config {
+    uint32_t version, size;
+    uint32_t rootless, on_demand; /* on_demand: ends with the last session */
+    uint32_t front_uid, front_gid;
+    uint32_t socket_gid; /* who may connect beside the owner; UINT32_MAX: nobody */
+    uint32_t sessions_max;
+    uint32_t root_count; /* directories beneath which a `directory` workspace may be; 0: none but
+                            what the asker owns (rootless) */
+    uint32_t ceiling_length; /* bytes of the ceiling policy's source text that follow this struct */
+    char state_dir[SPEC_PATH_MAX], runtime_dir[SPEC_PATH_MAX];
+    char roots[SERVE_ROOTS_MAX][SPEC_PATH_MAX];
+};
+
+/* "<row in hex>-<incarnation>": the only name of a session in the kernel and on disk. */
+static inline void serve_name(char ret[SERVE_NAME_SIZE], int64_t row, int64_t incarnation)
+{
+    snprintf(ret, SERVE_NAME_SIZE, "%llx-%lld", (unsigned long long)row, (long long)incarnation);
+}
