@@ -251,7 +251,8 @@ static int enter_rootless(struct runtime *rt, struct err *err)
 
 static int clean_one(void *data, const struct record *record, struct err *err)
 {
-    return run_clean(data, record, err);
+    const struct runtime *rt = data;
+    return run_clean(&rt->cgroup, rt->share_dir, rt->state_dir, record, err);
 }
 
 int runtime_reap(struct runtime *rt, unsigned *ret_count, struct err *err)
@@ -270,6 +271,9 @@ static int runtime_setup(struct runtime *rt, const struct runtime_options *optio
     rt->facts.caller_uid = geteuid();
     rt->facts.caller_gid = getegid();
     rt->no_reaper = options->no_reaper;
+    if (options->reaper_path && (size_t)snprintf(rt->reaper, sizeof rt->reaper, "%s",
+                                                 options->reaper_path) >= sizeof rt->reaper)
+        return err_set(err, ERR_INVALID_REQUEST, ENAMETOOLONG, "start", options->reaper_path, NULL);
     struct utsname name;
     if (uname(&name) == 0)
         snprintf(rt->facts.kernel, sizeof rt->facts.kernel, "%s", name.release);
