@@ -39,6 +39,8 @@ enum {
 
 int files_resolve(const struct files_view *view, const char *path, unsigned flags,
                   struct files_place *ret, struct err *err);
+/* What stands at `place` becomes the directory `place->dir`, with no name. It must be one. */
+int files_enter(struct files_place *place);
 void files_place_fini(struct files_place *place);
 #define _cleanup_place_ __attribute__((cleanup(files_place_fini)))
 #define FILES_NOWHERE       \

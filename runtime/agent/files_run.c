@@ -23,6 +23,13 @@ static const struct {
     [FILES_READ] = {files_read, false},
     [FILES_WRITE] = {files_write, true},
     [FILES_STAT] = {files_stat, false},
+    [FILES_LIST] = {files_list, false},
+    [FILES_MKDIR] = {files_mkdir, true},
+    [FILES_MOVE] = {files_move, true},
+    [FILES_REMOVE] = {files_remove, true},
+    [FILES_CHMOD] = {files_chmod, true},
+    [FILES_TREE_READ] = {files_tree_read, false},
+    [FILES_TREE_WRITE] = {files_tree_write, true},
 };
 
 static int run(struct files_job *job, struct err *err)
@@ -34,9 +41,6 @@ static int run(struct files_job *job, struct err *err)
     if (job->view->read_only && operations[job->request->operation].changes)
         return err_set(err, ERR_INVALID_STATE, EROFS, "change files", job->request->path,
                        "The session is archived: its files can be read, and not changed.");
-    if (!operations[job->request->operation].run)
-        return err_set(err, ERR_UNAVAILABLE, ENOSYS, files_operation_name(job->request->operation),
-                       NULL, NULL);
     return operations[job->request->operation].run(job, err);
 }
 

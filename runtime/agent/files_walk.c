@@ -89,7 +89,7 @@ static int open_path(const struct files_view *view, int dir, const char *name)
 int files_open(const struct files_view *view, int dir, const char *name, int flags, mode_t mode,
                dev_t above)
 {
-    flags |= O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK | O_NOCTTY;
+    flags |= O_NOFOLLOW | O_CLOEXEC | ((flags & O_PATH) ? 0 : O_NONBLOCK | O_NOCTTY);
     _cleanup_fd_ int fd =
         view->beneath ? open_beneath(view, dir, name, flags, mode) : openat(dir, name, flags, mode);
     if (fd < 0)
@@ -254,17 +254,24 @@ static int step_mount(struct walk *w, const char *name)
     return 0;
 }
 
-static int add_text(struct walk *w, const char *name)
+static int add_text(struct files_place *p, const char *name)
 {
-    struct files_place *p = w->place;
     size_t n = strlen(p->text);
-    if (!w->view->beneath)
-        return 0;
     if ((size_t)snprintf(p->text + n, sizeof p->text - n, "%s%s", n ? "/" : "", name) >=
         sizeof p->text - n) {
         p->text[n] = 0;
         return -ENAMETOOLONG;
     }
+    return 0;
+}
+
+int files_enter(struct files_place *place)
+{
+    int r = place->name[0] ? add_text(place, place->name) : 0;
+    if (r < 0)
+        return r;
+    fd_replace(&place->dir, take_fd(&place->fd));
+    place->name[0] = 0;
     return 0;
 }
 
@@ -316,7 +323,7 @@ static int go_in(struct walk *w, const char *name)
         return -errno;
     if (is_hidden(w->view, &p->stat) || (p->stat.st_dev != above.st_dev && files_is_pseudo(p->fd)))
         return -EXDEV;
-    int r = add_text(w, name);
+    int r = w->view->beneath ? add_text(p, name) : 0;
     if (r == 0)
         fd_replace(&p->dir, take_fd(&p->fd));
     return r;

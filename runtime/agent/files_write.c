@@ -21,7 +21,8 @@ static const char step_name[] = "write";
 static int too_large(uint64_t most, const char *path, struct err *err)
 {
     return err_set(err, ERR_TOO_LARGE, EFBIG, step_name, path,
-                   "More than %llu bytes came. Nothing was changed.", (unsigned long long)most);
+                   "More than %llu bytes came. The file was left as it was.",
+                   (unsigned long long)most);
 }
 
 /* Copies until `bytes` have come (UINT64_MAX: until the end). */
@@ -48,7 +49,7 @@ static int fill(int to, const struct files_content *content, uint64_t *ret_writt
     }
     if (content->bytes != UINT64_MAX && *written < content->bytes)
         return err_set(err, ERR_INVALID_REQUEST, EPIPE, step_name, path,
-                       "The data ended after %llu of %llu bytes. Nothing was changed.",
+                       "The data ended after %llu of %llu bytes. The file was left as it was.",
                        (unsigned long long)*written, (unsigned long long)content->bytes);
     return 0;
 }
