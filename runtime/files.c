@@ -21,9 +21,27 @@ static const char *const names[] = {
 #undef X
 };
 
+static const struct {
+    bool in, out;
+} data[] = {
+#define X(symbol, name, data_in, data_out) [FILES_##symbol] = {data_in, data_out},
+    FILES_OPERATIONS(X)
+#undef X
+};
+
 const char *files_operation_name(unsigned operation)
 {
     return operation > FILES_NONE && operation < FILES_OPERATION_END ? names[operation] : "unknown";
+}
+
+bool files_operation_has_in(unsigned operation)
+{
+    return operation < FILES_OPERATION_END && data[operation].in;
+}
+
+bool files_operation_has_out(unsigned operation)
+{
+    return operation < FILES_OPERATION_END && data[operation].out;
 }
 
 void files_request_init(struct files_request *request, enum files_operation operation)

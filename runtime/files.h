@@ -138,3 +138,6 @@ const char *files_request_from_argv(int argc, char **argv, struct files_request 
 /* Zero, with magic and version. */
 void files_request_init(struct files_request *request, enum files_operation operation);
 const char *files_operation_name(unsigned operation);
+/* Which pipe of data it has; the table above. */
+bool files_operation_has_in(unsigned operation);
+bool files_operation_has_out(unsigned operation);

@@ -13,7 +13,10 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum { FILES_HIDDEN_MAX = 8 };
+enum { FILES_HIDDEN_MAX = 4 + SPEC_MOUNTS_MAX };
+
+/* Why nothing can be changed. */
+enum files_access { FILES_WRITABLE = 0, FILES_ARCHIVED, FILES_READ_ONLY };
 
 /* How ids of files are told. */
 enum files_ids {
@@ -29,9 +32,9 @@ struct files_view {
     bool beneath;
     const char *mount_path;
     bool submounts; /* what is mounted beneath root is part of the view (rootless) */
-    bool read_only; /* archived */
+    enum files_access access;
 
-    /* beneath: directories of the host that are covered in sessions. */
+    /* beneath: directories of the host that something covers in sessions. */
     unsigned hidden_count;
     struct {
         uint64_t device, inode;
@@ -49,3 +52,6 @@ struct files_view {
  * result has been written in both cases if it could be. */
 int files_run(const struct files_view *view, const struct files_request *request, int in, int out,
               int answer, struct err *err);
+
+/* The answer of a request that was not begun: `err` says why. */
+void files_refuse(int answer, const struct err *err);

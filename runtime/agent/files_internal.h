@@ -58,7 +58,7 @@ int files_open(const struct files_view *view, int dir, const char *name, int fla
 /* Regular files of the kernel's own filesystems are none. */
 bool files_is_pseudo(int fd);
 
-/* WS-3, read-only: may what `name` in the directory `place->text` stands for be changed? `away`: it
+/* WS-3: may what `name` in the directory `place->text` stands for be changed? `away`: it
  * is removed or renamed. 0, or a refusal. */
 int files_may_change(const struct files_view *view, const struct files_place *place,
                      const char *name, bool away, struct err *err);

@@ -9,7 +9,6 @@
 #include "runtime/agent/files.h"
 
 #include "runtime/base/fd.h"
-#include "runtime/base/io.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -18,10 +17,9 @@
 /* A request that cannot be read is answered too. */
 static int refuse(const char *wrong)
 {
-    struct files_result result = {.magic = FILES_MAGIC, .version = FILES_VERSION};
-    result.result = err_set(&result.err, ERR_INVALID_REQUEST, 0, "read the request", NULL,
-                            "It is malformed: %s.", wrong);
-    io_write_full(STDERR_FILENO, &result, sizeof result);
+    struct err err = {0};
+    err_set(&err, ERR_INVALID_REQUEST, 0, "read the request", NULL, "It is malformed: %s.", wrong);
+    files_refuse(STDERR_FILENO, &err);
     return 2;
 }
 

@@ -38,9 +38,11 @@ static int run(struct files_job *job, struct err *err)
     if (wrong)
         return err_set(err, ERR_INVALID_REQUEST, 0, "check the request", NULL,
                        "It is malformed: %s.", wrong);
-    if (job->view->read_only && operations[job->request->operation].changes)
-        return err_set(err, ERR_INVALID_STATE, EROFS, "change files", job->request->path,
-                       "The session is archived: its files can be read, and not changed.");
+    if (job->view->access != FILES_WRITABLE && operations[job->request->operation].changes)
+        return job->view->access == FILES_ARCHIVED
+                   ? err_set(err, ERR_INVALID_STATE, EROFS, "change files", job->request->path,
+                             "The session is archived: its files can be read, and not changed.")
+                   : files_failed(err, EROFS, "change files", job->request->path);
     return operations[job->request->operation].run(job, err);
 }
 
@@ -57,12 +59,13 @@ int files_run(const struct files_view *view, const struct files_request *request
 {
     struct files_result result = {.magic = FILES_MAGIC, .version = FILES_VERSION};
     struct files_job job = {view, request, in, out, answer, &result};
-    /* Modes are what is asked for. A reader that went away is an error of one write. */
+    /* Modes are what is asked for. A reader that went away and a limit are errors of one write. */
     umask(0);
     make_blocking(in);
     make_blocking(out);
     make_blocking(answer);
     sigaction(SIGPIPE, &(struct sigaction){.sa_handler = SIG_IGN}, NULL);
+    sigaction(SIGXFSZ, &(struct sigaction){.sa_handler = SIG_IGN}, NULL);
     result.result = run(&job, &result.err);
     int r = io_write_full(answer, &result, sizeof result);
     if (result.result < 0) {
@@ -71,4 +74,11 @@ int files_run(const struct files_view *view, const struct files_request *request
         return result.result;
     }
     return r < 0 ? files_failed(err, -r, "write the answer", NULL) : 0;
+}
+
+void files_refuse(int answer, const struct err *err)
+{
+    struct files_result result = {.magic = FILES_MAGIC, .version = FILES_VERSION, .err = *err};
+    result.result = err->sys ? -err->sys : -EINVAL;
+    io_write_full(answer, &result, sizeof result);
 }

@@ -429,9 +429,6 @@ int files_may_change(const struct files_view *view, const struct files_place *pl
                      const char *name, bool away, struct err *err)
 {
     char path[FILES_PATH_MAX + FILES_NAME_MAX + 1];
-    if (view->read_only)
-        return err_set(err, ERR_INVALID_STATE, EROFS, "change files", NULL,
-                       "The session is archived: its files can be read and not be changed.");
     if (!view->protect_count)
         return 0;
     snprintf(path, sizeof path, "%s%s%s", place->text, place->text[0] && name[0] ? "/" : "", name);
