@@ -2,8 +2,9 @@
  * limits and removes none. PRIVILEGED.
  *
  * Facts: cgroup.freeze is v2's own (5.2) and works without any controller, so it is there in the
- * hybrid layout too, on `run`, of which every command is a member. `frozen 1` in cgroup.events means
- * that every process below has stopped. cpu.stat of v2 counts usage_usec without the controller.
+ * hybrid layout too, on `run`, of which every command is a member. `frozen 1` in cgroup.events
+ * means that every process below has stopped. cpu.stat of v2 counts usage_usec without the
+ * controller.
  */
 #include "runtime/base/fd.h"
 #include "runtime/base/io.h"
@@ -85,8 +86,8 @@ int cgroup_sample(const struct cgroup_host *host, int s, const char *name,
     return 0;
 }
 
-static int each_in(const char *base, const char *prefix,
-                   int (*each)(void *data, const char *name), void *data, struct err *err)
+static int each_in(const char *base, const char *prefix, int (*each)(void *data, const char *name),
+                   void *data, struct err *err)
 {
     DIR *stream = base[0] ? opendir(base) : NULL;
     if (!stream)

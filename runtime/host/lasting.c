@@ -18,7 +18,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
-/* ---- names ------------------------------------------------------------------------------------ */
+/* ---- names ------------------------------------------------------------------------------------
+ */
 
 static bool is_instance(const char *text, size_t length)
 {
@@ -184,8 +185,8 @@ int lasting_file_write(int place, const struct lasting_file *file, struct err *e
                      id->uid_base, id->uid_count, file->cgroup);
     /* Renamed into its place: who reads it finds a whole one. It need not outlive a crash of the
      * host, after which no session does. */
-    _cleanup_fd_ int fd = openat(
-        place, "identity.new", O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
+    _cleanup_fd_ int fd =
+        openat(place, "identity.new", O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
     if (fd < 0)
         return fail(err, "write who init is", "identity.new");
     int r = io_write_full(fd, text, (size_t)n);

@@ -24,8 +24,7 @@ struct lasting_names {
 };
 
 /* ERR_INVALID_REQUEST when it is no name. */
-int lasting_names_make(const struct session_name *name, struct lasting_names *ret,
-                       struct err *err);
+int lasting_names_make(const struct session_name *name, struct lasting_names *ret, struct err *err);
 
 /* The name that a record's id says; false when it is no session's that lasts. */
 bool lasting_name_parse(const char *id, struct session_name *ret);
@@ -62,8 +61,8 @@ int lasting_open_cgroup(const struct runtime *rt, const char *cgroup, const char
 int lasting_begin(struct session *s, struct err *err);
 int lasting_born(struct session *s, struct err *err);
 /* Init has answered: run the probe command, and write down the rest of who it is. */
-int lasting_prove(struct session *s, const struct spec *spec, uint64_t netns_inode, uint64_t deadline_us,
-                  struct err *err);
+int lasting_prove(struct session *s, const struct spec *spec, uint64_t netns_inode,
+                  uint64_t deadline_us, struct err *err);
 
 /* The part of session_destroy() that is for one of these: its directory. */
 int lasting_unmake(struct session *s, struct err *err);

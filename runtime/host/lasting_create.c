@@ -64,7 +64,8 @@ int lasting_born(struct session *s, struct err *err)
     return r;
 }
 
-/* ---- ready ---------------------------------------------------------------------------------------
+/* ---- ready
+ * ---------------------------------------------------------------------------------------
  */
 
 static int64_t now_us(void)
@@ -149,7 +150,8 @@ int lasting_prove(struct session *s, const struct spec *spec, uint64_t netns_ino
     return r == 0 ? write_identity(s, err) : r;
 }
 
-/* ---- the facade -----------------------------------------------------------------------------------
+/* ---- the facade
+ * -----------------------------------------------------------------------------------
  */
 
 int session_create_lasting(struct session **ret, struct runtime *rt, const struct spec *spec,

@@ -1,11 +1,12 @@
 /* This file ends sessions that last, by name: whoever made them, whatever of them is there; it
  * never says that one is gone before that is proven.
  *
- * PRIVILEGED: a worker of the launcher's, and every berth command's reaping. The proof: its cgroup is
- * empty and removed, the process that was its init has ended (and with it, by the kernel's rule for
- * PID 1, all of its PID namespace), and the lock of its record could be taken, which every process
- * of the session has held from its birth to init's exec. init can give the lock up earlier; then the
- * other two tell. The record goes last, so that who is killed here leaves a name that is found.
+ * PRIVILEGED: a worker of the launcher's, and every berth command's reaping. The proof: its cgroup
+ * is empty and removed, the process that was its init has ended (and with it, by the kernel's rule
+ * for PID 1, all of its PID namespace), and the lock of its record could be taken, which every
+ * process of the session has held from its birth to init's exec. init can give the lock up earlier;
+ * then the other two tell. The record goes last, so that who is killed here leaves a name that is
+ * found.
  */
 #include "runtime/host/lasting.h"
 
@@ -26,8 +27,8 @@ static int send_kill(int pidfd)
                                                                                          : 0;
 }
 
-/* An ordinary user's next berth is in another user namespace than the one that made the session, and
- * so has no rights over it; but it can take the same ids, and who has the same id may kill. */
+/* An ordinary user's next berth is in another user namespace than the one that made the session,
+ * and so has no rights over it; but it can take the same ids, and who has the same id may kill. */
 static int kill_as(uint32_t id, int pidfd)
 {
     int status;

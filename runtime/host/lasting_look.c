@@ -1,7 +1,7 @@
 /* This file looks at sessions that last, freezes and measures them; it never removes anything.
  *
- * PRIVILEGED: a worker of the launcher's. Should: find each by name and prove that it is the one that
- * was meant. Mustn't: take a lock, which could be taken for a holder's.
+ * PRIVILEGED: a worker of the launcher's. Should: find each by name and prove that it is the one
+ * that was meant. Mustn't: take a lock, which could be taken for a holder's.
  */
 #include "runtime/host/lasting.h"
 
@@ -111,7 +111,8 @@ int session_look(struct runtime *rt, const struct session_name *name,
     return 0;
 }
 
-/* ---- freeze, sample ------------------------------------------------------------------------------
+/* ---- freeze, sample
+ * ------------------------------------------------------------------------------
  */
 
 static int open_by_name(struct runtime *rt, const struct session_name *name,
@@ -155,7 +156,8 @@ int session_sample(struct runtime *rt, const struct session_name *name, struct l
     return r < 0 ? r : cgroup_sample(&rt->cgroup, cgroup, names.cgroup, ret, err);
 }
 
-/* ---- list ----------------------------------------------------------------------------------------
+/* ---- list
+ * ----------------------------------------------------------------------------------------
  */
 
 struct list {

@@ -591,7 +591,8 @@ static int start_stage(struct session *s, const struct spec *spec, struct launch
         args.listen_dir = s->place;
         args.listen_uid = rt->facts.rootless ? UINT32_MAX : s->lasting->connect_uid;
         args.listen_gid = s->lasting->connect_gid;
-        args.agent_fds[AGENT_FD_HOLD] = s->record.fd; /* from birth: it ends with the last process */
+        args.agent_fds[AGENT_FD_HOLD] =
+            s->record.fd; /* from birth: it ends with the last process */
     }
     r = clone_init(s, &args, err);
     /* The launcher's copies of init's ends go here, or the end of init would not be seen. */
@@ -671,8 +672,8 @@ int launch(struct session *s, const struct spec *spec, const struct session_firs
     started = now_us();
     spec_hash(spec, s->effective.spec_hash);
     workspace_tell(&s->workspace, session_note_add, s);
-    uint64_t deadline = s->lasting ? begun + s->lasting->deadline_ms * 1000ull
-                                   : started + READY_TIMEOUT_MS * 1000;
+    uint64_t deadline =
+        s->lasting ? begun + s->lasting->deadline_ms * 1000ull : started + READY_TIMEOUT_MS * 1000;
     r = wait_ready(s, deadline, err);
     if (r == 0 && s->lasting)
         r = lasting_prove(s, spec, parts.late->netns_inode, deadline, err);

@@ -47,8 +47,8 @@ int placeholder_make(struct placeholder_book *book,
                      void (*made)(void *data, unsigned tag, enum placeholder_fate fate), void *data,
                      struct err *err);
 
-/* End the guard. keep: *ret_record holds the record for the session's life (of one that lasts: until
- * its maker lets go of it); -1 where nothing needs it. */
+/* End the guard. keep: *ret_record holds the record for the session's life (of one that lasts:
+ * until its maker lets go of it); -1 where nothing needs it. */
 int placeholder_keep(struct placeholder_book *book, int *ret_record, struct err *err);
 void placeholder_cancel(struct placeholder_book *book);
 

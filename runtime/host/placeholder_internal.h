@@ -30,7 +30,7 @@ struct header {
     uint64_t dev, ino, token;
     uint32_t count, phase;
     uint32_t lasting, reserved; /* a session that lasts has relied on it: see `use` */
-    char path[4096]; /* of the directory on the host, for the reaper */
+    char path[4096];            /* of the directory on the host, for the reaper */
 };
 
 /* `state` stands after what it vouches for: a write that was cut short leaves the old state. */

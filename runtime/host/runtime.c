@@ -216,8 +216,8 @@ static int open_files_program(struct runtime *rt, struct err *err)
     struct stat st;
     if (fd < 0)
         return errno == ENOENT ? 0
-                               : err_set(err, ERR_UNAVAILABLE, errno, "open the file worker's program",
-                                         path, NULL);
+                               : err_set(err, ERR_UNAVAILABLE, errno,
+                                         "open the file worker's program", path, NULL);
     if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || (st.st_mode & 022) ||
         (st.st_uid != 0 && st.st_uid != geteuid()))
         return err_set(err, ERR_UNAVAILABLE, 0, "use the file worker's program", path,

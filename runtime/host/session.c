@@ -76,8 +76,8 @@ static int check_against_host(const struct runtime *rt, const struct spec *spec,
 }
 
 static int create_once(struct session **ret, struct runtime *rt, const struct spec *spec,
-                       const struct session_first *first,
-                       const struct session_lasting *lasting, struct err *err)
+                       const struct session_first *first, const struct session_lasting *lasting,
+                       struct err *err)
 {
     struct session *s = calloc(1, sizeof *s);
     if (!s)

@@ -258,7 +258,7 @@ int mounts_open(struct opening *o, struct err *err);
  * ------------------------------------------------------------------- */
 
 struct workspace_private {
-    int share;         /* the shared directory; -1 */
+    int share;                    /* the shared directory; -1 */
     char use_name[USE_NAME_SIZE]; /* of the record of this use; "" for none */
     bool exclusive, lasting;
     bool submounts_inside;          /* rootless: they came along */

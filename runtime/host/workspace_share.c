@@ -9,7 +9,8 @@
  *
  * The guard is one file with open-file-description range locks: range 0 for the uses, one range per
  * workspace directory, so that a slow filesystem under one workspace does not hold up another.
- * Order: who needs both takes the directory's range first, then range 0. PRIVILEGED: the launcher's.
+ * Order: who needs both takes the directory's range first, then range 0. PRIVILEGED: the
+ * launcher's.
  */
 #include "runtime/host/workspace_internal.h"
 

@@ -699,7 +699,8 @@ static void raise_loopback(const struct stage_args *args)
     fd_close(s);
 }
 
-/* The socket on which init will listen, by its own listen(2), so that who connects sees init's ids. */
+/* The socket on which init will listen, by its own listen(2), so that who connects sees init's ids.
+ */
 static void bind_listener(struct stage_args *args)
 {
     struct sockaddr_un name = {.sun_family = AF_UNIX, .sun_path = STAGE_SOCKET_NAME};
@@ -714,8 +715,8 @@ static void bind_listener(struct stage_args *args)
     TRY(fchdir(args->listen_dir), "bind init's socket", NULL);
     TRY(bind(s, (const struct sockaddr *)&name, sizeof name), "bind init's socket", NULL);
     if (args->listen_uid != UINT32_MAX)
-        TRY(lchown(STAGE_SOCKET_NAME, args->listen_uid, args->listen_gid), "give away init's socket",
-            NULL);
+        TRY(lchown(STAGE_SOCKET_NAME, args->listen_uid, args->listen_gid),
+            "give away init's socket", NULL);
     TRY(chdir("/"), "bind init's socket", NULL);
     fd_close(args->listen_dir);
     args->listen_dir = -1;
@@ -859,8 +860,11 @@ static void take_oom_score(const struct stage_args *args)
  * the end of the launcher would be seen by nobody. Only what stage_args names stays. */
 static void drop_descriptors(struct stage_args *args)
 {
-    int *const kept[] = {&args->agent_fds[AGENT_FD_CONTROL], &args->agent_fds[AGENT_FD_FRAMES],
-                         &args->init, &args->image_tree, &args->listen_dir,
+    int *const kept[] = {&args->agent_fds[AGENT_FD_CONTROL],
+                         &args->agent_fds[AGENT_FD_FRAMES],
+                         &args->init,
+                         &args->image_tree,
+                         &args->listen_dir,
                          &args->agent_fds[AGENT_FD_HOLD]};
     int null = TRY(open("/dev/null", O_RDWR | O_CLOEXEC), "open /dev/null", NULL);
     /* A caller without standard streams has left 0 to 2 to whatever was opened first. */
