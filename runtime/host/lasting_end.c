@@ -47,7 +47,7 @@ static int kill_init(const struct runtime *rt, int pidfd, struct err *err)
 {
     int r = send_kill(pidfd);
     if (r == -EPERM && rt->facts.rootless && !rt->facts.single_uid)
-        r = kill_as(SPEC_UID_INIT + 1, pidfd);
+        r = kill_as(SPEC_UID_INIT, pidfd);
     return r < 0 ? err_set(err, ERR_INTERNAL, -r, "kill init of a session", NULL, NULL) : 0;
 }
 
