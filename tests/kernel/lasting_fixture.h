@@ -17,8 +17,8 @@ static char instance[24];
 
 enum who { AS_ROOT, AS_SUBUID, AS_SINGLE };
 
-/* An ordinary user of the host; no account has this id. */
-enum { TESTER = 54387, TESTER_SUB = 340000000 };
+/* An ordinary user of the host; no account has this id, and no other test. */
+static uid_t tester;
 
 static enum who who;
 static char share_dir[64];
@@ -49,13 +49,16 @@ UNUSED static void become(void)
     must(unshare(CLONE_NEWNS) == 0 && mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0,
          "unshare");
     must(mount("t", "/mnt", "tmpfs", 0, "mode=755") == 0, "/mnt");
-    cover("/etc/passwd", "root:x:0:0::/:/bin/sh\ntester:x:54387:54387::/:/bin/sh\n");
+    char accounts[128];
+    snprintf(accounts, sizeof accounts, "root:x:0:0::/:/bin/sh\ntester:x:%u:%u::/:/bin/sh\n",
+             tester, tester);
+    cover("/etc/passwd", accounts);
     cover("/etc/subuid", who == AS_SUBUID ? "tester:340000000:65536\n" : "");
     cover("/etc/subgid", who == AS_SUBUID ? "tester:340000000:65536\n" : "");
     unsetenv("XDG_RUNTIME_DIR");
     setenv("HOME", place, 1);
-    must(syscall(SYS_setgroups, 0, NULL) == 0 && setresgid(TESTER, TESTER, TESTER) == 0 &&
-             setresuid(TESTER, TESTER, TESTER) == 0 && prctl(PR_SET_DUMPABLE, 1) == 0,
+    must(syscall(SYS_setgroups, 0, NULL) == 0 && setresgid(tester, tester, tester) == 0 &&
+             setresuid(tester, tester, tester) == 0 && prctl(PR_SET_DUMPABLE, 1) == 0,
          "become a user");
 }
 
@@ -63,12 +66,13 @@ UNUSED static void setup_as(enum who as)
 {
     setup();
     who = as;
+    tester = 1000000 + (uid_t)getpid() % 1000000;
     snprintf(instance, sizeof instance, "7e57%012x", (unsigned)getpid());
     snprintf(share_dir, sizeof share_dir,
-             as == AS_ROOT ? "/run/berth-share" : "/tmp/.berth-share-%d", TESTER);
+             as == AS_ROOT ? "/run/berth-share" : "/tmp/.berth-share-%u", tester);
     if (as != AS_ROOT) {
-        cr_assert_eq(chown(place, TESTER, TESTER), 0);
-        cr_assert_eq(chown(project, TESTER, TESTER), 0);
+        cr_assert_eq(chown(place, tester, tester), 0);
+        cr_assert_eq(chown(project, tester, tester), 0);
     }
 }
 
@@ -78,7 +82,7 @@ UNUSED static void teardown_as(void)
     teardown();
     if (who == AS_ROOT)
         return;
-    snprintf(command, sizeof command, "rm -rf /tmp/.berth-share-%d", TESTER);
+    snprintf(command, sizeof command, "rm -rf /tmp/.berth-share-%u", tester);
     cr_assert_eq(system(command), 0); /* NOLINT: literals */
 }
 
@@ -144,8 +148,8 @@ UNUSED static struct session_lasting lasting_of(struct session_name name)
     return (struct session_lasting){
         .name = name,
         .epoch = 1,
-        .connect_uid = who == AS_ROOT ? 0 : TESTER,
-        .connect_gid = who == AS_ROOT ? 0 : TESTER,
+        .connect_uid = who == AS_ROOT ? 0 : tester,
+        .connect_gid = who == AS_ROOT ? 0 : tester,
         .deadline_ms = 20000,
         .asker_uid = UINT32_MAX,
         .asker_gid = UINT32_MAX,
