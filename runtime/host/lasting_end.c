@@ -1,0 +1,158 @@
+/* This file ends sessions that last, by name: whoever made them, whatever of them is there; it
+ * never says that one is gone before that is proven.
+ *
+ * PRIVILEGED: a worker of the launcher's, and every berth command's reaping. The proof: its cgroup
+ * is empty and removed, the process that was its init has ended (and with it, by the kernel's rule
+ * for PID 1, all of its PID namespace), and the lock of its record could be taken, which every
+ * process of the session has held from its birth to init's exec. init can give the lock up earlier;
+ * then the other two tell. The record goes last, so that who is killed here leaves a name that is
+ * found.
+ */
+#include "runtime/host/lasting.h"
+
+#include "runtime/base/fd.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/wait.h>
+
+enum { TIMEOUT_MS = 10000, NAP_US = 500 };
+
+static int kill_init(int pidfd, struct err *err)
+{
+    int r = process_kill(pidfd);
+    return r < 0 ? err_set(err, ERR_INTERNAL, -r, "kill init of a session", NULL, NULL) : 0;
+}
+
+/* Of a child of this process, so that no zombie is left; of another's its parent does it. */
+static void reap_child(int pidfd)
+{
+    siginfo_t info;
+    while (waitid(P_PIDFD, (id_t)pidfd, &info, WEXITED | WNOHANG) < 0 && errno == EINTR)
+        ;
+}
+
+static int wait_init(int pidfd, unsigned timeout_ms, struct err *err)
+{
+    struct pollfd p = {.fd = pidfd, .events = POLLIN};
+    int r;
+    while ((r = poll(&p, 1, (int)timeout_ms)) < 0 && errno == EINTR)
+        ;
+    if (r <= 0)
+        return err_set(err, ERR_UNAVAILABLE, r < 0 ? errno : ETIMEDOUT,
+                       "wait for the end of a session", NULL,
+                       "A killed process of it is in a system call that can't be interrupted. Ask "
+                       "again; it ends when the device answers.");
+    reap_child(pidfd);
+    return 0;
+}
+
+/* A pidfd of what the identity file names; -1 where that does not tell (then the cgroup does). */
+static int find_init(struct runtime *rt, const char *directory, struct lasting_file *ret_file,
+                     int *ret_pidfd, struct err *err)
+{
+    _cleanup_fd_ int place = -1;
+    int r = lasting_place_open(rt, directory, &place, err);
+    if (r == 0)
+        r = lasting_file_read(place, ret_file, err);
+    if (r == -EBADMSG)
+        return 1; /* another version's */
+    if (r == 0)
+        r = lasting_open_init(&ret_file->identity, ret_pidfd, err);
+    return r;
+}
+
+/* Where the session's cgroups are: an ordinary user's next berth may have another base, or none. */
+static struct cgroup_host host_of(const struct runtime *rt, const struct lasting_file *file)
+{
+    struct cgroup_host host = rt->cgroup;
+    const char *end = strrchr(file->cgroup, '/');
+    size_t length = end ? (size_t)(end - file->cgroup) : 0;
+    if (length == 0 || length >= sizeof host.v2)
+        return host;
+    memcpy(host.v2, file->cgroup, length);
+    host.v2[length] = 0;
+    if (host.layout == RUNTIME_CGROUP_NONE)
+        host.layout = RUNTIME_CGROUP_UNIFIED;
+    return host;
+}
+
+/* Everything that lives, and its cgroups. */
+static int kill_all(struct runtime *rt, const struct lasting_names *names, unsigned timeout_ms,
+                    struct err *err)
+{
+    _cleanup_fd_ int pidfd = -1;
+    static struct lasting_file file;
+    file.cgroup[0] = 0;
+    int r = find_init(rt, names->directory, &file, &pidfd, err);
+    if (r < 0)
+        return r;
+    /* The cgroup first: it needs only to be written to, whatever ids init has. */
+    struct cgroup_host host = host_of(rt, &file);
+    r = cgroup_leftover_destroy(&host, names->cgroup, timeout_ms, err);
+    struct pollfd p = {.fd = pidfd, .events = POLLIN};
+    if (r == 0 && pidfd >= 0 && poll(&p, 1, 0) == 0)
+        r = kill_init(pidfd, err);
+    return r == 0 && pidfd >= 0 ? wait_init(pidfd, timeout_ms, err) : r;
+}
+
+static int remove_rest(struct runtime *rt, const struct lasting_names *names, struct err *err)
+{
+    int r = workspace_end_lasting(rt->share_dir, rt->state_dir, names->id, err);
+    return r == 0 ? lasting_place_remove(rt, names->directory, err) : r;
+}
+
+int lasting_clean(struct runtime *rt, const char *id, unsigned timeout_ms, struct err *err)
+{
+    struct session_name name;
+    struct lasting_names names;
+    if (!lasting_name_parse(id, &name))
+        return err_set(err, ERR_INTERNAL, EINVAL, "clean up after a session", id, NULL);
+    int r = lasting_names_make(&name, &names, err);
+    if (r == 0)
+        r = kill_all(rt, &names, timeout_ms, err);
+    return r == 0 ? remove_rest(rt, &names, err) : r;
+}
+
+/* The lock of the record, or the certainty that there is no record. Its maker, if he lives, finds
+ * his session dead, and gives up. */
+static int take_record(struct runtime *rt, const struct lasting_names *names, unsigned timeout_ms,
+                       struct record *ret, struct err *err)
+{
+    for (unsigned waited_us = 0;; waited_us += NAP_US) {
+        int r = record_take(ret, rt->records, names->id, err);
+        if (r != 2)
+            return r < 0 ? r : 0;
+        if (waited_us >= timeout_ms * 1000ull)
+            return err_set(err, ERR_IN_PROGRESS, EBUSY, "end a session", names->id,
+                           "Another process of berth is at work on it. Ask again.");
+        if (waited_us % (20 * NAP_US) == 0)
+            r = kill_all(rt, names, timeout_ms, err);
+        if (r < 0)
+            return r;
+        if (waited_us > 0)
+            usleep(NAP_US);
+    }
+}
+
+int session_end(struct runtime *rt, const struct session_name *name, unsigned timeout_ms,
+                void (*note)(void *data, const char *key, const char *text), void *data,
+                struct err *err)
+{
+    struct lasting_names names;
+    struct record record = {.fd = -1};
+    unsigned patience = timeout_ms ? timeout_ms : TIMEOUT_MS;
+    (void)note;
+    (void)data;
+    int r = lasting_names_make(name, &names, err);
+    if (r == 0)
+        r = take_record(rt, &names, patience, &record, err);
+    if (r < 0)
+        return r;
+    r = lasting_clean(rt, names.id, patience, err);
+    if (r == 0)
+        r = record_remove(&record, err);
+    record_fini(&record);
+    return r;
+}
