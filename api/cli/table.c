@@ -62,6 +62,8 @@ void table_fini(struct table *table)
 void table_cell(struct table *table, const char *text, size_t length)
 {
     size_t at = table->cells.length;
+    if (length == 0)
+        buf_putc(&table->cells, '-');
     table_clean(&table->cells, text, length);
     buf_putc(&table->cells, 0);
     if (buf_failed(&table->cells))
