@@ -502,7 +502,7 @@ static int open_patiently(struct client *c, const struct client_request *request
             r = refusal(c, s, &wait_ms, err);
         if (r < 0)
             return r;
-        if (request->once)
+        if (request->once && c->reached)
             return CLIENT_STREAM_AGAIN;
         /* A connection that was kept may have been closed meanwhile: that says nothing yet. */
         if (stale && may_repeat(request))

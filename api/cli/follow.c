@@ -51,16 +51,16 @@ static void leave(struct follow *f)
 /* 0: connected. FOLLOW_WAIT: not yet. */
 static int join(struct follow *f, struct err *err)
 {
-    if (f->began && client_now_ms() < f->retry_ms)
+    if (client_now_ms() < f->retry_ms)
         return FOLLOW_WAIT;
     const struct client_request request = {.method = "GET",
                                            .path = f->path,
                                            .accept = "text/event-stream",
                                            .last_event = f->last,
-                                           .once = f->began};
+                                           .once = true};
     int r = client_stream_open(f->client, &request, &f->stream, err);
     if (r == CLIENT_STREAM_AGAIN) {
-        if (client_now_ms() - f->away_since_ms > FOLLOW_AWAY_MS)
+        if (f->away_since_ms && client_now_ms() - f->away_since_ms > FOLLOW_AWAY_MS)
             return err_set(err, ERR_UNAVAILABLE, ETIMEDOUT, "follow", NULL,
                            "berth serve has not answered for a minute. What was followed goes on "
                            "without it.");
@@ -69,7 +69,6 @@ static int join(struct follow *f, struct err *err)
     }
     if (r < 0)
         return r;
-    f->began = true;
     f->away_since_ms = 0;
     if (strcmp(client_stream_head(f->stream)->media_type, "text/event-stream") == 0)
         return 0;

@@ -24,7 +24,6 @@ struct follow {
     size_t length, at;
     uint64_t away_since_ms, retry_ms; /* 0: connected */
     unsigned pause_ms, empty;         /* streams in a row that ended without an event */
-    bool began;
 };
 
 void follow_init(struct follow *f, struct client *client, const char *path, uint64_t after,
