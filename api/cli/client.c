@@ -296,6 +296,20 @@ void client_stream_free(struct client_stream *s)
     free(s);
 }
 
+static struct client_stream *stream_new(void)
+{
+    struct client_stream *s = calloc(1, sizeof *s);
+    char *in = malloc(READ_BYTES);
+    if (!s || !in) {
+        free(s);
+        free(in);
+        return NULL;
+    }
+    s->fd = -1;
+    s->in = in;
+    return s;
+}
+
 static void stream_freep(struct client_stream **s)
 {
     client_stream_free(*s);
@@ -424,16 +438,15 @@ static int get_connection(struct client *c, struct patience *p, bool *ret_used, 
 static int attempt(struct client *c, const struct client_request *request, struct patience *p,
                    bool *ret_stale, struct client_stream **ret, struct err *err)
 {
-    _cleanup_stream_ struct client_stream *s = calloc(1, sizeof *s);
+    _cleanup_stream_ struct client_stream *s = NULL;
     _cleanup_buf_ struct buf head = {0};
     struct stat st = {0};
     *ret_stale = false;
-    if (s)
-        s->fd = -1;
-    if (!s || !(s->in = malloc(READ_BYTES)))
-        return err_set(err, ERR_INTERNAL, ENOMEM, "talk to berth serve", NULL, NULL);
     if (request->has_upload && fstat(request->upload, &st) < 0)
         return err_set(err, ERR_INVALID_REQUEST, errno, "read what is copied", NULL, NULL);
+    s = stream_new();
+    if (!s)
+        return err_set(err, ERR_INTERNAL, ENOMEM, "talk to berth serve", NULL, NULL);
     int r = get_connection(c, p, ret_stale, &s->fd, err);
     if (r != 0)
         return r;
@@ -573,11 +586,9 @@ int client_upload_open(struct client *c, const char *path, int *ret_fd, struct e
 
 int client_upload_answer(struct client *c, int fd, struct err *err)
 {
-    _cleanup_stream_ struct client_stream *s = calloc(1, sizeof *s);
+    _cleanup_stream_ struct client_stream *s = stream_new();
     unsigned wait_ms;
-    if (s)
-        s->fd = -1;
-    if (!s || !(s->in = malloc(READ_BYTES)))
+    if (!s)
         return err_set(err, ERR_INTERNAL, ENOMEM, "read the answer", NULL, NULL);
     s->fd = dup(fd);
     int r = read_head(s, false, err);
