@@ -192,6 +192,28 @@ static int take_signal(struct run *run, int *ret_signal)
 
 /* ---- the loop -------------------------------------------------------------------------------- */
 
+/* The output is over and has no end in it: what did not start wrote none. The exec itself knows. */
+static int ask_end(struct run *run, struct buf *ret_exit, struct err *err)
+{
+    _cleanup_arena_ struct arena arena = {0};
+    struct client_answer answer = {0};
+    struct json_error error;
+    const struct json_node *root;
+    const struct client_request request = {.method = "GET", .path = run->loop->exec_path};
+    int r = client_call(run->loop->client, &request, &answer, err);
+    if (r < 0)
+        return r;
+    bool ended = json_parse(&arena, buf_text(&answer.document), answer.document.length,
+                            CLIENT_DOCUMENT_MAX, false, &root, &error) == 0 &&
+                 root->kind == JSON_OBJECT && strcmp(verb_text(root, "state"), "ended") == 0;
+    if (ended)
+        buf_add(ret_exit, buf_text(&answer.document), answer.document.length);
+    buf_fini(&answer.document);
+    return ended ? EXEC_EVENT_EXIT
+                 : err_set(err, ERR_INTERNAL, EPROTO, "follow the command", NULL,
+                           "Its output ended, and how it ended was not said.");
+}
+
 /* All events that are there. 0: more may come; EXEC_EVENT_EXIT. */
 static int take_events(struct run *run, struct buf *ret_exit, struct err *err)
 {
@@ -201,8 +223,7 @@ static int take_events(struct run *run, struct buf *ret_exit, struct err *err)
         if (r == FOLLOW_WAIT)
             return 0;
         if (r == FOLLOW_END)
-            return err_set(err, ERR_INTERNAL, EPROTO, "follow the command", NULL,
-                           "Its output ended, and how it ended was not said.");
+            return ask_end(run, ret_exit, err);
         if (r < 0)
             return r;
         if (run->reader_gone && strcmp(event.type, "stdout") == 0)

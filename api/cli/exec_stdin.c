@@ -148,7 +148,8 @@ static int read_chunk(struct exec_stdin *in, struct err *err)
     mend_typed(in, data, (size_t)n);
     int digits = snprintf(head, sizeof head, "%zx\r\n", (size_t)n);
     memcpy(data - digits, head, (size_t)digits);
-    memcpy(data + n, "\r\n", 2);
+    data[n] = '\r';
+    data[n + 1] = '\n';
     in->at = sizeof head - (size_t)digits;
     in->length = sizeof head + (size_t)n + 2;
     return send_pending(in, err);

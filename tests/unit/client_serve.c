@@ -316,6 +316,22 @@ Test(client_serve, EXEC_5_output_has_no_gap_and_nothing_twice_when_connections_e
     cr_expect_eq(times(buf_text(&log), "Last-Event-ID: 2\r\n"), 3u, "%s", buf_text(&log));
 }
 
+Test(client_serve, what_did_not_start_has_its_end_without_output)
+{
+    struct scene scene;
+    const struct line lines[] = {
+        {STARTED},
+        {.fits = "/output?", .events = ":\n\n", .stay = true, .again = true},
+        {.fits = "GET /v1/workspaces/local/sessions/s1/execs/e1 HTTP",
+         .json = "{\"state\":\"ended\",\"reason\":\"start_failed\",\"exit_code\":127}"},
+    };
+    _cleanup_buf_ struct buf log = {0}, out = {0};
+    begin(&scene, lines, ARRAY_LENGTH(lines));
+    int status = run(cli_exec, "exec --tty never s1 -- x", &out);
+    finish(&scene, &log);
+    cr_expect_eq(status, CLI_EXIT_NOT_FOUND);
+}
+
 Test(client_serve, EV_1_events_go_on_where_they_were_until_the_session_is_gone)
 {
     struct scene scene;
