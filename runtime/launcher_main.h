@@ -29,6 +29,10 @@ struct launcher_calls {
     int (*list)(struct runtime *rt, const char *instance,
                 int (*each)(void *data, const struct session_name *name), void *data,
                 struct err *err);
+    /* A file operation on the workspace of a session that does not run. */
+    int (*files)(struct runtime *rt, const struct spec *spec, uint32_t asker_uid,
+                 uint32_t asker_gid, const struct files_request *request, int result_fd,
+                 int data_fd, bool read_only, struct err *err);
 };
 
 struct launcher_options {
