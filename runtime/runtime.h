@@ -202,6 +202,8 @@ struct session_lasting {
     /* Who asks: host paths are opened with his rights. UINT32_MAX: this process's own. */
     uid_t asker_uid;
     gid_t asker_gid;
+    const uint32_t *asker_groups; /* his other groups (SO_PEERGROUPS); NULL: none */
+    uint32_t asker_group_count;
 };
 
 /* As session_create(), but init listens on `<runtime_dir>/sessions/<name>/control`, holds its own
