@@ -232,6 +232,7 @@ static int front, life; /* this test's ends */
 static pid_t launcher;
 enum { EXIT_REFUSED = 3, EXIT_FAILED = 4 };
 static unsigned workers_max;
+static const char *init_path; /* real sessions */
 
 UNUSED static void start_launcher(const struct launcher_calls *calls, struct runtime *rt)
 {
@@ -249,6 +250,7 @@ UNUSED static void start_launcher(const struct launcher_calls *calls, struct run
                                                  .config = &config,
                                                  .calls = calls,
                                                  .runtime = rt,
+                                                 .init_path = init_path,
                                                  .workers_max = workers_max};
         int r = launcher_main(&options, &err);
         char text[2048];
@@ -325,7 +327,7 @@ UNUSED static void fixture_end(void)
         kill(shared->init, SIGKILL);
     while (waitpid(-1, NULL, 0) > 0 || errno == EINTR)
         continue;
-    snprintf(command, sizeof command, "rm -rf %s", place);
+    snprintf(command, sizeof command, "rm -rf --one-file-system %s", place);
     cr_expect_eq(system(command), 0); /* NOLINT: a literal and a mkdtemp name */
 }
 
