@@ -14,40 +14,14 @@
 
 #include <fcntl.h>
 #include <poll.h>
-#include <signal.h>
 #include <string.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 
 enum { TIMEOUT_MS = 10000, NAP_US = 500 };
 
-static int send_kill(int pidfd)
+static int kill_init(int pidfd, struct err *err)
 {
-    return syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0) < 0 && errno != ESRCH ? -errno
-                                                                                         : 0;
-}
-
-/* An ordinary user's next berth is in another user namespace than the one that made the session,
- * and so has no rights over it; but it can take the same ids, and who has the same id may kill. */
-static int kill_as(uint32_t id, int pidfd)
-{
-    int status;
-    pid_t pid = fork();
-    if (pid < 0)
-        return -errno;
-    if (pid == 0)
-        _exit(syscall(SYS_setresuid, id, id, id) == 0 && send_kill(pidfd) == 0 ? 0 : 1);
-    while (waitpid(pid, &status, 0) < 0)
-        if (errno != EINTR)
-            return -errno;
-    return WIFEXITED(status) && WEXITSTATUS(status) == 0 ? 0 : -EPERM;
-}
-
-static int kill_init(const struct runtime *rt, int pidfd, struct err *err)
-{
-    int r = send_kill(pidfd);
-    if (r == -EPERM && rt->facts.rootless && !rt->facts.single_uid)
-        r = kill_as(SPEC_UID_INIT, pidfd);
+    int r = process_kill(pidfd);
     return r < 0 ? err_set(err, ERR_INTERNAL, -r, "kill init of a session", NULL, NULL) : 0;
 }
 
@@ -119,7 +93,7 @@ static int kill_all(struct runtime *rt, const struct lasting_names *names, unsig
     r = cgroup_leftover_destroy(&host, names->cgroup, timeout_ms, err);
     struct pollfd p = {.fd = pidfd, .events = POLLIN};
     if (r == 0 && pidfd >= 0 && poll(&p, 1, 0) == 0)
-        r = kill_init(rt, pidfd, err);
+        r = kill_init(pidfd, err);
     return r == 0 && pidfd >= 0 ? wait_init(pidfd, timeout_ms, err) : r;
 }
 
