@@ -34,10 +34,6 @@ enum {
     AGENT_HELLO_MS = 2000,
 };
 
-/* The number of the command that proves a session ready (SES-5): its maker has it forgotten before
- * he leaves, and it counts for nothing afterwards. */
-#define AGENT_EXEC_PROBE UINT64_MAX
-
 /* Descriptors that init finds open at its start. 0, 1 and 2 are the session's /dev/null. */
 enum agent_start_fd {
     AGENT_FD_CONTROL = 3, /* SOCK_SEQPACKET, messages in */
@@ -119,6 +115,8 @@ enum agent_message_type {
     AGENT_SHUTDOWN,  /* kill everything, then exit 0 */
     AGENT_FORGET,    /* the outcome of `exec` is recorded durably: its row may go. Not obeyed before
                         the exec has ended; with children that were kept the row goes with them */
+    AGENT_PAUSE, /* arg[0] 1: the session is about to be frozen, and time-outs of its execs stand
+                    still (SES-7); 0: they go on. KILL after a grace stays as it is */
     AGENT_MESSAGE_TYPE_END
 };
 
