@@ -158,12 +158,16 @@ struct provider_files {
     const struct files_request *request;
     int data_in;  /* read end of a pipe: write, tree_write; taken; -1 */
     int data_out; /* write end of a pipe: read, list, tree_read; taken; -1 */
+    /* Before bytes flow: what is read. May be NULL. */
+    void (*begun)(void *data, const struct files_begin *begin);
+    int client_socket; /* the asker's, for a `directory` workspace that does not run; duplicated; 0
+                          and less: none */
 };
 struct provider_files_reply {
     const struct err *err; /* NULL: done */
     const struct files_result *result;
 };
-/* `begun` (may be NULL) comes before bytes flow, with what is read (stat); `done` once. */
+/* `done` once; the reply of `call` is not used, its data is what provider_forget() knows it by. */
 void provider_files(struct provider *p, const struct provider_call *call,
                     const struct provider_files *files,
                     void (*done)(void *data, const struct provider_files_reply *reply), void *data);

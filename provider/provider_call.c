@@ -100,14 +100,14 @@ void *call_new(struct provider *p, const struct provider_call *from, size_t size
              from->session_id ? from->session_id : "");
     snprintf(call->exec_id, sizeof call->exec_id, "%s", from->exec_id ? from->exec_id : "");
     snprintf(call->who, sizeof call->who, "%s", from->who ? from->who : "");
-    snprintf(call->what, sizeof call->what, "%s", what);
+    snprintf(call->what, sizeof call->what, "%s", what ? what : "");
     call->reply = from->reply;
     call->data = from->data;
     call->begin = start;
     call->fini = fini;
     work_begin(&call->work, p, free_call_work);
     call->work.then = begin;
-    if (!p->recovering)
+    if (!p->recovering || !what)
         work_soon(&call->work, begin);
     else if (p->patience_over || p->waiting.count >= WAITING_MAX)
         work_soon(&call->work, refuse_too_many);
@@ -116,11 +116,18 @@ void *call_new(struct provider *p, const struct provider_call *from, size_t size
     return call;
 }
 
+static void forget(struct call *call)
+{
+    call->reply = NULL;
+    if (call->forget)
+        call->forget(call);
+}
+
 void provider_forget(struct provider *p, const void *data)
 {
     for (struct work *work = p->all; work; work = work->next_all)
         if (work->free == free_call_work && ((struct call *)work)->data == data)
-            ((struct call *)work)->reply = NULL;
+            forget((struct call *)work);
 }
 
 /* ---- answers --------------------------------------------------------------------------------- */
@@ -139,7 +146,9 @@ static void tell(struct call *call, struct provider_reply *reply, struct buf *do
     call->answered = true;
     reply->document = *document;
     *document = (struct buf){0};
-    if (function)
+    if (call->told)
+        call->told(call, reply);
+    else if (function)
         function(call->data, reply);
     buf_fini(&reply->document);
 }

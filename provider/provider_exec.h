@@ -8,7 +8,7 @@
  * Numbers. Of the 64 bits that init knows a command by, the upper 24 are its order of acceptance
  * in the session (`ord`), so that the floor of an interrupt, which is such an order too (EXEC-7),
  * parts them as it is. File operations are commands that are no rows: they have the order of the
- * last command that was sent, then 20 bits of the epoch and 20 bits that count, and so are above
+ * last command that was sent, then 16 bits of the epoch and 24 bits that count, and so are above
  * that command, below the next, and never used twice by two fronts. An interrupt ends those that
  * began before the last command was sent.
  */
@@ -17,7 +17,7 @@
 #include "provider/provider_internal.h"
 #include "runtime/link/agent_client.h"
 
-enum { NUMBER_ORDER_SHIFT = 40, NUMBER_EPOCH_SHIFT = 20 };
+enum { NUMBER_ORDER_SHIFT = 40, NUMBER_EPOCH_BITS = 16, NUMBER_COUNT_BITS = 24 };
 
 /* What a command needs until it was sent. */
 struct exec_start {

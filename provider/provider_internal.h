@@ -81,6 +81,8 @@ struct call {
     char *key_texts; /* what `key` points into; NULL: no key */
     void (*reply)(void *data, struct provider_reply *reply);
     void *data;
+    void (*told)(struct call *call, struct provider_reply *reply); /* instead of `reply`; NULL */
+    void (*forget)(struct call *call);                             /* nobody waits any more; NULL */
     void (*begin)(struct call *call);
     void (*fini)(struct call *call); /* frees what stands behind; NULL */
 
@@ -94,7 +96,7 @@ struct call {
 };
 
 /* Memory of `size`, a struct call first; copies what `from` says. NULL: told already. `begin` is
- * called from the loop when rows and kernel agree. */
+ * called from the loop when rows and kernel agree; at once when `what` is NULL. */
 void *call_new(struct provider *p, const struct provider_call *from, size_t size, const char *what,
                void (*begin)(struct call *call), void (*fini)(struct call *call));
 void call_begin_work(struct call *call, struct provider *p); /* of one that no client made */
@@ -197,7 +199,8 @@ struct provider {
     struct provider_follower *events[EVENT_HASH]; /* those who follow, by session */
     struct timers *timers;
     struct usage_round *usage;
-    struct verb *verbs; /* that are under way */
+    struct operation *operations; /* on files */
+    struct verb *verbs;           /* that are under way */
 
     bool closing;
     struct loop_timer *close_timer;

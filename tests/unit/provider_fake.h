@@ -69,6 +69,8 @@ static struct {
     void *died_data;
     char boot_id[40];
     char volume_removed[72];
+    int files_answer; /* the pipe of the last FILES */
+    bool files_read_only;
 } fake;
 
 static inline void fake_kick(void)
@@ -493,8 +495,16 @@ int launcher_client_call(struct launcher_client *client, const struct launcher_r
                          const int *fds, unsigned fd_count, launcher_done *done, void *data,
                          struct err *err)
 {
+    struct launcher_request filled = *request;
     (void)client, (void)err;
+    filled.magic = LAUNCHER_MAGIC;
+    filled.version = LAUNCHER_VERSION;
+    filled.ticket = 1;
+    const char *wrong = launcher_request_check(&filled, sizeof filled, fd_count);
+    cr_assert_null(wrong, "%s: %s", launcher_request_name(request->type), wrong);
     fake.asked[request->type]++;
+    if (request->type == LAUNCHER_FILES)
+        fake.files_answer = fcntl(fds[1], F_DUPFD_CLOEXEC, 3);
     if (request->type == LAUNCHER_LAUNCH) {
         struct spec *spec = mmap(NULL, sizeof *spec, PROT_READ, MAP_PRIVATE, fds[0], 0);
         struct err bad;
@@ -591,6 +601,13 @@ static inline void fake_look(const struct launcher_request *request, const struc
         reply->found = SESSION_FOUND_WHOLE;
 }
 
+static inline void fake_files_answer(int fd)
+{
+    struct files_result result = {.magic = FILES_MAGIC, .version = FILES_VERSION, .bytes = 5};
+    cr_assert_eq(write(fd, &result, sizeof result), (ssize_t)sizeof result);
+    close(fd);
+}
+
 static inline void fake_serve(const struct launcher_request *request, struct launcher_reply *reply)
 {
     struct fake_box *box = fake_find(request->row, request->incarnation);
@@ -621,6 +638,10 @@ static inline void fake_serve(const struct launcher_request *request, struct lau
     case LAUNCHER_SAMPLE:
         reply->sample = (struct launcher_sample){
             .cpu_ns = 1000, .memory_bytes = 4096, .disk_bytes = UINT64_MAX};
+        break;
+    case LAUNCHER_FILES:
+        fake.files_read_only = request->read_only;
+        fake_files_answer(fake.files_answer);
         break;
     case LAUNCHER_VOLUME_REMOVE:
         snprintf(fake.volume_removed, sizeof fake.volume_removed, "%s", request->volume);
