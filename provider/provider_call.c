@@ -84,7 +84,7 @@ static void *no_memory(const struct provider_call *from)
 }
 
 void *call_new(struct provider *p, const struct provider_call *from, size_t size, const char *what,
-               void (*start)(struct call *call), void (*fini)(struct call *call))
+               void (*begin_call)(struct call *call), void (*fini)(struct call *call))
 {
     struct call *call = calloc(1, size);
     if (!call)
@@ -103,7 +103,7 @@ void *call_new(struct provider *p, const struct provider_call *from, size_t size
     snprintf(call->what, sizeof call->what, "%s", what ? what : "");
     call->reply = from->reply;
     call->data = from->data;
-    call->begin = start;
+    call->begin = begin_call;
     call->fini = fini;
     work_begin(&call->work, p, free_call_work);
     call->work.then = begin;

@@ -161,9 +161,9 @@ static void begin(struct provider_follower *f)
 }
 
 struct provider_follower *provider_events_follow(struct provider *p,
-                                                 const struct provider_call *call,
+                                                 const struct provider_call *from,
                                                  const struct provider_follow *follow,
                                                  struct err *err)
 {
-    return follower_new(p, call, follow, begin, err);
+    return follower_new(p, from, follow, begin, err);
 }

@@ -354,17 +354,17 @@ void provider_exec_close_stdin(struct provider *p, const struct provider_call *f
 
 /* ---- standard input -------------------------------------------------------------------------- */
 
-int provider_exec_stdin(struct provider *p, const struct provider_call *call, int *ret_pipe,
+int provider_exec_stdin(struct provider *p, const struct provider_call *from, int *ret_pipe,
                         struct err *err)
 {
     /* Only what is in memory has an input; names are looked at here, without the ledger. */
     for (unsigned i = 0; i < SEAT_HASH; i++)
         for (struct seat *seat = p->seats[i]; seat; seat = seat->next) {
-            if (strcmp(seat->session_id, call->session_id ? call->session_id : "") != 0 ||
-                strcmp(seat->workspace_id, call->workspace_id ? call->workspace_id : "") != 0)
+            if (strcmp(seat->session_id, from->session_id ? from->session_id : "") != 0 ||
+                strcmp(seat->workspace_id, from->workspace_id ? from->workspace_id : "") != 0)
                 continue;
             for (struct exec *exec = seat->execs; exec; exec = exec->next) {
-                if (strcmp(exec->exec_id, call->exec_id ? call->exec_id : "") != 0)
+                if (strcmp(exec->exec_id, from->exec_id ? from->exec_id : "") != 0)
                     continue;
                 if (exec->stdin_write < 0)
                     return err_set(err, ERR_INVALID_STATE, EBADF, "write to standard input",
@@ -380,5 +380,5 @@ int provider_exec_stdin(struct provider *p, const struct provider_call *call, in
             }
         }
     return err_set(err, ERR_NOT_FOUND, ENOENT, "write to standard input",
-                   call->exec_id ? call->exec_id : "", "There is no such command running.");
+                   from->exec_id ? from->exec_id : "", "There is no such command running.");
 }

@@ -3,11 +3,20 @@
  * provider.c           open, close, the loop's side of ledger and launcher
  * provider_call.c      a client's call: copied, answered once; refusals and keys
  * provider_seat.c      what front holds in memory of one session; its init's frames
- * provider_session.c   verbs, from open to answer      provider_effect.c  what they do to the
- * kernel provider_recover.c   rows and kernel brought together, at start and after a failure
- * provider_exec.c      commands                        provider_follow.c  output and events
- * provider_read.c      get and list                    provider_timer.c   what is due; usage
- * provider_files.c     file operations                 provider_volume.c  volumes, reap, health
+ * provider_session.c   verbs: asked for, opened
+ * provider_effect.c    what they do to the kernel
+ * provider_close.c     closed and told
+ * provider_recover.c   one session's row and kernel brought together
+ * provider_start.c     all of them, at the start
+ * provider_exec.c      commands that live (and provider_exec_start.c, provider_exec_call.c)
+ * provider_follow.c    who follows output and events (provider_output.c, provider_events.c)
+ * provider_spool.c     files of output
+ * provider_read.c      get and list
+ * provider_timer.c     what is due, retention
+ * provider_usage.c     samples
+ * provider_files.c     file operations
+ * provider_volume.c    volumes
+ * provider_reap.c      what an owner has; health
  *
  * One thread, the loop's. apply() of a job runs on the ledger's thread and touches nothing but its
  * own work object, which the loop's thread leaves alone until then() is called.
@@ -98,7 +107,7 @@ struct call {
 /* Memory of `size`, a struct call first; copies what `from` says. NULL: told already. `begin` is
  * called from the loop when rows and kernel agree; at once when `what` is NULL. */
 void *call_new(struct provider *p, const struct provider_call *from, size_t size, const char *what,
-               void (*begin)(struct call *call), void (*fini)(struct call *call));
+               void (*begin_call)(struct call *call), void (*fini)(struct call *call));
 void call_begin_work(struct call *call, struct provider *p); /* of one that no client made */
 void call_free(struct call *call);
 

@@ -1,7 +1,7 @@
 /* This file tests commands behind provider.h with a launcher and inits of its own: acceptance,
  * keys, ends, output, interrupts, and what a restart makes of them.
  */
-#include "provider_fake.h"
+#include "provider_fixture.h"
 
 static void init_with_session(void)
 {

@@ -1,7 +1,7 @@
 /* This file tests files, volumes, reaping, timers and the state table behind provider.h, with a
  * launcher and inits of its own.
  */
-#include "provider_fake.h"
+#include "provider_fixture.h"
 
 TestSuite(provider_more, .init = fixture_init, .fini = fixture_fini, .timeout = 100);
 

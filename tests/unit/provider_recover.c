@@ -1,7 +1,7 @@
 /* This file tests what a start makes of what an older engine has left: rows and a fake kernel that
  * agree or do not, verbs cut at each step, and a ledger or launcher that goes away.
  */
-#include "provider_fake.h"
+#include "provider_fixture.h"
 
 TestSuite(provider_recover, .init = fixture_init, .fini = fixture_fini, .timeout = 100);
 

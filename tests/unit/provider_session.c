@@ -1,7 +1,7 @@
 /* This file tests sessions behind provider.h with a launcher and inits of its own: verbs, keys,
  * refusals, and what a restart makes of them.
  */
-#include "provider_fake.h"
+#include "provider_fixture.h"
 
 TestSuite(provider_session, .init = fixture_init, .fini = fixture_fini, .timeout = 60);
 
