@@ -4,11 +4,16 @@
  * In a session that runs the worker is a command (`berth-files`, AGENT_EXEC_FILES) with the
  * session's user's credentials, in the session's cgroup and namespaces: the request is its argv,
  * stdin a pipe of data that goes in, stdout a pipe of data that comes out, stderr a pipe on which
- * one struct files_result comes, written last. For a session that does not run, the launcher's
- * worker does the same beneath the workspace's own root (RESOLVE_IN_ROOT) with the owner's fsuid.
+ * the answer comes. For a session that does not run, the launcher's worker does the same beneath
+ * the workspace's own root (RESOLVE_IN_ROOT) with the owner's fsuid.
  *
- * What comes out is data of a hostile program: names, sizes, modes. files_result_check() and
- * files_entry_check() are the only way to trust their shape.
+ * The answer is a stream of structs, told apart by their magic (files_message_size()): operations
+ * with data that comes out begin with a struct files_begin, before the first byte of data; the last
+ * is always one struct files_result. Its end without one means that the worker was killed. Both are
+ * written in one piece (PIPE_BUF).
+ *
+ * What comes out is data of a hostile program: names, sizes, modes. The files_*_check() functions
+ * are the only way to trust its shape.
  */
 #pragma once
 
@@ -20,18 +25,18 @@
 #include <stdint.h>
 
 /* symbol, name, data in, data out */
-#define FILES_OPERATIONS(X)                                                                  \
-    X(PROBE, "probe", 0, 0) /* does nothing: a command can start */                          \
-    X(READ, "read", 0, 1)   /* `length` bytes from `offset` (UINT64_MAX: all) */             \
-    X(WRITE, "write", 1, 0) /* atomic: a reader sees the old or the new; makes parents */    \
-    X(STAT, "stat", 0, 0)                                                                    \
-    X(LIST, "list", 0, 1)   /* struct files_entry records, sorted, after `path2` */          \
-    X(MKDIR, "mkdir", 0, 0) /* with parents; success when it is one */                       \
-    X(MOVE, "move", 0, 0)   /* path to path2; replaces a file, never a directory */          \
-    X(REMOVE, "remove", 0, 0)                                                                \
-    X(CHMOD, "chmod", 0, 0)                                                                  \
-    X(TREE_READ, "tree_read", 0, 1) /* directory as a stream of entries and bytes, for cp */ \
-    X(TREE_WRITE, "tree_write", 1, 0)
+#define FILES_OPERATIONS(X)                                                                    \
+    X(PROBE, "probe", 0, 0) /* does nothing: a command can start */                            \
+    X(READ, "read", 0, 1)   /* `length` bytes from `offset` (UINT64_MAX: all) */               \
+    X(WRITE, "write", 1, 0) /* atomic: a reader sees the old or the new; makes parents */      \
+    X(STAT, "stat", 0, 0)                                                                      \
+    X(LIST, "list", 0, 1)   /* struct files_entry records, sorted, after `path2` */            \
+    X(MKDIR, "mkdir", 0, 0) /* with parents; success when it is one */                         \
+    X(MOVE, "move", 0, 0)   /* path to path2; replaces a file, never a directory */            \
+    X(REMOVE, "remove", 0, 0)                                                                  \
+    X(CHMOD, "chmod", 0, 0)                                                                    \
+    X(TREE_READ, "tree_read", 0, 1)   /* directory as a stream of entries and bytes, for cp */ \
+    X(TREE_WRITE, "tree_write", 1, 0) /* such a stream, into a directory that is made */
 
 enum files_operation {
     FILES_NONE = 0,
@@ -43,27 +48,38 @@ enum files_operation {
 
 enum {
     FILES_VERSION = 1,
-    FILES_MAGIC = 0x62726669, /* "brfi" */
+    FILES_MAGIC = 0x62726669,       /* "brfi": request, result, entry */
+    FILES_BEGIN_MAGIC = 0x62726662, /* "brfb" */
     FILES_PATH_MAX = 4096,
     FILES_NAME_MAX = 256,
     FILES_ARGV_MAX = 12,
+    FILES_LIST_MAX = 1000,  /* entries of one list */
+    FILES_DEPTH_MAX = 64,   /* of one list */
+    FILES_MODE_NEW = 0644,  /* write without a mode, of a file that was not there */
+    FILES_MODE_MADE = 0755, /* mkdir without a mode; parents that are made */
 };
 
+/* As `offset` of a read: the last `length` bytes. */
+#define FILES_FROM_END UINT64_MAX
+
+/* Paths are absolute and of the session's own view; the kernel's rules hold for "." and "..". A
+ * field that its operation does not have is zero. */
 struct files_request {
     uint32_t magic, version;
     uint32_t operation;
-    uint32_t mode; /* chmod, mkdir, write of a new file; no 07000 bits */
-    uint64_t offset, length;
-    uint64_t size_max;  /* write: more is refused and nothing changed */
-    uint32_t depth;     /* list: 1 the directory itself */
-    uint32_t limit;     /* list: entries; more are told in result.more */
+    uint32_t mode;           /* chmod, mkdir, write of a new file (0: the default); no 07000 bits */
+    uint64_t offset, length; /* read; write: length with has_length */
+    uint64_t size_max; /* write, tree_write: more is refused (write: nothing changed); 0: none */
+    uint32_t depth;    /* list: 1 (or 0) the directory itself; at most FILES_DEPTH_MAX */
+    uint32_t limit; /* list: entries, at most FILES_LIST_MAX (or 0); result.more: there are more */
     uint8_t recursive;  /* remove */
     uint8_t has_length; /* write: `length` bytes must come, fewer leave the old file */
     uint8_t reserved[6];
     char path[FILES_PATH_MAX], path2[FILES_PATH_MAX];
 };
 
-enum files_type { FILES_FILE = 1, FILES_DIRECTORY, FILES_SYMLINK, FILES_OTHER };
+/* FILES_END: the last record of a tree's stream, without a path. */
+enum files_type { FILES_FILE = 1, FILES_DIRECTORY, FILES_SYMLINK, FILES_OTHER, FILES_END };
 
 struct files_stat {
     uint32_t type, mode; /* permission bits only */
@@ -72,26 +88,44 @@ struct files_stat {
     uint64_t device, inode;
 };
 
-/* A record of `list` and `tree_read` on the data pipe; `path_length` bytes follow (relative to the
- * request's path, no leading slash), then, for a file of tree_read, stat.size bytes. */
+/* A record of `list` and of a tree on the data pipe; `path_length` bytes follow (relative to the
+ * request's path, no leading slash), then, in a tree, stat.size bytes: of a file its content, of a
+ * symbolic link what it says, of a directory none. A list ends with the pipe, a tree with
+ * FILES_END. A directory stands before what is in it. */
 struct files_entry {
     uint32_t magic, path_length;
     struct files_stat stat;
 };
 
+/* Before the data of read, list and tree_read: what is read, and how many bytes come (UINT64_MAX:
+ * not known). Fewer come only when the result says why. */
+struct files_begin {
+    uint32_t magic, version;
+    struct files_stat stat;
+    uint64_t offset, bytes;
+};
+
 struct files_result {
     uint32_t magic, version;
-    int32_t result; /* 0 or -errno; then err says it */
-    uint32_t more;  /* list: there are further entries */
-    struct files_stat stat;
-    uint64_t bytes; /* read or written */
+    int32_t result;         /* 0 or -errno; then err says it */
+    uint32_t more;          /* list: there are further entries */
+    struct files_stat stat; /* of what was read, made or changed; type 0: nothing to tell */
+    uint64_t bytes;         /* read or written */
+    uint64_t skipped; /* list, tree_read: directories that may not be read, and devices, FIFOs and
+                         sockets of a tree */
     struct err err;
 };
 
 /* NULL when well-formed; else what is wrong. Pure. */
 const char *files_request_check(const struct files_request *request);
+const char *files_begin_check(const struct files_begin *begin, size_t length);
 const char *files_result_check(const struct files_result *result, size_t length);
 const char *files_entry_check(const struct files_entry *entry);
+/* Of an entry's path: relative, no empty, "." or ".." part, no NUL, parts that a name can have. */
+const char *files_entry_path_check(const char *path, size_t length);
+
+/* How long the struct of the answer is that begins with `magic`; 0: there is no such. */
+size_t files_message_size(uint32_t magic);
 
 /* The worker's argv for a request and back. `strings` holds what the array points to. */
 struct files_argv {
@@ -99,5 +133,11 @@ struct files_argv {
     char strings[2 * FILES_PATH_MAX + 512];
 };
 int files_request_to_argv(const struct files_request *request, struct files_argv *ret);
+/* NULL, or what is wrong; a request that comes out has passed files_request_check(). */
 const char *files_request_from_argv(int argc, char **argv, struct files_request *ret);
+/* Zero, with magic and version. */
+void files_request_init(struct files_request *request, enum files_operation operation);
 const char *files_operation_name(unsigned operation);
+/* Which pipe of data it has; the table above. */
+bool files_operation_has_in(unsigned operation);
+bool files_operation_has_out(unsigned operation);

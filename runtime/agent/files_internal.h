@@ -1,0 +1,116 @@
+/* This file is what the parts of the file worker share; nothing outside runtime/agent/files_*.c
+ * includes it.
+ */
+#pragma once
+
+#include "runtime/agent/files.h"
+
+#include <stddef.h>
+#include <sys/stat.h>
+
+/* One request under way. */
+struct files_job {
+    const struct files_view *view;
+    const struct files_request *request;
+    int in, out, answer;
+    struct files_result *result; /* but for magic, version, result and err */
+};
+
+/* Pieces in which bytes are moved. */
+enum { FILES_PIECE = 128 * 1024 };
+
+/* ---- files_walk.c ---------------------------------------------------------------------------- */
+
+/* Where a path leads. `dir` and `name` name it (name "" for the top of the view and for a path that
+ * ends in ".."); `fd` is it, O_PATH. */
+struct files_place {
+    int dir, fd; /* -1: none; fd -1: there is nothing of that name */
+    char name[FILES_NAME_MAX];
+    struct stat stat; /* of fd */
+    /* With view->beneath: of dir, relative to the root, "" for the root itself. */
+    char text[FILES_PATH_MAX];
+};
+
+enum {
+    FILES_FOLLOW = 1 << 0,  /* a symbolic link at the end */
+    FILES_MAKE = 1 << 1,    /* parents that are missing */
+    FILES_MISSING = 1 << 2, /* success when only the last part is missing */
+};
+
+int files_resolve(const struct files_view *view, const char *path, unsigned flags,
+                  struct files_place *ret, struct err *err);
+/* What stands at `place` becomes the directory `place->dir`, with no name. It must be one. */
+int files_enter(struct files_place *place);
+void files_place_fini(struct files_place *place);
+#define _cleanup_place_ __attribute__((cleanup(files_place_fini)))
+#define FILES_NOWHERE       \
+    {                       \
+        .dir = -1, .fd = -1 \
+    }
+
+/* openat() of one name, never through a link, never out of the view; O_NOFOLLOW, O_CLOEXEC,
+ * O_NONBLOCK and O_NOCTTY are added. The descriptor or -errno; -EXDEV: it is not of the view. With
+ * O_DIRECTORY filesystems of the kernel's own are refused (-EXDEV) too: `above` is the device of
+ * `dir`. */
+int files_open(const struct files_view *view, int dir, const char *name, int flags, mode_t mode,
+               dev_t above);
+
+/* Regular files of the kernel's own filesystems are none. */
+bool files_is_pseudo(int fd);
+
+/* WS-3: may what `name` in the directory `place->text` stands for be changed? `away`: it
+ * is removed or renamed. 0, or a refusal. */
+int files_may_change(const struct files_view *view, const struct files_place *place,
+                     const char *name, bool away, struct err *err);
+
+void files_tell(const struct files_view *view, const struct stat *st, struct files_stat *ret);
+
+/* Fills `err` by what the system said; `doing` what was done, `path` on what. */
+int files_failed(struct err *err, int sys, const char *doing, const char *path);
+
+/* ---- one function per operation -------------------------------------------------------------- */
+
+int files_read(struct files_job *job, struct err *err);
+int files_write(struct files_job *job, struct err *err);
+int files_stat(struct files_job *job, struct err *err);
+int files_list(struct files_job *job, struct err *err);
+int files_mkdir(struct files_job *job, struct err *err);
+int files_move(struct files_job *job, struct err *err);
+int files_remove(struct files_job *job, struct err *err);
+int files_chmod(struct files_job *job, struct err *err);
+int files_tree_read(struct files_job *job, struct err *err);
+int files_tree_write(struct files_job *job, struct err *err);
+
+/* ---- what they share ------------------------------------------------------------------------- */
+
+/* files_read.c: a regular file for reading, whatever is put at its name meanwhile. */
+int files_open_regular(struct files_job *job, int *ret_fd, struct stat *ret_stat, struct err *err);
+int files_send(int from, uint64_t offset, uint64_t bytes, int to, uint64_t *ret_sent);
+int files_begin(struct files_job *job, const struct stat *st, uint64_t offset, uint64_t bytes,
+                struct err *err);
+
+/* files_temporary.c: a private name in a directory, for what is to be renamed. */
+struct files_temporary {
+    int dir; /* borrowed */
+    int fd;  /* open for writing, locked; -1: none */
+    char name[64];
+};
+int files_temporary_open(const struct files_view *view, int dir, struct files_temporary *ret,
+                         struct err *err);
+/* Onto `name`; gone afterwards in every case. */
+int files_temporary_publish(struct files_temporary *temporary, const char *name);
+void files_temporary_drop(struct files_temporary *temporary); /* NULL and none allowed */
+#define _cleanup_temporary_ __attribute__((cleanup(files_temporary_drop)))
+
+/* files_write.c: `bytes` (UINT64_MAX: to the end) of `in` become the file `name` of `place`'s
+ * directory. *ret_written also tells on failure. */
+struct files_content {
+    const char *path; /* for messages */
+    int in;
+    uint64_t bytes, most; /* most: ERR_TOO_LARGE beyond; UINT64_MAX: none */
+    uint32_t mode;        /* of a new file */
+    bool keep_mode;       /* of an old one */
+};
+int files_replace(const struct files_view *view, const struct files_place *place, const char *name,
+                  const struct files_content *content, uint64_t *ret_written, struct stat *ret_stat,
+                  struct err *err);

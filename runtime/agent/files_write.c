@@ -1,0 +1,131 @@
+/* This file writes a file whole or not at all: a reader sees the old one or the new one (FS-3); it
+ * never changes a file in place and never sets a bit of 07000.
+ *
+ * The new content goes to a private name in the same directory and is renamed into its place. So
+ * the result has one name (other hard links keep the old content) and belongs to the session's
+ * user. It is written back when the kernel does so, as what programs write is: an answer survives
+ * the end of every process, not a loss of power in the next seconds.
+ */
+#include "runtime/agent/files_internal.h"
+
+#include "runtime/base/fd.h"
+#include "runtime/base/io.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <unistd.h>
+
+static const char step_name[] = "write";
+
+static int too_large(uint64_t most, const char *path, struct err *err)
+{
+    return err_set(err, ERR_TOO_LARGE, EFBIG, step_name, path,
+                   "More than %llu bytes came. The file was left as it was.",
+                   (unsigned long long)most);
+}
+
+/* Copies until `bytes` have come (UINT64_MAX: until the end). */
+static int fill(int to, const struct files_content *content, uint64_t *ret_written, struct err *err)
+{
+    const char *path = content->path;
+    static char buffer[FILES_PIECE];
+    uint64_t *written = ret_written;
+    for (*written = 0; *written < content->bytes;) {
+        uint64_t left = content->bytes - *written;
+        ssize_t n = read(content->in, buffer, left < sizeof buffer ? (size_t)left : sizeof buffer);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return files_failed(err, errno, "read what is to be written to", path);
+        if (n == 0)
+            break;
+        if ((uint64_t)n > content->most - *written)
+            return too_large(content->most, path, err);
+        int r = io_write_full(to, buffer, (size_t)n);
+        if (r < 0)
+            return files_failed(err, -r, step_name, path);
+        *written += (uint64_t)n;
+    }
+    if (content->bytes != UINT64_MAX && *written < content->bytes)
+        return err_set(err, ERR_INVALID_REQUEST, EPIPE, step_name, path,
+                       "The data ended after %llu of %llu bytes. The file was left as it was.",
+                       (unsigned long long)*written, (unsigned long long)content->bytes);
+    return 0;
+}
+
+/* What stands at the name must be a regular file that could also be written in place. */
+static int check_old(const struct files_view *view, const struct files_place *place,
+                     const char *name, const struct stat *old)
+{
+    if (S_ISDIR(old->st_mode))
+        return -EISDIR;
+    if (!S_ISREG(old->st_mode))
+        return S_ISLNK(old->st_mode) ? 0 : -ENOTSUP;
+    int fd = files_open(view, place->dir, name, O_WRONLY, 0, 0);
+    /* A program that runs can be replaced; what was exchanged meanwhile is replaced too. */
+    if (fd < 0 && fd != -ETXTBSY && fd != -ENOENT && fd != -ELOOP && fd != -ENXIO)
+        return fd;
+    fd_close(fd);
+    return 0;
+}
+
+int files_replace(const struct files_view *view, const struct files_place *place, const char *name,
+                  const struct files_content *content, uint64_t *ret_written, struct stat *ret_stat,
+                  struct err *err)
+{
+    struct stat old;
+    uint32_t mode = content->mode;
+    int r = name[0] ? files_may_change(view, place, name, false, err)
+                    : files_failed(err, EISDIR, step_name, content->path);
+    if (r < 0)
+        return r;
+    if (fstatat(place->dir, name, &old, AT_SYMLINK_NOFOLLOW) == 0) {
+        r = check_old(view, place, name, &old);
+        if (r == 0 && content->keep_mode && S_ISREG(old.st_mode))
+            mode = old.st_mode & 0777u;
+    } else if (errno != ENOENT) {
+        r = -errno;
+    }
+    if (r < 0)
+        return files_failed(err, -r, step_name, content->path);
+    _cleanup_temporary_ struct files_temporary temporary = {.fd = -1};
+    r = files_temporary_open(view, place->dir, &temporary, err);
+    if (r == 0)
+        r = fill(temporary.fd, content, ret_written, err);
+    if (r < 0)
+        return r;
+    struct stat st;
+    r = fchmod(temporary.fd, mode) < 0 || fstat(temporary.fd, &st) < 0 ? -errno : 0;
+    if (r == 0)
+        r = files_temporary_publish(&temporary, name);
+    if (r < 0)
+        return files_failed(err, -r, step_name, content->path);
+    *ret_stat = st;
+    return 0;
+}
+
+int files_write(struct files_job *job, struct err *err)
+{
+    const struct files_request *request = job->request;
+    struct files_content content = {
+        .path = request->path,
+        .in = job->in,
+        .bytes = request->has_length ? request->length : UINT64_MAX,
+        .most = request->size_max ? request->size_max : UINT64_MAX,
+        .mode = request->mode ? request->mode : FILES_MODE_NEW,
+        .keep_mode = true,
+    };
+    if (request->has_length && request->length > content.most)
+        return too_large(content.most, request->path, err);
+    _cleanup_place_ struct files_place place = FILES_NOWHERE;
+    int r = files_resolve(job->view, request->path, FILES_FOLLOW | FILES_MAKE | FILES_MISSING,
+                          &place, err);
+    if (r < 0)
+        return r;
+    struct stat st;
+    r = files_replace(job->view, &place, place.name, &content, &job->result->bytes, &st, err);
+    if (r == 0)
+        files_tell(job->view, &st, &job->result->stat);
+    return r;
+}
