@@ -26,8 +26,9 @@ static void refuse(struct front_call *call, const char *subject, const char *poi
 static bool copy_path(struct front_call *call, const char *path, const char *pointer,
                       char ret_path[FILES_PATH_MAX])
 {
-    if (!path || !*path || strlen(path) >= FILES_PATH_MAX) {
-        refuse(call, "path", pointer, "Give a path of 1 to 4095 bytes.");
+    if (!path || *path != '/' || strlen(path) >= FILES_PATH_MAX) {
+        refuse(call, "path", pointer,
+               "Give an absolute path, as the session sees it, of at most 4095 bytes.");
         return false;
     }
     snprintf(ret_path, FILES_PATH_MAX, "%s", path);
@@ -42,9 +43,7 @@ struct file_call *front_file_call_new(struct front_call *call, enum files_operat
         return NULL;
     file->call = call;
     file->pipe = -1;
-    file->request.magic = FILES_MAGIC;
-    file->request.version = FILES_VERSION;
-    file->request.operation = operation;
+    files_request_init(&file->request, operation);
     if (!copy_path(call, path, pointer, file->request.path))
         return NULL;
     call->own = file;
@@ -81,7 +80,14 @@ void front_file_ask(struct file_call *file, int data_in, int data_out,
 {
     const struct provider_files files = {
         .request = &file->request, .data_in = data_in, .data_out = data_out};
+    const char *wrong = files_request_check(&file->request);
     file->call->release = front_file_release;
+    if (wrong) {
+        fd_close(data_in);
+        fd_close(data_out);
+        refuse(file->call, NULL, NULL, wrong);
+        return;
+    }
     /* Its `reply` is not used: an operation of files has an outcome of its own. */
     provider_files(file->call->front->provider, front_call_ask(file->call, NULL), &files, done,
                    file->call);
@@ -143,11 +149,15 @@ static void on_changed(void *data, const struct provider_files_reply *reply)
 static bool read_mode(struct front_call *call, const char *text, const char *pointer,
                       uint32_t *ret_mode)
 {
-    if (!text || front_parse_mode(text, ret_mode) == 0)
+    bool made = exchange_request(call->x)->route->id != ROUTE_FILES_CHMOD;
+    if (!text)
+        return true;
+    /* To the worker 0 means the usual mode of what is made: it cannot be asked for. */
+    if (front_parse_mode(text, ret_mode) == 0 && !(made && *ret_mode == 0))
         return true;
     refuse(call, "mode", pointer,
            "Must be three or four octal digits like \"0644\", without setuid, setgid and sticky "
-           "bits.");
+           "bits, and for what is made more than 0.");
     return false;
 }
 
@@ -157,7 +167,6 @@ void files_mkdir_handle(struct front_call *call)
         front_file_call_new(call, FILES_MKDIR, front_call_text(call, "path"), "/path");
     if (!file)
         return;
-    file->request.mode = 0755;
     if (read_mode(call, front_call_text(call, "mode"), "/mode", &file->request.mode))
         front_file_ask(file, -1, -1, on_changed);
 }
@@ -354,12 +363,10 @@ void file_write_handle(struct front_call *call)
         front_file_call_new(call, FILES_WRITE, exchange_query(call->x, "path"), NULL);
     if (!file)
         return;
-    file->request.mode = 0644;
     if (!read_mode(call, exchange_query(call->x, "mode"), NULL, &file->request.mode))
         return;
     file->request.has_length = 1;
     file->request.length = request->length;
-    file->request.size_max = UINT64_MAX;
     if (front_file_pipe(file, false, &worker) < 0)
         return;
     struct exchange_sink sink = {

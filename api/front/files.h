@@ -18,6 +18,7 @@ struct file_call {
         struct buf entries; /* the array of the document, without its brackets */
         char last[FILES_PATH_MAX];
         uint32_t count;
+        uint64_t skipped;
         bool ended, done, more, broken;
     } list;
 };

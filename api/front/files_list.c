@@ -11,7 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { READ_BYTES = 32 * 1024, DEPTH_MOST = 64, LIMIT_MOST = 1000, LIMIT_USUAL = 500 };
+enum { READ_BYTES = 32 * 1024, LIMIT_USUAL = 500 };
 
 static void add_entry(struct file_call *file, const struct files_entry *entry, const char *path)
 {
@@ -47,12 +47,17 @@ static void take_records(struct file_call *file)
     while (!file->list.broken && raw->length - used >= sizeof(struct files_entry)) {
         struct files_entry entry;
         memcpy(&entry, raw->data + used, sizeof entry);
-        if (files_entry_check(&entry) || file->list.count >= file->request.limit) {
+        if (files_entry_check(&entry) || entry.stat.type == FILES_END ||
+            file->list.count >= file->request.limit) {
             file->list.broken = true;
             return;
         }
         if (raw->length - used < sizeof entry + entry.path_length)
             break;
+        if (files_entry_path_check(raw->data + used + sizeof entry, entry.path_length)) {
+            file->list.broken = true;
+            return;
+        }
         add_entry(file, &entry, raw->data + used + sizeof entry);
         used += sizeof entry + entry.path_length;
     }
@@ -81,7 +86,7 @@ static void answer(struct file_call *file)
         front_print_bytes("next", file->list.last, strlen(file->list.last), &out);
     else
         buf_puts(&out, "\"next\":null");
-    buf_puts(&out, "}\n");
+    buf_printf(&out, ",\"skipped\":%" PRIu64 "}\n", file->list.skipped);
     out.failed |= file->list.entries.failed || file->list.raw.failed;
     front_call_answer(file->call, 200, &out);
 }
@@ -115,6 +120,7 @@ static void on_done(void *data, const struct provider_files_reply *reply)
         return;
     file->list.done = true;
     file->list.more = reply->result->more != 0;
+    file->list.skipped = reply->result->skipped;
     answer(file);
 }
 
@@ -139,8 +145,8 @@ void files_list_handle(struct front_call *call)
     uint64_t depth = 1, limit = LIMIT_USUAL;
     const char *after = exchange_query(call->x, "after");
     int worker = -1;
-    if (front_call_query_number(call, "depth", 1, DEPTH_MOST, &depth) < 0 ||
-        front_call_query_number(call, "limit", 1, LIMIT_MOST, &limit) < 0)
+    if (front_call_query_number(call, "depth", 1, FILES_DEPTH_MAX, &depth) < 0 ||
+        front_call_query_number(call, "limit", 1, FILES_LIST_MAX, &limit) < 0)
         return;
     if (after && strlen(after) >= FILES_PATH_MAX) {
         struct err err;

@@ -432,10 +432,10 @@ void provider_files(struct provider *p, const struct provider_call *call,
                             .out = files->data_out};
     const struct files_request *r = files->request;
     cr_expect(r->magic == FILES_MAGIC && r->version == FILES_VERSION);
-    fake_note("files %u %s/%s path=%s path2=%s mode=%o offset=%" PRIu64 " length=%" PRIu64
+    fake_note("files %s %s/%s path=%s path2=%s mode=%o offset=%" PRIu64 " length=%" PRIu64
               " depth=%u limit=%u recursive=%d",
-              r->operation, call->workspace_id, call->session_id, r->path, r->path2, r->mode,
-              r->offset, r->length, r->depth, r->limit, r->recursive);
+              files_operation_name(r->operation), call->workspace_id, call->session_id, r->path,
+              r->path2, r->mode, r->offset, r->length, r->depth, r->limit, r->recursive);
     if (f->in >= 0)
         fcntl(f->in, F_SETFL, O_NONBLOCK);
     loop_timer_set(fake.timer, 0);

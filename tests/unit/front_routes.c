@@ -60,17 +60,17 @@ static const struct {
      "wait=0",
      201},
     {"POST", S "/files/mkdir", "{\"path\":\"/d\",\"mode\":\"0700\"}",
-     "files 5 w/s1 path=/d path2= "
+     "files mkdir w/s1 path=/d path2= "
      "mode=700",
      200},
-    {"POST", S "/files/move", "{\"from\":\"/f\",\"to\":\"/g\"}", "files 6 w/s1 path=/f path2=/g",
+    {"POST", S "/files/move", "{\"from\":\"/f\",\"to\":\"/g\"}", "files move w/s1 path=/f path2=/g",
      200},
     {"POST", S "/files/chmod", "{\"path\":\"/f\",\"mode\":\"640\"}",
-     "files 8 w/s1 path=/f path2= "
+     "files chmod w/s1 path=/f path2= "
      "mode=640",
      200},
     {"DELETE", S "/files?path=/f&recursive=true", NULL,
-     "files 7 w/s1 path=/f path2= mode=0 offset=0 "
+     "files remove w/s1 path=/f path2= mode=0 offset=0 "
      "length=0 depth=0 limit=0 recursive=1",
      200},
 };
@@ -124,6 +124,11 @@ static const struct {
     {"POST", S "/files/move", "{\"from\":\"/f\",\"to\":\"/g\",\"replace\":false}", "400",
      "/replace"},
     {"PUT", S "/files?path=/f&mode=999", "x", "400", NULL},
+    {"PUT", S "/files?path=/f&mode=000", "x", "400", NULL},
+    {"PUT", S "/files?path=f", "x", "400", NULL},
+    {"POST", S "/files/move", "{\"from\":\"/f\",\"to\":\"g\"}", "400", "/to"},
+    {"POST", S "/files/mkdir", "{\"path\":\"d\"}", "400", "/path"},
+    {"GET", S "/files/list?path=/d&after=a/../b", NULL, "400", NULL},
 };
 
 Test(front_routes, what_is_wrong_is_refused_at_its_place_and_reaches_nobody)

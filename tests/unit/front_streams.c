@@ -179,7 +179,7 @@ Test(front_streams, a_listing_is_data_whatever_it_holds)
                      "\"size\":5,\"mode\":\"0644\",\"uid\":1000,\"gid\":1000,\"modified_at\":"
                      "\"2026-01-02T03:04:05.678Z\"},") &&
                   strstr(answer, "{\"name_base64\":\"/w==\",\"path_base64\":") &&
-                  strstr(answer, "],\"next\":null}"),
+                  strstr(answer, "],\"next\":null,\"skipped\":0}"),
               "%s", answer);
     cr_expect(strstr(fake_asked(), "path=/d path2=a") && strstr(fake_asked(), "depth=2 limit=9"),
               "%s", fake_asked());
