@@ -215,13 +215,13 @@ static int its_own_work(void)
     DEMAND(4, directory && readdir(directory));
     closedir(directory);
     DEMAND(5, rmdir(path) == 0);
-    DEMAND(6, pthread_create(&id, NULL, thread, &id) == 0);
-    DEMAND(7, pthread_join(id, &result) == 0 && result == &id);
+    DEMAND(6, pthread_create(&id, NULL, thread, data) == 0);
+    DEMAND(7, pthread_join(id, &result) == 0 && result == data);
     _cleanup_fd_ int random = open("/dev/urandom", O_RDONLY | O_CLOEXEC);
     DEMAND(8, random >= 0 && read(random, data, sizeof data) == (ssize_t)sizeof data);
     /* A session's socket: Landlock up to ABI 7 has no say in it, its directory's mode has. */
     struct sockaddr_un address = {.sun_family = AF_UNIX};
-    snprintf(address.sun_path, sizeof address.sun_path, "%s/control", config.runtime_dir);
+    snprintf(address.sun_path, sizeof address.sun_path, "%s/control", place);
     _cleanup_fd_ int s = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     DEMAND(9, s >= 0 && connect(s, (struct sockaddr *)&address, sizeof address) == 0);
     _cleanup_fd_ int memory = memfd_create("spec", MFD_CLOEXEC | MFD_ALLOW_SEALING);
