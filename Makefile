@@ -100,7 +100,7 @@ LIBS_ALL := $(LIB_cli) $(LIB_front) $(LIB_http) $(LIB_service) $(LIB_ledger) $(L
 all: $(BUILD)/bin/berth $(BUILD)/bin/berth-init $(if $(wildcard runtime/agent/files_main.c),$(BUILD)/bin/berth-files) \
      $(if $(wildcard api/front/main.c),$(BUILD)/bin/berth-front)
 
-$(LIB_base):     $(call objects,$(wildcard runtime/base/*.c) runtime/spec.c runtime/files.c)
+$(LIB_base):     $(call objects,$(wildcard runtime/*.c runtime/base/*.c))
 $(LIB_plan):     $(call objects,$(call folder_sources,runtime/plan))
 $(LIB_stage):    $(call objects,$(call folder_sources,runtime/stage))
 $(LIB_agent):    $(call objects,$(call folder_sources,runtime/agent))
@@ -201,7 +201,7 @@ $(BUILD)/obj/%.o: %.c $(BUILD)/stamp/flags
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
 
-SHIP_BASE  := $(call ship_objects,$(wildcard runtime/base/*.c) runtime/spec.c runtime/files.c)
+SHIP_BASE  := $(call ship_objects,$(wildcard runtime/*.c runtime/base/*.c))
 SHIP_BERTH := $(call ship_objects,api/cli/main.c) $(call ship_archive,api/cli) \
               $(call ship_archive,provider) $(call ship_archive,policy) \
               $(call ship_archive,runtime/host) $(call ship_archive,runtime/stage) \

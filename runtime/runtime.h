@@ -57,6 +57,11 @@ struct runtime_facts {
     const char *state_dir, *runtime_dir; /* owned by the runtime */
 };
 
+/* Where they are: the options', else the variables', else this user's default. Makes nothing. */
+enum { RUNTIME_DIR_SIZE = 512 };
+int runtime_directories(const struct runtime_options *options, char ret_state[RUNTIME_DIR_SIZE],
+                        char ret_runtime[RUNTIME_DIR_SIZE], struct err *err);
+
 int runtime_open(struct runtime **ret, const struct runtime_options *options, struct err *err);
 void runtime_close(struct runtime *rt); /* NULL allowed */
 const struct runtime_facts *runtime_facts(const struct runtime *rt);
@@ -197,6 +202,8 @@ struct session_lasting {
     /* Who asks: host paths are opened with his rights. UINT32_MAX: this process's own. */
     uid_t asker_uid;
     gid_t asker_gid;
+    const uint32_t *asker_groups; /* his other groups (SO_PEERGROUPS); NULL: none */
+    uint32_t asker_group_count;
 };
 
 /* As session_create(), but init listens on `<runtime_dir>/sessions/<name>/control`, holds its own

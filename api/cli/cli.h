@@ -32,6 +32,7 @@ int cli_run(int argc, char **argv);
 int cli_policy(int argc, char **argv); /* policy_cmd.c */
 int cli_capabilities(int argc, char **argv);
 int cli_doctor(int argc, char **argv);
+int cli_serve(int argc, char **argv); /* serve.c */
 int cli_help(int argc, char **argv);
 
 /* ---- options ----------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ static const struct verb verbs[] = {
      "berth capabilities --json", false},
     {"doctor", cli_doctor, "Try everything once, and say what to do about what fails.",
      "berth doctor", false},
+    {"serve", cli_serve, "Serve sessions that last.", "berth serve", false},
     {"help", cli_help, "Show the help of a command.", "berth help run", false},
 };
 enum { VERB_COUNT = sizeof verbs / sizeof verbs[0] };

@@ -18,9 +18,9 @@
 /* Answers to one round of messages: the reserve of the queue holds a few rounds. */
 enum { MESSAGES_A_ROUND = 8, ANSWER_MOST = 1024 };
 
-static void take_over(struct init *init)
+void control_hello(struct init *init)
 {
-    struct agent_frame frame = {.type = AGENT_FRAME_HELLO, .seq = init->table.used};
+    struct agent_frame frame = {.type = AGENT_FRAME_HELLO, .seq = table_count(&init->table)};
     output_push(&init->output, &frame, NULL);
     init->table_sent = 0;
     init->table_end = init->table.used;
@@ -29,10 +29,16 @@ static void take_over(struct init *init)
 
 void control_send_table(struct init *init)
 {
-    while (init->table_sent < init->table_end &&
-           output_has_room(&init->output, sizeof(struct agent_table_row)))
-        life_push_row(init, &init->table.rows[init->table_sent++]);
-    init->table.frozen = init->table_sent < init->table_end;
+    if (!init->table.frozen)
+        return;
+    for (; init->table_sent < init->table_end; init->table_sent++) {
+        const struct row *row = &init->table.rows[init->table_sent];
+        if (row->state == ROW_FREE)
+            continue;
+        if (!life_push_told(init, row))
+            return;
+    }
+    table_thaw(&init->table);
 }
 
 static void send_foreground(struct row *row, int signo)
@@ -76,14 +82,53 @@ static enum agent_reason reason_from(uint64_t arg)
                                                              : AGENT_REASON_CANCELLED;
 }
 
+/* Too many to remember: one answer for the highest stands for all below it. */
+static void ask_interrupted(struct init *init, uint64_t floor)
+{
+    uint64_t *place = &init->interrupts[0];
+    for (unsigned i = 0; i < INTERRUPTS_MAX; i++) {
+        if (init->interrupts[i] == 0) {
+            place = &init->interrupts[i];
+            break;
+        }
+        if (init->interrupts[i] > *place)
+            place = &init->interrupts[i];
+    }
+    if (floor > *place)
+        *place = floor;
+}
+
 static void interrupt(struct init *init, uint64_t floor)
 {
+    if (floor == 0)
+        return; /* no exec has this number, and no frame can answer it */
     if (floor > init->interrupt_floor)
         init->interrupt_floor = floor;
     for (unsigned i = 0; i < init->table.live_count; i++) {
         struct row *row = &init->table.rows[init->table.live[i]];
         if (row->number <= floor)
             life_ask_end(init, row, AGENT_REASON_INTERRUPTED);
+    }
+    ask_interrupted(init, floor);
+}
+
+static bool lives_up_to(const struct init *init, uint64_t floor)
+{
+    for (unsigned i = 0; i < init->table.live_count; i++)
+        if (init->table.rows[init->table.live[i]].number <= floor)
+            return true;
+    return false;
+}
+
+void control_answer_interrupts(struct init *init)
+{
+    for (unsigned i = 0; i < INTERRUPTS_MAX; i++) {
+        uint64_t floor = init->interrupts[i];
+        if (floor == 0 || lives_up_to(init, floor) || !output_has_room(&init->output, 0))
+            continue;
+        struct agent_frame frame = {.type = AGENT_FRAME_INTERRUPTED, .exec = floor};
+        output_push(&init->output, &frame, NULL);
+        init->interrupts[i] = 0;
     }
 }
 
@@ -117,7 +162,7 @@ static void obey(struct init *init, const struct agent_message *message, int *fd
 {
     switch ((enum agent_message_type)message->type) {
     case AGENT_HELLO:
-        take_over(init);
+        control_hello(init);
         return;
     case AGENT_EXEC:
         if (message->exec == 0)
@@ -138,6 +183,12 @@ static void obey(struct init *init, const struct agent_message *message, int *fd
     case AGENT_SHUTDOWN:
         init->shutdown = true;
         return;
+    case AGENT_FORGET: {
+        struct row *row = table_find(&init->table, message->exec);
+        if (row)
+            table_record(&init->table, row);
+        return;
+    }
     default:
         about_exec(init, message);
         return;
@@ -180,47 +231,57 @@ static unsigned received_fds(struct msghdr *header, int fds[AGENT_FDS_MAX])
 }
 
 /* recvmsg() says 0 for an empty message too. */
-static bool hung_up(void)
+static bool hung_up(int fd)
 {
-    struct pollfd socket = {.fd = AGENT_FD_CONTROL, .events = POLLRDHUP};
+    struct pollfd socket = {.fd = fd, .events = POLLRDHUP};
     return poll(&socket, 1, 0) == 1 && socket.revents & (POLLHUP | POLLRDHUP | POLLERR);
 }
 
-/* False when nothing more is to be read now. */
-static bool read_one(struct init *init)
+int control_receive(int socket, struct control_received *ret)
 {
-    struct agent_message message;
     union {
         struct cmsghdr align;
         char bytes[CMSG_SPACE(sizeof(int) * AGENT_FDS_MAX)];
     } control;
-    struct iovec part = {&message, sizeof message};
+    struct iovec part = {&ret->message, sizeof ret->message};
     struct msghdr header = {.msg_iov = &part,
                             .msg_iovlen = 1,
                             .msg_control = control.bytes,
                             .msg_controllen = sizeof control.bytes};
-    ssize_t n = recvmsg(AGENT_FD_CONTROL, &header, MSG_DONTWAIT | MSG_CMSG_CLOEXEC | MSG_TRUNC);
+    ssize_t n = recvmsg(socket, &header, MSG_DONTWAIT | MSG_CMSG_CLOEXEC | MSG_TRUNC);
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
-        return false;
-    int fds[AGENT_FDS_MAX];
-    unsigned count = n < 0 ? 0 : received_fds(&header, fds);
-    if (n < 0 || (n == 0 && hung_up())) {
-        init->control_open = false;
-        return false;
+        return CONTROL_NONE;
+    ret->count = n < 0 ? 0 : received_fds(&header, ret->fds);
+    if (n < 0 || (n == 0 && hung_up(socket))) {
+        control_drop_fds(ret);
+        return CONTROL_ENDED;
     }
-    control_message(init, &message, (size_t)n, fds, count, header.msg_flags & MSG_CTRUNC);
-    return true;
+    ret->length = (size_t)n;
+    ret->truncated = header.msg_flags & MSG_CTRUNC;
+    return 0;
+}
+
+void control_drop_fds(struct control_received *received)
+{
+    while (received->count > 0)
+        fd_close(received->fds[--received->count]);
 }
 
 bool control_ready(const struct init *init)
 {
-    return init->control_open && !init->table.frozen &&
+    return init->control >= 0 && !init->control_ended && !init->table.frozen &&
            output_has_room(&init->output, MESSAGES_A_ROUND * (size_t)ANSWER_MOST);
 }
 
 void control_read(struct init *init)
 {
-    for (int i = 0; i < MESSAGES_A_ROUND && control_ready(init) && !init->shutdown; i++)
-        if (!read_one(init))
+    for (int i = 0; i < MESSAGES_A_ROUND && control_ready(init) && !init->shutdown; i++) {
+        struct control_received received;
+        int r = control_receive(init->control, &received);
+        init->control_ended |= r == CONTROL_ENDED;
+        if (r > 0)
             return;
+        control_message(init, &received.message, received.length, received.fds, received.count,
+                        received.truncated);
+    }
 }

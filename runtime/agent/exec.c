@@ -298,14 +298,38 @@ static void copy_text(char *to, size_t size, const char *from)
     to[i] = 0;
 }
 
+static void push_failed(struct init *init, uint64_t number, const struct agent_start_failed *failed)
+{
+    struct agent_frame frame = {
+        .type = AGENT_FRAME_START_FAILED, .length = sizeof *failed, .exec = number};
+    output_push(&init->output, &frame, failed);
+}
+
+static void fill_failed(struct agent_start_failed *failed, int sys, const char *step,
+                        const char *subject)
+{
+    *failed = (struct agent_start_failed){.fault = AGENT_START_BERTH, .sys = sys};
+    copy_text(failed->step, sizeof failed->step, step);
+    copy_text(failed->subject, sizeof failed->subject, subject);
+}
+
 void exec_refuse(struct init *init, uint64_t number, int sys, const char *step, const char *subject)
 {
-    struct agent_start_failed failed = {.fault = AGENT_START_BERTH, .sys = sys};
-    copy_text(failed.step, sizeof failed.step, step);
-    copy_text(failed.subject, sizeof failed.subject, subject);
-    struct agent_frame frame = {
-        .type = AGENT_FRAME_START_FAILED, .length = sizeof failed, .exec = number};
-    output_push(&init->output, &frame, &failed);
+    struct agent_start_failed failed;
+    fill_failed(&failed, sys, step, subject);
+    push_failed(init, number, &failed);
+}
+
+/* row->failed says why: told, and kept until it is recorded. */
+static void end_failed(struct init *init, struct row *row)
+{
+    push_failed(init, row->number, &row->failed);
+    row->exit.reason = AGENT_REASON_START_FAILED;
+    row->exit.exit_code = row->failed.fault == AGENT_START_NOT_FOUND        ? 127
+                          : row->failed.fault == AGENT_START_NOT_EXECUTABLE ? 126
+                                                                            : -1;
+    life_close(init, row);
+    table_end(&init->table, row);
 }
 
 /* What stands in the way of the number itself. True when the message is answered. */
@@ -314,10 +338,10 @@ static bool answered_already(struct init *init, uint64_t number)
     struct row *row = table_find(&init->table, number);
     if (row) {
         /* Sent twice, by a controller that lost the answer: the row is the answer. */
-        life_push_row(init, row);
+        life_push_told(init, row);
         return true;
     }
-    if (number <= init->table.forgotten) {
+    if (table_had(&init->table, number)) {
         exec_refuse(init, number, EEXIST, "start command", "its number was used before");
         return true;
     }
@@ -339,14 +363,13 @@ void exec_request(struct init *init, const struct agent_message *message, int *f
         struct row *row = table_add(&init->table, number);
         struct start start = {.fds = {-1, -1, -1}, .error = -1};
         if (!row) {
-            exec_refuse(init, number, EAGAIN, "start command", "4096 commands run already");
+            exec_refuse(init, number, EAGAIN, "start command",
+                        "4096 commands run already, or have ended and are not recorded yet");
         } else if (start_command(init, row, &start, fds, count) < 0) {
             /* Nothing was cloned, so the cgroup is empty and everything can go at once. */
-            exec_refuse(init, number, start.sys, start.step, start.subject);
-            life_close(init, row);
             tree_gone(init, row);
-            row->exit.reason = AGENT_REASON_START_FAILED;
-            table_end(&init->table, row);
+            fill_failed(&row->failed, start.sys, start.step, start.subject);
+            end_failed(init, row);
         }
         start_fini(&start);
     }
@@ -383,19 +406,10 @@ void exec_check_start(struct init *init, struct row *row)
 
 bool exec_report_failure(struct init *init, struct row *row)
 {
-    struct agent_start_failed failed = {.fault = AGENT_START_BERTH, .sys = ECANCELED};
-    if (!output_has_room(&init->output, sizeof failed))
+    if (!output_has_room(&init->output, sizeof row->failed))
         return false;
-    if (io_read_full(row->error, &failed, sizeof failed) != (ssize_t)sizeof failed) {
-        failed = (struct agent_start_failed){.fault = AGENT_START_BERTH, .sys = ECANCELED};
-        copy_text(failed.step, sizeof failed.step, "start command");
-        copy_text(failed.subject, sizeof failed.subject, "it was ended before it could run");
-    }
-    struct agent_frame frame = {
-        .type = AGENT_FRAME_START_FAILED, .length = sizeof failed, .exec = row->number};
-    output_push(&init->output, &frame, &failed);
-    row->exit.reason = AGENT_REASON_START_FAILED;
-    life_close(init, row);
-    table_end(&init->table, row);
+    if (io_read_full(row->error, &row->failed, sizeof row->failed) != (ssize_t)sizeof row->failed)
+        fill_failed(&row->failed, ECANCELED, "start command", "it was ended before it could run");
+    end_failed(init, row);
     return true;
 }

@@ -15,6 +15,6 @@ void exec_check_start(struct init *init, struct row *row);
 /* A FAILING row whose tree is gone: queue START_FAILED and end it. False when there is no room. */
 bool exec_report_failure(struct init *init, struct row *row);
 
-/* START_FAILED of berth's own doing, for an exec that has no row or whose row has nothing open. */
+/* START_FAILED of berth's own doing, for an exec that has no row. */
 void exec_refuse(struct init *init, uint64_t number, int sys, const char *step,
                  const char *subject);

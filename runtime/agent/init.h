@@ -14,7 +14,8 @@
 #include <sys/resource.h>
 #include <time.h>
 
-/* What an epoll event is about: the kind, and the index of a row above bit 8. */
+/* What an epoll event is about: the kind, and above bit 8 the index of a row or of a waiting
+ * connection, or (control, frames) the number of the connection. */
 enum wait_kind {
     WAIT_CONTROL = 1,
     WAIT_FRAMES,
@@ -25,7 +26,20 @@ enum wait_kind {
     WAIT_PTY_MASTER,
     WAIT_STREAM_0, /* in the nested set: row->stream[0] */
     WAIT_STREAM_1,
+    WAIT_LISTEN,
+    WAIT_HELLO, /* an accepted connection that has not said it */
 };
+
+/* Connections that may be without a HELLO at the same time: the oldest makes room. */
+enum { CONNECTIONS_WAITING = 4 };
+
+struct waiting_connection {
+    int fd; /* -1: free */
+    uint64_t until_ns;
+};
+
+/* Interrupts that are not answered yet. */
+enum { INTERRUPTS_MAX = 8 };
 
 struct init {
     struct agent_config config;
@@ -38,14 +52,19 @@ struct init {
     int capture;  /* epoll: captured streams; is in `wait` while the queue has room */
     int children; /* signalfd of SIGCHLD */
     bool capture_waits, frames_wait, control_waits; /* what `wait` has now */
-    bool control_open, control_gone;                /* no end of file yet; that was dealt with */
-    bool reap_more;                                 /* a bounded round of reaping left some */
-    bool reaped;      /* this round reaped something: a tree may be gone */
-    bool no_children; /* the last round found that init has no child at all */
+    int control;                                    /* the one connection that is obeyed; -1 */
+    bool control_ended;                             /* end of file was seen at it */
+    uint16_t connection; /* counts them: events of one that was closed mean nothing */
+    struct waiting_connection waiting[CONNECTIONS_WAITING];
+    uint64_t listen_at_ns; /* accept() failed for want of something: again then; 0: it listens */
+    bool reap_more;        /* a bounded round of reaping left some */
+    bool reaped;           /* this round reaped something: a tree may be gone */
+    bool no_children;      /* the last round found that init has no child at all */
     bool shutdown;
 
     uint64_t epoch, interrupt_floor;
-    unsigned table_sent, table_end; /* rows of an answer to HELLO: next, end */
+    uint64_t interrupts[INTERRUPTS_MAX]; /* floors to be answered; 0: none */
+    unsigned table_sent, table_end;      /* rows of an answer to HELLO: next, end */
 
     struct table table;
     struct output output;
@@ -58,7 +77,7 @@ static inline uint64_t init_now_ns(clockid_t clock)
     return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
-static inline uint64_t init_wait_data(enum wait_kind kind, unsigned row)
+static inline uint64_t init_wait_data(enum wait_kind kind, unsigned which)
 {
-    return (uint64_t)row << 8 | (uint64_t)kind;
+    return (uint64_t)which << 8 | (uint64_t)kind;
 }

@@ -29,19 +29,36 @@ enum { REST_MOST = 2 << 20 };
 
 /* ---- frames --------------------------------------------------------------------------------- */
 
-void life_push_row(struct init *init, const struct row *row)
+static void push_row(struct init *init, const struct row *row, enum agent_row_state state)
 {
     struct agent_table_row payload = {
         .exec = row->number,
-        .state = row->state == ROW_ENDED || row->state == ROW_BACKGROUND ? 2 : 1,
+        .state = state,
         .pid = (uint32_t)row->pid,
         .last_seq = row->seq,
     };
-    if (payload.state == 2)
+    if (state != AGENT_ROW_RUNNING)
         payload.exit = row->exit;
     struct agent_frame frame = {
         .type = AGENT_FRAME_TABLE, .length = sizeof payload, .exec = row->number};
     output_push(&init->output, &frame, &payload);
+}
+
+bool life_push_told(struct init *init, const struct row *row)
+{
+    if (!output_has_room(&init->output, sizeof(struct agent_table_row) +
+                                            sizeof(struct agent_frame) + sizeof row->failed))
+        return false;
+    if (row->state == ROW_ENDED && row->exit.reason == AGENT_REASON_START_FAILED) {
+        struct agent_frame frame = {
+            .type = AGENT_FRAME_START_FAILED, .length = sizeof row->failed, .exec = row->number};
+        output_push(&init->output, &frame, &row->failed);
+    }
+    push_row(init, row,
+             row->state == ROW_ENDED        ? AGENT_ROW_ENDED
+             : row->state == ROW_BACKGROUND ? AGENT_ROW_BACKGROUND
+                                            : AGENT_ROW_RUNNING);
+    return true;
 }
 
 static bool push_started(struct init *init, struct row *row)
@@ -277,6 +294,7 @@ void life_ask_end(struct init *init, struct row *row, enum agent_reason reason)
     case ROW_FINISHING:
     case ROW_FAILING:
     case ROW_ENDED:
+    case ROW_FREE:
         return;
     }
 }
@@ -351,11 +369,13 @@ static void advance_background(struct init *init, struct row *row, uint64_t now)
 {
     if (!gone_now(init, row, now, row->killed ? retry_ns : retry_background_ns))
         return;
-    if (!capture_rest(init, row)) {
+    if (!capture_rest(init, row) ||
+        !output_has_room(&init->output, sizeof(struct agent_table_row))) {
         row->look_ns = 0;
         return;
     }
     life_close(init, row);
+    push_row(init, row, AGENT_ROW_ENDED);
     table_end(&init->table, row);
 }
 
@@ -438,6 +458,7 @@ uint64_t life_next_ns(const struct row *row, uint64_t now_ns)
         break;
     case ROW_FINISHING: /* waits for room: the frames pipe wakes us */
     case ROW_ENDED:
+    case ROW_FREE:
         break;
     }
     next = sooner(next, row->rest_ns);

@@ -13,8 +13,9 @@
 
 enum { LIFE_DRAIN_MS = 200 };
 
-/* Queue a TABLE frame of the row; the caller has asked for room. */
-void life_push_row(struct init *init, const struct row *row);
+/* Queue what is known of the row: a TABLE frame, and before it START_FAILED when it was that. False
+ * when there is no room. */
+bool life_push_told(struct init *init, const struct row *row);
 
 /* Close what the row has open except its cgroup. */
 void life_close(struct init *init, struct row *row);

@@ -3,6 +3,7 @@
  */
 #include "runtime/agent/loop.h"
 
+#include "runtime/agent/connection.h"
 #include "runtime/agent/control.h"
 #include "runtime/agent/exec.h"
 #include "runtime/agent/life.h"
@@ -103,9 +104,20 @@ static void read_captured(struct init *init)
 
 static void handle(struct init *init, const struct epoll_event *event)
 {
-    struct row *row = &init->table.rows[event->data.u64 >> 8];
+    unsigned which = (unsigned)(event->data.u64 >> 8);
+    struct row *row = &init->table.rows[which < TABLE_ROWS ? which : 0];
     switch ((enum wait_kind)(event->data.u64 & 0xff)) {
+    case WAIT_LISTEN:
+        connection_accept(init);
+        return;
+    case WAIT_HELLO:
+        connection_hello(init, which);
+        return;
     case WAIT_CONTROL:
+        if (which != init->connection)
+            return;
+        if (event->events & EPOLLHUP && !control_ready(init))
+            init->control_ended = true;
         control_read(init);
         return;
     case WAIT_CHILDREN:
@@ -131,21 +143,22 @@ static void handle(struct init *init, const struct epoll_event *event)
 
 static void watch(struct init *init, int fd, uint32_t events, enum wait_kind kind)
 {
-    struct epoll_event event = {.events = events, .data.u64 = init_wait_data(kind, 0)};
+    unsigned which = kind == WAIT_CAPTURE ? 0 : init->connection;
+    struct epoll_event event = {.events = events, .data.u64 = init_wait_data(kind, which)};
     epoll_ctl(init->wait, EPOLL_CTL_MOD, fd, &event);
 }
 
 /* The pipe of frames has no reader any more. */
 static void lost_reader(struct init *init)
 {
-    epoll_ctl(init->wait, EPOLL_CTL_DEL, AGENT_FD_FRAMES, NULL);
+    connection_close_frames(init);
     if (init->config.flags & AGENT_END_WITH_CONTROLLER)
         init->shutdown = true;
 }
 
-static bool reader_gone(void)
+static bool reader_gone(const struct init *init)
 {
-    struct pollfd frames = {.fd = AGENT_FD_FRAMES};
+    struct pollfd frames = {.fd = init->output.fd};
     return poll(&frames, 1, 0) == 1 && frames.revents & POLLERR;
 }
 
@@ -154,7 +167,7 @@ static void send_frames(struct init *init, bool asked)
     if (init->output.broken)
         return;
     int r = output_flush(&init->output);
-    if (r == 0 && asked && reader_gone()) {
+    if (r == 0 && asked && reader_gone(init)) {
         init->output.broken = true;
         r = -EPIPE;
     }
@@ -164,7 +177,7 @@ static void send_frames(struct init *init, bool asked)
     }
     bool wait = r == OUTPUT_WAITS;
     if (wait != init->frames_wait)
-        watch(init, AGENT_FD_FRAMES, wait ? EPOLLOUT : 0, WAIT_FRAMES);
+        watch(init, init->output.fd, wait ? EPOLLOUT : 0, WAIT_FRAMES);
     init->frames_wait = wait;
 }
 
@@ -177,17 +190,16 @@ static void choose_waits(struct init *init)
     init->capture_waits = capture;
 
     bool control = control_ready(init);
-    if (control != init->control_waits && init->control_open)
-        watch(init, AGENT_FD_CONTROL, control ? EPOLLIN | EPOLLRDHUP : 0, WAIT_CONTROL);
+    if (control != init->control_waits && init->control >= 0)
+        watch(init, init->control, control ? EPOLLIN | EPOLLRDHUP : 0, WAIT_CONTROL);
     init->control_waits = control;
 }
 
 static void lost_controller(struct init *init)
 {
-    if (init->control_open || init->control_gone)
+    if (!init->control_ended)
         return;
-    init->control_gone = true;
-    epoll_ctl(init->wait, EPOLL_CTL_DEL, AGENT_FD_CONTROL, NULL);
+    connection_close_control(init);
     if (init->config.flags & AGENT_END_WITH_CONTROLLER)
         init->shutdown = true;
 }
@@ -204,7 +216,7 @@ static int wait_ms(const struct init *init)
 {
     if (init->reap_more)
         return 0;
-    uint64_t now = init_now_ns(CLOCK_MONOTONIC), next = UINT64_MAX;
+    uint64_t now = init_now_ns(CLOCK_MONOTONIC), next = connection_next_ns(init);
     for (unsigned i = 0; i < init->table.live_count; i++) {
         uint64_t at = life_next_ns(&init->table.rows[init->table.live[i]], now);
         if (at < next)
@@ -232,16 +244,15 @@ static void round_of(struct init *init)
     bool frames_event = false;
     for (int i = 0; i < n && !init->shutdown; i++) {
         frames_event |= (events[i].data.u64 & 0xff) == WAIT_FRAMES;
-        if ((events[i].data.u64 & 0xff) == WAIT_CONTROL && events[i].events & EPOLLHUP &&
-            !control_ready(init))
-            init->control_open = false;
         handle(init, &events[i]);
     }
     if (init->reap_more)
         reap(init);
     lost_controller(init);
+    connection_times(init);
     advance_all(init);
     control_send_table(init);
+    control_answer_interrupts(init);
     send_frames(init, frames_event);
     choose_waits(init);
     init->shutdown |= command_over(init);

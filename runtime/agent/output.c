@@ -9,10 +9,12 @@
 
 int output_init(struct output *output, int fd)
 {
-    output->fd = fd;
     int flags = fcntl(fd, F_GETFL);
     if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0)
         return -errno;
+    output->fd = fd;
+    output->broken = false;
+    output->head = output->used = 0;
     return 0;
 }
 

@@ -28,7 +28,7 @@ struct output {
     unsigned char ring[OUTPUT_SIZE];
 };
 
-/* `fd` is made O_NONBLOCK. 0 or -errno. */
+/* An empty queue for `fd`, which is made O_NONBLOCK. 0 or -errno, and nothing has changed. */
 int output_init(struct output *output, int fd);
 
 /* Bytes that a DATA frame may carry now; 0 when captured output has to wait. */

@@ -84,7 +84,7 @@ static const char *exit_check(const struct agent_exit *exit)
     if (exit->signal < 0 || exit->signal > 64)
         return "the signal of an exit is out of range";
     if (exit->scratch_full & ~(uint32_t)(AGENT_FULL_BYTES | AGENT_FULL_INODES) ||
-        exit->reserved != 0)
+        exit->output_truncated > 1)
         return "an exit has unknown flags";
     return NULL;
 }
@@ -123,9 +123,9 @@ const char *agent_frame_payload_check(const struct agent_frame *frame, const voi
         memcpy(&copy.row, payload, sizeof copy.row);
         if (copy.row.exec != frame->exec)
             return "a row of the table names another exec than its frame";
-        if (copy.row.state != 1 && copy.row.state != 2)
+        if (copy.row.state < AGENT_ROW_RUNNING || copy.row.state > AGENT_ROW_BACKGROUND)
             return "the state of a row of the table is unknown";
-        return copy.row.state == 2 ? exit_check(&copy.row.exit) : NULL;
+        return copy.row.state != AGENT_ROW_RUNNING ? exit_check(&copy.row.exit) : NULL;
     default:
         return NULL;
     }

@@ -11,6 +11,11 @@
  * A connection carries an epoch; init obeys the newest epoch that it has seen and drops messages of
  * older ones. Exec numbers are the controller's row ids, unique within an incarnation; init refuses
  * a number at or below the interrupt floor, and one that it has seen.
+ *
+ * The table is the truth: a row stays until AGENT_FORGET says that its outcome is recorded (in
+ * sessions that end with their controller: until its place is needed). A reader that sleeps loses
+ * nothing: what does not fit into init's bounded queue waits in the row that it is about, and only
+ * output captured into DATA frames waits with it, never output that goes to a spool.
  */
 #pragma once
 
@@ -26,7 +31,12 @@ enum {
     AGENT_FDS_MAX = 8,
     AGENT_V1_MAX = 4,
     AGENT_SECCOMP_MAX = 4096, /* instructions, BPF_MAXINSNS */
+    AGENT_HELLO_MS = 2000,
 };
+
+/* The number of the command that proves a session ready (SES-5); no row of a ledger has it, and
+ * front takes no notice of it in init's table. */
+#define AGENT_EXEC_PROBE UINT64_MAX
 
 /* Descriptors that init finds open at its start. 0, 1 and 2 are the session's /dev/null. */
 enum agent_start_fd {
@@ -40,7 +50,8 @@ enum agent_start_fd {
     /* Sessions that last (docs/adr/0012) have these too. */
     AGENT_FD_LISTEN = 13, /* bound SOCK_SEQPACKET; init calls listen(2) on it itself */
     AGENT_FD_FILES = 14,  /* the file worker's program, for AGENT_EXEC_FILES */
-    AGENT_FD_HOLD = 15,   /* AGENT_HOLD_MAX locked descriptors: they end with init (P-6) */
+    AGENT_FD_HOLD = 15,   /* up to AGENT_HOLD_MAX locked descriptors, which init never uses: they
+                             end with it (P-6). Kept in sessions with AGENT_HAVE_LISTEN only */
     AGENT_HOLD_MAX = 4,
     AGENT_FD_END = AGENT_FD_HOLD + AGENT_HOLD_MAX,
 };
@@ -94,7 +105,8 @@ struct agent_landlock_path {
 enum agent_message_type {
     /* Takes over: newest epoch; answered by AGENT_FRAME_HELLO and a table. On a connection to
      * AGENT_FD_LISTEN it is the first message and carries the write end of the pipe for frames;
-     * older connections are closed, with what is unread in them, before it is answered. */
+     * older connections are closed, with what is unread in them, before it is answered. One that
+     * says something else, nothing for AGENT_HELLO_MS, or an epoch older than init's is closed. */
     AGENT_HELLO = 1,
     AGENT_EXEC,   /* starts a command; fds: payload memfd, then those that `fds` names */
     AGENT_SIGNAL, /* arg[0] signal number, arg[1] enum agent_scope */
@@ -105,6 +117,8 @@ enum agent_message_type {
                         AGENT_FRAME_INTERRUPTED when they have ended */
     AGENT_PING,      /* answered by AGENT_FRAME_PONG with the same `exec` */
     AGENT_SHUTDOWN,  /* kill everything, then exit 0 */
+    AGENT_FORGET,    /* the outcome of `exec` is recorded durably: its row may go. Not obeyed before
+                        the exec has ended; with children that were kept the row goes with them */
     AGENT_MESSAGE_TYPE_END
 };
 
@@ -165,15 +179,21 @@ struct agent_exec {
 enum agent_frame_type {
     AGENT_FRAME_READY = 1, /* init has set itself up; payload: struct agent_ready */
     AGENT_FRAME_FAILED,    /* init could not set itself up and exits; payload: struct err */
-    AGENT_FRAME_HELLO,     /* answer to AGENT_HELLO; `seq` = number of table frames that follow */
-    AGENT_FRAME_TABLE,     /* one exec of init's table; payload: struct agent_table_row */
-    AGENT_FRAME_STARTED,   /* execve() of the command succeeded; payload: struct agent_started */
+    /* Answer to AGENT_HELLO; `seq` = number of table frames that follow. A row that could not be
+     * started is preceded by its AGENT_FRAME_START_FAILED. */
+    AGENT_FRAME_HELLO,
+    /* One exec of init's table; payload: struct agent_table_row. Unasked: the kept children of an
+     * exec have ended (AGENT_ROW_ENDED after AGENT_ROW_BACKGROUND). */
+    AGENT_FRAME_TABLE,
+    AGENT_FRAME_STARTED,      /* execve() of the command succeeded; payload: struct agent_started */
     AGENT_FRAME_START_FAILED, /* payload: struct agent_start_failed */
     AGENT_FRAME_DATA,         /* captured output of `stream`; payload: bytes */
     AGENT_FRAME_EXIT,         /* payload: struct agent_exit; the only terminal frame of an exec */
     AGENT_FRAME_PONG,
     AGENT_FRAME_SPOOL, /* the spool file has grown; `seq`: last whole frame in it. Coalesced */
-    AGENT_FRAME_INTERRUPTED, /* no exec at or below `exec` lives */
+    /* No exec at or below `exec` lives, kept children included. One frame may answer several
+     * interrupts: all with a floor up to `exec`. */
+    AGENT_FRAME_INTERRUPTED,
     AGENT_FRAME_TYPE_END
 };
 
@@ -250,15 +270,22 @@ struct agent_exit {
     uint64_t started_ns, ended_ns; /* CLOCK_REALTIME */
     uint64_t pids_denied;          /* forks refused by the pids limit during this exec */
     uint32_t scratch_full;         /* what of the scratch was used up when the main process ended */
-    uint32_t reserved;
+    uint32_t output_truncated;     /* 1: bytes are missing in the spool (EXEC-8) */
+};
+
+enum agent_row_state {
+    AGENT_ROW_RUNNING = 1,
+    AGENT_ROW_ENDED,
+    AGENT_ROW_BACKGROUND, /* ended, but children that it keeps live (EXEC-3) */
 };
 
 struct agent_table_row {
     uint64_t exec;
-    uint32_t state; /* 1 running, 2 ended */
+    uint32_t state; /* enum agent_row_state */
     uint32_t pid;
     uint64_t last_seq;
-    struct agent_exit exit; /* state 2 */
+    struct agent_exit exit; /* unless it runs. START_FAILED: exit_code 127, 126, or -1 when it is
+                               berth's fault */
 };
 
 /* 0 when the header is well-formed: magic, version, type and stream in range, length in range and

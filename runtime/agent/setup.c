@@ -5,6 +5,7 @@
  */
 #include "runtime/agent/setup.h"
 
+#include "runtime/agent/connection.h"
 #include "runtime/agent/setup_internal.h"
 #include "runtime/base/fd.h"
 #include "runtime/base/io.h"
@@ -37,7 +38,8 @@ static int check_config(const struct agent_config *config, size_t length, struct
     if (config->flags & ~(uint32_t)(AGENT_END_WITH_CONTROLLER | AGENT_SHARED_UID |
                                     AGENT_NO_CLONE_INTO | AGENT_END_WITH_COMMAND))
         return failed(err, EINVAL, step, "flags");
-    if (config->have & ~(uint32_t)(AGENT_HAVE_CGROUP | AGENT_HAVE_OOM | AGENT_HAVE_PIDS))
+    if (config->have & ~(uint32_t)(AGENT_HAVE_CGROUP | AGENT_HAVE_OOM | AGENT_HAVE_PIDS |
+                                   AGENT_HAVE_LISTEN | AGENT_HAVE_FILES))
         return failed(err, EINVAL, step, "have");
     if (config->v1_count > AGENT_V1_MAX)
         return failed(err, EINVAL, step, "v1_count");
@@ -102,9 +104,20 @@ static bool expected_fd(const struct agent_config *config, int fd)
         return config->have & AGENT_HAVE_OOM;
     case AGENT_FD_PIDS:
         return config->have & AGENT_HAVE_PIDS;
+    case AGENT_FD_LISTEN:
+        return config->have & AGENT_HAVE_LISTEN;
+    case AGENT_FD_FILES:
+        return config->have & AGENT_HAVE_FILES;
     default:
         return fd >= AGENT_FD_V1 && fd < AGENT_FD_V1 + (int)config->v1_count;
     }
+}
+
+/* Locks that end with init: whoever made the session says by them that it lives. */
+static bool held_fd(const struct agent_config *config, int fd)
+{
+    return config->have & AGENT_HAVE_LISTEN && fd >= AGENT_FD_HOLD &&
+           fd < AGENT_FD_HOLD + AGENT_HOLD_MAX;
 }
 
 /* From here on nothing is open but what is expected, and none of it survives an execve(). */
@@ -112,20 +125,16 @@ static int take_descriptors(struct init *init, struct err *err)
 {
     for (int fd = 0; fd < AGENT_FD_END; fd++) {
         bool expected = fd <= 2 || expected_fd(&init->config, fd);
-        if (!expected)
+        if (!expected && !held_fd(&init->config, fd))
             close(fd);
-        else if (fcntl(fd, F_GETFD) < 0)
+        else if (expected && fcntl(fd, F_GETFD) < 0)
             return failed(err, errno, "find descriptors of init", fd <= 2 ? "/dev/null" : NULL);
     }
     if (syscall(SYS_close_range, (unsigned)AGENT_FD_END, ~0u, 0) < 0)
         return failed(err, errno, "close descriptors of launcher", NULL);
     if (syscall(SYS_close_range, 3u, ~0u, CLOSE_RANGE_CLOEXEC) < 0)
         return failed(err, errno, "mark descriptors of init", NULL);
-    int flags = fcntl(AGENT_FD_CONTROL, F_GETFL);
-    if (flags < 0 || fcntl(AGENT_FD_CONTROL, F_SETFL, flags | O_NONBLOCK) < 0)
-        return failed(err, errno, "set up control socket", NULL);
-    int r = output_init(&init->output, AGENT_FD_FRAMES);
-    return r < 0 ? failed(err, -r, "set up pipe of frames", NULL) : 0;
+    return 0;
 }
 
 /* ---- signals and limits --------------------------------------------------------------------- */
@@ -212,11 +221,8 @@ static int make_loop(struct init *init, struct err *err)
     init->capture = epoll_create1(EPOLL_CLOEXEC);
     if (init->wait < 0 || init->capture < 0)
         return failed(err, errno, "wait for events", NULL);
-    init->control_open = true;
     init->capture_waits = true;
-    int r = wait_on(init, AGENT_FD_CONTROL, EPOLLIN | EPOLLRDHUP, WAIT_CONTROL, err);
-    if (r == 0)
-        r = wait_on(init, AGENT_FD_FRAMES, 0, WAIT_FRAMES, err);
+    int r = connection_start(init, err);
     if (r == 0)
         r = wait_on(init, init->children, EPOLLIN, WAIT_CHILDREN, err);
     if (r == 0)
@@ -230,7 +236,7 @@ int setup_run(struct init *init, struct err *err)
         read_config,          take_descriptors,  take_signals, take_limits,
         setup_rights_prepare, setup_rights_drop, make_loop,    setup_rights_filter,
     };
-    init->landlock = -1;
+    init->landlock = init->control = -1;
     for (size_t i = 0; i < ARRAY_LENGTH(steps); i++) {
         int r = steps[i](init, err);
         if (r < 0)

@@ -10,10 +10,64 @@ unsigned table_index(const struct table *table, const struct row *row)
 
 struct row *table_find(struct table *table, uint64_t number)
 {
-    for (unsigned i = 0; i < table->used; i++)
+    for (unsigned i = 0; number > 0 && i < table->used; i++)
         if (table->numbers[i] == number)
             return &table->rows[i];
     return NULL;
+}
+
+unsigned table_count(const struct table *table)
+{
+    return table->used - table->free_count;
+}
+
+bool table_had(const struct table *table, uint64_t number)
+{
+    if (number <= table->forgotten)
+        return true;
+    for (unsigned i = 0; i < TABLE_GONE; i++)
+        if (table->gone[i] == number)
+            return true;
+    return false;
+}
+
+static void remember_gone(struct table *table, uint64_t number)
+{
+    uint64_t *place = &table->gone[table->gone_next];
+    if (*place > table->forgotten)
+        table->forgotten = *place;
+    *place = number;
+    table->gone_next = (table->gone_next + 1) % TABLE_GONE;
+}
+
+static void free_row(struct table *table, struct row *row)
+{
+    unsigned index = table_index(table, row);
+    remember_gone(table, row->number);
+    row->state = ROW_FREE;
+    row->number = table->numbers[index] = 0;
+    table->free_count++;
+    while (table->used > 0 && table->rows[table->used - 1].state == ROW_FREE) {
+        table->used--;
+        table->free_count--;
+    }
+}
+
+void table_record(struct table *table, struct row *row)
+{
+    if (row->state != ROW_ENDED && row->state != ROW_BACKGROUND)
+        return;
+    row->recorded = true;
+    if (row->state == ROW_ENDED && !table->frozen)
+        free_row(table, row);
+}
+
+void table_thaw(struct table *table)
+{
+    table->frozen = false;
+    for (unsigned i = table->used; i-- > 0;)
+        if (i < table->used && table->rows[i].state == ROW_ENDED && table->rows[i].recorded)
+            free_row(table, &table->rows[i]);
 }
 
 /* The ended row with the lowest number, whose number is never accepted again. */
@@ -30,12 +84,22 @@ static struct row *give_away(struct table *table)
     return lowest;
 }
 
+/* The first one, so that a session touches few pages. */
+static struct row *free_place(struct table *table)
+{
+    if (table->free_count == 0)
+        return table->used < TABLE_ROWS ? &table->rows[table->used++] : NULL;
+    struct row *row = table->rows;
+    while (row->state != ROW_FREE)
+        row++;
+    table->free_count--;
+    return row;
+}
+
 struct row *table_add(struct table *table, uint64_t number)
 {
-    struct row *row = NULL;
-    if (table->used < TABLE_ROWS)
-        row = &table->rows[table->used++];
-    else if (!table->frozen)
+    struct row *row = free_place(table);
+    if (!row && !table->frozen && !table->keeps)
         row = give_away(table);
     if (!row)
         return NULL;
@@ -60,4 +124,6 @@ void table_end(struct table *table, struct row *row)
         }
     }
     row->state = ROW_ENDED;
+    if (row->recorded && !table->frozen)
+        free_row(table, row);
 }

@@ -11,8 +11,12 @@
  * exactly while `cgroup` >= 0; a row is in `live` exactly while its state is not ENDED; frames of
  * an exec are STARTED, DATA…, EXIT, background DATA…, or START_FAILED alone.
  *
- * Ended rows are kept until their place is needed; then the lowest number goes first and no number
- * up to it is accepted any more, so that nothing can be started twice.
+ * `keeps` (sessions that outlive their controller): an ended row stays until the controller has
+ * said that its outcome is recorded; when every row is live or unsaid, nothing more is started.
+ * Numbers of rows that went so are remembered one by one, the last TABLE_GONE of them; no number up
+ * to one that fell out of there is accepted, so that nothing can be started twice. Otherwise an
+ * ended row stays until its place is needed; then the lowest number goes first and no number up to
+ * it is accepted any more.
  */
 #pragma once
 
@@ -23,7 +27,8 @@
 #include <sys/types.h>
 
 enum row_state {
-    ROW_STARTING = 1,
+    ROW_FREE = 0,
+    ROW_STARTING,
     ROW_RUNNING,
     ROW_DRAINING,
     ROW_KILLING,
@@ -33,7 +38,7 @@ enum row_state {
     ROW_ENDED
 };
 
-enum { TABLE_ROWS = 4096 };
+enum { TABLE_ROWS = 4096, TABLE_GONE = 1024 };
 
 struct pty;
 
@@ -48,6 +53,8 @@ struct row {
     bool owes_started;    /* STARTED is to be queued before anything else */
     bool killed;          /* init sent KILL to the whole tree */
     bool main_killed;     /* init sent KILL to the main process */
+    bool recorded;        /* the controller needs this row no more */
+    bool owes_exit;       /* BACKGROUND: EXIT is to be queued */
     pid_t pid;            /* of the main process; stays for the table after it ended */
     int cgroup;           /* directory e<number>; -1 */
     int error;            /* pipe from the child until execve(); -1 */
@@ -64,14 +71,19 @@ struct row {
     uint64_t look_ns; /* do not look again whether the tree is gone before */
     uint32_t rest_bytes; /* read after the tree was gone */
     uint64_t oom_before, pids_before;
-    struct agent_exit exit; /* filled as it becomes known */
+    struct agent_exit exit;           /* filled as it becomes known */
+    struct agent_start_failed failed; /* reason START_FAILED */
 };
 
 struct table {
-    unsigned used; /* rows[0..used) are live or ended, none is free */
+    unsigned used;       /* rows[used..) were never used, or are free again */
+    unsigned free_count; /* free ones among rows[0..used) */
     unsigned live_count;
-    uint64_t forgotten; /* highest number whose row was given away */
-    bool frozen;        /* a table is being sent: no row is given away */
+    bool keeps;
+    bool frozen;        /* a table is being sent: no row is given away or freed */
+    uint64_t forgotten; /* no number up to it is accepted */
+    unsigned gone_next; /* in `gone`, a ring; 0 is no number */
+    uint64_t gone[TABLE_GONE];
     uint16_t live[TABLE_ROWS];
     uint64_t numbers[TABLE_ROWS]; /* of rows[i]: a search touches little memory */
     struct row rows[TABLE_ROWS];
@@ -83,7 +95,20 @@ struct row *table_find(struct table *table, uint64_t number);
  * NULL when every row is live (or must stay). */
 struct row *table_add(struct table *table, uint64_t number);
 
-/* The row is over: state ENDED, no more in `live`. */
+/* The row is over: state ENDED, no more in `live`. Free, when it is recorded already: `row` may not
+ * be used after it. */
 void table_end(struct table *table, struct row *row);
+
+/* Its outcome is recorded: frees an ended row; one with children that live is freed with them. */
+void table_record(struct table *table, struct row *row);
+
+/* The table was sent: what was recorded meanwhile is freed. */
+void table_thaw(struct table *table);
+
+/* Whether a row with this number was freed or given away. */
+bool table_had(const struct table *table, uint64_t number);
+
+/* Rows that are not free. */
+unsigned table_count(const struct table *table);
 
 unsigned table_index(const struct table *table, const struct row *row);

@@ -104,4 +104,17 @@ bool cgroup_session_vacate(struct cgroup_session *cg, pid_t init);
 int cgroup_session_destroy(struct cgroup_session *cg, unsigned timeout_ms, struct err *err);
 int cgroup_leftover_destroy(const struct cgroup_host *host, const char *name, unsigned timeout_ms,
                             struct err *err);
+
+/* Of a session that lasts, by the directory S. Freeze or thaw `run`, never init, and wait until it is
+ * so. -EOPNOTSUPP: before Linux 5.2. */
+int cgroup_freeze(int s, bool freeze, unsigned timeout_ms, struct err *err);
+
+/* What commands have used and use now. A value that no controller counts here is 0. */
+int cgroup_sample(const struct cgroup_host *host, int s, const char *name,
+                  struct launcher_sample *ret, struct err *err);
+
+/* Calls `each` for every directory of a session whose name begins with `prefix`, in all layouts. */
+int cgroup_each(const struct cgroup_host *host, const char *prefix,
+                int (*each)(void *data, const char *name), void *data, struct err *err);
+
 void cgroup_session_fini(struct cgroup_session *cg); /* closes descriptors, removes nothing */

@@ -12,6 +12,7 @@
 
 #include "runtime/base/fd.h"
 #include "runtime/base/io.h"
+#include "runtime/host/lasting.h"
 #include "runtime/host/uid_slot.h"
 #include "runtime/plan/landlock.h"
 #include "runtime/plan/seccomp.h"
@@ -146,12 +147,15 @@ static int make_config(struct session *s, const struct spec *spec, bool one_comm
         .magic = AGENT_MAGIC,
         .version = AGENT_VERSION,
         .size = sizeof config,
-        .flags = AGENT_END_WITH_CONTROLLER | (one_command ? AGENT_END_WITH_COMMAND : 0) |
+        .flags = (s->lasting ? 0 : AGENT_END_WITH_CONTROLLER) |
+                 (one_command ? AGENT_END_WITH_COMMAND : 0) |
                  (facts->single_uid ? AGENT_SHARED_UID : 0) |
                  (s->runtime->cgroup.clone_into ? 0 : AGENT_NO_CLONE_INTO),
         .have = (s->cgroup_made ? AGENT_HAVE_CGROUP : 0) |
                 (parts->agent_fds[AGENT_FD_OOM] >= 0 ? AGENT_HAVE_OOM : 0) |
-                (parts->agent_fds[AGENT_FD_PIDS] >= 0 ? AGENT_HAVE_PIDS : 0),
+                (parts->agent_fds[AGENT_FD_PIDS] >= 0 ? AGENT_HAVE_PIDS : 0) |
+                (s->lasting ? AGENT_HAVE_LISTEN : 0) |
+                (parts->agent_fds[AGENT_FD_FILES] >= 0 ? AGENT_HAVE_FILES : 0),
         .v1_count = parts->v1_count,
         .uid = facts->single_uid ? SPEC_UID_USER : SPEC_UID_INIT,
         .gid = facts->single_uid ? SPEC_UID_USER : SPEC_UID_INIT,
@@ -176,6 +180,36 @@ static int make_config(struct session *s, const struct spec *spec, bool one_comm
 /* ---- what the stage is given -------------------------------------------------------------------
  */
 
+/* Of `berth run`: the caller's own rights, which this process has. */
+static struct workspace_options workspace_options_of(const struct session *s,
+                                                     const struct spec *spec)
+{
+    const struct runtime *rt = s->runtime;
+    struct workspace_options options = {
+        .rootless = rt->facts.rootless,
+        .asker_uid = rt->facts.rootless ? 0 : rt->facts.caller_uid,
+        .asker_gid = rt->facts.rootless ? 0 : rt->facts.caller_gid,
+        .uid_base = s->effective.uid_base,
+        .default_uid = spec->process.uid,
+        .state_dir = rt->state_dir,
+        .share_dir = rt->share_dir,
+        .runtime_dir = rt->runtime_dir,
+        .run_id = s->record.id,
+    };
+    if (!s->lasting)
+        return options;
+    options.lasting = true;
+    options.init_pid = (pid_t)s->identity.init_pid;
+    options.init_start = (uint64_t)s->identity.init_start;
+    if (!rt->facts.rootless && s->lasting->asker_uid != UINT32_MAX) {
+        options.asker_uid = s->lasting->asker_uid;
+        options.asker_gid = s->lasting->asker_gid;
+        options.asker_groups = s->lasting->asker_groups;
+        options.asker_group_count = s->lasting->asker_group_count;
+    }
+    return options;
+}
+
 static int open_image(struct session *s, const struct spec *spec, int userns, int *ret_tree,
                       struct err *err)
 {
@@ -186,6 +220,9 @@ static int open_image(struct session *s, const struct spec *spec, int userns, in
         return err_set(err, ERR_CAPABILITY_UNAVAILABLE, 0, step, spec->image.path,
                        "rootfs.image: named images are not built in this release. Use \"host\" or "
                        "\"dir:PATH\".");
+    struct workspace_options options = workspace_options_of(s, spec);
+    if (options.asker_uid != 0)
+        return workspace_open_image(spec->image.path, &options, ret_tree, err);
     _cleanup_fd_ int dir = sys_openat2(AT_FDCWD, spec->image.path, O_PATH | O_DIRECTORY,
                                        RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS);
     if (dir < 0)
@@ -354,9 +391,8 @@ static int start_failed(struct session *s, const struct err *from_child, struct 
 }
 
 /* Gated on readiness (SES-5): init answered, or the start failed. */
-static int wait_ready(struct session *s, struct err *err)
+static int wait_ready(struct session *s, uint64_t deadline, struct err *err)
 {
-    uint64_t deadline = now_us() + READY_TIMEOUT_MS * 1000;
     for (;;) {
         struct agent_frame frame;
         const void *payload;
@@ -389,9 +425,8 @@ static int wait_ready(struct session *s, struct err *err)
         int left = now < deadline ? (int)((deadline - now) / 1000) + 1 : 0;
         if (left == 0 || (r = poll(&p, 1, left)) == 0)
             return err_set(err, ERR_UNAVAILABLE, ETIMEDOUT, "wait for init", NULL,
-                           "It was not ready within %d s: the host is overloaded, or a file system "
-                           "of the session hangs.",
-                           READY_TIMEOUT_MS / 1000);
+                           "It was not ready in time: the host is overloaded, or a file system of "
+                           "the session hangs.");
         if (r < 0 && errno != EINTR)
             return err_set(err, ERR_INTERNAL, errno, "wait for init", NULL, NULL);
     }
@@ -419,18 +454,7 @@ static int open_channels(struct session *s, int *ret_control, int *ret_frames, s
 
 static int open_workspace(struct session *s, const struct spec *spec, struct err *err)
 {
-    const struct runtime *rt = s->runtime;
-    struct workspace_options options = {
-        .rootless = rt->facts.rootless,
-        .asker_uid = rt->facts.rootless ? 0 : rt->facts.caller_uid,
-        .asker_gid = rt->facts.rootless ? 0 : rt->facts.caller_gid,
-        .uid_base = s->effective.uid_base,
-        .default_uid = spec->process.uid,
-        .state_dir = rt->state_dir,
-        .share_dir = rt->share_dir,
-        .runtime_dir = rt->runtime_dir,
-        .run_id = s->record.id,
-    };
+    struct workspace_options options = workspace_options_of(s, spec);
     int r = workspace_open(&s->workspace, spec, &options, session_note_add, s, err);
     if (r == 0)
         s->workspace_open = true;
@@ -483,6 +507,16 @@ static int hand_over_cgroups(struct session *s, struct launch_parts *parts, stru
     return 0;
 }
 
+/* What init of a session that lasts holds beside its record, which it has from birth. */
+static void hand_over_holds(const struct session *s, struct launch_parts *parts)
+{
+    if (!s->lasting)
+        return;
+    parts->agent_fds[AGENT_FD_FILES] = s->runtime->files;
+    parts->agent_fds[AGENT_FD_HOLD + 1] = s->uid_lock;
+    parts->agent_fds[AGENT_FD_HOLD + 2] = s->workspace.hold;
+}
+
 static int claim(struct session *s, struct err *err)
 {
     struct runtime *rt = s->runtime;
@@ -491,8 +525,8 @@ static int claim(struct session *s, struct err *err)
         r = uid_slot_claim(rt->share_dir, &s->uid_lock, &s->effective.uid_base, err);
     s->effective.uid_count = rt->facts.single_uid ? 1 : SPEC_UID_SPAN;
     if (r == 0)
-        r = record_create(&s->record, rt->records, err);
-    if (r == 0 && !rt->no_reaper)
+        r = s->lasting ? lasting_begin(s, err) : record_create(&s->record, rt->records, err);
+    if (r == 0 && !rt->no_reaper && !s->lasting)
         r = reaper_start(s, err);
     return r;
 }
@@ -512,7 +546,7 @@ static int start_stage(struct session *s, const struct spec *spec, struct launch
                        struct err *err)
 {
     struct runtime *rt = s->runtime;
-    struct stage_args args = {.image_tree = -1, .userns = -1, .cgroupns = -1};
+    struct stage_args args = {.image_tree = -1, .userns = -1, .cgroupns = -1, .listen_dir = -1};
     for (int i = 0; i < AGENT_FD_END; i++)
         args.agent_fds[i] = -1;
     _cleanup_fd_ int image = -1, control = -1, frames = -1;
@@ -553,9 +587,18 @@ static int start_stage(struct session *s, const struct spec *spec, struct launch
     args.late = parts->late;
     args.agent_fds[AGENT_FD_CONTROL] = control;
     args.agent_fds[AGENT_FD_FRAMES] = frames;
+    if (s->lasting) {
+        args.listen_dir = s->place;
+        args.listen_uid = rt->facts.rootless ? UINT32_MAX : s->lasting->connect_uid;
+        args.listen_gid = s->lasting->connect_gid;
+        args.agent_fds[AGENT_FD_HOLD] =
+            s->record.fd; /* from birth: it ends with the last process */
+    }
     r = clone_init(s, &args, err);
     /* The launcher's copies of init's ends go here, or the end of init would not be seen. */
-    if (r == 0 && rt->cgroup.layout == RUNTIME_CGROUP_NONE)
+    if (r == 0 && s->lasting)
+        r = lasting_born(s, err);
+    else if (r == 0 && rt->cgroup.layout == RUNTIME_CGROUP_NONE)
         r = record_set_init(&s->record, s->init, err);
     return r;
 }
@@ -563,7 +606,7 @@ static int start_stage(struct session *s, const struct spec *spec, struct launch
 int launch(struct session *s, const struct spec *spec, const struct session_first *first,
            struct err *err)
 {
-    uint64_t started = now_us();
+    uint64_t started = now_us(), begun = started;
     int r = claim(s, err);
     if (r < 0)
         return r;
@@ -610,6 +653,7 @@ int launch(struct session *s, const struct spec *spec, const struct session_firs
         r = complete_cgroups(s, err);
     if (r == 0)
         r = hand_over_cgroups(s, &parts, err);
+    hand_over_holds(s, &parts);
     if (r == 0)
         r = make_config(s, spec, first && first->only, &parts, err);
     if (r == 0)
@@ -628,7 +672,11 @@ int launch(struct session *s, const struct spec *spec, const struct session_firs
     started = now_us();
     spec_hash(spec, s->effective.spec_hash);
     workspace_tell(&s->workspace, session_note_add, s);
-    r = wait_ready(s, err);
+    uint64_t deadline =
+        s->lasting ? begun + s->lasting->deadline_ms * 1000ull : started + READY_TIMEOUT_MS * 1000;
+    r = wait_ready(s, deadline, err);
+    if (r == 0 && s->lasting)
+        r = lasting_prove(s, spec, parts.late->netns_inode, deadline, err);
     phase_end(s, PHASE_STAGE, &started);
     if (r == 0 && sent < 0) {
         *err = unsent;

@@ -18,6 +18,10 @@
  * the guard proves that nobody else is left. The flock belongs to the open file description, so a
  * reaper forked from the session's process keeps it until both are gone.
  *
+ * A session that lasts holds no such flock: its init would need a descriptor of a file that others
+ * share. It is counted by its use record (workspace_use.c), which says what directory it is of, and
+ * the header says that there may be one to look for.
+ *
  * The record is written with pwrite, entries first and then the header whose count covers them.
  * It needs no fsync: after a reboot no session lives, and what is left of a lost record are sockets
  * that nobody listens on.
@@ -40,7 +44,7 @@
 #include <sys/random.h>
 #include <sys/syscall.h>
 
-static const char record_magic[8] = "berthP2";
+static const char record_magic[8] = "berthP3";
 #define PRIVATE_FORMAT ".berth-%016" PRIx64 "-" /* then the number of the entry */
 static const uint64_t beneath = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_XDEV;
 
@@ -221,7 +225,7 @@ static int settle(struct placeholder_book *b, struct err *err)
 }
 
 int placeholder_begin(int share, int dir, const struct stat *st, const char *host_path,
-                      const struct asker *owner, const struct notes *notes,
+                      const struct asker *owner, const char *use, const struct notes *notes,
                       struct placeholder_book **ret, struct err *err)
 {
     struct placeholder_book *b = NULL;
@@ -229,6 +233,7 @@ int placeholder_begin(int share, int dir, const struct stat *st, const char *hos
     if (r < 0)
         return r;
     b->owner = owner;
+    b->use = use;
     r = settle(b, err);
     if (r < 0)
         book_free(b);
@@ -353,6 +358,8 @@ static int take_out_of_sight(struct placeholder_book *b, struct err *err)
 {
     if (b->record < 0 || flock(b->record, LOCK_EX | LOCK_NB) < 0)
         return 0;
+    if (b->head.lasting && use_lasts(b->share, b->head.dev, b->head.ino, b->use))
+        return 0;
     const char *path = NULL;
     int r = settle(b, err);
     if (r < 0)
@@ -388,15 +395,27 @@ static int release_locked(struct placeholder_book *b, struct err *err)
     return r < 0 ? r : remove_for_good(b, err);
 }
 
-int placeholder_keep(struct placeholder_book *b)
+int placeholder_keep(struct placeholder_book *b, int *ret_record, struct err *err)
 {
-    int record = -1;
-    if (b->relied)
-        record = take_fd(&b->record);
-    else
+    if (!b->relied) {
         release_locked(b, NULL);
+        book_free(b);
+        *ret_record = -1;
+        return 0;
+    }
+    int r = 0;
+    if (b->use && !b->head.lasting) {
+        b->head.lasting = 1;
+        r = placeholder_save(b, b->head.count);
+    }
+    if (r < 0) {
+        err_set(err, workspace_code(-r), -r, "write the record of placeholders", b->name, NULL);
+        release_locked(b, NULL);
+    } else {
+        *ret_record = take_fd(&b->record);
+    }
     book_free(b);
-    return record;
+    return r;
 }
 
 void placeholder_cancel(struct placeholder_book *b)
@@ -408,8 +427,8 @@ void placeholder_cancel(struct placeholder_book *b)
 }
 
 int placeholder_release_begin(int share, int dir, const struct stat *st, int record,
-                              const struct notes *notes, struct placeholder_book **ret,
-                              struct err *err)
+                              const char *use, const struct notes *notes,
+                              struct placeholder_book **ret, struct err *err)
 {
     *ret = NULL;
     if (record < 0)
@@ -421,6 +440,7 @@ int placeholder_release_begin(int share, int dir, const struct stat *st, int rec
     close(record);
     if (r < 0 || !b)
         return r;
+    b->use = use;
     *ret = b;
     return take_out_of_sight(b, err);
 }
@@ -451,7 +471,7 @@ static void reap_one(int share, const char *name, unsigned *count)
         if (dir < 0 || fstat(dir, &st) < 0 || st.st_dev != dev || st.st_ino != ino)
             b->head.count = 0;
         b->dir = dir;
-        if (release_locked(b, NULL) == 0)
+        if (release_locked(b, NULL) == 0 && b->ours)
             ++*count;
     }
     book_free(b);

@@ -23,9 +23,10 @@ enum {
 
 struct placeholder_book; /* opaque: one directory's record, open under its guard */
 
-/* `notes` may be NULL; it must live as long as the book. */
+/* `use` is the name of the use record of a session that lasts, else NULL. It and `notes` (may be
+ * NULL) must live as long as the book. */
 int placeholder_begin(int share, int dir, const struct stat *st, const char *host_path,
-                      const struct asker *owner, const struct notes *notes,
+                      const struct asker *owner, const char *use, const struct notes *notes,
                       struct placeholder_book **ret, struct err *err);
 
 /* True when the record says that the thing `st` at `path` is a placeholder. */
@@ -46,8 +47,9 @@ int placeholder_make(struct placeholder_book *book,
                      void (*made)(void *data, unsigned tag, enum placeholder_fate fate), void *data,
                      struct err *err);
 
-/* End the guard. keep: the returned descriptor holds the record for the session's life. */
-int placeholder_keep(struct placeholder_book *book);
+/* End the guard. keep: *ret_record holds the record for the session's life (of one that lasts:
+ * until its maker lets go of it); -1 where nothing needs it. */
+int placeholder_keep(struct placeholder_book *book, int *ret_record, struct err *err);
 void placeholder_cancel(struct placeholder_book *book);
 
 /* Give up `record` (closed in every case). The last holder removes what is still ours, in two
@@ -57,8 +59,8 @@ void placeholder_cancel(struct placeholder_book *book);
  * first that failed, too. `notes` must live until then. *ret may be NULL on return: nothing to do.
  */
 int placeholder_release_begin(int share, int dir, const struct stat *st, int record,
-                              const struct notes *notes, struct placeholder_book **ret,
-                              struct err *err);
+                              const char *use, const struct notes *notes,
+                              struct placeholder_book **ret, struct err *err);
 int placeholder_release_end(struct placeholder_book *book, struct err *err);
 
 /* True when a record of any session says that the socket `st` with the name `name` is a

@@ -29,7 +29,8 @@ struct header {
     char magic[8];
     uint64_t dev, ino, token;
     uint32_t count, phase;
-    char path[4096]; /* of the directory on the host, for the reaper */
+    uint32_t lasting, reserved; /* a session that lasts has relied on it: see `use` */
+    char path[4096];            /* of the directory on the host, for the reaper */
 };
 
 /* `state` stands after what it vouches for: a write that was cut short leaves the old state. */
@@ -43,6 +44,7 @@ struct entry {
 struct placeholder_book {
     int share, dir, guard, record;
     int parent;            /* of the path used last, unless it is the directory itself */
+    const char *use;       /* the session lasts: the name of its use record, which counts */
     bool relied;           /* this session needs the record kept */
     bool ours;             /* nobody else needs what it knows, and nobody can begin to */
     bool directories_only; /* the filesystem has no sockets or no links */

@@ -14,6 +14,8 @@
 #include <sys/file.h>
 #include <sys/stat.h>
 
+enum { RECORD_RANDOM_SIZE = 24 };
+
 static int fail(struct err *err, int sys, const char *step, const char *subject)
 {
     return err_set(err, ERR_UNAVAILABLE, sys, step, subject,
@@ -55,45 +57,103 @@ static void set_names(struct record *record)
              record->id);
 }
 
+/* 0; 1: take another name, or try again; -errno. */
+static int create(struct record *record, int flags, struct err *err)
+{
+    _cleanup_fd_ int fd =
+        openat(record->dir, record->id, flags | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return errno == EEXIST ? 1 : fail(err, errno, "make a run record", record->id);
+    if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
+        if (errno == EWOULDBLOCK)
+            return 1; /* a reaper was quicker than this lock, and removes it */
+        int r = fail(err, errno, "lock a run record", record->id);
+        unlinkat(record->dir, record->id, 0); /* best effort: one that nobody holds is reaped */
+        return r;
+    }
+    int r = still_linked(fd);
+    if (r < 0) {
+        r = fail(err, -r, "look at a run record", record->id);
+        unlinkat(record->dir, record->id, 0);
+        return r;
+    }
+    if (r == 0)
+        return 1;
+    record->fd = take_fd(&fd);
+    return 0;
+}
+
 int record_create(struct record *ret, int dir, struct err *err)
 {
     for (int attempt = 0; attempt < 16; attempt++) {
         struct record record = {.dir = dir, .fd = -1};
-        int r = id_random("", record.id, sizeof record.id);
+        int r = id_random("", record.id, RECORD_RANDOM_SIZE);
         if (r < 0)
             return fail(err, -r, "make a random id", NULL);
         set_names(&record);
-        _cleanup_fd_ int fd =
-            openat(dir, record.id, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
-        if (fd < 0 && errno == EEXIST)
-            continue;
-        if (fd < 0)
-            return fail(err, errno, "make a run record", NULL);
-        if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
-            if (errno == EWOULDBLOCK)
-                continue; /* a reaper was quicker than this lock, and removes it */
-            r = fail(err, errno, "lock a run record", NULL);
-            unlinkat(dir, record.id, 0); /* best effort: a record that nobody holds is reaped */
+        r = create(&record, O_RDWR, err);
+        if (r < 0)
             return r;
+        if (r == 0) {
+            *ret = record;
+            return 0;
         }
-        r = still_linked(fd);
-        if (r < 0) {
-            r = fail(err, -r, "look at a run record", NULL);
-            unlinkat(dir, record.id, 0);
-            return r;
-        }
-        if (r == 0)
-            continue;
-        record.fd = take_fd(&fd);
-        *ret = record;
-        return 0;
     }
     return fail(err, EAGAIN, "make a run record", NULL);
 }
 
-/* Field 22 of /proc/PID/stat: start time in clock ticks since boot (proc(5)). Together with the pid
- * it names one process for as long as the host runs. */
-static int start_time(pid_t pid, uint64_t *ret)
+static int set_id(struct record *record, int dir, const char *id, struct err *err)
+{
+    size_t length = strlen(id);
+    *record = (struct record){.dir = dir, .fd = -1};
+    if (!id_valid(id) || length >= sizeof record->id)
+        return err_set(err, ERR_INTERNAL, EINVAL, "name a run record", id,
+                       "This is no name of berth's own making.");
+    memcpy(record->id, id, length + 1);
+    set_names(record);
+    return 0;
+}
+
+int record_create_named(struct record *ret, int dir, const char *id, struct err *err)
+{
+    struct record record;
+    int r = set_id(&record, dir, id, err);
+    if (r < 0)
+        return r;
+    /* A reaper that removes what it found unlocked is done in microseconds. */
+    for (int attempt = 0; attempt < 20; attempt++) {
+        r = create(&record, O_RDONLY, err);
+        if (r <= 0) {
+            if (r == 0)
+                *ret = record;
+            return r;
+        }
+        usleep(500);
+    }
+    return err_set(err, ERR_SESSION_EXISTS, EEXIST, "make a run record", id,
+                   "Something of that name is there: end it first.");
+}
+
+int record_take(struct record *ret, int dir, const char *id, struct err *err)
+{
+    struct record record;
+    int r = set_id(&record, dir, id, err);
+    if (r < 0)
+        return r;
+    _cleanup_fd_ int fd = openat(dir, id, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0 && errno != ENOENT)
+        return fail(err, errno, "open a run record", id);
+    int held = fd < 0 ? 0 : flock(fd, LOCK_EX | LOCK_NB);
+    if (held < 0 && errno != EWOULDBLOCK)
+        return fail(err, errno, "lock a run record", id);
+    bool linked = fd >= 0 && still_linked(fd) > 0;
+    if (linked && held == 0)
+        record.fd = take_fd(&fd);
+    *ret = record;
+    return !linked ? 1 : held < 0 ? 2 : 0;
+}
+
+int process_start_time(pid_t pid, uint64_t *ret)
 {
     char path[40], text[1024];
     snprintf(path, sizeof path, "/proc/%d/stat", pid);
@@ -109,10 +169,21 @@ static int start_time(pid_t pid, uint64_t *ret)
     return 0;
 }
 
+bool process_lives(pid_t pid, uint64_t started)
+{
+    uint64_t now;
+    _cleanup_fd_ int pidfd = pid > 1 ? sys_pidfd_open(pid) : -1;
+    /* The descriptor pins the process; only now is its start time sure to be its own. */
+    if (pidfd < 0 || process_start_time(pid, &now) < 0 || now != started)
+        return false;
+    struct pollfd p = {.fd = pidfd, .events = POLLIN};
+    return poll(&p, 1, 0) == 0;
+}
+
 int record_set_init(struct record *record, pid_t pid, struct err *err)
 {
     uint64_t started;
-    int r = start_time(pid, &started);
+    int r = process_start_time(pid, &started);
     if (r < 0)
         return fail(err, -r, "read the start time of init", NULL);
     char text[80];
@@ -151,7 +222,7 @@ int record_kill_init(const struct record *record, unsigned timeout_ms, struct er
     if (pidfd < 0)
         return errno == ESRCH ? 0 : fail(err, errno, "open init of a run", record->id);
     /* The descriptor pins the process; only now is its start time sure to be its own. */
-    int r = start_time(pid, &now);
+    int r = process_start_time(pid, &now);
     if (r == -ENOENT || r == -ESRCH || (r == 0 && now != recorded))
         return 0;
     if (r < 0)

@@ -15,10 +15,13 @@
 #include "runtime/base/err.h"
 #include "runtime/base/units.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 
-enum { RECORD_ID_SIZE = 24, RECORD_NAME_SIZE = 32 };
+/* Of a run: 12 random characters. Of a session that lasts: instance, row and incarnation, at most
+ * 60, because a name has 64 (ID-2). */
+enum { RECORD_ID_SIZE = 64, RECORD_NAME_SIZE = 72 };
 
 struct record {
     int dir; /* <runtime_dir>/runs; borrowed */
@@ -33,6 +36,15 @@ int record_dir_open(const char *runtime_dir, int *ret_dir, struct err *err);
 /* A new record with a fresh id, locked. */
 int record_create(struct record *ret, int dir, struct err *err);
 
+/* The record of a session that lasts, under a name that only it has, locked. It is empty and open
+ * for reading alone, because its descriptor goes to init, which may do with it nothing but give the
+ * lock up. -EEXIST: something of that name is there. */
+int record_create_named(struct record *ret, int dir, const char *id, struct err *err);
+
+/* A record by name, whether or not it exists; locked (`fd`) when nobody else holds it. 0; 1: there
+ * is none; 2: somebody holds it; -errno. */
+int record_take(struct record *ret, int dir, const char *id, struct err *err);
+
 /* Add who init is. */
 int record_set_init(struct record *record, pid_t pid, struct err *err);
 
@@ -44,6 +56,13 @@ void record_fini(struct record *record); /* unlocks only */
  * removed when it returns 0. Returns the number removed; the first error of `clean` ends it. */
 int record_reap(int dir, int (*clean)(void *data, const struct record *record, struct err *err),
                 void *data, unsigned *ret_count, struct err *err);
+
+/* Field 22 of /proc/PID/stat: start time in clock ticks since boot (proc(5)). Together with the pid
+ * it names one process for as long as the host runs. 0, or -ENOENT, -ESRCH: there is none. */
+int process_start_time(pid_t pid, uint64_t *ret);
+
+/* Does that very process live (a zombie does not)? */
+bool process_lives(pid_t pid, uint64_t started);
 
 /* Kill the init that a record names, if that very process still lives (pid and start time agree),
  * and wait until it is gone or `timeout_ms` passed (-ETIMEDOUT). 0 also when there was none. */

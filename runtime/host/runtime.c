@@ -9,6 +9,7 @@
 
 #include "runtime/base/fd.h"
 #include "runtime/base/io.h"
+#include "runtime/host/lasting.h"
 #include "runtime/plan/landlock.h"
 #include "runtime/stage/sys.h"
 
@@ -130,19 +131,25 @@ static int choose_share(char *ret_path, struct err *err)
     return r;
 }
 
-static int choose_directories(struct runtime *rt, const struct runtime_options *options,
-                              struct err *err)
+int runtime_directories(const struct runtime_options *options, char ret_state[RUNTIME_DIR_SIZE],
+                        char ret_runtime[RUNTIME_DIR_SIZE], struct err *err)
 {
     char home_state[DIR_SIZE] = "/tmp";
     const char *home = getenv("HOME");
     if (home && home[0] == '/' &&
         snprintf(home_state, sizeof home_state, "%s/.local/state", home) >= DIR_SIZE)
         return err_set(err, ERR_INVALID_REQUEST, ENAMETOOLONG, "choose a directory", "HOME", NULL);
-    int r = choose(rt->state_dir, options->state_dir, "BERTH_STATE_DIR", "/var/lib/berth",
+    int r = choose(ret_state, options->state_dir, "BERTH_STATE_DIR", "/var/lib/berth",
                    "XDG_STATE_HOME", home_state, "berth", err);
-    if (r == 0)
-        r = choose(rt->runtime_dir, options->runtime_dir, "BERTH_RUNTIME_DIR", "/run/berth",
-                   "XDG_RUNTIME_DIR", "/tmp", "berth", err);
+    return r < 0 ? r
+                 : choose(ret_runtime, options->runtime_dir, "BERTH_RUNTIME_DIR", "/run/berth",
+                          "XDG_RUNTIME_DIR", "/tmp", "berth", err);
+}
+
+static int choose_directories(struct runtime *rt, const struct runtime_options *options,
+                              struct err *err)
+{
+    int r = runtime_directories(options, rt->state_dir, rt->runtime_dir, err);
     if (r == 0)
         r = own_directory(rt->runtime_dir, 0700, "BERTH_RUNTIME_DIR", err);
     if (r < 0)
@@ -201,6 +208,31 @@ static int open_init(struct runtime *rt, const char *given, struct err *err)
     return 0;
 }
 
+/* The file worker's program lies beside init's; only sessions that last have it. */
+static int open_files_program(struct runtime *rt, struct err *err)
+{
+    char link[40], path[PATH_MAX] = "";
+    snprintf(link, sizeof link, "/proc/self/fd/%d", rt->init);
+    ssize_t n = readlink(link, path, sizeof path - sizeof "-files");
+    char *slash = n > 0 ? strrchr(path, '/') : NULL;
+    if (!slash)
+        return 0;
+    snprintf(slash, sizeof path - (size_t)(slash - path), "/berth-files");
+    _cleanup_fd_ int fd = open(path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+    struct stat st;
+    if (fd < 0)
+        return errno == ENOENT ? 0
+                               : err_set(err, ERR_UNAVAILABLE, errno,
+                                         "open the file worker's program", path, NULL);
+    if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || (st.st_mode & 022) ||
+        (st.st_uid != 0 && st.st_uid != geteuid()))
+        return err_set(err, ERR_UNAVAILABLE, 0, "use the file worker's program", path,
+                       "It must be a file that belongs to root or to you and that nobody else can "
+                       "write.");
+    rt->files = take_fd(&fd);
+    return 0;
+}
+
 static int look_at_rootfs(struct rootfs_host *host, struct err *err)
 {
     for (size_t i = 0; i < ROOTFS_TOP_COUNT; i++) {
@@ -249,9 +281,13 @@ static int enter_rootless(struct runtime *rt, struct err *err)
     return 0;
 }
 
+enum { CLEAN_MS = 10000 };
+
 static int clean_one(void *data, const struct record *record, struct err *err)
 {
-    return run_clean(data, record, err);
+    struct session_name name;
+    return lasting_name_parse(record->id, &name) ? lasting_clean(data, record->id, CLEAN_MS, err)
+                                                 : run_clean(data, record, err);
 }
 
 int runtime_reap(struct runtime *rt, unsigned *ret_count, struct err *err)
@@ -280,6 +316,8 @@ static int runtime_setup(struct runtime *rt, const struct runtime_options *optio
         r = record_dir_open(rt->runtime_dir, &rt->records, err);
     if (r == 0)
         r = open_init(rt, options->init_path, err);
+    if (r == 0 && rt->no_reaper)
+        r = open_files_program(rt, err);
     if (r < 0)
         return r;
     r = look_at_rootfs(&rt->rootfs, err);
@@ -307,7 +345,7 @@ int runtime_open(struct runtime **ret, const struct runtime_options *options, st
     struct runtime *rt = calloc(1, sizeof *rt);
     if (!rt)
         return err_set(err, ERR_INTERNAL, ENOMEM, "open the runtime", NULL, NULL);
-    rt->records = rt->init = -1;
+    rt->records = rt->init = rt->files = -1;
     int r = runtime_setup(rt, options, err);
     if (r < 0) {
         runtime_close(rt);
@@ -323,6 +361,7 @@ void runtime_close(struct runtime *rt)
         return;
     fd_close(rt->records);
     fd_close(rt->init);
+    fd_close(rt->files);
     free(rt);
 }
 

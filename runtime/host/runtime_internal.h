@@ -11,7 +11,7 @@
 #include "runtime/plan/rootfs.h"
 #include "runtime/runtime.h"
 
-enum { DIR_SIZE = 512 };
+enum { DIR_SIZE = RUNTIME_DIR_SIZE };
 
 struct runtime {
     struct runtime_facts facts;
@@ -20,6 +20,7 @@ struct runtime {
     char state_dir[DIR_SIZE], runtime_dir[DIR_SIZE], share_dir[DIR_SIZE];
     int records; /* directory of run records */
     int init;    /* O_PATH of PID 1's program */
+    int files;   /* O_PATH of the file worker's program; -1: there is none */
     bool no_reaper;
     bool overlay_userxattr;
 };
@@ -41,6 +42,9 @@ struct session {
     int frames;  /* pipe from init */
     struct frame_reader reader;
     uint64_t epoch;
+    const struct session_lasting *lasting; /* while it is made; NULL: ends with its maker */
+    int place;                             /* its directory with the socket; -1 */
+    struct session_identity identity;
     struct session_effective effective;
     unsigned note_count;
     struct session_note notes[SESSION_NOTES_MAX];
@@ -61,6 +65,11 @@ int run_clean(struct runtime *rt, const struct record *record, struct err *err);
  * may be NULL. */
 int launch(struct session *s, const struct spec *spec, const struct session_first *first,
            struct err *err);
+
+/* session_create_with() and session_create_lasting(): `first` or `lasting`, or neither. */
+int session_make(struct session **ret, struct runtime *rt, const struct spec *spec,
+                 const struct session_first *first, const struct session_lasting *lasting,
+                 struct err *err);
 
 void session_note_add(void *session, const char *key, const char *text);
 

@@ -5,6 +5,7 @@
 
 #include "runtime/agent/controller.h"
 #include "runtime/base/fd.h"
+#include "runtime/host/lasting.h"
 #include "runtime/stage/sys.h"
 
 #include <fcntl.h>
@@ -75,14 +76,17 @@ static int check_against_host(const struct runtime *rt, const struct spec *spec,
 }
 
 static int create_once(struct session **ret, struct runtime *rt, const struct spec *spec,
-                       const struct session_first *first, struct err *err)
+                       const struct session_first *first, const struct session_lasting *lasting,
+                       struct err *err)
 {
     struct session *s = calloc(1, sizeof *s);
     if (!s)
         return err_set(err, ERR_INTERNAL, ENOMEM, "create a session", NULL, NULL);
     s->runtime = rt;
     s->record.fd = s->uid_lock = s->reaper_pipe = s->pidfd = s->control = s->frames = -1;
-    s->epoch = 1;
+    s->place = -1;
+    s->lasting = lasting;
+    s->epoch = lasting ? lasting->epoch : 1;
     cgroup_session_init(&s->cgroup);
     workspace_init(&s->workspace);
     s->effective.cgroup_layout = rt->cgroup.layout;
@@ -118,11 +122,18 @@ int session_create(struct session **ret, struct runtime *rt, const struct spec *
 int session_create_with(struct session **ret, struct runtime *rt, const struct spec *spec,
                         const struct session_first *first, struct err *err)
 {
+    return session_make(ret, rt, spec, first, NULL, err);
+}
+
+int session_make(struct session **ret, struct runtime *rt, const struct spec *spec,
+                 const struct session_first *first, const struct session_lasting *lasting,
+                 struct err *err)
+{
     int r = spec_check(spec, err);
     if (r == 0)
         r = check_against_host(rt, spec, err);
     if (r == 0)
-        r = create_once(ret, rt, spec, first, err);
+        r = create_once(ret, rt, spec, first, lasting, err);
     /* A process that died at its birth without a word, or before its namespaces: where a cgroup
      * above was once killed, the kernel (6.18) kills whatever is born into one below. Then, and
      * only when a test shows that this is the cause, sessions are joined by writing instead. */
@@ -132,7 +143,7 @@ int session_create_with(struct session **ret, struct runtime *rt, const struct s
     struct err test = {0};
     if (cgroup_host_selftest(&rt->cgroup, &test) < 0 || rt->cgroup.clone_into)
         return r;
-    return create_once(ret, rt, spec, first, err);
+    return create_once(ret, rt, spec, first, lasting, err);
 }
 
 const struct session_effective *session_effective(const struct session *s)
@@ -348,6 +359,8 @@ int session_stop(struct session *s, struct err *err)
 int session_destroy(struct session *s, struct err *err)
 {
     int r = session_stop(s, err);
+    if (r == 0 && s->lasting)
+        r = lasting_unmake(s, err);
     /* When something is left, the reaper finds the end of its pipe and tries on, and the record
      * stays. Else the record is all that there is: the reaper ends while it is removed, and who is
      * killed in between leaves a record of nothing to the next command. */
@@ -365,6 +378,7 @@ int session_destroy(struct session *s, struct err *err)
     fd_close(s->pidfd);
     reaper_wait(s);
     fd_close(s->uid_lock);
+    fd_close(s->place);
     free(s);
     return r;
 }

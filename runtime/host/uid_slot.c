@@ -3,13 +3,16 @@
 
 #include "runtime/base/fd.h"
 #include "runtime/base/io.h"
+#include "runtime/host/record.h"
 
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/random.h>
+#include <sys/stat.h>
 
 struct range {
     uint64_t start, count;
@@ -57,19 +60,76 @@ static bool overlaps(const struct foreign *foreign, uint64_t base)
     return false;
 }
 
+static const char step[] = "claim a range of user ids";
+
+static int fail(struct err *err, int sys, const char *subject)
+{
+    return err_set(err, ERR_UNAVAILABLE, sys, step, subject,
+                   "berth keeps locks there that every berth of this host shares.");
+}
+
+static int open_slots(const char *share_dir, int *ret_dir, struct err *err)
+{
+    char path[4096];
+    if ((size_t)snprintf(path, sizeof path, "%s/slots", share_dir) >= sizeof path)
+        return fail(err, ENAMETOOLONG, share_dir);
+    int dir = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (dir < 0 && errno == ENOENT) {
+        if (mkdir(path, 0700) < 0 && errno != EEXIST)
+            return fail(err, errno, path);
+        dir = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    }
+    if (dir < 0)
+        return fail(err, errno, path);
+    *ret_dir = dir;
+    return 0;
+}
+
+/* The lock is ours, so nobody writes. 1: init of the last session lives on and has given its claim
+ * up; 0: free; -errno. */
+static int is_haunted(int slots, const char *name, int fd)
+{
+    struct stat st;
+    if (fstat(fd, &st) < 0)
+        return -errno;
+    if (st.st_size == 0)
+        return 0;
+    char text[80] = "";
+    int pid;
+    uint64_t started;
+    if (pread(fd, text, sizeof text - 1, 0) < 0)
+        return -errno;
+    if (sscanf(text, "init %d %" SCNu64, &pid, &started) == 2 && process_lives(pid, started))
+        return 1;
+    _cleanup_fd_ int writable = openat(slots, name, O_WRONLY | O_NOFOLLOW | O_CLOEXEC);
+    return writable < 0 || ftruncate(writable, 0) < 0 ? -errno : 0;
+}
+
+/* 0 with the lock; 1: taken; -errno. */
+static int try_slot(int slots, unsigned slot, int *ret_lock)
+{
+    char name[16];
+    snprintf(name, sizeof name, "%u", slot);
+    _cleanup_fd_ int fd = openat(slots, name, O_RDONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return -errno;
+    if (flock(fd, LOCK_EX | LOCK_NB) < 0)
+        return errno == EWOULDBLOCK ? 1 : -errno;
+    int r = is_haunted(slots, name, fd);
+    if (r == 0)
+        *ret_lock = take_fd(&fd);
+    return r;
+}
+
 int uid_slot_claim(const char *share_dir, int *ret_lock, uint32_t *ret_base, struct err *err)
 {
-    static const char step[] = "claim a range of user ids";
-    char path[4096];
-    if ((size_t)snprintf(path, sizeof path, "%s/uid-slots", share_dir) >= sizeof path)
-        return err_set(err, ERR_UNAVAILABLE, ENAMETOOLONG, step, share_dir, NULL);
-    _cleanup_fd_ int fd = open(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
-    if (fd < 0)
-        return err_set(err, ERR_UNAVAILABLE, errno, step, path,
-                       "berth keeps locks there that every berth of this host shares.");
+    _cleanup_fd_ int slots = -1;
+    int r = open_slots(share_dir, &slots, err);
+    if (r < 0)
+        return r;
     static struct foreign foreign;
     foreign.count = 0;
-    int r = add_foreign("/etc/subuid", &foreign);
+    r = add_foreign("/etc/subuid", &foreign);
     if (r == 0)
         r = add_foreign("/etc/subgid", &foreign);
     if (r < 0)
@@ -84,17 +144,29 @@ int uid_slot_claim(const char *share_dir, int *ret_lock, uint32_t *ret_base, str
         uint32_t base = UID_SLOT_FIRST + slot * UID_SLOT_SPAN;
         if (overlaps(&foreign, base))
             continue;
-        struct flock lock = {
-            .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = (off_t)slot, .l_len = 1};
-        if (fcntl(fd, F_OFD_SETLK, &lock) == 0) {
-            *ret_lock = take_fd(&fd);
+        r = try_slot(slots, slot, ret_lock);
+        if (r < 0)
+            return fail(err, -r, share_dir);
+        if (r == 0) {
             *ret_base = base;
             return 0;
         }
-        if (errno != EAGAIN && errno != EACCES)
-            return err_set(err, ERR_UNAVAILABLE, errno, step, path, NULL);
     }
     return err_set(err, ERR_UNAVAILABLE, EAGAIN, step, NULL,
                    "All %d ranges of user ids are in use by live sessions: end some.",
                    UID_SLOT_COUNT);
+}
+
+int uid_slot_set_init(const char *share_dir, uint32_t base, pid_t pid, uint64_t started,
+                      struct err *err)
+{
+    char path[4096], text[80];
+    unsigned slot = (base - UID_SLOT_FIRST) / UID_SLOT_SPAN;
+    if ((size_t)snprintf(path, sizeof path, "%s/slots/%u", share_dir, slot) >= sizeof path)
+        return fail(err, ENAMETOOLONG, share_dir);
+    _cleanup_fd_ int fd = open(path, O_WRONLY | O_NOFOLLOW | O_CLOEXEC);
+    int n = snprintf(text, sizeof text, "init %d %" PRIu64 "\n", pid, started);
+    if (fd < 0 || write(fd, text, (size_t)n) != n)
+        return fail(err, errno, path);
+    return 0;
 }

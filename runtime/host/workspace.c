@@ -60,9 +60,22 @@ enum err_code workspace_code(int sys)
 void workspace_init(struct workspace *ws)
 {
     memset(ws, 0, sizeof *ws);
-    ws->tree = ws->dir = ws->lock = ws->share_lock = -1;
+    ws->tree = ws->dir = ws->lock = ws->share_lock = ws->hold = -1;
     for (unsigned i = 0; i < SPEC_MOUNTS_MAX; i++)
         ws->mounts[i].tree = -1;
+}
+
+static struct use_wish use_of(const struct opening *o, bool exclusive, const char *path)
+{
+    const struct workspace_options *options = o->options;
+    return (struct use_wish){
+        .exclusive = exclusive,
+        .lasting = options->lasting ? options->run_id : NULL,
+        .init_pid = options->init_pid,
+        .init_start = options->init_start,
+        .holder = o->holder,
+        .path = path,
+    };
 }
 
 static int begin_private(struct opening *o, const struct stat *st, const char *path,
@@ -73,6 +86,7 @@ static int begin_private(struct opening *o, const struct stat *st, const char *p
         return err_raw(err, ERR_INTERNAL, ENOMEM, step_name, path);
     p->share = -1;
     p->stat = *st;
+    p->lasting = o->options->lasting;
     snprintf(p->path, sizeof p->path, "%s", path);
     o->ws->private = p;
     return share_open(o->options->share_dir, &p->share, err);
@@ -219,6 +233,15 @@ static int look_and_protect(struct opening *o, const struct asker *owner, bool w
     return r;
 }
 
+static int begin_use(struct opening *o, bool exclusive, const char *path, struct err *err)
+{
+    struct workspace *ws = o->ws;
+    struct use_wish wish = use_of(o, exclusive, path);
+    ws->private->exclusive = exclusive;
+    return use_begin(ws->private->share, ws->dir, &wish, ws->private->use_name,
+                     o->options->lasting ? &ws->hold : &ws->lock, err);
+}
+
 static int open_directory(struct opening *o, struct err *err)
 {
     const char *path = o->spec->workspace.path;
@@ -244,17 +267,28 @@ static int open_directory(struct opening *o, struct err *err)
     if (r == 0)
         r = begin_private(o, &pin.stat, path, err);
     if (r == 0)
-        r = use_begin(ws->private->share, ws->dir, o->spec->workspace.exclusive, o->holder, path,
-                      ws->private->use_name, &ws->lock, err);
+        r = begin_use(o, o->spec->workspace.exclusive, path, err);
     if (r < 0)
         return r;
-    ws->private->exclusive = o->spec->workspace.exclusive;
     struct asker owner = {ws->owner_uid, ws->owner_gid, NULL, 0};
     if (o->as && o->as->uid == ws->owner_uid)
         owner = (struct asker){ws->owner_uid, ws->owner_gid, o->as->groups, o->as->group_count};
     ws->private->named_directory = true;
     ws->private->submounts_inside = with_submounts;
     return look_and_protect(o, &owner, with_submounts, err);
+}
+
+/* A volume is held by a flock for as long as the process that opened it lives. For one that lasts
+ * init holds a record of use as for a directory, because the lock's file is not its own. */
+static int use_volume(struct opening *o, const char *path, struct err *err)
+{
+    struct workspace *ws = o->ws;
+    struct use_wish wish = use_of(o, !o->spec->workspace.read_only, path);
+    wish.alone = true;
+    ws->private->exclusive = wish.exclusive;
+    return wish.lasting ? use_begin(ws->private->share, ws->dir, &wish, ws->private->use_name,
+                                    &ws->hold, err)
+                        : use_check(ws->private->share, ws->dir, &wish, err);
 }
 
 static int open_volume(struct opening *o, struct err *err)
@@ -282,6 +316,8 @@ static int open_volume(struct opening *o, struct err *err)
         r = volume_lock(folder, name, read_only, o->holder, &ws->lock, err);
     if (r == 0)
         r = begin_private(o, &v.stat, v.path, err);
+    if (r == 0)
+        r = use_volume(o, v.path, err);
     /* Volumes have 0700 parents, but placeholders go by descriptor, so the owner's rights do. */
     struct asker owner = {ws->owner_uid, ws->owner_gid, NULL, 0};
     return r == 0 ? look_and_protect(o, &owner, false, err) : r;
@@ -374,7 +410,8 @@ void workspace_let_go(struct workspace *ws,
     p->let_go = true;
     p->notes = (struct notes){note, data};
     p->let_go_result = placeholder_release_begin(
-        p->share, ws->dir, &p->stat, take_fd(&ws->share_lock), &p->notes, &p->book, &p->let_go_err);
+        p->share, ws->dir, &p->stat, take_fd(&ws->share_lock), p->lasting ? p->use_name : NULL,
+        &p->notes, &p->book, &p->let_go_err);
 }
 
 static int drop_placeholders(struct workspace_private *p, struct err *err)
@@ -384,6 +421,16 @@ static int drop_placeholders(struct workspace_private *p, struct err *err)
     if (p->let_go_result < 0 && err)
         *err = p->let_go_err;
     return p->let_go_result < 0 ? p->let_go_result : r;
+}
+
+static void close_all(struct workspace *ws)
+{
+    for (unsigned i = 0; i < SPEC_MOUNTS_MAX; i++)
+        fd_close(ws->mounts[i].tree);
+    fd_close(ws->tree);
+    fd_close(ws->dir);
+    free(ws->sockets);
+    workspace_init(ws);
 }
 
 int workspace_close(struct workspace *ws,
@@ -403,13 +450,21 @@ int workspace_close(struct workspace *ws,
         free(p);
     }
     unlock(&ws->lock);
-    for (unsigned i = 0; i < SPEC_MOUNTS_MAX; i++)
-        fd_close(ws->mounts[i].tree);
-    fd_close(ws->tree);
-    fd_close(ws->dir);
-    free(ws->sockets);
-    workspace_init(ws);
+    unlock(&ws->hold);
+    close_all(ws);
     return r;
+}
+
+void workspace_leave(struct workspace *ws)
+{
+    struct workspace_private *p = ws->private;
+    if (p)
+        fd_close(p->share);
+    free(p);
+    fd_close(ws->lock);
+    fd_close(ws->hold);
+    fd_close(ws->share_lock);
+    close_all(ws);
 }
 
 int workspace_reap(const char *share_dir, const char *state_dir, unsigned *ret_count,
@@ -430,4 +485,39 @@ int workspace_reap(const char *share_dir, const char *state_dir, unsigned *ret_c
     if (r == 0 && ret_count)
         *ret_count = count;
     return r;
+}
+
+int workspace_end_lasting(const char *share_dir, const char *state_dir, const char *record_id,
+                          struct err *err)
+{
+    if (access(share_dir, F_OK) == 0) {
+        _cleanup_fd_ int share = -1;
+        int r = share_open(share_dir, &share, err);
+        if (r < 0)
+            return r;
+        use_end_lasting(share, record_id);
+    }
+    return workspace_reap(share_dir, state_dir, NULL, err);
+}
+
+int workspace_open_image(const char *path, const struct workspace_options *options, int *ret_tree,
+                         struct err *err)
+{
+    struct asker as = {options->asker_uid, options->asker_gid, options->asker_groups,
+                       options->asker_group_count};
+    struct pinned pin;
+    int r = pin_path(path, options->rootless ? NULL : &as, 0, "the image", &pin, err);
+    if (r < 0)
+        return r;
+    _cleanup_fd_ int fd = pin.fd;
+    bool foreign = !options->rootless && as.uid != 0;
+    struct tree_map map = {
+        .idmapped = !options->rootless,
+        .uid_inside = foreign ? as.uid : 0,
+        .gid_inside = foreign ? as.gid : 0,
+        .uid_outside = options->uid_base,
+        .gid_outside = options->uid_base,
+        .count = foreign ? 1 : SPEC_UID_SPAN,
+    };
+    return tree_clone(&pin, &map, true, false, "the image", path, ret_tree, err);
 }

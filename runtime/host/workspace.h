@@ -23,6 +23,9 @@ struct workspace_options {
     const char *share_dir;   /* placeholder counts, locks; shared by every berth of the host */
     const char *runtime_dir; /* kept from the session, as the two above; may be NULL */
     const char *run_id;      /* this run's name in records */
+    bool lasting;            /* its init (below) holds what must last, by struct workspace.hold */
+    pid_t init_pid;
+    uint64_t init_start;
     /* The asker's other groups, for an asker who is not root; may be NULL. */
     const uint32_t *asker_groups;
     uint32_t asker_group_count;
@@ -54,6 +57,7 @@ struct workspace {
     int dir;        /* O_PATH of the pinned directory on the host; -1: none */
     int lock;       /* held for the session's life (WS-2); -1 */
     int share_lock; /* held for the session's life when placeholders are shared; -1 */
+    int hold;       /* of a session that lasts: its use, read-only, for init; -1 */
     uint32_t owner_uid, owner_gid; /* on the host */
     uint32_t protect_count;
     struct workspace_protect protect[SPEC_PROTECT_MAX];
@@ -89,6 +93,18 @@ void workspace_let_go(struct workspace *ws,
 int workspace_close(struct workspace *ws,
                     void (*note)(void *data, const char *key, const char *text), void *data,
                     struct err *err);
+
+/* Of a session that lasts and goes on: closes everything and removes nothing. */
+void workspace_leave(struct workspace *ws);
+
+/* Of a session that lasted, by its record's name, when it is dead: its use, its placeholders. */
+int workspace_end_lasting(const char *share_dir, const char *state_dir, const char *record_id,
+                          struct err *err);
+
+/* Open the directory of an image with the asker's rights and clone its mount. The owner that an
+ * asker who is not root is himself becomes the session's root; every other owner stays unknown. */
+int workspace_open_image(const char *path, const struct workspace_options *options, int *ret_tree,
+                         struct err *err);
 
 /* The same from the records in share_dir, when the process that opened it is gone. */
 int workspace_reap(const char *share_dir, const char *state_dir, unsigned *ret_count,

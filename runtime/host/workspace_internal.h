@@ -113,6 +113,8 @@ struct use_record {
     char magic[8];
     uint32_t exclusive, count;
     int64_t pid;
+    int64_t init_pid; /* of a session that lasts; else 0 */
+    uint64_t init_start;
     char holder[192];
     struct use_node chain[USE_CHAIN_MAX]; /* the root first, then its ancestors up to "/" */
 };
@@ -120,11 +122,28 @@ struct use_record {
 /* WS-2's algebra, pure: may these two live together? */
 bool use_conflicts(const struct use_record *a, const struct use_record *b);
 
+enum { USE_NAME_SIZE = 72 };
+
+struct use_wish {
+    bool exclusive;
+    bool alone;          /* its ancestors are nobody's business (a volume) */
+    const char *lasting; /* the session's record id: init will hold it; NULL: this process does */
+    pid_t init_pid;      /* with `lasting` */
+    uint64_t init_start;
+    const char *holder, *path; /* for messages; of this user, of the directory */
+};
+
 /* Refuse (ERR_WORKSPACE_IN_USE) or record this use; *ret_lock lives as long as the use does. */
-int use_begin(int share, int dir, bool exclusive, const char *holder, const char *path,
-              char ret_name[64], int *ret_lock, struct err *err);
+int use_begin(int share, int dir, const struct use_wish *wish, char ret_name[USE_NAME_SIZE],
+              int *ret_lock, struct err *err);
+/* The first half alone: refuse or not. */
+int use_check(int share, int dir, const struct use_wish *wish, struct err *err);
 void use_end(int share, const char *name, bool exclusive);
+/* The use of a session that lasted and is dead. */
+void use_end_lasting(int share, const char *record_id);
 int use_reap(int share, unsigned *count, struct err *err);
+/* Does a session that lasts, another than the one of `except` (NULL allowed), live there? */
+bool use_lasts(int share, uint64_t dev, uint64_t ino, const char *except);
 
 /* ---- workspace_sockets.c
  * -------------------------------------------------------------------------- */
@@ -239,9 +258,9 @@ int mounts_open(struct opening *o, struct err *err);
  * ------------------------------------------------------------------- */
 
 struct workspace_private {
-    int share;         /* the shared directory; -1 */
-    char use_name[64]; /* of the record of this use; "" for none */
-    bool exclusive;
+    int share;                    /* the shared directory; -1 */
+    char use_name[USE_NAME_SIZE]; /* of the record of this use; "" for none */
+    bool exclusive, lasting;
     bool submounts_inside;          /* rootless: they came along */
     bool named_directory;           /* a path of the host that somebody named */
     struct stat stat;               /* of the pinned directory */

@@ -235,8 +235,8 @@ int protect_begin(struct workspace *ws, const struct spec *spec, const struct as
     if (spec->workspace.read_only || spec->protect_count == 0)
         return 0;
     struct placeholder_book *book = NULL;
-    int r = placeholder_begin(private->share, ws->dir, &private->stat, private->path, owner, notes,
-                              &book, err);
+    int r = placeholder_begin(private->share, ws->dir, &private->stat, private->path, owner,
+                              private->lasting ? private->use_name : NULL, notes, &book, err);
     struct holding h = {ws, spec, book, notes, .lookup = {.dir = ws->dir, .parent = -1}};
     for (uint32_t i = 0; r == 0 && i < spec->protect_count; i++)
         r = hold_one(&h, i, err);
@@ -250,8 +250,7 @@ int protect_begin(struct workspace *ws, const struct spec *spec, const struct as
         placeholder_cancel(book);
         return r;
     }
-    ws->share_lock = placeholder_keep(book);
-    return 0;
+    return placeholder_keep(book, &ws->share_lock, err);
 }
 
 int protect_tmpfs(struct workspace *ws, const struct spec *spec, uint32_t uid, uint32_t gid,

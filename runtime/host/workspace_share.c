@@ -4,11 +4,13 @@
  * Contents of <share_dir>:
  *     guard                     byte ranges that serialise what is done to the rest; never removed
  *     shared/, exclusive/       one record per session that uses a directory (workspace_use.c)
+ *     slots/                    ranges of ids (uid_slot.c)
  *     place-<dev>-<ino>         placeholders in one directory (placeholder.c)
  *
  * The guard is one file with open-file-description range locks: range 0 for the uses, one range per
  * workspace directory, so that a slow filesystem under one workspace does not hold up another.
- * Order: a directory's range is never held together with range 0. PRIVILEGED: the launcher's.
+ * Order: who needs both takes the directory's range first, then range 0. PRIVILEGED: the
+ * launcher's.
  */
 #include "runtime/host/workspace_internal.h"
 

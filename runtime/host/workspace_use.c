@@ -26,6 +26,7 @@
 #include "runtime/base/fd.h"
 #include "runtime/base/io.h"
 #include "runtime/base/units.h"
+#include "runtime/host/record.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -35,7 +36,11 @@
 #include <string.h>
 #include <sys/file.h>
 
-static const char use_magic[8] = "berthU1";
+static const char use_magic[8] = "berthU2";
+
+/* What begins like this is of a session that lasts, and is held by its init; every other name
+ * begins with the pid of its writer. */
+#define LASTING_PREFIX "s-"
 
 static const char *const use_folder[2] = {"shared", "exclusive"};
 
@@ -81,23 +86,31 @@ static int fill_chain(int dir, const char *path, struct use_record *ret, struct 
                    "Every directory above it must be searchable.");
 }
 
+static bool is_record(const struct use_record *r, ssize_t size)
+{
+    return size >= (ssize_t)offsetof(struct use_record, chain) && r->count >= 1 &&
+           r->count <= USE_CHAIN_MAX && (size_t)size == record_size(r) &&
+           memcmp(r->magic, use_magic, sizeof use_magic) == 0;
+}
+
 /* 0 and a live record, 1 when it is dead or not a record (and is gone now), or -errno. */
 static int read_record(int folder, const char *name, struct use_record *ret)
 {
     _cleanup_fd_ int fd = openat(folder, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
     if (fd < 0)
         return errno == ENOENT ? 1 : -errno;
-    if (flock(fd, LOCK_EX | LOCK_NB) == 0) {
+    bool unheld = flock(fd, LOCK_EX | LOCK_NB) == 0;
+    memset(ret, 0, offsetof(struct use_record, chain));
+    ssize_t n = io_read_full(fd, ret, sizeof *ret);
+    /* init can give up what it holds while it lives. */
+    if (unheld && !(n > 0 && is_record(ret, n) && ret->init_pid &&
+                    process_lives((pid_t)ret->init_pid, ret->init_start))) {
         unlinkat(folder, name, 0);
         return 1;
     }
-    memset(ret, 0, offsetof(struct use_record, chain));
-    ssize_t n = io_read_full(fd, ret, sizeof *ret);
     if (n < 0)
         return (int)n;
-    if (n < (ssize_t)offsetof(struct use_record, chain) || ret->count < 1 ||
-        ret->count > USE_CHAIN_MAX || (size_t)n != record_size(ret) ||
-        memcmp(ret->magic, use_magic, sizeof use_magic) != 0)
+    if (!is_record(ret, n))
         return -EBADMSG;
     ret->holder[sizeof ret->holder - 1] = 0;
     return 0;
@@ -151,14 +164,39 @@ static int compare_all(int share, const struct use_record *mine, const char *fol
     return r;
 }
 
-static int write_record(int share, const struct use_record *mine, char ret_name[64], int *ret_lock,
-                        struct err *err)
+static int name_record(const struct use_record *mine, const struct use_wish *wish,
+                       char ret[USE_NAME_SIZE], struct err *err)
 {
-    char id[16], name[64], path[96];
+    char id[16];
+    if (wish->lasting) {
+        snprintf(ret, USE_NAME_SIZE, LASTING_PREFIX "%s", wish->lasting);
+        return 0;
+    }
     int r = id_random("", id, sizeof id);
     if (r < 0)
         return err_raw(err, ERR_INTERNAL, -r, "name the record of a session", NULL);
-    snprintf(name, sizeof name, "%lld-%s", (long long)mine->pid, id);
+    snprintf(ret, USE_NAME_SIZE, "%lld-%s", (long long)mine->pid, id);
+    return 0;
+}
+
+/* The lock of a session that lasts goes to init, so it is that of a read-only descriptor. Under the
+ * guard, so nobody looks in between. */
+static int hand_lock(int share, const char *path, int *fd)
+{
+    int readable = openat(share, path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+    if (readable < 0)
+        return -errno;
+    fd_replace(fd, readable);
+    return flock(*fd, LOCK_EX | LOCK_NB) < 0 ? -errno : 0;
+}
+
+static int write_record(int share, const struct use_record *mine, const struct use_wish *wish,
+                        char ret_name[USE_NAME_SIZE], int *ret_lock, struct err *err)
+{
+    char name[USE_NAME_SIZE], path[96];
+    int r = name_record(mine, wish, name, err);
+    if (r < 0)
+        return r;
     snprintf(path, sizeof path, "%s/%s", use_folder[mine->exclusive], name);
     _cleanup_fd_ int fd =
         openat(share, path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
@@ -166,6 +204,8 @@ static int write_record(int share, const struct use_record *mine, char ret_name[
         return err_set(err, workspace_code(errno), errno, "make the record of a session", path,
                        NULL);
     r = flock(fd, LOCK_EX | LOCK_NB) < 0 ? -errno : io_write_full(fd, mine, record_size(mine));
+    if (r == 0 && wish->lasting)
+        r = hand_lock(share, path, &fd);
     if (r < 0) {
         unlinkat(share, path, 0);
         return err_set(err, workspace_code(-r), -r, "write the record of a session", path, NULL);
@@ -175,27 +215,94 @@ static int write_record(int share, const struct use_record *mine, char ret_name[
     return 0;
 }
 
-int use_begin(int share, int dir, bool exclusive, const char *holder, const char *path,
-              char ret_name[64], int *ret_lock, struct err *err)
+static int fill_record(int dir, const struct use_wish *wish, struct use_record *ret,
+                       struct err *err)
+{
+    memset(ret, 0, sizeof *ret);
+    memcpy(ret->magic, use_magic, sizeof use_magic);
+    ret->exclusive = wish->exclusive;
+    ret->pid = getpid();
+    ret->init_pid = wish->lasting ? wish->init_pid : 0;
+    ret->init_start = wish->lasting ? wish->init_start : 0;
+    snprintf(ret->holder, sizeof ret->holder, "%s", wish->holder);
+    int r = fill_chain(dir, wish->path, ret, err);
+    if (wish->alone)
+        ret->count = 1;
+    return r;
+}
+
+static int compare(int share, const struct use_record *mine, const struct use_wish *wish,
+                   struct err *err)
+{
+    int r = compare_all(share, mine, use_folder[1], wish->path, err);
+    if (r == 0 && wish->exclusive)
+        r = compare_all(share, mine, use_folder[0], wish->path, err);
+    return r;
+}
+
+int use_begin(int share, int dir, const struct use_wish *wish, char ret_name[USE_NAME_SIZE],
+              int *ret_lock, struct err *err)
 {
     static struct use_record mine; /* 8 KiB; one thread only */
-    memset(&mine, 0, sizeof mine);
-    memcpy(mine.magic, use_magic, sizeof use_magic);
-    mine.exclusive = exclusive;
-    mine.pid = getpid();
-    snprintf(mine.holder, sizeof mine.holder, "%s", holder);
-    int r = fill_chain(dir, path, &mine, err);
+    int r = fill_record(dir, wish, &mine, err);
     if (r < 0)
         return r;
     _cleanup_fd_ int guard = -1;
     r = share_guard(share, SHARE_GUARD_USES, true, &guard, err);
     if (r == 0)
-        r = compare_all(share, &mine, use_folder[1], path, err);
-    if (r == 0 && exclusive)
-        r = compare_all(share, &mine, use_folder[0], path, err);
+        r = compare(share, &mine, wish, err);
     if (r == 0)
-        r = write_record(share, &mine, ret_name, ret_lock, err);
+        r = write_record(share, &mine, wish, ret_name, ret_lock, err);
     return r;
+}
+
+int use_check(int share, int dir, const struct use_wish *wish, struct err *err)
+{
+    static struct use_record mine;
+    int r = fill_record(dir, wish, &mine, err);
+    if (r < 0)
+        return r;
+    _cleanup_fd_ int guard = -1;
+    r = share_guard(share, SHARE_GUARD_USES, true, &guard, err);
+    return r == 0 ? compare(share, &mine, wish, err) : r;
+}
+
+void use_end_lasting(int share, const char *record_id)
+{
+    char name[USE_NAME_SIZE];
+    snprintf(name, sizeof name, LASTING_PREFIX "%s", record_id);
+    use_end(share, name, false);
+    use_end(share, name, true);
+}
+
+static bool one_lasts(int folder, const char *name, uint64_t dev, uint64_t ino)
+{
+    static struct use_record r;
+    return read_record(folder, name, &r) == 0 && r.chain[0].dev == dev && r.chain[0].ino == ino;
+}
+
+bool use_lasts(int share, uint64_t dev, uint64_t ino, const char *except)
+{
+    bool found = false;
+    _cleanup_fd_ int guard = -1;
+    /* What can't be looked at counts as there: nothing is removed then. */
+    if (share_guard(share, SHARE_GUARD_USES, true, &guard, NULL) < 0)
+        return true;
+    for (unsigned i = 0; i < 2 && !found; i++) {
+        int folder = openat(share, use_folder[i], O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        DIR *dir = folder < 0 ? NULL : fdopendir(folder);
+        if (!dir) {
+            fd_close(folder);
+            return true;
+        }
+        const struct dirent *e;
+        while (!found && (e = readdir(dir)))
+            if (strncmp(e->d_name, LASTING_PREFIX, sizeof LASTING_PREFIX - 1) == 0 &&
+                !(except && strcmp(e->d_name, except) == 0))
+                found = one_lasts(folder, e->d_name, dev, ino);
+        closedir(dir);
+    }
+    return found;
 }
 
 void use_end(int share, const char *name, bool exclusive)
@@ -231,9 +338,8 @@ int use_reap(int share, unsigned *count, struct err *err)
             _cleanup_fd_ int guard = -1;
             if (share_guard(share, SHARE_GUARD_USES, true, &guard, NULL) < 0)
                 continue;
-            _cleanup_fd_ int file = openat(folder, e->d_name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
-            if (file >= 0 && flock(file, LOCK_EX | LOCK_NB) == 0 &&
-                unlinkat(folder, e->d_name, 0) == 0)
+            static struct use_record dead;
+            if (read_record(folder, e->d_name, &dead) == 1)
                 ++*count;
         }
         closedir(dir);

@@ -28,6 +28,8 @@ int agent_client_next(struct agent_client *agent, struct agent_frame *ret_frame,
                       const void **ret_payload, struct err *err);
 
 /* Where the socket is full: -EAGAIN, nothing was sent; agent_client_control_fd() becomes writable.
+ * -EPIPE, -ECONNRESET: init is gone, or a newer connection took over; the frames' end says so too.
+ * A pipe that is passed in must belong to nobody inside, as one that this process made does.
  * `spool`: descriptor of the exec's spool file, which init writes (runtime/agent/spool.h). */
 int agent_client_exec(struct agent_client *agent, uint64_t exec, const struct exec_request *request,
                       int spool, const struct agent_spool_limits *limits, struct err *err);
@@ -40,4 +42,7 @@ int agent_client_close_stdin(struct agent_client *agent, uint64_t exec);
  * AGENT_FRAME_INTERRUPTED with exec = floor when they have ended. */
 int agent_client_interrupt(struct agent_client *agent, uint64_t floor);
 int agent_client_ping(struct agent_client *agent, uint64_t number);
+/* The outcome of `exec` is recorded durably: init needs its row no more. To be said after each EXIT
+ * and START_FAILED; a table that is full of rows of which it was not said takes no new exec. */
+int agent_client_forget(struct agent_client *agent, uint64_t exec);
 int agent_client_control_fd(const struct agent_client *agent);

@@ -29,6 +29,7 @@
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <sys/uio.h>
+#include <sys/un.h>
 #include <time.h>
 
 /* ---- report -------------------------------------------------------------------------------- */
@@ -698,6 +699,30 @@ static void raise_loopback(const struct stage_args *args)
     fd_close(s);
 }
 
+/* The socket on which init will listen, by its own listen(2), so that who connects sees init's ids.
+ */
+static void bind_listener(struct stage_args *args)
+{
+    struct sockaddr_un name = {.sun_family = AF_UNIX, .sun_path = STAGE_SOCKET_NAME};
+    struct stat st;
+    if (args->listen_dir < 0)
+        return;
+    TRY(stat("/proc/self/ns/net", &st), "look at the network namespace", NULL);
+    args->late->netns_inode = st.st_ino;
+    int s = TRY(socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0), "make init's socket", NULL);
+    /* The mode of the file that bind(2) makes is that of the socket, less the umask. */
+    TRY(fchmod(s, 0600), "make init's socket", NULL);
+    TRY(fchdir(args->listen_dir), "bind init's socket", NULL);
+    TRY(bind(s, (const struct sockaddr *)&name, sizeof name), "bind init's socket", NULL);
+    if (args->listen_uid != UINT32_MAX)
+        TRY(lchown(STAGE_SOCKET_NAME, args->listen_uid, args->listen_gid),
+            "give away init's socket", NULL);
+    TRY(chdir("/"), "bind init's socket", NULL);
+    fd_close(args->listen_dir);
+    args->listen_dir = -1;
+    args->agent_fds[AGENT_FD_LISTEN] = s;
+}
+
 /* Nobody in the session may make another namespace, even if a filter had a hole; and what a user
  * could otherwise exhaust for the host is bounded (user_namespaces(7), /proc/sys/user). */
 static void bound_namespaces(const struct stage_args *args, int sysctl_user)
@@ -835,8 +860,12 @@ static void take_oom_score(const struct stage_args *args)
  * the end of the launcher would be seen by nobody. Only what stage_args names stays. */
 static void drop_descriptors(struct stage_args *args)
 {
-    int *const kept[] = {&args->agent_fds[AGENT_FD_CONTROL], &args->agent_fds[AGENT_FD_FRAMES],
-                         &args->init, &args->image_tree};
+    int *const kept[] = {&args->agent_fds[AGENT_FD_CONTROL],
+                         &args->agent_fds[AGENT_FD_FRAMES],
+                         &args->init,
+                         &args->image_tree,
+                         &args->listen_dir,
+                         &args->agent_fds[AGENT_FD_HOLD]};
     int null = TRY(open("/dev/null", O_RDWR | O_CLOEXEC), "open /dev/null", NULL);
     /* A caller without standard streams has left 0 to 2 to whatever was opened first. */
     for (size_t i = 0; i < ARRAY_LENGTH(kept); i++)
@@ -897,6 +926,8 @@ _Noreturn void stage_main(const struct stage_args *prepared)
     drop_inherited(args);
     take_oom_score(args);
     raise_loopback(args);
+    bool lasts = args->listen_dir >= 0;
+    bind_listener(args);
 
     int sysctl_user = -1, cgroup = hold_cgroup(args);
     assemble(args, &sysctl_user);
@@ -905,7 +936,8 @@ _Noreturn void stage_main(const struct stage_args *prepared)
     enter_namespaces(args, sysctl_user);
     take_ids(args);
     TRY(setsid(), "start a new terminal session", NULL);
-    TRY(prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0), "tie the session to its launcher", NULL);
+    TRY(prctl(PR_SET_PDEATHSIG, lasts ? 0 : SIGKILL, 0, 0, 0), "tie the session to its launcher",
+        NULL);
     take_descriptors(args);
 
     char name[] = "berth: init";

@@ -22,6 +22,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#define STAGE_SOCKET_NAME "control" /* in listen_dir */
+
 enum { STAGE_MASKED_MAX = 256, STAGE_MASKED_WORKSPACE = -1 };
 
 /* What the launcher finds out while this process assembles the root directory already: the two run
@@ -43,6 +45,8 @@ struct stage_late {
         bool directory;
         char path[SPEC_PATH_MAX]; /* relative to it */
     } masked[STAGE_MASKED_MAX];
+    /* Written by the stage, before it takes the workspace. */
+    uint64_t netns_inode;
 };
 
 /* Descriptors of the messages, in this order. Workspace: the workspace (when has_workspace), then
@@ -70,7 +74,13 @@ struct stage_args {
     int init;                    /* O_PATH of PID 1's program */
     int agent_fds[AGENT_FD_END]; /* what becomes descriptor n; -1: nothing. CONFIG comes late */
 
-    const struct stage_late *late; /* MAP_SHARED */
+    /* A session that lasts: where its socket is bound and whose it is; -1: it ends with its
+     * launcher. Bound here because a socket can reach what is abstract in the network namespace in
+     * which it was made, and init is given this one unconnected. */
+    int listen_dir;
+    uint32_t listen_uid, listen_gid; /* UINT32_MAX: who made it */
+
+    struct stage_late *late; /* MAP_SHARED */
     /* Filled by the stage from the message; -1: none. */
     int userns, cgroupns, workspace_tree;
     int mount_trees[SPEC_MOUNTS_MAX];

@@ -32,9 +32,12 @@ static void reset(void)
     init.no_children = true;
     init.epoch = init.interrupt_floor = 0;
     init.shutdown = false;
-    init.table.used = init.table.live_count = 0;
+    init.table.used = init.table.live_count = init.table.free_count = 0;
     init.table.forgotten = 0;
+    memset(init.table.gone, 0, sizeof init.table.gone);
     init.table.frozen = false;
+    init.table.keeps = true;
+    memset(init.interrupts, 0, sizeof init.interrupts);
     init.table_sent = init.table_end = 0;
     init.output.fd = -1;
     init.output.head = init.output.used = 0;
@@ -102,6 +105,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         size_t said = message.arg[3] >> 40 & 0x40 ? 17 : sizeof message;
         control_message(&init, &message, said, fds, count, message.arg[3] >> 40 & 0x80);
         control_send_table(&init);
+        control_answer_interrupts(&init);
         check_queue();
         data += length;
         size -= length;

@@ -43,10 +43,11 @@ struct harness_options {
     uint32_t landlock_abi, landlock_path_count;
     struct agent_landlock_path landlock_paths[8];
     uint64_t epoch;
-    uint32_t uid;        /* 0: SPEC_UID_INIT */
-    int oom_fd, pids_fd; /* 0: none */
-    int extra_fd;        /* left open in init's start at a high number; 0: none */
-    uint32_t magic;      /* 0: the right one */
+    uint32_t uid;                     /* 0: SPEC_UID_INIT */
+    int oom_fd, pids_fd;              /* 0: none */
+    int listen_fd, files_fd, hold_fd; /* 0: none */
+    int extra_fd;                     /* left open in init's start at a high number; 0: none */
+    uint32_t magic;                   /* 0: the right one */
 };
 
 struct harness {
@@ -115,7 +116,8 @@ UNUSED static int harness_config(const struct harness_options *o, bool cgroup)
         .size = sizeof config,
         .flags = o->flags,
         .have = (cgroup ? AGENT_HAVE_CGROUP : 0u) | (o->oom_fd ? AGENT_HAVE_OOM : 0u) |
-                (o->pids_fd ? AGENT_HAVE_PIDS : 0u),
+                (o->pids_fd ? AGENT_HAVE_PIDS : 0u) | (o->listen_fd ? AGENT_HAVE_LISTEN : 0u) |
+                (o->files_fd ? AGENT_HAVE_FILES : 0u),
         .uid = o->uid ? o->uid : SPEC_UID_INIT,
         .gid = o->uid ? o->uid : SPEC_UID_INIT,
         .base_filter_length = o->base_length,
@@ -249,6 +251,12 @@ UNUSED static void harness_start(struct harness *h, const struct harness_options
         fds[AGENT_FD_OOM] = o->oom_fd;
     if (o->pids_fd)
         fds[AGENT_FD_PIDS] = o->pids_fd;
+    if (o->listen_fd)
+        fds[AGENT_FD_LISTEN] = o->listen_fd;
+    if (o->files_fd)
+        fds[AGENT_FD_FILES] = o->files_fd;
+    if (o->hold_fd)
+        fds[AGENT_FD_HOLD] = o->hold_fd;
     int exe = harness_open_init();
 
     h->pid = (pid_t)syscall(SYS_clone,

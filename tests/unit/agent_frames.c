@@ -113,7 +113,7 @@ Test(agent_frames, a_text_without_end_and_an_enum_out_of_range_are_refused)
     exit.scratch_full++;
     cr_expect(agent_frame_payload_check(&f, &exit));
     exit.scratch_full = 0;
-    exit.reserved = 1;
+    exit.output_truncated = 2;
     cr_expect(agent_frame_payload_check(&f, &exit));
 
     f = good(AGENT_FRAME_TABLE);

@@ -1,0 +1,818 @@
+/* This file is a launcher and inits that only exist in a test's memory, behind the functions that
+ * the engine calls, and an engine in a directory of its own. Nothing here has privilege or waits.
+ *
+ * What a fake launcher holds outlives an engine, as the kernel's objects do: fixture_restart() ends
+ * the engine without a word and opens another one on the same directory.
+ */
+#pragma once
+
+#include "provider/provider_internal.h"
+#include "provider/spec_store.h"
+#include "runtime/base/fd.h"
+#include "runtime/link/agent_client.h"
+
+#include <criterion/criterion.h>
+#include <dirent.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <time.h>
+
+/* ---- what the kernel holds ------------------------------------------------------------------- */
+
+enum { FAKE_BOXES = 4096, FAKE_CALLS = 8192, FAKE_EXECS = 64, FAKE_FRAMES = 256 };
+
+struct fake_exec {
+    uint64_t number;
+    int state; /* 1 running, 2 ended */
+    bool has_files;
+    char argv0[64];
+    int out, in, err;
+    struct agent_exit exit;
+};
+
+struct fake_box {
+    int64_t row, incarnation;
+    bool lives, frozen;
+    struct session_identity identity;
+    struct fake_exec execs[FAKE_EXECS];
+    unsigned exec_count;
+    struct agent_client *agent; /* who is connected */
+    unsigned connects;
+};
+
+struct fake_call {
+    struct launcher_request request;
+    launcher_done *done;
+    void *data;
+    bool used;
+};
+
+static struct {
+    struct fake_box *boxes[FAKE_BOXES];
+    unsigned box_count;
+    struct fake_call calls[FAKE_CALLS];
+    unsigned asked[LAUNCHER_REQUEST_END];
+    unsigned fail[LAUNCHER_REQUEST_END]; /* so many of these fail */
+    struct err fail_with;
+    bool hold[LAUNCHER_REQUEST_END]; /* not answered until released */
+    bool silent_inits;               /* HELLO is not answered */
+    bool busy_inits;                 /* sockets are full */
+    bool dead_inits;                 /* connections are refused */
+    int fd;
+    bool lost;
+    void (*died)(void *data, int64_t row, int64_t incarnation);
+    void *died_data;
+    char boot_id[40];
+    char volume_removed[72];
+} fake;
+
+static inline void fake_kick(void)
+{
+    uint64_t one = 1;
+    cr_assert_eq(write(fake.fd, &one, sizeof one), (ssize_t)sizeof one);
+}
+
+static inline struct fake_box *fake_find(int64_t row, int64_t incarnation)
+{
+    for (unsigned i = 0; i < fake.box_count; i++)
+        if (fake.boxes[i] && fake.boxes[i]->row == row && fake.boxes[i]->incarnation == incarnation)
+            return fake.boxes[i];
+    return NULL;
+}
+
+static inline unsigned fake_living(void)
+{
+    unsigned n = 0;
+    for (unsigned i = 0; i < fake.box_count; i++)
+        n += fake.boxes[i] != NULL;
+    return n;
+}
+
+static inline struct fake_box *fake_add(int64_t row, int64_t incarnation)
+{
+    struct fake_box *box = calloc(1, sizeof *box);
+    cr_assert(box && fake.box_count < FAKE_BOXES);
+    box->row = row;
+    box->incarnation = incarnation;
+    box->lives = true;
+    snprintf(box->identity.boot_id, sizeof box->identity.boot_id, "%s", fake.boot_id);
+    box->identity.init_pid = 1000 + row * 10 + incarnation;
+    box->identity.init_start = 77;
+    box->identity.cgroup_inode = row;
+    box->identity.netns_inode = row;
+    box->identity.uid_base = 65536 * (row + 1);
+    box->identity.uid_count = 65536;
+    for (unsigned i = 0; i < FAKE_BOXES; i++)
+        if (!fake.boxes[i]) {
+            fake.boxes[i] = box;
+            fake.box_count = i >= fake.box_count ? i + 1 : fake.box_count;
+            break;
+        }
+    return box;
+}
+
+/* ---- an init, as the engine sees it ---------------------------------------------------------- */
+
+struct agent_client {
+    struct fake_box *box; /* NULL: its init is gone */
+    int fd, control;      /* control is always writable */
+    struct {
+        struct agent_frame frame;
+        unsigned char payload[1024];
+    } frames[FAKE_FRAMES];
+    unsigned first, count;
+    bool ended;
+};
+
+static inline void fake_frame(struct fake_box *box, enum agent_frame_type type, uint64_t exec,
+                              uint64_t seq, const void *payload, size_t length)
+{
+    struct agent_client *agent = box->agent;
+    uint64_t one = 1;
+    if (!agent)
+        return;
+    cr_assert_lt(agent->count, FAKE_FRAMES);
+    unsigned i = (agent->first + agent->count++) % FAKE_FRAMES;
+    agent->frames[i].frame = (struct agent_frame){.magic = AGENT_MAGIC,
+                                                  .version = AGENT_VERSION,
+                                                  .type = (uint16_t)type,
+                                                  .length = (uint32_t)length,
+                                                  .exec = exec,
+                                                  .seq = seq};
+    if (length)
+        memcpy(agent->frames[i].payload, payload, length);
+    cr_assert_eq(write(agent->fd, &one, sizeof one), (ssize_t)sizeof one);
+}
+
+static inline struct fake_exec *fake_exec_find(struct fake_box *box, uint64_t number)
+{
+    for (unsigned i = 0; i < box->exec_count; i++)
+        if (box->execs[i].number == number)
+            return &box->execs[i];
+    return NULL;
+}
+
+static inline void fake_exec_end(struct fake_box *box, uint64_t number, enum agent_reason reason,
+                                 int code)
+{
+    struct fake_exec *exec = fake_exec_find(box, number);
+    cr_assert(exec && exec->state == 1);
+    exec->state = 2;
+    exec->exit = (struct agent_exit){.reason = reason,
+                                     .exit_code = code,
+                                     .cpu_us = 5000,
+                                     .output_bytes = 3,
+                                     .max_rss_bytes = 4096,
+                                     .started_ns = 1,
+                                     .ended_ns = 2};
+    fd_close(exec->out);
+    fd_close(exec->in);
+    fd_close(exec->err);
+    exec->out = exec->in = exec->err = -1;
+    fake_frame(box, AGENT_FRAME_EXIT, number, 2, &exec->exit, sizeof exec->exit);
+}
+
+static inline void fake_box_ends(struct fake_box *box)
+{
+    uint64_t one = 1;
+    box->lives = false;
+    if (box->agent) {
+        box->agent->ended = true;
+        box->agent->box = NULL;
+        cr_assert_eq(write(box->agent->fd, &one, sizeof one), (ssize_t)sizeof one);
+        box->agent = NULL;
+    }
+}
+
+static inline void fake_remove(struct fake_box *box)
+{
+    fake_box_ends(box);
+    for (unsigned i = 0; i < fake.box_count; i++)
+        if (fake.boxes[i] == box)
+            fake.boxes[i] = NULL;
+    free(box);
+}
+
+int agent_client_open(struct agent_client **ret, const char *path, int64_t init_pid, uint64_t epoch,
+                      struct err *err)
+{
+    unsigned long long row = 0;
+    long long incarnation = 0;
+    const char *name = strstr(path, "/sessions/");
+    cr_assert(name && sscanf(name, "/sessions/%llx-%lld/control", &row, &incarnation) == 2);
+    cr_assert_gt(epoch, 0);
+    struct fake_box *box = fake_find((int64_t)row, incarnation);
+    if (!box || !box->lives || fake.dead_inits)
+        return err_set(err, ERR_UNAVAILABLE, ECONNREFUSED, "connect to init", NULL, NULL);
+    cr_assert_eq(init_pid, box->identity.init_pid);
+    struct agent_client *agent = calloc(1, sizeof *agent);
+    cr_assert(agent);
+    agent->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    agent->control = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    agent->box = box;
+    if (box->agent)
+        box->agent->box = NULL;
+    box->agent = agent;
+    box->connects++;
+    if (!fake.silent_inits) {
+        fake_frame(box, AGENT_FRAME_HELLO, 0, box->exec_count, NULL, 0);
+        for (unsigned i = 0; i < box->exec_count; i++) {
+            struct agent_table_row line = {.exec = box->execs[i].number,
+                                           .state = (uint32_t)box->execs[i].state,
+                                           .exit = box->execs[i].exit};
+            fake_frame(box, AGENT_FRAME_TABLE, line.exec, 0, &line, sizeof line);
+        }
+    }
+    *ret = agent;
+    return 0;
+}
+
+void agent_client_free(struct agent_client *agent)
+{
+    if (!agent)
+        return;
+    if (agent->box && agent->box->agent == agent)
+        agent->box->agent = NULL;
+    close(agent->fd);
+    close(agent->control);
+    free(agent);
+}
+
+int agent_client_fd(const struct agent_client *agent)
+{
+    return agent->fd;
+}
+
+int agent_client_control_fd(const struct agent_client *agent)
+{
+    return agent->control;
+}
+
+int agent_client_next(struct agent_client *agent, struct agent_frame *ret_frame,
+                      const void **ret_payload, struct err *err)
+{
+    uint64_t count;
+    (void)err;
+    if (agent->count == 0 && agent->ended)
+        return SESSION_FRAME_END;
+    if (agent->count == 0) {
+        (void)!read(agent->fd, &count, sizeof count);
+        return SESSION_FRAME_NONE;
+    }
+    *ret_frame = agent->frames[agent->first].frame;
+    *ret_payload = agent->frames[agent->first].payload;
+    agent->first = (agent->first + 1) % FAKE_FRAMES;
+    agent->count--;
+    return 0;
+}
+
+static inline int fake_sends(const struct agent_client *agent)
+{
+    return !agent->box ? -EPIPE : fake.busy_inits ? -EAGAIN : 0;
+}
+
+int agent_client_exec(struct agent_client *agent, uint64_t number,
+                      const struct exec_request *request, int spool,
+                      const struct agent_spool_limits *limits, struct err *err)
+{
+    int r = fake_sends(agent);
+    (void)err, (void)limits;
+    if (r < 0)
+        return r;
+    struct fake_box *box = agent->box;
+    cr_assert_lt(box->exec_count, FAKE_EXECS);
+    cr_assert_null(fake_exec_find(box, number), "a number was used twice");
+    for (unsigned i = 0; i < box->exec_count; i++)
+        cr_assert_lt(box->execs[i].number, number, "numbers go up");
+    struct fake_exec *exec = &box->execs[box->exec_count++];
+    *exec = (struct fake_exec){.number = number, .state = 1, .has_files = request->files};
+    snprintf(exec->argv0, sizeof exec->argv0, "%s", request->argv[0]);
+    exec->in = request->stdin_fd < 0 ? -1 : fcntl(request->stdin_fd, F_DUPFD_CLOEXEC, 3);
+    exec->out = spool >= 0               ? fcntl(spool, F_DUPFD_CLOEXEC, 3)
+                : request->stdout_fd < 0 ? -1
+                                         : fcntl(request->stdout_fd, F_DUPFD_CLOEXEC, 3);
+    exec->err = request->stderr_fd < 0 ? -1 : fcntl(request->stderr_fd, F_DUPFD_CLOEXEC, 3);
+    struct agent_start_failed failed = {.fault = AGENT_START_NOT_FOUND, .sys = ENOENT};
+    struct agent_started started = {.pid = 2};
+    if (strcmp(request->argv[0], "missing") == 0) {
+        exec->state = 2;
+        fake_frame(box, AGENT_FRAME_START_FAILED, number, 0, &failed, sizeof failed);
+    } else {
+        fake_frame(box, AGENT_FRAME_STARTED, number, 0, &started, sizeof started);
+    }
+    if (strcmp(request->argv[0], "true") == 0)
+        fake_exec_end(box, number, AGENT_REASON_EXIT, 0);
+    return 0;
+}
+
+int agent_client_signal(struct agent_client *agent, uint64_t exec, int signo,
+                        enum agent_scope scope)
+{
+    int r = fake_sends(agent);
+    (void)signo, (void)scope;
+    struct fake_exec *found = r == 0 ? fake_exec_find(agent->box, exec) : NULL;
+    if (found && found->state == 1)
+        fake_exec_end(agent->box, exec, AGENT_REASON_SIGNAL, -1);
+    return r;
+}
+
+int agent_client_resize(struct agent_client *agent, uint64_t exec, uint16_t rows, uint16_t cols)
+{
+    (void)exec, (void)rows, (void)cols;
+    return fake_sends(agent);
+}
+
+int agent_client_kill(struct agent_client *agent, uint64_t exec, enum agent_reason reason)
+{
+    int r = fake_sends(agent);
+    struct fake_exec *found = r == 0 ? fake_exec_find(agent->box, exec) : NULL;
+    if (found && found->state == 1)
+        fake_exec_end(agent->box, exec, reason, -1);
+    return r;
+}
+
+int agent_client_close_stdin(struct agent_client *agent, uint64_t exec)
+{
+    (void)exec;
+    return fake_sends(agent);
+}
+
+int agent_client_interrupt(struct agent_client *agent, uint64_t floor)
+{
+    int r = fake_sends(agent);
+    if (r < 0)
+        return r;
+    struct fake_box *box = agent->box;
+    for (unsigned i = 0; i < box->exec_count; i++)
+        if (box->execs[i].state == 1 && box->execs[i].number <= floor)
+            fake_exec_end(box, box->execs[i].number, AGENT_REASON_INTERRUPTED, -1);
+    fake_frame(box, AGENT_FRAME_INTERRUPTED, floor, 0, NULL, 0);
+    return 0;
+}
+
+int agent_client_ping(struct agent_client *agent, uint64_t number)
+{
+    (void)number;
+    return fake_sends(agent);
+}
+
+/* ---- a launcher ------------------------------------------------------------------------------ */
+
+struct launcher_client {
+    int unused;
+};
+
+static struct launcher_client fake_client;
+
+int launcher_client_new(struct launcher_client **ret, int fd, struct err *err)
+{
+    (void)err;
+    fake.fd = fd;
+    fake.lost = false;
+    *ret = &fake_client;
+    return 0;
+}
+
+void launcher_client_free(struct launcher_client *client)
+{
+    if (client)
+        fd_replace(&fake.fd, -1);
+    memset(fake.calls, 0, sizeof fake.calls);
+}
+
+int launcher_client_call(struct launcher_client *client, const struct launcher_request *request,
+                         const int *fds, unsigned fd_count, launcher_done *done, void *data,
+                         struct err *err)
+{
+    (void)client, (void)err;
+    fake.asked[request->type]++;
+    if (request->type == LAUNCHER_LAUNCH) {
+        struct spec *spec = mmap(NULL, sizeof *spec, PROT_READ, MAP_PRIVATE, fds[0], 0);
+        struct err bad;
+        cr_assert_neq(spec, MAP_FAILED);
+        cr_assert_geq(fd_count, 1);
+        cr_assert_eq(spec_check(spec, &bad), 0);
+        cr_assert(fcntl(fds[0], F_GET_SEALS) & F_SEAL_WRITE);
+        munmap(spec, sizeof *spec);
+    }
+    for (unsigned i = 0; i < FAKE_CALLS; i++)
+        if (!fake.calls[i].used) {
+            fake.calls[i] =
+                (struct fake_call){.request = *request, .done = done, .data = data, .used = true};
+            if (fake.fd >= 0)
+                fake_kick();
+            return 0;
+        }
+    cr_assert_fail("too many calls");
+    return -1;
+}
+
+void launcher_client_forget(struct launcher_client *client, const void *data)
+{
+    (void)client;
+    for (unsigned i = 0; i < FAKE_CALLS; i++)
+        if (fake.calls[i].data == data)
+            fake.calls[i].done = NULL;
+}
+
+void launcher_client_on_died(struct launcher_client *client,
+                             void (*died)(void *data, int64_t row, int64_t incarnation), void *data)
+{
+    (void)client;
+    fake.died = died;
+    fake.died_data = data;
+}
+
+int launcher_client_fd(const struct launcher_client *client)
+{
+    (void)client;
+    return fake.fd;
+}
+
+bool launcher_client_wants_write(const struct launcher_client *client)
+{
+    (void)client;
+    return false;
+}
+
+static inline void fake_list(const struct launcher_request *request, struct launcher_reply *reply)
+{
+    for (;;) {
+        struct fake_box *least = NULL;
+        struct launcher_name after = {request->row, request->incarnation};
+        if (reply->list.count > 0)
+            after = reply->list.names[reply->list.count - 1];
+        for (unsigned i = 0; i < fake.box_count; i++) {
+            struct fake_box *box = fake.boxes[i];
+            if (!box || box->row < after.row ||
+                (box->row == after.row && box->incarnation <= after.incarnation))
+                continue;
+            if (!least || box->row < least->row ||
+                (box->row == least->row && box->incarnation < least->incarnation))
+                least = box;
+        }
+        if (!least)
+            return;
+        if (reply->list.count == LAUNCHER_LIST_MAX) {
+            reply->list.more = 1;
+            return;
+        }
+        reply->list.names[reply->list.count++] =
+            (struct launcher_name){least->row, least->incarnation};
+    }
+}
+
+static inline void fake_look(const struct launcher_request *request, const struct fake_box *box,
+                             struct launcher_reply *reply)
+{
+    snprintf(reply->identity.boot_id, sizeof reply->identity.boot_id, "%s", fake.boot_id);
+    if (!box)
+        reply->found = SESSION_FOUND_ABSENT;
+    else if (!box->lives)
+        reply->found = SESSION_FOUND_BROKEN;
+    else if (box->identity.init_pid != request->identity.init_pid ||
+             box->identity.init_start != request->identity.init_start)
+        reply->found = SESSION_FOUND_OTHER;
+    else
+        reply->found = SESSION_FOUND_WHOLE;
+}
+
+static inline void fake_serve(const struct launcher_request *request, struct launcher_reply *reply)
+{
+    struct fake_box *box = fake_find(request->row, request->incarnation);
+    switch ((enum launcher_request_type)request->type) {
+    case LAUNCHER_LAUNCH:
+        cr_assert_null(box, "launched twice");
+        box = fake_add(request->row, request->incarnation);
+        reply->identity = box->identity;
+        reply->launched.effective.landlock_abi = 7;
+        reply->launched.note_count = 1;
+        snprintf(reply->launched.notes[0].key, sizeof reply->launched.notes[0].key, "a.note");
+        break;
+    case LAUNCHER_END:
+        if (box)
+            fake_remove(box);
+        break;
+    case LAUNCHER_FREEZE:
+    case LAUNCHER_THAW:
+        cr_assert(box);
+        box->frozen = request->type == LAUNCHER_FREEZE;
+        break;
+    case LAUNCHER_LOOK:
+        fake_look(request, box, reply);
+        break;
+    case LAUNCHER_LIST:
+        fake_list(request, reply);
+        break;
+    case LAUNCHER_SAMPLE:
+        reply->sample = (struct launcher_sample){
+            .cpu_ns = 1000, .memory_bytes = 4096, .disk_bytes = UINT64_MAX};
+        break;
+    case LAUNCHER_VOLUME_REMOVE:
+        snprintf(fake.volume_removed, sizeof fake.volume_removed, "%s", request->volume);
+        break;
+    case LAUNCHER_VOLUME_MEASURE:
+        reply->sample.disk_bytes = 8192;
+        break;
+    default:
+        break;
+    }
+}
+
+int launcher_client_work(struct launcher_client *client, struct err *err)
+{
+    uint64_t count;
+    (void)client, (void)err;
+    (void)!read(fake.fd, &count, sizeof count);
+    for (unsigned i = 0; i < FAKE_CALLS; i++) {
+        struct fake_call call = fake.calls[i];
+        struct launcher_reply reply = {.type = call.request.type};
+        if (!call.used || fake.hold[call.request.type])
+            continue;
+        fake.calls[i].used = false;
+        if (fake.fail[call.request.type] > 0) {
+            fake.fail[call.request.type]--;
+            reply.result = fake.fail_with.sys ? -fake.fail_with.sys : -EINVAL;
+            reply.err = fake.fail_with;
+        } else {
+            fake_serve(&call.request, &reply);
+        }
+        if (call.done)
+            call.done(call.data, &reply, NULL);
+    }
+    return 0;
+}
+
+void launcher_client_replace(struct launcher_client *client, int fd)
+{
+    (void)client;
+    fd_replace(&fake.fd, fd);
+    fake_kick();
+}
+
+/* Every call that was sent: its outcome is not known. With `happened` the launcher had done it. */
+static inline void fake_lose(bool happened)
+{
+    struct err err = {.code = ERR_UNAVAILABLE, .sys = ECONNRESET};
+    for (unsigned i = 0; i < FAKE_CALLS; i++) {
+        struct fake_call call = fake.calls[i];
+        struct launcher_reply reply = {.type = call.request.type};
+        if (!call.used)
+            continue;
+        fake.calls[i].used = false;
+        if (happened)
+            fake_serve(&call.request, &reply);
+        if (call.done)
+            call.done(call.data, NULL, &err);
+    }
+}
+
+static inline void fake_release(enum launcher_request_type type)
+{
+    fake.hold[type] = false;
+    fake_kick();
+}
+
+/* ---- an engine ------------------------------------------------------------------------------- */
+
+static struct loop *fixture_loop;
+static struct provider *fixture_provider;
+static struct serve_config fixture_config;
+static struct capability_set fixture_capabilities;
+static struct provider_options fixture_options;
+static bool fixture_recovered, fixture_closed, fixture_idle;
+
+static inline void fixture_on_recovered(void *data, const struct err *err)
+{
+    (void)data;
+    cr_assert_null(err);
+    fixture_recovered = true;
+}
+
+static inline void fixture_on_idle(void *data, bool idle)
+{
+    (void)data;
+    fixture_idle = idle;
+}
+
+/* Rounds of the loop until `*done`, at most ten seconds. */
+static inline void fixture_until(const volatile bool *done)
+{
+    int64_t by = now_boot_ms() + 10000;
+    while (!*done) {
+        cr_assert_lt(now_boot_ms(), by, "nothing came of it");
+        loop_step(fixture_loop, false);
+        struct timespec pause = {.tv_nsec = 200000};
+        nanosleep(&pause, NULL);
+    }
+}
+
+static inline void fixture_for_ms(int ms)
+{
+    int64_t by = now_boot_ms() + ms;
+    while (now_boot_ms() < by) {
+        loop_step(fixture_loop, false);
+        struct timespec pause = {.tv_nsec = 200000};
+        nanosleep(&pause, NULL);
+    }
+}
+
+static inline void fixture_start(void)
+{
+    struct err err = {0};
+    char text[2048];
+    fixture_recovered = fixture_closed = fixture_idle = false;
+    fixture_options = (struct provider_options){.loop = fixture_loop,
+                                                .config = &fixture_config,
+                                                .capabilities = &fixture_capabilities,
+                                                .launcher = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK),
+                                                .recovered = fixture_on_recovered,
+                                                .idle = fixture_on_idle};
+    int r = provider_open(&fixture_provider, &fixture_options, &err);
+    err_format(&err, text, sizeof text);
+    cr_assert_eq(r, 0, "%s", text);
+    /* The fake's boot is the engine's, until a test says otherwise. */
+    if (fake.boot_id[0])
+        snprintf(fixture_provider->boot_id, sizeof fixture_provider->boot_id, "%s", fake.boot_id);
+}
+
+static inline void fixture_open(void)
+{
+    fixture_start();
+    fixture_until(&fixture_recovered);
+}
+
+static inline void fixture_on_closed(void *data)
+{
+    (void)data;
+    fixture_closed = true;
+}
+
+static inline void fixture_stop(void)
+{
+    provider_close(fixture_provider, 0, fixture_on_closed, NULL);
+    fixture_until(&fixture_closed);
+    fixture_provider = NULL;
+}
+
+static inline void fixture_restart(void)
+{
+    fixture_stop();
+    fixture_open();
+}
+
+static inline int fixture_unlink(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+    (void)st, (void)type, (void)ftw;
+    return remove(path);
+}
+
+static inline void fixture_init(void)
+{
+    struct err err = {0};
+    char directory[] = "/tmp/berth-provider-XXXXXX";
+    memset(&fake, 0, sizeof fake);
+    fake.fd = -1;
+    snprintf(fake.boot_id, sizeof fake.boot_id, "this-boot");
+    fake.fail_with = (struct err){.code = ERR_FORBIDDEN, .sys = EACCES};
+    cr_assert(mkdtemp(directory));
+    memset(&fixture_config, 0, sizeof fixture_config);
+    snprintf(fixture_config.state_dir, sizeof fixture_config.state_dir, "%s", directory);
+    snprintf(fixture_config.runtime_dir, sizeof fixture_config.runtime_dir, "%s", directory);
+    for (unsigned c = 0; c < CAPABILITY_COUNT; c++)
+        fixture_capabilities.status[c].available = true;
+    cr_assert_eq(loop_new(&fixture_loop, &err), 0);
+    fixture_open();
+}
+
+static inline void fixture_fini(void)
+{
+    if (fixture_provider)
+        fixture_stop();
+    loop_free(fixture_loop);
+    for (unsigned i = 0; i < fake.box_count; i++)
+        if (fake.boxes[i])
+            fake_remove(fake.boxes[i]);
+    nftw(fixture_config.state_dir, fixture_unlink, 16, FTW_DEPTH | FTW_PHYS);
+}
+
+/* ---- a client -------------------------------------------------------------------------------- */
+
+struct answer {
+    bool came;
+    int status, times;
+    bool replayed;
+    struct err err;
+    uint32_t allowed;
+    struct capability_mask missing;
+    unsigned retry_after_s;
+    char text[16384];
+};
+
+static inline void answer_reply(void *data, struct provider_reply *reply)
+{
+    struct answer *answer = data;
+    answer->times++;
+    answer->status = reply->status;
+    answer->replayed = reply->replayed;
+    answer->err = reply->err;
+    answer->allowed = reply->allowed;
+    answer->missing = reply->missing;
+    answer->retry_after_s = reply->retry_after_s;
+    snprintf(answer->text, sizeof answer->text, "%s", buf_text(&reply->document));
+    answer->came = true;
+}
+
+struct client {
+    struct answer answer;
+    struct idempotency_request key;
+    struct provider_call call;
+};
+
+static inline struct provider_call *client_call(struct client *client, const char *workspace_id,
+                                                const char *session_id, const char *key,
+                                                const char *path)
+{
+    memset(client, 0, sizeof *client);
+    client->key = (struct idempotency_request){.workspace_id = workspace_id,
+                                               .method = "POST",
+                                               .path = path,
+                                               .key = key,
+                                               .body_sha256 = "00"};
+    client->call = (struct provider_call){.workspace_id = workspace_id,
+                                          .session_id = session_id,
+                                          .key = key ? &client->key : NULL,
+                                          .who = "uid 1000",
+                                          .reply = answer_reply,
+                                          .data = &client->answer};
+    return &client->call;
+}
+
+static inline void spec_for_test(struct spec *spec, const char *workspace_id,
+                                 const char *session_id)
+{
+    spec_init(spec);
+    snprintf(spec->workspace_id, sizeof spec->workspace_id, "%s", workspace_id);
+    snprintf(spec->session_id, sizeof spec->session_id, "%s", session_id);
+    spec->image.kind = SPEC_IMAGE_HOST;
+    spec->workspace.kind = SPEC_WORKSPACE_VOLUME;
+    snprintf(spec->workspace.volume, sizeof spec->workspace.volume, "%s", session_id);
+    snprintf(spec->workspace.mount_path, sizeof spec->workspace.mount_path, "/workspace");
+    spec->network.egress = SPEC_EGRESS_DENY;
+    spec->process.uid = spec->process.gid = SPEC_UID_USER;
+    spec->process.seccomp = SPEC_SECCOMP_DEFAULT;
+    spec->limits.memory_bytes = 1 << 30;
+    spec->limits.output_bytes = 16 << 20;
+}
+
+static struct spec client_spec;
+
+static inline void client_create_begin(struct client *client, const char *workspace_id,
+                                       const char *session_id, const char *key)
+{
+    spec_for_test(&client_spec, workspace_id, session_id);
+    struct provider_create create = {
+        .spec = &client_spec, .owner = "me", .labels_json = "{\"k\":\"v\"}", .client_socket = -1};
+    provider_session_create(
+        fixture_provider, client_call(client, workspace_id, session_id, key, "/sessions"), &create);
+    cr_assert_not(client->answer.came, "a reply from inside the call");
+}
+
+static inline struct answer *client_create(struct client *client, const char *workspace_id,
+                                           const char *session_id, const char *key)
+{
+    client_create_begin(client, workspace_id, session_id, key);
+    fixture_until(&client->answer.came);
+    return &client->answer;
+}
+
+static inline void client_verb_begin(struct client *client, const char *workspace_id,
+                                     const char *session_id, enum session_event verb,
+                                     const char *key)
+{
+    struct provider_verb what = {.verb = verb, .client_socket = -1};
+    provider_session_verb(
+        fixture_provider,
+        client_call(client, workspace_id, session_id, key, session_event_name(verb)), &what);
+    cr_assert_not(client->answer.came, "a reply from inside the call");
+}
+
+static inline struct answer *client_verb(struct client *client, const char *workspace_id,
+                                         const char *session_id, enum session_event verb,
+                                         const char *key)
+{
+    client_verb_begin(client, workspace_id, session_id, verb, key);
+    fixture_until(&client->answer.came);
+    return &client->answer;
+}
+
+static inline struct answer *client_get(struct client *client, const char *workspace_id,
+                                        const char *session_id)
+{
+    provider_session_get(fixture_provider, client_call(client, workspace_id, session_id, NULL, ""));
+    fixture_until(&client->answer.came);
+    return &client->answer;
+}
