@@ -42,7 +42,7 @@ struct file_call *front_file_call_new(struct front_call *call, enum files_operat
     if (!file)
         return NULL;
     file->call = call;
-    file->pipe = -1;
+    file->pipe = file->spool = -1;
     files_request_init(&file->request, operation);
     if (!copy_path(call, path, pointer, file->request.path))
         return NULL;
@@ -56,6 +56,7 @@ void front_file_release(struct front_call *call)
     loop_watch_free(file->watch);
     file->watch = NULL;
     fd_replace(&file->pipe, -1);
+    fd_replace(&file->spool, -1);
     buf_fini(&file->list.raw);
     buf_fini(&file->list.entries);
 }
@@ -337,6 +338,11 @@ static void on_written(void *data, const struct provider_files_reply *reply)
     answer_written(file);
 }
 
+void front_file_write(struct file_call *file, int worker)
+{
+    front_file_ask(file, worker, -1, on_written);
+}
+
 static void on_body_end(struct front_call *call, enum exchange_body how, uint64_t bytes)
 {
     struct file_call *file = call->own;
@@ -354,17 +360,16 @@ void file_write_handle(struct front_call *call)
     const struct exchange_request *request = exchange_request(call->x);
     int worker = -1;
     struct err err;
-    if (!request->has_length) {
-        refuse(call, "Content-Length", NULL,
-               "A file is replaced only by a whole one: send its length with it.");
-        return;
-    }
     struct file_call *file =
         front_file_call_new(call, FILES_WRITE, exchange_query(call->x, "path"), NULL);
     if (!file)
         return;
     if (!read_mode(call, exchange_query(call->x, "mode"), NULL, &file->request.mode))
         return;
+    if (!request->has_length) {
+        front_file_spool(file);
+        return;
+    }
     file->request.has_length = 1;
     file->request.length = request->length;
     if (front_file_pipe(file, false, &worker) < 0)
@@ -378,5 +383,5 @@ void file_write_handle(struct front_call *call)
         front_call_refuse(call, &err, NULL);
         return;
     }
-    front_file_ask(file, worker, -1, on_written);
+    front_file_write(file, worker);
 }

@@ -68,7 +68,8 @@ static ssize_t receive(int fd, char *ret_byte, int *ret_fd)
         struct cmsghdr align;
         char room[CMSG_SPACE(sizeof(int))];
     } control;
-    struct iovec part = {ret_byte, 1};
+    char byte = 0;
+    struct iovec part = {&byte, 1};
     struct msghdr message = {.msg_iov = &part,
                              .msg_iovlen = 1,
                              .msg_control = control.room,
@@ -81,6 +82,7 @@ static ssize_t receive(int fd, char *ret_byte, int *ret_fd)
     if (header && header->cmsg_level == SOL_SOCKET && header->cmsg_type == SCM_RIGHTS &&
         header->cmsg_len == CMSG_LEN(sizeof(int)))
         memcpy(ret_fd, CMSG_DATA(header), sizeof(int));
+    *ret_byte = byte;
     return n;
 }
 

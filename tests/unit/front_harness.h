@@ -1,5 +1,6 @@
 /* This file serves front's operations over a fake provider, in a thread of the test; it never
- * checks anything by itself. The client's side is http_harness.h's.
+ * checks anything by itself. The client's side is http_harness.h's. This file is long because it
+ * stands for the whole of provider.h.
  *
  * The fake writes down what it was asked (fake_asked()) and answers a round of the loop later, as
  * the real one does:
@@ -561,6 +562,11 @@ static inline void front_harness_start(void)
     if (harness.limits.connections_max == 0)
         harness.limits = http_limits_default;
     fake_config.rootless = 1; /* whoever runs the test may */
+    snprintf(fake_config.state_dir, sizeof fake_config.state_dir, "/tmp/berth-front-XXXXXX");
+    cr_assert(mkdtemp(fake_config.state_dir) != NULL);
+    char spool[SPEC_PATH_MAX + 32];
+    snprintf(spool, sizeof spool, "%s/" SERVE_SPOOL_DIR, fake_config.state_dir);
+    cr_assert(mkdir(spool, 0700) == 0);
     cr_assert(loop_new(&harness.loop, &err) == 0);
     fake_front = (struct front){.loop = harness.loop,
                                 .config = &fake_config,
@@ -587,6 +593,9 @@ static inline void front_harness_stop(void)
     fd_replace(&fake.stdin_reader, -1);
     unlink(harness.path);
     rmdir(harness.directory);
+    char spool[SPEC_PATH_MAX + 32];
+    snprintf(spool, sizeof spool, "%s/" SERVE_SPOOL_DIR, fake_config.state_dir);
+    cr_expect(rmdir(spool) == 0 && rmdir(fake_config.state_dir) == 0, "something was left");
     policy_free(fake_ceiling);
     fake_ceiling = NULL;
     memset(&harness, 0, sizeof harness);
