@@ -365,7 +365,7 @@ void provider_recovered(struct provider *p, const struct err *err)
 
 void provider_look_idle(struct provider *p)
 {
-    bool idle = !p->recovering && p->live == 0 && p->works == 0;
+    bool idle = !p->recovering && p->live == 0 && p->works == p->resting;
     if (p->closing || p->recovering || (p->idle_known && idle == p->idle))
         return;
     p->idle = idle;

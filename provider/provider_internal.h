@@ -140,7 +140,8 @@ struct seat {
     void *table_data;
     uint64_t last_number, files_count; /* of what was sent to init */
     unsigned files_running;
-    struct exec *execs; /* that have not ended, in order of acceptance */
+    int64_t spool_bytes, spool_added; /* of its spool files when last looked at; since */
+    struct exec *execs;               /* that have not ended, in order of acceptance */
     struct work *interrupts;
     bool sampling;
 };
@@ -164,7 +165,7 @@ void seat_want_write(struct seat *seat, bool wanted);
 
 /* ---- the whole ------------------------------------------------------------------------------- */
 
-enum { SEAT_HASH = 4096, WAITING_MAX = 1024 };
+enum { SEAT_HASH = 4096, EVENT_HASH = 256, WAITING_MAX = 1024 };
 
 struct provider {
     struct provider_options options;
@@ -193,9 +194,9 @@ struct provider {
     struct spec scratch;        /* the loop's thread */
     struct spec ledger_scratch; /* apply() */
 
-    struct output_follower *outputs;
-    struct event_follower *events;
+    struct provider_follower *events[EVENT_HASH]; /* those who follow, by session */
     struct timers *timers;
+    struct usage_round *usage;
     struct verb *verbs; /* that are under way */
 
     bool closing;
@@ -314,6 +315,7 @@ int timers_open(struct provider *p, struct err *err);
 void timers_start(struct provider *p);
 void timers_look(struct provider *p); /* the ledger's timers may have changed */
 void timers_free(struct provider *p);
+void usage_start(struct provider *p); /* samples every ten seconds from now on */
 
 void events_wake(struct provider *p, const char *workspace_id, const char *session_id);
 void followers_free(struct provider *p);

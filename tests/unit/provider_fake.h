@@ -10,6 +10,7 @@
 #include "provider/spec_store.h"
 #include "runtime/base/fd.h"
 #include "runtime/link/agent_client.h"
+#include "runtime/link/spool_reader.h"
 
 #include <criterion/criterion.h>
 #include <dirent.h>
@@ -27,7 +28,8 @@ enum { FAKE_BOXES = 4096, FAKE_CALLS = 8192, FAKE_EXECS = 64, FAKE_FRAMES = 256 
 struct fake_exec {
     uint64_t number;
     int state; /* 1 running, 2 ended */
-    bool has_files;
+    bool has_files, forgotten;
+    uint64_t seq; /* of its spool */
     char argv0[64];
     int out, in, err;
     struct agent_exit exit;
@@ -155,6 +157,31 @@ static inline struct fake_exec *fake_exec_find(struct fake_box *box, uint64_t nu
     return NULL;
 }
 
+/* A spool of the fake's own: a head and bytes, one after another. */
+struct fake_spool_head {
+    uint64_t seq, time_ms;
+    uint32_t kind, length;
+};
+
+static inline void fake_spool_add(struct fake_exec *exec, uint32_t kind, const void *data,
+                                  uint32_t length)
+{
+    struct fake_spool_head head = {
+        .seq = ++exec->seq, .time_ms = 1000 + exec->seq, .kind = kind, .length = length};
+    if (exec->out < 0 || exec->has_files)
+        return;
+    cr_assert_eq(write(exec->out, &head, sizeof head), (ssize_t)sizeof head);
+    cr_assert_eq(write(exec->out, data, length), (ssize_t)length);
+}
+
+static inline void fake_print(struct fake_box *box, uint64_t number, const char *text)
+{
+    struct fake_exec *exec = fake_exec_find(box, number);
+    cr_assert(exec && exec->state == 1);
+    fake_spool_add(exec, SPOOL_STDOUT, text, (uint32_t)strlen(text));
+    fake_frame(box, AGENT_FRAME_SPOOL, number, exec->seq, NULL, 0);
+}
+
 static inline void fake_exec_end(struct fake_box *box, uint64_t number, enum agent_reason reason,
                                  int code)
 {
@@ -168,6 +195,7 @@ static inline void fake_exec_end(struct fake_box *box, uint64_t number, enum age
                                      .max_rss_bytes = 4096,
                                      .started_ns = 1,
                                      .ended_ns = 2};
+    fake_spool_add(exec, SPOOL_EXIT, &exec->exit, sizeof exec->exit);
     fd_close(exec->out);
     fd_close(exec->in);
     fd_close(exec->err);
@@ -303,7 +331,9 @@ int agent_client_exec(struct agent_client *agent, uint64_t number,
     } else {
         fake_frame(box, AGENT_FRAME_STARTED, number, 0, &started, sizeof started);
     }
-    if (strcmp(request->argv[0], "true") == 0)
+    if (strcmp(request->argv[0], "echo") == 0)
+        fake_print(box, number, "hello\n");
+    if (strcmp(request->argv[0], "true") == 0 || strcmp(request->argv[0], "echo") == 0)
         fake_exec_end(box, number, AGENT_REASON_EXIT, 0);
     return 0;
 }
@@ -353,10 +383,86 @@ int agent_client_interrupt(struct agent_client *agent, uint64_t floor)
     return 0;
 }
 
+int agent_client_forget(struct agent_client *agent, uint64_t exec)
+{
+    int r = fake_sends(agent);
+    struct fake_exec *found = r == 0 ? fake_exec_find(agent->box, exec) : NULL;
+    cr_assert(!found || found->state == 2, "forgotten while it runs");
+    if (found)
+        found->forgotten = true;
+    return r;
+}
+
 int agent_client_ping(struct agent_client *agent, uint64_t number)
 {
     (void)number;
     return fake_sends(agent);
+}
+
+/* ---- the spool's other side -------------------------------------------------------------------
+ */
+
+struct spool_reader {
+    int fd;
+    uint64_t from;
+    off_t at;
+    bool exited;
+    char data[65536];
+};
+
+int spool_reader_new(struct spool_reader **ret, int fd, uint64_t from, struct err *err)
+{
+    (void)err;
+    *ret = calloc(1, sizeof **ret);
+    cr_assert(*ret);
+    (*ret)->fd = fd;
+    (*ret)->from = from;
+    return 0;
+}
+
+void spool_reader_free(struct spool_reader *reader)
+{
+    free(reader);
+}
+
+int spool_reader_next(struct spool_reader *reader, struct spool_frame *ret, struct err *err)
+{
+    struct fake_spool_head head;
+    (void)err;
+    if (reader->exited)
+        return SPOOL_END;
+    for (;;) {
+        if (pread(reader->fd, &head, sizeof head, reader->at) != (ssize_t)sizeof head)
+            return SPOOL_NONE;
+        cr_assert_eq(pread(reader->fd, reader->data, head.length, reader->at + (off_t)sizeof head),
+                     (ssize_t)head.length);
+        reader->at += (off_t)sizeof head + head.length;
+        if (head.seq >= reader->from)
+            break;
+    }
+    reader->exited = head.kind == SPOOL_EXIT;
+    *ret = (struct spool_frame){.seq = head.seq,
+                                .to_seq = head.seq,
+                                .time_ms = head.time_ms,
+                                .bytes = head.length,
+                                .kind = head.kind,
+                                .data = reader->data};
+    return 0;
+}
+
+int spool_status(int fd, struct spool_status *ret, struct err *err)
+{
+    struct spool_reader *reader = NULL;
+    struct spool_frame frame;
+    memset(ret, 0, sizeof *ret);
+    spool_reader_new(&reader, fd, 0, err);
+    while (spool_reader_next(reader, &frame, err) == 0) {
+        ret->last_seq = frame.seq;
+        ret->ended = frame.kind == SPOOL_EXIT;
+        ret->output_bytes += ret->ended ? 0 : frame.bytes;
+    }
+    free(reader);
+    return 0;
 }
 
 /* ---- a launcher ------------------------------------------------------------------------------ */
@@ -416,6 +522,11 @@ void launcher_client_forget(struct launcher_client *client, const void *data)
     for (unsigned i = 0; i < FAKE_CALLS; i++)
         if (fake.calls[i].data == data)
             fake.calls[i].done = NULL;
+}
+
+void launcher_client_cancel(struct launcher_client *client, const void *data)
+{
+    (void)client, (void)data;
 }
 
 void launcher_client_on_died(struct launcher_client *client,
