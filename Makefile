@@ -21,6 +21,8 @@ ifeq ($(origin CC),default)
 CC := gcc
 endif
 BUILD    ?= build
+# One spelling of a directory in the tree: what depends on what is written with it.
+override BUILD := $(patsubst $(CURDIR)/%,%,$(BUILD))
 PREFIX   ?= /usr/local
 SANITIZE ?=
 FUZZER   ?=

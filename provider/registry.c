@@ -147,7 +147,9 @@ static int load(const struct runtime_facts *facts, const char *key, struct capab
         (st.st_mode & 07777) != 0600 || st.st_size <= 0 || st.st_size > MAX)
         return REGISTRY_STALE;
     size_t length = (size_t)st.st_size;
-    _cleanup_free_ char *text = malloc(length + 1);
+    char few[6 << 10]; /* what it usually is */
+    _cleanup_free_ char *many = length < sizeof few ? NULL : malloc(length + 1);
+    char *text = length < sizeof few ? few : many;
     if (!text || io_read_full(fd, text, length) != (ssize_t)length)
         return REGISTRY_STALE;
     text[length] = 0;

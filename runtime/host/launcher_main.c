@@ -307,6 +307,7 @@ static int open_launcher(struct launcher *l, const struct launcher_options *opti
 {
     const struct runtime_options how = {.state_dir = options->config->state_dir,
                                         .runtime_dir = options->config->runtime_dir,
+                                        .init_path = options->init_path,
                                         .no_reaper = true};
     l->runtime = options->runtime;
     int r = l->runtime ? 0 : runtime_open(&l->runtime, &how, err);
