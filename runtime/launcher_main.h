@@ -41,6 +41,7 @@ struct launcher_options {
     const struct serve_config *config;
     const struct launcher_calls *calls; /* NULL: those of runtime/runtime.h */
     struct runtime *runtime;            /* tests: opened already; NULL: by the configuration */
+    const char *init_path;              /* PID 1's program; NULL: as runtime_options says */
     unsigned workers_max;               /* at once; 0: the default */
 };
 

@@ -39,6 +39,7 @@ struct runtime_options {
     const char *state_dir;   /* durable: volumes; NULL: contract §12's default for this user */
     const char *runtime_dir; /* gone at reboot: run records, probed facts; NULL: the default */
     const char *init_path;   /* PID 1's program; NULL: beside this one, else the installed one */
+    const char *reaper_path; /* berth's program, for runtime_reaper_main(); NULL: this one is it */
     bool no_reaper;          /* do not fork a reaper (the caller is one itself, or a test) */
 };
 
@@ -61,6 +62,12 @@ struct runtime_facts {
 enum { RUNTIME_DIR_SIZE = 512 };
 int runtime_directories(const struct runtime_options *options, char ret_state[RUNTIME_DIR_SIZE],
                         char ret_runtime[RUNTIME_DIR_SIZE], struct err *err);
+
+/* A program that starts sessions and leaves `reaper_path` NULL calls this, and exits with what it
+ * returns, when its argv[0] is RUNTIME_REAPER_ARGUMENT: it is then what cleans up after a run whose
+ * launcher was killed. */
+#define RUNTIME_REAPER_ARGUMENT "berth: reaper"
+int runtime_reaper_main(void);
 
 int runtime_open(struct runtime **ret, const struct runtime_options *options, struct err *err);
 void runtime_close(struct runtime *rt); /* NULL allowed */

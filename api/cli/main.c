@@ -1,7 +1,9 @@
 /* This file is the entry point of the `berth` program; all it does is in dispatch.c. */
 #include "api/cli/cli.h"
+#include "runtime/runtime.h"
 
 #include <signal.h>
+#include <string.h>
 #include <sys/auxv.h>
 #include <unistd.h>
 
@@ -16,6 +18,8 @@ int main(int argc, char **argv)
         (void)n; /* whoever has closed his standard error gets the status alone */
         return CLI_EXIT_BERTH;
     }
+    if (argc == 1 && strcmp(argv[0], RUNTIME_REAPER_ARGUMENT) == 0)
+        return runtime_reaper_main();
     /* Dispositions outlive execve(): a caller that ignores its children would have the kernel reap
      * ours, and a file size limit must be an error to report and no death. */
     sigaction(SIGCHLD, &(struct sigaction){.sa_handler = SIG_DFL}, NULL);

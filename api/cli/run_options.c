@@ -226,11 +226,12 @@ static int take_own(struct run_options *options, const struct cli_option *option
 static int allocate(struct run_options *options, int argc, struct err *err)
 {
     size_t count = (size_t)argc + 1;
-    options->settings = calloc(count, sizeof *options->settings);
-    options->mounts = calloc(count, sizeof *options->mounts);
-    options->env = calloc(count, sizeof *options->env);
-    if (!options->settings || !options->mounts || !options->env)
+    options->settings =
+        calloc(count, sizeof *options->settings + sizeof *options->mounts + sizeof *options->env);
+    if (!options->settings)
         return err_set(err, ERR_INTERNAL, 0, "read the options", NULL, "Out of memory.");
+    options->mounts = (void *)(options->settings + count);
+    options->env = (void *)(options->mounts + count);
     return 0;
 }
 
@@ -270,9 +271,7 @@ int run_options_parse(struct run_options *ret, int argc, char **argv, struct err
 
 void run_options_fini(struct run_options *options)
 {
-    free(options->settings);
-    free(options->mounts);
-    free(options->env);
+    free(options->settings); /* the others are in the same block */
     options->settings = NULL;
     options->mounts = NULL;
     options->env = NULL;

@@ -291,10 +291,11 @@ static const char *terminal_name(void)
 int run_plan_environment(const struct run_options *options, const struct spec *spec, bool tty,
                          char ***ret_env, struct err *err)
 {
-    _cleanup_free_ const char **extra = calloc(options->env_count + 1, sizeof *extra);
     _cleanup_buf_ struct buf text = {0};
-    _cleanup_free_ size_t *at = calloc(options->env_count + 1, sizeof *at);
-    if (!extra || !at)
+    _cleanup_free_ const char **extra =
+        calloc(options->env_count + 1, sizeof *extra + sizeof(size_t));
+    size_t *at = (size_t *)(extra + options->env_count + 1);
+    if (!extra)
         return err_set(err, ERR_INTERNAL, 0, "make the environment", NULL, "Out of memory.");
     for (size_t i = 0; i < options->env_count; i++) {
         const char *entry = options->env[i];

@@ -207,6 +207,13 @@ static _Noreturn void run_search(const struct child_plan *plan, const char *name
          denied ? EACCES : ENOENT, "run command", name);
 }
 
+/* By descriptor: no path of the session leads to it, and none is looked up. */
+static _Noreturn void run_program(const struct child_plan *plan)
+{
+    syscall(SYS_execveat, plan->program, "", plan->argv, plan->envp, AT_EMPTY_PATH);
+    fail_berth(plan, "run file worker", NULL);
+}
+
 void child_run(const struct child_plan *plan)
 {
     join_cgroups(plan);
@@ -222,6 +229,8 @@ void child_run(const struct child_plan *plan)
     const char mark = CHILD_MARK;
     if (io_write_full(plan->error, &mark, 1) < 0)
         _exit(127);
+    if (plan->program >= 0)
+        run_program(plan);
     if (strchr(plan->argv[0], '/'))
         run_file(plan, plan->argv[0]);
     run_search(plan, plan->argv[0]);

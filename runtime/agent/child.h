@@ -23,6 +23,7 @@ struct child_plan {
     const char *cwd;
     int fds[3];    /* to become 0, 1, 2; -1: leave init's /dev/null */
     bool tty;      /* fds[0] is the terminal to control */
+    int program;   /* what to execute; -1: argv[0] says it */
     int error;     /* the pipe */
     int cgroup;    /* directory to join by write; -1: cloned into it, or there is none */
     int v1_count;  /* tasks files from AGENT_FD_V1 on */

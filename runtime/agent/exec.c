@@ -5,6 +5,7 @@
 #include "runtime/agent/child.h"
 #include "runtime/agent/life.h"
 #include "runtime/agent/pty.h"
+#include "runtime/agent/spool_writer.h"
 #include "runtime/agent/tree.h"
 #include "runtime/base/fd.h"
 #include "runtime/base/io.h"
@@ -107,6 +108,8 @@ static int check_allowed(struct init *init, struct start *start, unsigned given)
     } else if (exec->uid == init->config.uid || exec->gid == init->config.gid) {
         return wrong(start, EPERM, "check request", "the user is init's own");
     }
+    if (exec->flags & AGENT_EXEC_FILES && !(init->config.have & AGENT_HAVE_FILES))
+        return wrong(start, EOPNOTSUPP, "start file worker", "this session has none");
     if (exec->idle_timeout_ms > 0 && exec->fds & (AGENT_EXEC_FD_STDOUT | AGENT_EXEC_FD_STDERR))
         return wrong(start, EINVAL, "check request",
                      "an idle timeout needs output that goes through init");
@@ -139,6 +142,18 @@ static int open_captured(const struct init *init, struct row *row, struct start 
     return 0;
 }
 
+static int open_spool(struct row *row, uint64_t number, struct start *start, int fd)
+{
+    const struct agent_exec *exec = start->exec;
+    const char *step;
+    int r = spool_open(&row->spool, fd, number, &exec->spool, &step);
+    if (r < 0)
+        return wrong(start, -r, step, NULL);
+    if (exec->flags & AGENT_EXEC_KILL_ON_LIMIT)
+        row->output_limit = exec->spool.head + exec->spool.tail;
+    return 0;
+}
+
 static int open_streams(struct init *init, struct row *row, struct start *start, int *fds)
 {
     const struct agent_exec *exec = start->exec;
@@ -147,11 +162,18 @@ static int open_streams(struct init *init, struct row *row, struct start *start,
     for (int i = 0; i < 3; i++)
         if (exec->fds & (1u << i))
             given[i] = take_fd(&fds[next++]);
+    for (int i = 0; i < 3; i++)
+        start->fds[i] = given[i];
+    if (exec->fds & AGENT_EXEC_FD_SPOOL) {
+        int r = open_spool(row, row->number, start, take_fd(&fds[next]));
+        if (r < 0)
+            return r;
+    }
 
     if (exec->flags & AGENT_EXEC_TTY) {
         const char *step;
         int slave = -1;
-        int r = pty_open(init, row, exec, given[0], &slave, &step);
+        int r = pty_open(init, row, exec, take_fd(&start->fds[0]), &slave, &step);
         if (r < 0)
             return wrong(start, -r, step, NULL);
         start->fds[0] = slave;
@@ -160,8 +182,6 @@ static int open_streams(struct init *init, struct row *row, struct start *start,
                 return wrong(start, errno, "open terminal", NULL);
         return 0;
     }
-    for (int i = 0; i < 3; i++)
-        start->fds[i] = given[i];
     row->direct = exec->fds & (AGENT_EXEC_FD_STDOUT | AGENT_EXEC_FD_STDERR);
     int r = 0;
     if (start->fds[1] < 0 && !(exec->flags & AGENT_EXEC_NULL_STDOUT))
@@ -227,6 +247,7 @@ static int start_child(struct init *init, struct row *row, struct start *start)
         .cwd = start->cwd,
         .fds = {start->fds[0], start->fds[1], start->fds[2]},
         .tty = start->exec->flags & AGENT_EXEC_TTY,
+        .program = start->exec->flags & AGENT_EXEC_FILES ? AGENT_FD_FILES : -1,
         .error = start->error,
         .v1_count = (int)init->config.v1_count,
         .keep_ids = init->config.flags & AGENT_SHARED_UID,

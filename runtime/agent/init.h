@@ -24,11 +24,14 @@ enum wait_kind {
     WAIT_ERROR,
     WAIT_PTY_INPUT,
     WAIT_PTY_MASTER,
-    WAIT_STREAM_0, /* in the nested set: row->stream[0] */
+    WAIT_STREAM_0, /* row->stream[0]; in the nested set unless the row has a spool */
     WAIT_STREAM_1,
     WAIT_LISTEN,
     WAIT_HELLO, /* an accepted connection that has not said it */
 };
+
+/* Captured bytes on their way to a spool. */
+enum { PIECE_SIZE = 256 * 1024, BUFFER_KEPT = 16 * 1024 };
 
 /* Connections that may be without a HELLO at the same time: the oldest makes room. */
 enum { CONNECTIONS_WAITING = 4 };
@@ -68,6 +71,9 @@ struct init {
 
     struct table table;
     struct output output;
+    uint64_t
+        buffers_ns; /* when much of the buffers was last used; 0: their pages were given back */
+    unsigned char piece[PIECE_SIZE];
 };
 
 static inline uint64_t init_now_ns(clockid_t clock)

@@ -5,6 +5,7 @@
 
 #include "runtime/agent/exec.h"
 #include "runtime/agent/pty.h"
+#include "runtime/agent/spool_writer.h"
 #include "runtime/agent/tree.h"
 #include "runtime/base/fd.h"
 
@@ -23,6 +24,9 @@ static const uint64_t retry_background_ns = 1000 * 1000000;
 
 /* Between two looks at a terminal that its program has closed. */
 static const uint64_t rest_again_ns = 100 * 1000000;
+
+/* Between two frames that tell of a spool's growth. */
+static const uint64_t tell_again_ns = 5 * 1000000;
 
 /* fs.pipe-max-size for both streams: more than this was not written by the dead. */
 enum { REST_MOST = 2 << 20 };
@@ -73,19 +77,54 @@ static bool push_started(struct init *init, struct row *row)
     return true;
 }
 
+static void push_spool(struct init *init, struct row *row, uint64_t now)
+{
+    struct agent_frame frame = {.type = AGENT_FRAME_SPOOL, .exec = row->number, .seq = row->seq};
+    output_push(&init->output, &frame, NULL);
+    row->spool_news = false;
+    row->told_ns = now;
+}
+
+/* These stay off the reserve: what a reader that sleeps is not told it sees in the file. */
+static bool may_tell_spool(const struct init *init, const struct row *row)
+{
+    return row->spool_news && !row->owes_started && output_data_room(&init->output) > 0;
+}
+
+static void spool_exit_once(struct row *row, bool last)
+{
+    if (!row->spool || row->exit_spooled)
+        return;
+    spool_exit(row->spool, &row->exit, last);
+    row->seq = row->exit_seq = spool_seq(row->spool);
+    row->exit_spooled = true;
+    row->spool_news = true;
+}
+
 static bool push_exit(struct init *init, struct row *row)
 {
-    if (!output_has_room(&init->output, sizeof row->exit))
+    if (row->owes_started ||
+        !output_has_room(&init->output, sizeof row->exit + sizeof(struct agent_frame)))
         return false;
+    if (row->spool && row->spool_news)
+        push_spool(init, row, init_now_ns(CLOCK_MONOTONIC));
+    if (!row->exit_spooled)
+        row->exit_seq = ++row->seq;
     struct agent_frame frame = {.type = AGENT_FRAME_EXIT,
                                 .length = sizeof row->exit,
                                 .exec = row->number,
-                                .seq = ++row->seq};
+                                .seq = row->exit_seq};
     output_push(&init->output, &frame, &row->exit);
     return true;
 }
 
 /* ---- captured output ------------------------------------------------------------------------ */
+
+/* Streams of a spool never wait for the reader of frames. */
+static int set_of(const struct init *init, const struct row *row)
+{
+    return row->spool ? init->wait : init->capture;
+}
 
 static bool captures(const struct row *row)
 {
@@ -100,14 +139,14 @@ static void stream_wait(struct init *init, struct row *row, unsigned which)
                                 .data.u64 =
                                     init_wait_data(which == 0 ? WAIT_STREAM_0 : WAIT_STREAM_1,
                                                    table_index(&init->table, row))};
-    epoll_ctl(init->capture, EPOLL_CTL_ADD, row->stream[which], &event);
+    epoll_ctl(set_of(init, row), EPOLL_CTL_ADD, row->stream[which], &event);
 }
 
 /* Programs close their streams before they end (all of GNU's do), and closing our end now would
  * kill them with SIGHUP in between. Somebody may open the terminal anew: it is looked at again. */
 static void terminal_rest(struct init *init, struct row *row)
 {
-    epoll_ctl(init->capture, EPOLL_CTL_DEL, row->stream[0], NULL);
+    epoll_ctl(set_of(init, row), EPOLL_CTL_DEL, row->stream[0], NULL);
     row->rest_ns = init_now_ns(CLOCK_MONOTONIC) + rest_again_ns;
 }
 
@@ -129,7 +168,7 @@ static void stream_close(struct init *init, struct row *row, unsigned which)
         pty_free(init, row);
         row->rest_ns = 0;
     }
-    epoll_ctl(init->capture, EPOLL_CTL_DEL, row->stream[which], NULL);
+    epoll_ctl(set_of(init, row), EPOLL_CTL_DEL, row->stream[which], NULL);
     fd_replace(&row->stream[which], -1);
 }
 
@@ -138,6 +177,8 @@ void life_close(struct init *init, struct row *row)
     stream_close(init, row, 0);
     stream_close(init, row, 1);
     pty_free(init, row);
+    spool_close(row->spool);
+    row->spool = NULL;
     if (row->error >= 0)
         epoll_ctl(init->wait, EPOLL_CTL_DEL, row->error, NULL);
     fd_replace(&row->error, -1);
@@ -152,13 +193,42 @@ static enum agent_stream stream_name(const struct row *row, unsigned which)
     return which == 0 ? AGENT_STDOUT : AGENT_STDERR;
 }
 
+static size_t capture_room(const struct init *init, const struct row *row)
+{
+    return row->spool ? sizeof init->piece : output_data_room(&init->output);
+}
+
+static void take_piece(struct init *init, struct row *row, enum agent_stream stream, size_t length)
+{
+    uint64_t now = init_now_ns(CLOCK_MONOTONIC);
+    row->exit.output_bytes += length;
+    row->activity_ns = now;
+    if (length > BUFFER_KEPT)
+        init->buffers_ns = now;
+    if (row->spool) {
+        spool_write(row->spool, stream, init->piece, length);
+        row->seq = spool_seq(row->spool);
+        row->spool_news = true;
+        if (row->output_limit > 0 && row->exit.output_bytes > row->output_limit &&
+            row->state == ROW_RUNNING)
+            life_ask_end(init, row, AGENT_REASON_OUTPUT_LIMIT);
+        return;
+    }
+    struct agent_frame frame = {.type = AGENT_FRAME_DATA,
+                                .length = (uint32_t)length,
+                                .stream = (uint16_t)stream,
+                                .exec = row->number,
+                                .seq = ++row->seq};
+    output_push(&init->output, &frame, init->output.chunk);
+}
+
 /* 1 something was read, 0 nothing is there now, -1 it has ended (and is closed). The caller has
  * room. */
 static int capture_piece(struct init *init, struct row *row, unsigned which, size_t room)
 {
     ssize_t n;
     do
-        n = read(row->stream[which], init->output.chunk, room);
+        n = read(row->stream[which], row->spool ? init->piece : init->output.chunk, room);
     while (n < 0 && errno == EINTR);
     if (n < 0 && errno == EAGAIN)
         return 0;
@@ -169,21 +239,13 @@ static int capture_piece(struct init *init, struct row *row, unsigned which, siz
             stream_close(init, row, which);
         return -1;
     }
-    struct agent_frame frame = {.type = AGENT_FRAME_DATA,
-                                .length = (uint32_t)n,
-                                .stream = (uint16_t)stream_name(row, which),
-                                .exec = row->number,
-                                .seq = ++row->seq};
-    output_push(&init->output, &frame, init->output.chunk);
-    row->exit.output_bytes += (uint64_t)n;
-    if (row->idle_ns > 0)
-        row->activity_ns = init_now_ns(CLOCK_MONOTONIC);
+    take_piece(init, row, stream_name(row, which), (size_t)n);
     return 1;
 }
 
 void life_capture(struct init *init, struct row *row, unsigned which)
 {
-    size_t room = output_data_room(&init->output);
+    size_t room = capture_room(init, row);
     if (room > 0 && row->stream[which] >= 0)
         capture_piece(init, row, which, room);
 }
@@ -195,7 +257,7 @@ static bool capture_rest(struct init *init, struct row *row)
 {
     for (unsigned which = 0; which < 2; which++) {
         while (row->stream[which] >= 0) {
-            size_t room = output_data_room(&init->output);
+            size_t room = capture_room(init, row);
             if (room == 0)
                 return false;
             uint64_t before = row->exit.output_bytes;
@@ -344,7 +406,10 @@ static bool drained(struct init *init, struct row *row, uint64_t now)
 
 static void finish(struct init *init, struct row *row)
 {
-    if (!capture_rest(init, row) || !push_exit(init, row))
+    if (!capture_rest(init, row))
+        return;
+    spool_exit_once(row, true);
+    if (!push_exit(init, row))
         return;
     life_close(init, row);
     table_end(&init->table, row);
@@ -356,7 +421,10 @@ static void advance_draining(struct init *init, struct row *row, uint64_t now)
         return;
     if (row->keep_children && row->reason_asked == AGENT_REASON_NONE) {
         /* Bytes written before the main process ended are its own, not background. */
-        if (output_data_room(&init->output) == 0 || !push_exit(init, row))
+        spool_exit_once(row, false);
+        if (row->spool)
+            row->owes_exit = true;
+        else if (output_data_room(&init->output) == 0 || !push_exit(init, row))
             return;
         row->state = ROW_BACKGROUND;
         return;
@@ -369,12 +437,17 @@ static void advance_background(struct init *init, struct row *row, uint64_t now)
 {
     if (!gone_now(init, row, now, row->killed ? retry_ns : retry_background_ns))
         return;
-    if (!capture_rest(init, row) ||
-        !output_has_room(&init->output, sizeof(struct agent_table_row))) {
+    /* What is owed comes first; the pipe of frames wakes us. */
+    if (!capture_rest(init, row) || row->owes_exit ||
+        !output_has_room(&init->output,
+                         sizeof(struct agent_table_row) + sizeof(struct agent_frame))) {
         row->look_ns = 0;
         return;
     }
+    bool spooled = row->spool;
     life_close(init, row);
+    if (spooled)
+        push_spool(init, row, now);
     push_row(init, row, AGENT_ROW_ENDED);
     table_end(&init->table, row);
 }
@@ -404,12 +477,17 @@ static void advance_failing(struct init *init, struct row *row, uint64_t now)
 void life_advance(struct init *init, struct row *row)
 {
     uint64_t now = init_now_ns(CLOCK_MONOTONIC);
-    if (row->owes_started) {
-        if (!push_started(init, row))
-            return;
+    if (row->owes_started && !push_started(init, row) && !row->spool)
+        return;
+    if (!row->captures && row->state >= ROW_RUNNING && row->state <= ROW_BACKGROUND) {
         stream_wait(init, row, 0);
         stream_wait(init, row, 1);
+        row->captures = true;
     }
+    if (row->owes_exit && push_exit(init, row))
+        row->owes_exit = false;
+    if (may_tell_spool(init, row) && now >= row->told_ns + tell_again_ns)
+        push_spool(init, row, now);
     check_times(init, row, now);
     if (row->rest_ns > 0 && now >= row->rest_ns)
         terminal_again(init, row);
@@ -432,7 +510,7 @@ static uint64_t sooner(uint64_t a, uint64_t b)
     return b > 0 && b < a ? b : a;
 }
 
-uint64_t life_next_ns(const struct row *row, uint64_t now_ns)
+uint64_t life_next_ns(const struct init *init, const struct row *row, uint64_t now_ns)
 {
     uint64_t next = UINT64_MAX;
     switch ((enum row_state)row->state) {
@@ -462,6 +540,8 @@ uint64_t life_next_ns(const struct row *row, uint64_t now_ns)
         break;
     }
     next = sooner(next, row->rest_ns);
+    if (may_tell_spool(init, row))
+        next = sooner(next, row->told_ns + tell_again_ns);
     if (pty_waits(row))
         next = sooner(next, now_ns + 10 * retry_ns);
     return next;

@@ -34,4 +34,4 @@ void life_advance(struct init *init, struct row *row);
 
 /* When life_advance() has something to do even if nothing happens; CLOCK_MONOTONIC, UINT64_MAX for
  * never. */
-uint64_t life_next_ns(const struct row *row, uint64_t now_ns);
+uint64_t life_next_ns(const struct init *init, const struct row *row, uint64_t now_ns);

@@ -15,6 +15,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <sys/epoll.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/wait.h>
@@ -25,6 +26,8 @@ enum {
     REAPED_A_ROUND = 1024, /* a program that makes zombies for a living is not all there is */
     END_TRIES = 1000,
 };
+
+static const uint64_t buffers_rest_ns = (uint64_t)1000 * 1000000;
 
 void loop_send_ready(struct init *init)
 {
@@ -134,9 +137,11 @@ static void handle(struct init *init, const struct epoll_event *event)
     case WAIT_PTY_MASTER:
         pty_work(init, row);
         return;
-    case WAIT_FRAMES: /* flushed after every round; when the reader is gone that finds out */
-    case WAIT_STREAM_0:
+    case WAIT_STREAM_0: /* of a spool; others are in the nested set */
     case WAIT_STREAM_1:
+        life_capture(init, row, (event->data.u64 & 0xff) == WAIT_STREAM_0 ? 0 : 1);
+        return;
+    case WAIT_FRAMES: /* flushed after every round; when the reader is gone that finds out */
         return;
     }
 }
@@ -212,13 +217,39 @@ static void advance_all(struct init *init)
     init->reaped = false;
 }
 
+/* Whole pages in it are zero again and cost nothing. */
+static void give_back(void *start, size_t length)
+{
+    uintptr_t page = 4096, from = ((uintptr_t)start + page - 1) & ~(page - 1),
+              to = ((uintptr_t)start + length) & ~(page - 1);
+    if (from < to)
+        madvise((void *)from, to - from, MADV_DONTNEED);
+}
+
+/* A session that is idle keeps no buffer, however much passed through it. */
+static void rest_buffers(struct init *init)
+{
+    uint64_t now = init_now_ns(CLOCK_MONOTONIC);
+    if (init->output.used > BUFFER_KEPT)
+        init->buffers_ns = now;
+    if (init->buffers_ns == 0 || now < init->buffers_ns + buffers_rest_ns)
+        return;
+    give_back(init->piece, sizeof init->piece);
+    give_back(init->output.chunk, sizeof init->output.chunk);
+    if (init->output.used == 0)
+        give_back(init->output.ring, sizeof init->output.ring);
+    init->buffers_ns = 0;
+}
+
 static int wait_ms(const struct init *init)
 {
     if (init->reap_more)
         return 0;
     uint64_t now = init_now_ns(CLOCK_MONOTONIC), next = connection_next_ns(init);
+    if (init->buffers_ns > 0 && init->buffers_ns + buffers_rest_ns < next)
+        next = init->buffers_ns + buffers_rest_ns;
     for (unsigned i = 0; i < init->table.live_count; i++) {
-        uint64_t at = life_next_ns(&init->table.rows[init->table.live[i]], now);
+        uint64_t at = life_next_ns(init, &init->table.rows[init->table.live[i]], now);
         if (at < next)
             next = at;
     }
@@ -254,6 +285,7 @@ static void round_of(struct init *init)
     control_send_table(init);
     control_answer_interrupts(init);
     send_frames(init, frames_event);
+    rest_buffers(init);
     choose_waits(init);
     init->shutdown |= command_over(init);
 }

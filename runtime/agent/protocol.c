@@ -3,6 +3,7 @@
  */
 #include "runtime/agent/protocol.h"
 
+#include "runtime/agent/spool.h"
 #include "runtime/base/err.h"
 
 #include <string.h>
@@ -145,9 +146,10 @@ const char *agent_message_check(const struct agent_message *message, size_t leng
 }
 
 enum {
-    EXEC_FLAGS =
-        AGENT_EXEC_TTY | AGENT_EXEC_KEEP_CHILDREN | AGENT_EXEC_NULL_STDOUT | AGENT_EXEC_NULL_STDERR,
-    EXEC_FDS = AGENT_EXEC_FD_STDIN | AGENT_EXEC_FD_STDOUT | AGENT_EXEC_FD_STDERR,
+    EXEC_FLAGS = AGENT_EXEC_TTY | AGENT_EXEC_KEEP_CHILDREN | AGENT_EXEC_NULL_STDOUT |
+                 AGENT_EXEC_NULL_STDERR | AGENT_EXEC_FILES | AGENT_EXEC_KILL_ON_LIMIT,
+    EXEC_FDS =
+        AGENT_EXEC_FD_STDIN | AGENT_EXEC_FD_STDOUT | AGENT_EXEC_FD_STDERR | AGENT_EXEC_FD_SPOOL,
 };
 
 /* Longest time that init counts: keeps sums of nanoseconds far from overflow. */
@@ -167,6 +169,13 @@ static const char *exec_header_check(const struct agent_exec *exec, size_t lengt
     if ((exec->fds & AGENT_EXEC_FD_STDOUT && exec->flags & AGENT_EXEC_NULL_STDOUT) ||
         (exec->fds & AGENT_EXEC_FD_STDERR && exec->flags & AGENT_EXEC_NULL_STDERR))
         return "an output is both given and /dev/null";
+    if (exec->fds & AGENT_EXEC_FD_SPOOL
+            ? exec->spool.head > SPOOL_LIMIT_MAX || exec->spool.tail > SPOOL_LIMIT_MAX ||
+                  (exec->flags & AGENT_EXEC_KILL_ON_LIMIT && !(exec->spool.head | exec->spool.tail))
+            : exec->spool.head | exec->spool.tail || exec->flags & AGENT_EXEC_KILL_ON_LIMIT)
+        return "the limits of an exec's output are out of range, or it has no spool";
+    if (exec->flags & AGENT_EXEC_FILES && exec->flags & AGENT_EXEC_TTY)
+        return "the file worker has no terminal";
     if (exec->string_bytes != length - sizeof *exec)
         return "the strings of an exec payload have another length";
     if (exec->argc == 0)

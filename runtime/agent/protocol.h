@@ -34,8 +34,8 @@ enum {
     AGENT_HELLO_MS = 2000,
 };
 
-/* The number of the command that proves a session ready (SES-5); no row of a ledger has it, and
- * front takes no notice of it in init's table. */
+/* The number of the command that proves a session ready (SES-5): its maker has it forgotten before
+ * he leaves, and it counts for nothing afterwards. */
 #define AGENT_EXEC_PROBE UINT64_MAX
 
 /* Descriptors that init finds open at its start. 0, 1 and 2 are the session's /dev/null. */

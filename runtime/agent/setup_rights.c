@@ -90,6 +90,12 @@ static int make_ruleset(struct init *init, struct err *err)
     if (init->config.have & AGENT_HAVE_CGROUP &&
         add_rule(ruleset, AGENT_FD_CGROUP, LANDLOCK_FS_OF_CGROUP) < 0)
         return failed(err, "add Landlock rule", "cgroup of session");
+    /* The file worker's program is a file of the host. The kernel takes no rule for one without a
+     * name (a memfd), and restricts none. */
+    if (init->config.have & AGENT_HAVE_FILES &&
+        add_rule(ruleset, AGENT_FD_FILES, LANDLOCK_FS_EXECUTE | LANDLOCK_FS_READ_FILE) < 0 &&
+        errno != EBADFD)
+        return failed(err, "add Landlock rule", "program of file worker");
     init->landlock = take_fd(&ruleset);
     return 0;
 }

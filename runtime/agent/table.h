@@ -41,6 +41,7 @@ enum row_state {
 enum { TABLE_ROWS = 4096, TABLE_GONE = 1024 };
 
 struct pty;
+struct spool;
 
 struct row {
     uint64_t number;
@@ -54,14 +55,21 @@ struct row {
     bool killed;          /* init sent KILL to the whole tree */
     bool main_killed;     /* init sent KILL to the main process */
     bool recorded;        /* the controller needs this row no more */
-    bool owes_exit;       /* BACKGROUND: EXIT is to be queued */
+    bool owes_exit;       /* BACKGROUND with a spool: EXIT is to be queued */
+    bool captures;        /* its streams are waited for */
+    bool exit_spooled;    /* the exit is in the spool, as exit_seq */
+    bool spool_news;      /* SPOOL is to be queued */
     pid_t pid;            /* of the main process; stays for the table after it ended */
     int cgroup;           /* directory e<number>; -1 */
     int error;            /* pipe from the child until execve(); -1 */
     int stream[2];        /* captured stdout (or PTY master) and stderr; -1 */
     struct pty *pty;      /* input side of a PTY; NULL */
+    struct spool *spool;  /* captured output goes there; NULL: into frames */
     uint64_t seq;         /* of the last frame of its stream */
-    uint64_t idle_ns;     /* idle timeout; 0: none */
+    uint64_t exit_seq;
+    uint64_t told_ns;      /* of the last SPOOL */
+    uint64_t output_limit; /* more of it ends the exec; 0: none */
+    uint64_t idle_ns;      /* idle timeout; 0: none */
     uint64_t grace_ns;
     uint64_t deadline_ns; /* CLOCK_MONOTONIC; 0: none */
     uint64_t activity_ns; /* last byte of output or input */

@@ -30,10 +30,22 @@ static bool has_cgroup(const struct init *init)
     return init->config.have & AGENT_HAVE_CGROUP;
 }
 
+/* The only command of its session needs no cgroup beside itself: it runs in `run`, which is empty
+ * before it and is removed after it. */
+static bool has_run_alone(const struct init *init)
+{
+    return init->config.flags & AGENT_END_WITH_COMMAND;
+}
+
 int tree_make(struct init *init, struct row *row, const char **ret_step)
 {
     if (!has_cgroup(init))
         return 0;
+    if (has_run_alone(init)) {
+        *ret_step = "open cgroup of command";
+        row->cgroup = openat(AGENT_FD_CGROUP, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        return row->cgroup < 0 ? -errno : 0;
+    }
     char name[CGROUP_NAME_MAX];
     cgroup_name(row->number, name);
     *ret_step = "make cgroup of command";
@@ -156,6 +168,13 @@ bool tree_gone(struct init *init, struct row *row)
         uint64_t used = counter_in(text, "usage_usec");
         if (used > row->exit.cpu_us)
             row->exit.cpu_us = used;
+    }
+    if (has_run_alone(init)) {
+        if (io_read_at(row->cgroup, "cgroup.events", text, sizeof text) <= 0 ||
+            !strstr(text, "populated 0\n"))
+            return false;
+        fd_replace(&row->cgroup, -1);
+        return true;
     }
     char name[CGROUP_NAME_MAX];
     cgroup_name(row->number, name);

@@ -7,6 +7,7 @@
  */
 #include "runtime/host/lasting.h"
 
+#include "runtime/agent/controller.h"
 #include "runtime/base/fd.h"
 #include "runtime/host/uid_slot.h"
 
@@ -147,7 +148,20 @@ int lasting_prove(struct session *s, const struct spec *spec, uint64_t netns_ino
             return err_set(err, ERR_INTERNAL, errno, probe_step, NULL, NULL);
         r = 0;
     }
-    return r == 0 ? write_identity(s, err) : r;
+    if (r < 0)
+        return r;
+    /* init's table begins empty for front. */
+    const struct agent_message forget = {
+        .magic = AGENT_MAGIC,
+        .version = AGENT_VERSION,
+        .type = AGENT_FORGET,
+        .epoch = s->epoch,
+        .exec = AGENT_EXEC_PROBE,
+    };
+    r = controller_send(s->control, &forget, NULL, 0);
+    if (r < 0)
+        return err_set(err, ERR_UNAVAILABLE, -r, probe_step, NULL, "init is gone.");
+    return write_identity(s, err);
 }
 
 /* ---- the facade

@@ -14,40 +14,14 @@
 
 #include <fcntl.h>
 #include <poll.h>
-#include <signal.h>
 #include <string.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 
 enum { TIMEOUT_MS = 10000, NAP_US = 500 };
 
-static int send_kill(int pidfd)
+static int kill_init(int pidfd, struct err *err)
 {
-    return syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0) < 0 && errno != ESRCH ? -errno
-                                                                                         : 0;
-}
-
-/* An ordinary user's next berth is in another user namespace than the one that made the session,
- * and so has no rights over it; but it can take the same ids, and who has the same id may kill. */
-static int kill_as(uint32_t id, int pidfd)
-{
-    int status;
-    pid_t pid = fork();
-    if (pid < 0)
-        return -errno;
-    if (pid == 0)
-        _exit(syscall(SYS_setresuid, id, id, id) == 0 && send_kill(pidfd) == 0 ? 0 : 1);
-    while (waitpid(pid, &status, 0) < 0)
-        if (errno != EINTR)
-            return -errno;
-    return WIFEXITED(status) && WEXITSTATUS(status) == 0 ? 0 : -EPERM;
-}
-
-static int kill_init(const struct runtime *rt, int pidfd, struct err *err)
-{
-    int r = send_kill(pidfd);
-    if (r == -EPERM && rt->facts.rootless && !rt->facts.single_uid)
-        r = kill_as(SPEC_UID_INIT + 1, pidfd);
+    int r = process_kill(pidfd);
     return r < 0 ? err_set(err, ERR_INTERNAL, -r, "kill init of a session", NULL, NULL) : 0;
 }
 
@@ -75,18 +49,33 @@ static int wait_init(int pidfd, unsigned timeout_ms, struct err *err)
 }
 
 /* A pidfd of what the identity file names; -1 where that does not tell (then the cgroup does). */
-static int find_init(struct runtime *rt, const char *directory, int *ret_pidfd, struct err *err)
+static int find_init(struct runtime *rt, const char *directory, struct lasting_file *ret_file,
+                     int *ret_pidfd, struct err *err)
 {
-    struct lasting_file file;
     _cleanup_fd_ int place = -1;
     int r = lasting_place_open(rt, directory, &place, err);
     if (r == 0)
-        r = lasting_file_read(place, &file, err);
+        r = lasting_file_read(place, ret_file, err);
     if (r == -EBADMSG)
         return 1; /* another version's */
     if (r == 0)
-        r = lasting_open_init(&file.identity, ret_pidfd, err);
+        r = lasting_open_init(&ret_file->identity, ret_pidfd, err);
     return r;
+}
+
+/* Where the session's cgroups are: an ordinary user's next berth may have another base, or none. */
+static struct cgroup_host host_of(const struct runtime *rt, const struct lasting_file *file)
+{
+    struct cgroup_host host = rt->cgroup;
+    const char *end = strrchr(file->cgroup, '/');
+    size_t length = end ? (size_t)(end - file->cgroup) : 0;
+    if (length == 0 || length >= sizeof host.v2)
+        return host;
+    memcpy(host.v2, file->cgroup, length);
+    host.v2[length] = 0;
+    if (host.layout == RUNTIME_CGROUP_NONE)
+        host.layout = RUNTIME_CGROUP_UNIFIED;
+    return host;
 }
 
 /* Everything that lives, and its cgroups. */
@@ -94,18 +83,18 @@ static int kill_all(struct runtime *rt, const struct lasting_names *names, unsig
                     struct err *err)
 {
     _cleanup_fd_ int pidfd = -1;
-    int r = find_init(rt, names->directory, &pidfd, err);
+    static struct lasting_file file;
+    file.cgroup[0] = 0;
+    int r = find_init(rt, names->directory, &file, &pidfd, err);
     if (r < 0)
         return r;
-    if (pidfd >= 0 && rt->cgroup.layout == RUNTIME_CGROUP_NONE)
-        r = kill_init(rt, pidfd, err);
-    if (r >= 0 && rt->cgroup.layout != RUNTIME_CGROUP_NONE)
-        r = cgroup_leftover_destroy(&rt->cgroup, names->cgroup, timeout_ms, err);
-    /* A session whose cgroup this process can't see: made when there was another. */
-    if (r >= 0 && pidfd >= 0 && rt->cgroup.layout != RUNTIME_CGROUP_NONE &&
-        poll(&(struct pollfd){.fd = pidfd, .events = POLLIN}, 1, 0) == 0)
-        r = kill_init(rt, pidfd, err);
-    return r >= 0 && pidfd >= 0 ? wait_init(pidfd, timeout_ms, err) : r < 0 ? r : 0;
+    /* The cgroup first: it needs only to be written to, whatever ids init has. */
+    struct cgroup_host host = host_of(rt, &file);
+    r = cgroup_leftover_destroy(&host, names->cgroup, timeout_ms, err);
+    struct pollfd p = {.fd = pidfd, .events = POLLIN};
+    if (r == 0 && pidfd >= 0 && poll(&p, 1, 0) == 0)
+        r = kill_init(pidfd, err);
+    return r == 0 && pidfd >= 0 ? wait_init(pidfd, timeout_ms, err) : r;
 }
 
 static int remove_rest(struct runtime *rt, const struct lasting_names *names, struct err *err)

@@ -148,11 +148,11 @@ static int receive(const struct launcher *l, struct arrival *ret)
         return errno == EAGAIN || errno == EINTR ? -EAGAIN : 1;
     ret->length = (size_t)n;
     ret->more_fds = message.msg_flags & MSG_CTRUNC;
-    for (struct cmsghdr *c = CMSG_FIRSTHDR(&message); c; c = CMSG_NXTHDR(&message, c)) {
-        if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
-            continue;
-        ret->fd_count = (unsigned)((c->cmsg_len - CMSG_LEN(0)) / sizeof(int));
-        memcpy(ret->fds, CMSG_DATA(c), ret->fd_count * sizeof(int));
+    /* All descriptors of a message are in one header, and nothing else was asked for. */
+    const struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+    if (header && header->cmsg_level == SOL_SOCKET && header->cmsg_type == SCM_RIGHTS) {
+        ret->fd_count = (unsigned)((header->cmsg_len - CMSG_LEN(0)) / sizeof(int));
+        memcpy(ret->fds, CMSG_DATA(header), ret->fd_count * sizeof(int));
     }
     return n == 0 ? 1 : 0;
 }
@@ -307,6 +307,7 @@ static int open_launcher(struct launcher *l, const struct launcher_options *opti
 {
     const struct runtime_options how = {.state_dir = options->config->state_dir,
                                         .runtime_dir = options->config->runtime_dir,
+                                        .init_path = options->init_path,
                                         .no_reaper = true};
     l->runtime = options->runtime;
     int r = l->runtime ? 0 : runtime_open(&l->runtime, &how, err);

@@ -44,7 +44,7 @@
 #include <sys/random.h>
 #include <sys/syscall.h>
 
-static const char record_magic[8] = "berthP3";
+static const char record_magic[8] = "berthP2";
 #define PRIVATE_FORMAT ".berth-%016" PRIx64 "-" /* then the number of the entry */
 static const uint64_t beneath = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_XDEV;
 

@@ -28,8 +28,9 @@ enum {
 struct header {
     char magic[8];
     uint64_t dev, ino, token;
-    uint32_t count, phase;
-    uint32_t lasting, reserved; /* a session that lasts has relied on it: see `use` */
+    uint32_t count;
+    uint16_t phase;
+    uint16_t lasting; /* a session that lasts has relied on it: see `use` */
     char path[4096];            /* of the directory on the host, for the reaper */
 };
 

@@ -3,6 +3,7 @@
 
 #include "runtime/base/fd.h"
 #include "runtime/base/io.h"
+#include "runtime/spec.h"
 #include "runtime/stage/sys.h"
 
 #include <dirent.h>
@@ -13,6 +14,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 
 enum { RECORD_RANDOM_SIZE = 24 };
 
@@ -180,6 +182,39 @@ bool process_lives(pid_t pid, uint64_t started)
     return poll(&p, 1, 0) == 0;
 }
 
+static int send_kill(int pidfd)
+{
+    return syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0) < 0 && errno != ESRCH ? -errno
+                                                                                         : 0;
+}
+
+/* Who has the same id may kill. */
+static int kill_as(uint32_t id, int pidfd)
+{
+    int status;
+    pid_t pid = fork();
+    if (pid < 0)
+        return -errno;
+    if (pid == 0)
+        _exit(syscall(SYS_setresuid, id, id, id) == 0 && send_kill(pidfd) == 0 ? 0 : 1);
+    while (waitpid(pid, &status, 0) < 0)
+        if (errno != EINTR)
+            return -errno;
+    return WIFEXITED(status) && WEXITSTATUS(status) == 0 ? 0 : -EPERM;
+}
+
+int process_kill(int pidfd)
+{
+    struct pollfd p = {.fd = pidfd, .events = POLLIN};
+    int r = send_kill(pidfd);
+    if (r != -EPERM || geteuid() != 0)
+        return r;
+    /* An ordinary user's next berth is in another user namespace than the one that made the
+     * session, and so has no rights over it, not even over a zombie; but it can take the same ids.
+     */
+    return poll(&p, 1, 0) == 1 ? 0 : kill_as(SPEC_UID_INIT, pidfd);
+}
+
 int record_set_init(struct record *record, pid_t pid, struct err *err)
 {
     uint64_t started;
@@ -227,8 +262,9 @@ int record_kill_init(const struct record *record, unsigned timeout_ms, struct er
         return 0;
     if (r < 0)
         return fail(err, -r, "read the start time of init", record->id);
-    if (syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0) < 0 && errno != ESRCH)
-        return fail(err, errno, "kill init of a run", record->id);
+    r = process_kill(pidfd);
+    if (r < 0)
+        return fail(err, -r, "kill init of a run", record->id);
     struct pollfd p = {.fd = pidfd, .events = POLLIN};
     r = poll(&p, 1, (int)timeout_ms);
     if (r == 0)

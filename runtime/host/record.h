@@ -64,6 +64,10 @@ int process_start_time(pid_t pid, uint64_t *ret);
 /* Does that very process live (a zombie does not)? */
 bool process_lives(pid_t pid, uint64_t started);
 
+/* SIGKILL to the init of a session, whichever of an ordinary user's user namespaces it is in. 0 also
+ * when it is dead. */
+int process_kill(int pidfd);
+
 /* Kill the init that a record names, if that very process still lives (pid and start time agree),
  * and wait until it is gone or `timeout_ms` passed (-ETIMEDOUT). 0 also when there was none. */
 int record_kill_init(const struct record *record, unsigned timeout_ms, struct err *err);

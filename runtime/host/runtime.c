@@ -285,9 +285,11 @@ enum { CLEAN_MS = 10000 };
 
 static int clean_one(void *data, const struct record *record, struct err *err)
 {
+    struct runtime *rt = data;
     struct session_name name;
-    return lasting_name_parse(record->id, &name) ? lasting_clean(data, record->id, CLEAN_MS, err)
-                                                 : run_clean(data, record, err);
+    return lasting_name_parse(record->id, &name)
+               ? lasting_clean(rt, record->id, CLEAN_MS, err)
+               : run_clean(&rt->cgroup, rt->share_dir, rt->state_dir, record, err);
 }
 
 int runtime_reap(struct runtime *rt, unsigned *ret_count, struct err *err)
@@ -306,6 +308,9 @@ static int runtime_setup(struct runtime *rt, const struct runtime_options *optio
     rt->facts.caller_uid = geteuid();
     rt->facts.caller_gid = getegid();
     rt->no_reaper = options->no_reaper;
+    if (options->reaper_path && (size_t)snprintf(rt->reaper, sizeof rt->reaper, "%s",
+                                                 options->reaper_path) >= sizeof rt->reaper)
+        return err_set(err, ERR_INVALID_REQUEST, ENAMETOOLONG, "start", options->reaper_path, NULL);
     struct utsname name;
     if (uname(&name) == 0)
         snprintf(rt->facts.kernel, sizeof rt->facts.kernel, "%s", name.release);

@@ -22,17 +22,21 @@ struct runtime {
     int init;    /* O_PATH of PID 1's program */
     int files;   /* O_PATH of the file worker's program; -1: there is none */
     bool no_reaper;
+    char reaper[DIR_SIZE]; /* program of the reaper's second half; "": this one */
     bool overlay_userxattr;
 };
 
 enum { SESSION_NOTES_MAX = 64 };
 
+struct reaper;
+
 struct session {
     struct runtime *runtime; /* outlives the session */
     struct record record;
-    int uid_lock;    /* -1 rootless */
-    int reaper_pipe; /* write end: a byte says done, end of file says clean up; -1 */
-    pid_t reaper;    /* 0: none */
+    int uid_lock;                 /* -1 rootless */
+    int reaper_pipe;              /* write end: a byte says done, end of file says clean up; -1 */
+    pid_t reaper;                 /* 0: none */
+    struct reaper *reaper_memory; /* its stack, while it lives */
     struct cgroup_session cgroup;
     bool cgroup_made, workspace_open;
     struct workspace workspace;
@@ -50,8 +54,8 @@ struct session {
     struct session_note notes[SESSION_NOTES_MAX];
 };
 
-/* Fork the process that cleans up after the session when this one is killed. The record must exist;
- * nothing else of the session may exist yet. */
+/* Start the process that cleans up after the session when this one is killed. The record must
+ * exist; nothing else of the session may exist yet. */
 int reaper_start(struct session *s, struct err *err);
 
 /* Tell it that everything but the record is gone; then wait for its end. */
@@ -59,7 +63,8 @@ void reaper_dismiss(struct session *s);
 void reaper_wait(struct session *s);
 
 /* Remove what a run whose processes are gone has left, by its record (lock held). */
-int run_clean(struct runtime *rt, const struct record *record, struct err *err);
+int run_clean(const struct cgroup_host *cgroup, const char *share_dir, const char *state_dir,
+              const struct record *record, struct err *err);
 
 /* Start init: namespaces, root directory, limits are as the spec says when it returns 0. `first`
  * may be NULL. */

@@ -113,9 +113,9 @@ struct use_record {
     char magic[8];
     uint32_t exclusive, count;
     int64_t pid;
+    char holder[176];
     int64_t init_pid; /* of a session that lasts; else 0 */
     uint64_t init_start;
-    char holder[192];
     struct use_node chain[USE_CHAIN_MAX]; /* the root first, then its ancestors up to "/" */
 };
 

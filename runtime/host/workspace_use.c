@@ -36,7 +36,7 @@
 #include <string.h>
 #include <sys/file.h>
 
-static const char use_magic[8] = "berthU2";
+static const char use_magic[8] = "berthU1";
 
 /* What begins like this is of a session that lasts, and is held by its init; every other name
  * begins with the pid of its writer. */

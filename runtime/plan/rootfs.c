@@ -12,10 +12,11 @@ const char *const rootfs_top_names[ROOTFS_TOP_COUNT] = {ROOTFS_TOPS(NAME)};
  * no id inside, so opening them is refused by the kernel whatever the session does; tests/attack
  * proves it. */
 const char *const rootfs_proc_masked[] = {
-    /* Directories: devices, firmware and file systems of the host by name. */
-    "acpi/", "asound/", "bus/", "fs/", "irq/", "scsi/",
     /* The host's load, and on 6.5 and later a place where anybody may make the host watch it. */
     "pressure/",
+    /* Directories: devices, firmware and file systems of the host by name. The last of these, and
+     * of the files, is in every procfs (runtime/stage/stage.c wants it so). */
+    "acpi/", "asound/", "bus/", "irq/", "scsi/", "fs/",
     /* Files: keyrings, modules, the timing of the host's devices, their names, the locks of other
      * processes (open file descriptions have no pid to hide them by), the kernel's command line. */
     "cmdline", "diskstats", "interrupts", "key-users", "keys", "locks", "modules", "partitions",

@@ -383,23 +383,34 @@ static void cover(const struct stage_args *args, int source_dir, const char *sou
  * read-only copy of an empty thing of the same kind for each, attached by name. */
 static void mask_proc(const struct stage_args *args, int root, int proc)
 {
+    /* A mask that found no name waits for the next one: to close a mount that was never attached
+     * waits for a grace period of RCU, and is dear. The last name of each kind is in every procfs.
+     */
+    int trees[2] = {-1, -1};
     for (const char *const *p = rootfs_proc_masked; *p; p++) {
         char name[32];
         size_t n = strlen(*p);
         bool directory = (*p)[n - 1] == '/';
         memcpy(name, *p, n + 1);
         name[n - directory] = 0;
-        int tree = TRY(sys_open_tree_clone(root, directory ? "dev/.empty" : "dev/null", 0),
-                       "open the mask for", *p);
-        /* A copy of a mount is what that mount is: /dev is read-only, a device of the host is not.
-         */
-        struct sys_mount_attr attr = {.set = SYS_ATTR_RDONLY | SYS_ATTR_NOSUID | SYS_ATTR_NOEXEC};
-        if (!args->make_nodes && !directory)
-            TRY(sys_mount_setattr(tree, 0, &attr), "make the mask read-only for", *p);
-        if (sys_move_mount_at(tree, proc, name) < 0 && errno != ENOENT)
+        int *tree = &trees[directory];
+        if (*tree < 0) {
+            *tree = TRY(sys_open_tree_clone(root, directory ? "dev/.empty" : "dev/null", 0),
+                        "open the mask for", *p);
+            /* A copy of a mount is what that mount is: /dev is read-only, a device of the host is
+             * not. */
+            struct sys_mount_attr attr = {.set =
+                                              SYS_ATTR_RDONLY | SYS_ATTR_NOSUID | SYS_ATTR_NOEXEC};
+            if (!args->make_nodes && !directory)
+                TRY(sys_mount_setattr(*tree, 0, &attr), "make the mask read-only for", *p);
+        }
+        if (sys_move_mount_at(*tree, proc, name) == 0)
+            fd_replace(tree, -1);
+        else if (errno != ENOENT)
             stage_fail(args, "mask in /proc", *p);
-        fd_close(tree);
     }
+    fd_close(trees[0]);
+    fd_close(trees[1]);
 }
 
 /* procfs of the session's own PID namespace, which this process is the first of. `ret_sysctl_user`

@@ -35,7 +35,8 @@
 /* ---- a place of its own for each test
  * ------------------------------------------------------------ */
 
-static char place[64], runtime_dir[96], state_dir[96], project[96], init_path[4096];
+static char place[64], runtime_dir[96], state_dir[96], project[96], init_path[4096],
+    reaper_path[4096];
 
 UNUSED static void setup(void)
 {
@@ -52,6 +53,7 @@ UNUSED static void setup(void)
     init_path[n] = 0;
     for (int i = 0; i < 3; i++) /* BUILD/tests/kernel/session -> BUILD */
         *strrchr(init_path, '/') = 0;
+    snprintf(reaper_path, sizeof reaper_path, "%.4000s/bin/berth", init_path);
     strcat(init_path, "/bin/berth-init");
 }
 
@@ -106,8 +108,10 @@ UNUSED static struct runtime *open_runtime(void)
 {
     struct runtime *rt;
     struct err err = {0};
-    struct runtime_options options = {
-        .state_dir = state_dir, .runtime_dir = runtime_dir, .init_path = init_path};
+    struct runtime_options options = {.state_dir = state_dir,
+                                      .runtime_dir = runtime_dir,
+                                      .init_path = init_path,
+                                      .reaper_path = reaper_path};
     if (runtime_open(&rt, &options, &err) < 0)
         die("open the runtime", &err);
     return rt;

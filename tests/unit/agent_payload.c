@@ -56,7 +56,13 @@ Test(agent_payload, a_good_one_passes_and_each_wrong_one_is_named)
     WRONG(p.exec.version++);
     WRONG(p.exec.size--);
     WRONG(p.exec.flags = 1u << 30);
-    WRONG(p.exec.fds = 1u << 3);
+    WRONG(p.exec.fds = 1u << 4);
+    WRONG(p.exec.spool.head = 1);
+    WRONG((p.exec.fds = AGENT_EXEC_FD_SPOOL, p.exec.spool.tail = UINT64_MAX));
+    WRONG(p.exec.flags = AGENT_EXEC_KILL_ON_LIMIT);
+    WRONG((p.exec.fds = AGENT_EXEC_FD_SPOOL, p.exec.flags = AGENT_EXEC_KILL_ON_LIMIT));
+    WRONG(p.exec.flags = AGENT_EXEC_FILES | AGENT_EXEC_TTY);
+    WRONG(p.exec.flags = 1u << 6);
     WRONG(p.exec.reserved = 1);
     WRONG(p.exec.argc = 0);
     WRONG(p.exec.argc = 3);
@@ -116,6 +122,69 @@ Test(agent_table, a_full_table_gives_the_lowest_ended_number_away_and_never_a_li
     cr_assert_eq(t->forgotten, 7);
     cr_assert_null(table_add(t, 10002));
     cr_assert_eq(table_find(t, 10000)->state, ROW_STARTING);
+    free(t);
+}
+
+Test(agent_table, a_table_that_keeps_gives_nothing_away_until_it_is_recorded)
+{
+    struct table *t = calloc(1, sizeof *t);
+    t->keeps = true;
+    for (uint64_t i = 1; i <= TABLE_ROWS; i++)
+        cr_assert(table_add(t, i));
+    for (uint64_t i = 1; i <= TABLE_ROWS; i++)
+        table_end(t, table_find(t, i));
+    cr_assert_null(table_add(t, 9999));
+    table_record(t, table_find(t, 100));
+    cr_assert_null(table_find(t, 100));
+    cr_assert(table_had(t, 100));
+    cr_assert_not(table_had(t, 99));
+    cr_assert_eq(table_count(t), TABLE_ROWS - 1);
+    struct row *row = table_add(t, 9999);
+    cr_assert_eq(table_index(t, row), 99, "the free place is used again");
+    /* A live one is not recorded, one with children that live goes with them. */
+    table_record(t, row);
+    cr_assert(table_find(t, 9999));
+    row->state = ROW_BACKGROUND;
+    table_record(t, row);
+    cr_assert(table_find(t, 9999));
+    table_end(t, row);
+    cr_assert_null(table_find(t, 9999));
+    free(t);
+}
+
+Test(agent_table, numbers_that_went_are_never_taken_again)
+{
+    struct table *t = calloc(1, sizeof *t);
+    t->keeps = true;
+    for (uint64_t i = 1; i <= 3 * TABLE_GONE; i++) {
+        uint64_t number = i * 2;
+        table_add(t, number);
+        table_end(t, table_find(t, number));
+        table_record(t, table_find(t, number));
+        cr_assert_eq(t->used, 0, "a table of none touches no page");
+        for (uint64_t k = 1; k <= i; k += 97)
+            cr_assert(table_had(t, k * 2), "%lu after %lu", k * 2, number);
+        cr_assert_not(table_had(t, number - 1), "one that was not used is free for long");
+    }
+    cr_assert_eq(t->forgotten, 2 * 2 * TABLE_GONE);
+    free(t);
+}
+
+Test(agent_table, nothing_is_freed_while_a_table_is_sent)
+{
+    struct table *t = calloc(1, sizeof *t);
+    t->keeps = true;
+    for (uint64_t i = 1; i <= 3; i++)
+        table_add(t, i);
+    t->frozen = true;
+    table_find(t, 2)->state = ROW_BACKGROUND;
+    table_record(t, table_find(t, 2));
+    table_end(t, table_find(t, 2));
+    cr_assert_eq(table_count(t), 3);
+    table_thaw(t);
+    cr_assert_eq(table_count(t), 2);
+    cr_assert_null(table_find(t, 2));
+    cr_assert_null(table_find(t, 0));
     free(t);
 }
 

@@ -1,0 +1,94 @@
+/* This file tests that init runs the file worker's program by descriptor, like any command (FS-1).
+ */
+#include "tests/kernel/agent_lasting.h"
+
+#include "runtime/plan/landlock.h"
+
+TestSuite(agent_files, .fini = stop);
+
+/* Whatever runs: this is about how. */
+static void start_files(const char *program, uint32_t landlock_abi)
+{
+    int fd = open(program, O_PATH | O_CLOEXEC);
+    start_with((struct harness_options){
+        .files_fd = fd,
+        .landlock_abi = landlock_abi,
+        .landlock_path_count = landlock_abi ? 2u : 0u,
+        .landlock_paths = {{LANDLOCK_FS_READ_DIR | LANDLOCK_FS_READ_FILE, "/"},
+                           {LANDLOCK_FS_EXECUTE | LANDLOCK_FS_READ_FILE, "/lib64"}}});
+    close(fd);
+    connect_with(5);
+}
+
+static struct harness_result *run_files(uint64_t exec, const char *const *argv)
+{
+    struct exec_request request = shell("");
+    request.argv = argv;
+    request.files = true;
+    struct err err = {0};
+    cr_assert_eq(agent_client_exec(client, exec, &request, -1, NULL, &err), 0, "%s", err.detail);
+    struct harness_result *result = harness_result_new(exec);
+    struct agent_frame frame;
+    const void *payload;
+    while (!result->ended && !result->start_failed) {
+        cr_assert(next_from(client, &frame, &payload));
+        harness_take(result, &frame, payload);
+    }
+    return result;
+}
+
+Test(agent_files, the_worker_s_program_runs_whatever_its_argv_says)
+{
+    start_files("/bin/echo", 0);
+    struct harness_result *r = run_files(1, (const char *const[]){"berth-files", "a b", NULL});
+    cr_assert_not(r->start_failed, "%s: %s %d", r->failed.step, r->failed.subject, r->failed.sys);
+    cr_assert_str_eq(r->out, "a b\n");
+    cr_assert_eq(r->exit.exit_code, 0);
+}
+
+Test(agent_files, the_worker_is_a_command_with_no_right_of_its_own)
+{
+    start_files("/bin/sh", 0);
+    struct harness_result *r =
+        run_files(1, (const char *const[]){"sh", "-c",
+                                           "id -u; grep -E 'Cap(Eff|Prm|Bnd)' /proc/self/status | "
+                                           "tr -d '\\t '; ls /proc/self/fd | wc -l",
+                                           NULL});
+    cr_assert_str_eq(r->out, "1000\nCapPrm:0000000000000000\nCapEff:0000000000000000\n"
+                             "CapBnd:0000000000000000\n4\n");
+}
+
+Test(agent_files, landlock_lets_the_worker_s_program_run_and_none_beside_it)
+{
+    int abi = (int)syscall(SYS_landlock_create_ruleset, NULL, 0, 1u);
+    if (abi < 1) {
+        cr_skip_test("no Landlock on this kernel");
+        return;
+    }
+    char path_of[PATH_MAX];
+    cr_assert(realpath("/proc/self/exe", path_of));
+    /* A static program, so that no loader has to be allowed. */
+    *strrchr(path_of, '/') = 0;
+    *strrchr(path_of, '/') = 0;
+    *strrchr(path_of, '/') = 0;
+    strcat(path_of, "/bin/berth");
+    start_files(path_of, (uint32_t)abi);
+    struct harness_result *r = run_files(1, (const char *const[]){"berth", "--version", NULL});
+    cr_assert_not(r->start_failed, "%s: %s %d", r->failed.step, r->failed.subject, r->failed.sys);
+    cr_assert_eq(strncmp(r->out, "berth ", 6), 0, "%s", r->out);
+    r = run_files(2, (const char *const[]){"berth", "--version", NULL});
+    struct exec_request request = shell("true");
+    struct err err;
+    cr_assert_eq(agent_client_exec(client, 3, &request, -1, NULL, &err), 0);
+    const void *payload;
+    await(AGENT_FRAME_START_FAILED, 3, &payload);
+}
+
+Test(agent_files, a_session_without_a_worker_says_so)
+{
+    start();
+    connect_with(5);
+    struct harness_result *r = run_files(1, (const char *const[]){"berth-files", NULL});
+    cr_assert(r->start_failed);
+    cr_assert_eq(r->failed.sys, EOPNOTSUPP);
+}

@@ -1,0 +1,163 @@
+/* This file tests what a session that lasts holds while no process of berth lives but its init: its
+ * range of ids, the use of its directory or volume, its placeholders (P-6), and what becomes of it
+ * when a hostile init gives them up.
+ */
+#include "lasting_fixture.h"
+
+#include <sys/file.h>
+
+TestSuite(lasting_claims, .timeout = 120);
+
+static void ranges(void)
+{
+    struct shared *made[8];
+    for (int i = 0; i < 8; i++) {
+        made[i] = make_session(lasting_spec(), name_of(1 + i, 1));
+        for (int k = 0; k < i; k++)
+            cr_assert_neq(made[i]->identity.uid_base, made[k]->identity.uid_base);
+    }
+    /* The lock of each is init's. */
+    for (int i = 0; i < 8; i++) {
+        char path[64];
+        snprintf(path, sizeof path, "/run/berth-share/slots/%lld",
+                 (long long)(made[i]->identity.uid_base - 1879048192) / 65536);
+        int fd = open(path, O_RDONLY | O_CLOEXEC);
+        cr_assert(fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) < 0 && errno == EWOULDBLOCK);
+        end(name_of(1 + i, 1));
+        cr_assert_eq(flock(fd, LOCK_EX | LOCK_NB), 0, "the range is free again");
+        close(fd);
+    }
+}
+AS_ROOT_ONLY(lasting_claims, P_6_ranges_of_ids_differ_while_only_inits_live, ranges)
+
+static void try_run(void *data)
+{
+    struct making *m = data;
+    struct runtime *rt = open_runtime();
+    struct session *s;
+    m->shared->result = session_create(&s, rt, m->spec, &m->shared->err);
+    if (m->shared->result == 0)
+        session_destroy(s, NULL);
+    runtime_close(rt);
+}
+
+static enum err_code run_with(struct spec *spec)
+{
+    struct making m = {.spec = spec, .shared = new_shared()};
+    in_child(try_run, &m);
+    return m.shared->result == 0 ? ERR_NONE : m.shared->err.code;
+}
+
+static void exclusive_directory(void)
+{
+    struct spec *alone = lasting_spec(), *shared = lasting_spec();
+    alone->workspace.exclusive = true;
+    make_session(alone, name_of(1, 1));
+    cr_assert_eq(fail_session(shared, lasting_of(name_of(2, 1)))->code, ERR_WORKSPACE_IN_USE);
+    cr_assert_eq(fail_session(alone, lasting_of(name_of(2, 1)))->code, ERR_WORKSPACE_IN_USE);
+    assert_nothing(name_of(2, 1));
+    cr_assert_eq(run_with(shared), ERR_WORKSPACE_IN_USE);
+    end(name_of(1, 1));
+    cr_assert_eq(run_with(alone), ERR_NONE);
+    make_session(shared, name_of(2, 1));
+    make_session(shared, name_of(3, 1));
+    cr_assert_eq(run_with(alone), ERR_WORKSPACE_IN_USE);
+    cr_assert_eq(run_with(shared), ERR_NONE);
+    end(name_of(2, 1));
+    cr_assert_eq(run_with(alone), ERR_WORKSPACE_IN_USE);
+    end(name_of(3, 1));
+    cr_assert_eq(run_with(alone), ERR_NONE);
+}
+AS_EACH(lasting_claims, WS_2_a_directory_is_held_while_only_init_lives, exclusive_directory)
+
+static void exclusive_volume(void)
+{
+    struct spec *write = lasting_spec(), *read = lasting_spec();
+    write->workspace.kind = read->workspace.kind = SPEC_WORKSPACE_VOLUME;
+    write->workspace.path[0] = read->workspace.path[0] = 0;
+    strcpy(write->workspace.volume, "data");
+    strcpy(read->workspace.volume, "data");
+    read->workspace.read_only = true;
+    make_session(write, name_of(1, 1));
+    cr_assert_eq(fail_session(read, lasting_of(name_of(2, 1)))->code, ERR_WORKSPACE_IN_USE);
+    cr_assert_eq(run_with(read), ERR_WORKSPACE_IN_USE);
+    cr_assert_eq(run_with(write), ERR_WORKSPACE_IN_USE);
+    end(name_of(1, 1));
+    make_session(read, name_of(2, 1));
+    make_session(read, name_of(3, 1));
+    cr_assert_eq(run_with(read), ERR_NONE);
+    cr_assert_eq(run_with(write), ERR_WORKSPACE_IN_USE);
+    end(name_of(2, 1));
+    end(name_of(3, 1));
+    cr_assert_eq(run_with(write), ERR_NONE);
+}
+AS_EACH(lasting_claims, WS_2_a_volume_is_held_while_only_init_lives, exclusive_volume)
+
+static unsigned placeholders(void)
+{
+    return entries("%s/.bashrc %s/.profile", project, project);
+}
+
+static struct spec *protecting_spec(void)
+{
+    struct spec *spec = lasting_spec();
+    strcpy(spec->protect[0].path, ".bashrc");
+    strcpy(spec->protect[1].path, ".profile");
+    spec->protect_count = 2;
+    return spec;
+}
+
+static void placeholders_last(void)
+{
+    make_session(protecting_spec(), name_of(1, 1));
+    cr_assert_eq(placeholders(), 2);
+    /* Another that comes and goes, of each kind, in the same directory. */
+    cr_assert_eq(run_with(protecting_spec()), ERR_NONE);
+    cr_assert_eq(placeholders(), 2, "a run removed what init still needs");
+    make_session(protecting_spec(), name_of(2, 1));
+    end(name_of(2, 1));
+    cr_assert_eq(placeholders(), 2);
+    /* A reap, too. */
+    look(name_of(1, 1), NULL);
+    cr_assert_eq(placeholders(), 2);
+    end(name_of(1, 1));
+    cr_assert_eq(placeholders(), 0);
+    cr_assert_eq(entries("%s/.berth-*", project), 0);
+}
+AS_EACH(lasting_claims, WS_3_placeholders_stay_as_long_as_init, placeholders_last)
+
+/* What a hostile init would do: the descriptor is the same open file description as its own. */
+static void give_up(pid_t init, int number)
+{
+    int pidfd = (int)syscall(SYS_pidfd_open, init, 0);
+    int fd = (int)syscall(SYS_pidfd_getfd, pidfd, number, 0);
+    cr_assert(pidfd >= 0 && fd >= 0, "%d: %s", number, strerror(errno));
+    cr_assert_eq(fcntl(fd, F_GETFL) & O_ACCMODE, O_RDONLY, "init can only read it");
+    cr_assert_eq(flock(fd, LOCK_UN), 0);
+    close(fd);
+    close(pidfd);
+}
+
+static void unlocked(void)
+{
+    struct spec *alone = lasting_spec();
+    alone->workspace.exclusive = true;
+    struct shared *made = make_session(alone, name_of(1, 1));
+    give_up((pid_t)made->identity.init_pid, AGENT_FD_HOLD + 1);
+    give_up((pid_t)made->identity.init_pid, AGENT_FD_HOLD + 2);
+    cr_assert_eq(fail_session(alone, lasting_of(name_of(2, 1)))->code, ERR_WORKSPACE_IN_USE,
+                 "init lives, so its directory is not free");
+    char path[64], text[80];
+    snprintf(path, sizeof path, "/run/berth-share/slots/%lld",
+             (long long)(made->identity.uid_base - 1879048192) / 65536);
+    cr_assert_gt(io_read_at(AT_FDCWD, path, text, sizeof text), 0, "its range is marked");
+    cr_assert_eq(look(name_of(1, 1), &made->identity), SESSION_FOUND_WHOLE);
+    /* Without the lock of its record it is nobody's: the next berth ends it, and only then lets go
+     * of what was its own. */
+    give_up((pid_t)made->identity.init_pid, AGENT_FD_HOLD);
+    make_session(alone, name_of(2, 1));
+    cr_assert_not(process_is_there(made->identity.init_pid));
+    assert_nothing(name_of(1, 1));
+    end(name_of(2, 1));
+}
+AS_ROOT_ONLY(lasting_claims, P_6_an_init_that_gives_its_locks_up_gains_nothing, unlocked)
