@@ -58,6 +58,10 @@ int policy_compile(const struct policy *policy, struct spec *spec, struct err *e
 
 /* Printing. `json` makes one document. */
 int policy_show(const struct policy *policy, bool json, bool origins, struct buf *out);
+/* The members of a create request's body that ask for the same, `"policy": "balanced", "limits":
+ * {…}`, without braces around: what a preset says is left to the preset. Mounts are those of
+ * `spec`, whose sources are resolved. */
+int policy_request(const struct policy *policy, const struct spec *spec, struct buf *out);
 int policy_schema_json(struct buf *out);           /* JSON Schema draft 2020-12 */
 int policy_reference_markdown(struct buf *out);    /* docs/policy-reference.md */
 int policy_presets(const char *const **ret_names); /* NULL-terminated */

@@ -82,6 +82,19 @@ static enum agent_reason reason_from(uint64_t arg)
                                                              : AGENT_REASON_CANCELLED;
 }
 
+static void pause_times(struct init *init, bool pause)
+{
+    uint64_t now = init_now_ns(CLOCK_MONOTONIC);
+    if (pause) {
+        if (init->paused_ns == 0)
+            init->paused_ns = now;
+        return;
+    }
+    for (unsigned i = 0; init->paused_ns > 0 && i < init->table.live_count; i++)
+        life_shift(&init->table.rows[init->table.live[i]], init->paused_ns, now);
+    init->paused_ns = 0;
+}
+
 /* Too many to remember: one answer for the highest stands for all below it. */
 static void ask_interrupted(struct init *init, uint64_t floor)
 {
@@ -182,6 +195,9 @@ static void obey(struct init *init, const struct agent_message *message, int *fd
     }
     case AGENT_SHUTDOWN:
         init->shutdown = true;
+        return;
+    case AGENT_PAUSE:
+        pause_times(init, message->arg[0] != 0);
         return;
     case AGENT_FORGET: {
         struct row *row = table_find(&init->table, message->exec);

@@ -66,6 +66,7 @@ struct init {
     bool shutdown;
 
     uint64_t epoch, interrupt_floor;
+    uint64_t paused_ns;                  /* time-outs stand still since then; 0: they do not */
     uint64_t interrupts[INTERRUPTS_MAX]; /* floors to be answered; 0: none */
     unsigned table_sent, table_end;      /* rows of an answer to HELLO: next, end */
 

@@ -363,9 +363,16 @@ void life_ask_end(struct init *init, struct row *row, enum agent_reason reason)
 
 /* ---- what can be done now -------------------------------------------------------------------- */
 
+void life_shift(struct row *row, uint64_t from, uint64_t to)
+{
+    if (row->deadline_ns > 0)
+        row->deadline_ns += to - from;
+    row->activity_ns = row->activity_ns > from ? to : row->activity_ns + (to - from);
+}
+
 static void check_times(struct init *init, struct row *row, uint64_t now)
 {
-    if (row->state == ROW_STARTING || row->state == ROW_RUNNING) {
+    if (init->paused_ns == 0 && (row->state == ROW_STARTING || row->state == ROW_RUNNING)) {
         if (row->deadline_ns > 0 && now >= row->deadline_ns)
             life_ask_end(init, row, AGENT_REASON_TIMEOUT);
         else if (row->idle_ns > 0 && now >= row->activity_ns + row->idle_ns)
@@ -517,7 +524,7 @@ uint64_t life_next_ns(const struct init *init, const struct row *row, uint64_t n
     case ROW_STARTING:
     case ROW_RUNNING:
         next = sooner(next, row->killed ? row->look_ns : row->kill_at_ns);
-        if (row->reason_asked == AGENT_REASON_NONE) {
+        if (row->reason_asked == AGENT_REASON_NONE && init->paused_ns == 0) {
             next = sooner(next, row->deadline_ns);
             next = sooner(next, row->idle_ns > 0 ? row->activity_ns + row->idle_ns : 0);
         }

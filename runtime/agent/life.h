@@ -29,6 +29,9 @@ void life_main_ended(struct init *init, struct row *row, int status, const struc
 /* Somebody wants it to end: TERM to the tree, and KILL after its grace. The first reason stays. */
 void life_ask_end(struct init *init, struct row *row, enum agent_reason reason);
 
+/* Time stood still for it from `from` to `to`. */
+void life_shift(struct row *row, uint64_t from, uint64_t to);
+
 /* Do whatever can be done at this moment; called for each live row after each round of events. */
 void life_advance(struct init *init, struct row *row);
 

@@ -119,6 +119,8 @@ enum agent_message_type {
     AGENT_SHUTDOWN,  /* kill everything, then exit 0 */
     AGENT_FORGET,    /* the outcome of `exec` is recorded durably: its row may go. Not obeyed before
                         the exec has ended; with children that were kept the row goes with them */
+    AGENT_PAUSE, /* arg[0] 1: the session is about to be frozen, and time-outs of its execs stand
+                    still (SES-7); 0: they go on. KILL after a grace stays as it is */
     AGENT_MESSAGE_TYPE_END
 };
 

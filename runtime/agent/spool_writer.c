@@ -70,12 +70,12 @@ static int check_file(int fd)
     return st.st_size == 0 ? 0 : -EEXIST;
 }
 
-int spool_open(struct spool **ret, int file, uint64_t exec, const struct agent_spool_limits *limits,
+int spool_open(struct spool **ret, int fd, uint64_t exec, const struct agent_spool_limits *limits,
                const char **ret_step)
 {
-    _cleanup_fd_ int fd = file;
+    _cleanup_fd_ int file = fd;
     *ret_step = "check spool: an empty file is needed";
-    int r = check_file(fd);
+    int r = check_file(file);
     if (r < 0)
         return r;
     *ret_step = "write spool";
@@ -84,13 +84,13 @@ int spool_open(struct spool **ret, int file, uint64_t exec, const struct agent_s
     if (spool == MAP_FAILED)
         return -errno;
     spool_header_fill(&spool->header, exec, now_ms(), limits);
-    spool->fd = fd;
+    spool->fd = file;
     r = write_start(spool);
     if (r < 0) {
         munmap(spool, sizeof *spool);
         return r;
     }
-    take_fd(&fd);
+    take_fd(&file);
     *ret = spool;
     return 0;
 }

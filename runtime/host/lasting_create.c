@@ -9,6 +9,7 @@
 
 #include "runtime/agent/controller.h"
 #include "runtime/base/fd.h"
+#include "runtime/files.h"
 #include "runtime/host/uid_slot.h"
 
 #include <inttypes.h>
@@ -80,12 +81,17 @@ static const char probe_step[] = "run the first command in the session";
 
 static int send_probe(struct session *s, const struct spec *spec, unsigned left_ms, struct err *err)
 {
-    static const char *const files[] = {"berth-files", "probe", NULL};
+    static struct files_request probe;
+    static struct files_argv files;
     static const char *const program[] = {"/bin/true", NULL};
     static const char *const nothing[] = {NULL};
     bool worker = s->runtime->files >= 0;
+    files_request_init(&probe, FILES_PROBE);
+    int r = files_request_to_argv(&probe, &files);
+    if (r < 0)
+        return err_set(err, ERR_INTERNAL, -r, probe_step, NULL, NULL);
     const struct exec_request request = {
-        .argv = worker ? files : program,
+        .argv = worker ? files.argv : program,
         .env = nothing,
         .cwd = spec->workspace.mount_path,
         .uid = spec->process.uid,

@@ -48,14 +48,26 @@ static void phase_end(struct session *s, enum session_phase phase, uint64_t *sta
 
 /* What the launcher makes for the session and hands over; its own copies end with launch(). */
 struct launch_parts {
+    struct userns_helper map_helper, session_helper; /* begun early, asked when they are needed */
     int userns, cgroupns;
     int agent_fds[AGENT_FD_END]; /* CONFIG, CGROUP, OOM, PIDS owned; V1 borrowed from the session */
     uint32_t v1_count;
     struct stage_late *late; /* shared with the stage */
 };
 
+static void launch_parts_init(struct launch_parts *parts)
+{
+    *parts = (struct launch_parts){.userns = -1, .cgroupns = -1};
+    userns_helper_init(&parts->map_helper);
+    userns_helper_init(&parts->session_helper);
+    for (int i = 0; i < AGENT_FD_END; i++)
+        parts->agent_fds[i] = -1;
+}
+
 static void launch_parts_fini(struct launch_parts *parts)
 {
+    userns_helper_end(&parts->map_helper);
+    userns_helper_end(&parts->session_helper);
     fd_close(parts->userns);
     fd_close(parts->cgroupns);
     for (int i = 0; i < AGENT_FD_V1; i++)
@@ -79,8 +91,7 @@ uint32_t session_host_id(const struct session *s, uint32_t inside)
     return inside < SPEC_UID_USER ? inside + 1 : inside;
 }
 
-static int make_user_namespace(struct session *s, int *ret_userns, int *ret_cgroupns,
-                               struct err *err)
+static int make_user_namespace(struct session *s, struct launch_parts *parts, struct err *err)
 {
     const struct runtime_facts *facts = &s->runtime->facts;
     uint32_t base = s->effective.uid_base;
@@ -95,13 +106,31 @@ static int make_user_namespace(struct session *s, int *ret_userns, int *ret_cgro
                                       : facts->single_uid ? single
                                                           : rootless;
     unsigned count = facts->rootless && !facts->single_uid ? ARRAY_LENGTH(rootless) : 1;
+    return userns_make_with(&parts->session_helper, map, count, map, count, &parts->userns,
+                            &parts->cgroupns, err);
+}
+
+/* The process in which the workspace's id map is made. It and the next one do their work while the
+ * launcher does its own: begun where they are needed, they are often put behind the stage on its
+ * processor, and the launcher waits for both. */
+static int begin_map_helper(struct session *s, const struct spec *spec, struct launch_parts *parts,
+                            struct err *err)
+{
+    if (s->runtime->facts.rootless || (spec->workspace.kind != SPEC_WORKSPACE_DIRECTORY &&
+                                       spec->workspace.kind != SPEC_WORKSPACE_VOLUME))
+        return 0;
+    return userns_helper_begin(&parts->map_helper, USERNS_HELPER_ALONE, UINT32_MAX, -1, false, err);
+}
+
+static int begin_session_helper(struct session *s, struct launch_parts *parts, struct err *err)
+{
     /* Made with the range's first id as effective user: budgets such as inotify instances are
      * counted for the owner of a user namespace, and must be the session's own, not one for all. */
-    uint32_t owner = facts->rootless ? UINT32_MAX : base;
+    uint32_t owner = s->runtime->facts.rootless ? UINT32_MAX : s->effective.uid_base;
     bool cgroup = s->runtime->cgroup.layout != RUNTIME_CGROUP_NONE;
-    return userns_make_joining(map, count, map, count, owner, cgroup ? s->cgroup.s_fd : -1,
-                               !s->runtime->cgroup.clone_into, ret_userns,
-                               cgroup ? ret_cgroupns : NULL, err);
+    return userns_helper_begin(&parts->session_helper,
+                               cgroup ? USERNS_HELPER_CGROUP : USERNS_HELPER_ALONE, owner,
+                               cgroup ? s->cgroup.s_fd : -1, !s->runtime->cgroup.clone_into, err);
 }
 
 /* ---- what init is given -----------------------------------------------------------------------
@@ -452,9 +481,11 @@ static int open_channels(struct session *s, int *ret_control, int *ret_frames, s
     return 0;
 }
 
-static int open_workspace(struct session *s, const struct spec *spec, struct err *err)
+static int open_workspace(struct session *s, const struct spec *spec, struct launch_parts *parts,
+                          struct err *err)
 {
     struct workspace_options options = workspace_options_of(s, spec);
+    options.helper = &parts->map_helper;
     int r = workspace_open(&s->workspace, spec, &options, session_note_add, s, err);
     if (r == 0)
         s->workspace_open = true;
@@ -535,7 +566,7 @@ static int claim(struct session *s, struct err *err)
 static int make_identity(struct session *s, struct launch_parts *parts, struct err *err)
 {
     uint64_t started = now_us();
-    int r = make_user_namespace(s, &parts->userns, &parts->cgroupns, err);
+    int r = make_user_namespace(s, parts, err);
     s->effective.phase_us[PHASE_USERNS] = now_us() - started;
     return r;
 }
@@ -622,15 +653,13 @@ int launch(struct session *s, const struct spec *spec, const struct session_firs
         return r;
     phase_end(s, PHASE_RECORD, &started);
 
+    __attribute__((cleanup(launch_parts_fini))) struct launch_parts parts;
+    launch_parts_init(&parts);
     r = make_cgroups(s, err);
     if (r < 0)
         return r;
     phase_end(s, PHASE_CGROUP, &started);
 
-    __attribute__((cleanup(launch_parts_fini))) struct launch_parts parts = {.userns = -1,
-                                                                             .cgroupns = -1};
-    for (int i = 0; i < AGENT_FD_END; i++)
-        parts.agent_fds[i] = -1;
     /* What the stage does not need at once is made while it works. Two things cannot wait: in the
      * unified layout controllers must be on before a process is in a cgroup below S (enabling them
      * would migrate it, milliseconds), and only after the helper that was born in S; and an image
@@ -638,6 +667,8 @@ int launch(struct session *s, const struct spec *spec, const struct session_firs
     bool unified = s->runtime->cgroup.layout == RUNTIME_CGROUP_UNIFIED;
     bool identity_first = unified || spec->image.kind != SPEC_IMAGE_HOST;
     if (identity_first)
+        r = begin_session_helper(s, &parts, err);
+    if (r == 0 && identity_first)
         r = make_identity(s, &parts, err);
     if (r == 0 && unified)
         r = complete_cgroups(s, err);
@@ -650,7 +681,11 @@ int launch(struct session *s, const struct spec *spec, const struct session_firs
         return r;
     phase_end(s, PHASE_CLONE, &started);
 
-    r = open_workspace(s, spec, err);
+    r = begin_map_helper(s, spec, &parts, err);
+    if (r == 0 && !identity_first)
+        r = begin_session_helper(s, &parts, err);
+    if (r == 0)
+        r = open_workspace(s, spec, &parts, err);
     if (r == 0)
         r = send_workspace(s, spec, parts.late, err);
     if (r < 0)

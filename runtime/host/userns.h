@@ -7,12 +7,49 @@
 
 #include "runtime/base/err.h"
 
+#include <linux/sched.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 struct userns_extent {
     uint32_t inside, outside, count;
+};
+
+/* The short-lived process that a namespace is made in. It shares the caller's memory, so the caller
+ * keeps this, where it is, until userns_helper_end(). */
+struct userns_helper {
+    pid_t pid;          /* -1: none */
+    int sock, sock_far; /* the caller's end and the helper's, as the caller has them open */
+    int ends[2];        /* the same numbers for the helper, who has its own copies; constant */
+    int join;           /* cgroup.procs to write itself into, when it could not be born there; -1 */
+    uint32_t owner;
+    int dumpable;        /* of the shared memory, as it was */
+    uint64_t namespaces; /* CLONE_NEW* */
+    int sys;             /* written by the helper: errno of its failed step, 0 */
+    const char *step;    /* written by the helper: that step */
+    void *stack;
+};
+
+void userns_helper_init(struct userns_helper *h); /* none */
+
+/* Gives it birth, and does not wait for it: the caller has other work to do meanwhile, and where it
+ * waits at once it often waits for a processor. Always followed by _end(), also when this fails.
+ * `h->pid` is -1 before and after its life. */
+int userns_helper_begin(struct userns_helper *h, uint64_t namespaces, uint32_t owner, int cgroup_fd,
+                        bool join_by_write, struct err *err);
+int userns_helper_wait(struct userns_helper *h, struct err *err); /* its namespaces exist */
+void userns_helper_end(struct userns_helper *h); /* safe after a failed begin, and twice */
+
+/* userns_make_joining() with a helper that was begun, for the same owner, cgroup and way to join;
+ * the helper is ended. *ret_cgroupns only where it was begun with a cgroup. */
+int userns_make_with(struct userns_helper *h, const struct userns_extent *uids, unsigned uid_count,
+                     const struct userns_extent *gids, unsigned gid_count, int *ret_userns,
+                     int *ret_cgroupns, struct err *err);
+enum {
+    USERNS_HELPER_ALONE = CLONE_NEWUSER,
+    USERNS_HELPER_CGROUP = CLONE_NEWUSER | CLONE_NEWCGROUP
 };
 
 /* A user namespace as a descriptor, by a short-lived helper that exits at once. `owner` is the

@@ -141,8 +141,7 @@ static int born(struct userns_helper *h, int cgroup_fd, struct err *err)
     return 0;
 }
 
-/* The helper's byte: it lives, and its namespaces exist. */
-static int wait_ready(struct userns_helper *h, struct err *err)
+int userns_helper_wait(struct userns_helper *h, struct err *err)
 {
     char byte;
     ssize_t n;
@@ -158,12 +157,17 @@ static int wait_ready(struct userns_helper *h, struct err *err)
                    "short.");
 }
 
-int userns_helper_start(struct userns_helper *h, uint64_t namespaces, uint32_t owner, int cgroup_fd,
-                        bool join_by_write, struct err *err)
+void userns_helper_init(struct userns_helper *h)
 {
     memset(h, 0, sizeof *h);
     h->pid = -1;
     h->sock = h->sock_far = h->join = -1;
+}
+
+int userns_helper_begin(struct userns_helper *h, uint64_t namespaces, uint32_t owner, int cgroup_fd,
+                        bool join_by_write, struct err *err)
+{
+    userns_helper_init(h);
     h->namespaces = namespaces;
     h->owner = owner == UINT32_MAX || owner == geteuid() ? UINT32_MAX : owner;
     h->dumpable = prctl(PR_GET_DUMPABLE);
@@ -183,10 +187,9 @@ int userns_helper_start(struct userns_helper *h, uint64_t namespaces, uint32_t o
         return err_set(err, ERR_UNAVAILABLE, errno, "allocate a stack", NULL, NULL);
     h->stack = stack;
     int r = born(h, cgroup_fd, err);
-    if (r < 0)
-        return r;
-    fd_replace(&h->sock_far, -1);
-    return wait_ready(h, err);
+    if (r == 0)
+        fd_replace(&h->sock_far, -1);
+    return r;
 }
 
 void userns_helper_end(struct userns_helper *h)

@@ -15,26 +15,6 @@ enum {
     USERNS_OUTER_COUNT = 65536, /* ids in a user's outer namespace, with the user's own */
 };
 
-/* The short-lived process that a namespace is made in. It shares the caller's memory, so the caller
- * keeps this until userns_helper_end(). */
-struct userns_helper {
-    pid_t pid;          /* -1: none */
-    int sock, sock_far; /* the caller's end and the helper's, as the caller has them open */
-    int ends[2];        /* the same numbers for the helper, who has its own copies; constant */
-    int join;           /* cgroup.procs to write itself into, when it could not be born there; -1 */
-    uint32_t owner;
-    int dumpable;        /* of the shared memory, as it was */
-    uint64_t namespaces; /* CLONE_NEW* */
-    int sys;             /* written by the helper: errno of its failed step, 0 */
-    const char *step;    /* written by the helper: that step */
-    void *stack;
-};
-
-/* Starts it, and returns when its namespaces exist. Always followed by _end(). */
-int userns_helper_start(struct userns_helper *h, uint64_t namespaces, uint32_t owner, int cgroup_fd,
-                        bool join_by_write, struct err *err);
-void userns_helper_end(struct userns_helper *h); /* safe after a failed start */
-
 /* A map as the kernel wants it written, one line per extent. -EINVAL when empty or too long. */
 int userns_map_print(const struct userns_extent *extents, unsigned count, char *ret, size_t size);
 

@@ -79,6 +79,28 @@ static int write_maps(pid_t pid, const struct userns_extent *uids, unsigned uid_
     return r < 0 ? r : write_map(pid, "gid_map", gid_map, err);
 }
 
+int userns_make_with(struct userns_helper *h, const struct userns_extent *uids, unsigned uid_count,
+                     const struct userns_extent *gids, unsigned gid_count, int *ret_userns,
+                     int *ret_cgroupns, struct err *err)
+{
+    _cleanup_fd_ int userns = -1, cgroupns = -1;
+    bool with_cgroup = h->namespaces & CLONE_NEWCGROUP;
+    int r = userns_helper_wait(h, err);
+    if (r == 0)
+        r = write_maps(h->pid, uids, uid_count, gids, gid_count, err);
+    if (r == 0)
+        r = open_namespace(h->pid, "user", &userns, err);
+    if (r == 0 && with_cgroup)
+        r = open_namespace(h->pid, "cgroup", &cgroupns, err);
+    userns_helper_end(h);
+    if (r < 0)
+        return r;
+    *ret_userns = take_fd(&userns);
+    if (ret_cgroupns)
+        *ret_cgroupns = take_fd(&cgroupns);
+    return 0;
+}
+
 int userns_make(const struct userns_extent *uids, unsigned uid_count,
                 const struct userns_extent *gids, unsigned gid_count, uint32_t owner, int cgroup_fd,
                 int *ret_userns, int *ret_cgroupns, struct err *err)
@@ -92,21 +114,14 @@ int userns_make_joining(const struct userns_extent *uids, unsigned uid_count,
                         int cgroup_fd, bool join_by_write, int *ret_userns, int *ret_cgroupns,
                         struct err *err)
 {
-    _cleanup_fd_ int userns = -1, cgroupns = -1;
     struct userns_helper helper;
-    uint64_t namespaces = CLONE_NEWUSER | (cgroup_fd >= 0 ? CLONE_NEWCGROUP : 0);
-    int r = userns_helper_start(&helper, namespaces, owner, cgroup_fd, join_by_write, err);
-    if (r == 0)
-        r = write_maps(helper.pid, uids, uid_count, gids, gid_count, err);
-    if (r == 0)
-        r = open_namespace(helper.pid, "user", &userns, err);
-    if (r == 0 && cgroup_fd >= 0)
-        r = open_namespace(helper.pid, "cgroup", &cgroupns, err);
-    userns_helper_end(&helper);
-    if (r < 0)
+    int r =
+        userns_helper_begin(&helper, cgroup_fd >= 0 ? USERNS_HELPER_CGROUP : USERNS_HELPER_ALONE,
+                            owner, cgroup_fd, join_by_write, err);
+    if (r < 0) {
+        userns_helper_end(&helper);
         return r;
-    *ret_userns = take_fd(&userns);
-    if (ret_cgroupns)
-        *ret_cgroupns = take_fd(&cgroupns);
-    return 0;
+    }
+    return userns_make_with(&helper, uids, uid_count, gids, gid_count, ret_userns, ret_cgroupns,
+                            err);
 }

@@ -96,6 +96,7 @@ struct tree_map opening_single_map(const struct opening *o, uint32_t uid, uint32
 {
     return (struct tree_map){
         .idmapped = !o->options->rootless,
+        .helper = o->options->helper,
         .uid_inside = uid,
         .uid_outside = o->options->uid_base + o->options->default_uid,
         .gid_inside = gid,
@@ -309,7 +310,8 @@ static int open_volume(struct opening *o, struct err *err)
     struct tree_map map = {.idmapped = !o->options->rootless,
                            .uid_outside = o->options->uid_base,
                            .gid_outside = o->options->uid_base,
-                           .count = SPEC_UID_SPAN};
+                           .count = SPEC_UID_SPAN,
+                           .helper = o->options->helper};
     struct pinned pin = {.fd = ws->dir, .stat = v.stat, .fs_type = "that of berth's state"};
     r = tree_clone(&pin, &map, read_only, false, "volumes", v.path, &ws->tree, err);
     if (r == 0)

@@ -14,6 +14,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+struct userns_helper;
+
 struct workspace_options {
     bool rootless;
     uint32_t asker_uid, asker_gid; /* host ids whose rights open directories */
@@ -29,6 +31,8 @@ struct workspace_options {
     /* The asker's other groups, for an asker who is not root; may be NULL. */
     const uint32_t *asker_groups;
     uint32_t asker_group_count;
+    /* Begun by the caller, who ends it; used for the first map. NULL: made when it is needed. */
+    struct userns_helper *helper;
 };
 
 struct workspace_private; /* what workspace_close() must remember; owned by struct workspace */

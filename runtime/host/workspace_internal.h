@@ -82,6 +82,7 @@ int pin_openat2(int dir, const char *path, uint64_t flags, uint64_t resolve);
 struct tree_map {
     bool idmapped;
     uint32_t uid_inside, uid_outside, gid_inside, gid_outside, count;
+    struct userns_helper *helper; /* as in workspace_options */
 };
 
 int tree_clone(const struct pinned *pin, const struct tree_map *map, bool read_only,

@@ -268,3 +268,8 @@ int agent_client_forget(struct agent_client *agent, uint64_t exec)
 {
     return tell(agent, AGENT_FORGET, exec, 0, 0);
 }
+
+int agent_client_pause(struct agent_client *agent, bool pause)
+{
+    return tell(agent, AGENT_PAUSE, 0, pause, 0);
+}

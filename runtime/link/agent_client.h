@@ -14,6 +14,8 @@
 #include "runtime/base/err.h"
 #include "runtime/runtime.h"
 
+#include <stdbool.h>
+
 struct agent_client;
 
 /* `path`: of the socket on which init listens. Its peer must be `init_pid` (SO_PEERCRED is who
@@ -45,4 +47,7 @@ int agent_client_ping(struct agent_client *agent, uint64_t number);
 /* The outcome of `exec` is recorded durably: init needs its row no more. To be said after each EXIT
  * and START_FAILED; a table that is full of rows of which it was not said takes no new exec. */
 int agent_client_forget(struct agent_client *agent, uint64_t exec);
+/* Time-outs of execs stand still, or go on: to be said before the session is frozen, and after it
+ * was thawed (SES-7). What a controller that is gone has said stays. */
+int agent_client_pause(struct agent_client *agent, bool pause);
 int agent_client_control_fd(const struct agent_client *agent);

@@ -216,6 +216,23 @@ static unsigned parse_number(const char *text, unsigned min, unsigned max)
     return (unsigned)value;
 }
 
+/* The kernel takes namespaces and cgroups of a command down while the next one runs. So the order
+ * is another in each round: with a fixed one, also a rotated one, the same command would always pay
+ * for the same other one. The sequence is the same in every run of this program. */
+static void shuffle(struct command **order, size_t count)
+{
+    static uint32_t state = 2463534242u; /* xorshift32 */
+    for (size_t i = count; i > 1; i--) {
+        state ^= state << 13;
+        state ^= state >> 17;
+        state ^= state << 5;
+        size_t k = state % i;
+        struct command *moved = order[i - 1];
+        order[i - 1] = order[k];
+        order[k] = moved;
+    }
+}
+
 int main(int argc, char **argv)
 {
     struct options options = {.rounds = 50, .warmup = 3, .parallel = 1, .title = "bench"};
@@ -246,15 +263,17 @@ int main(int argc, char **argv)
         return 2;
     }
 
+    struct command *order[COMMANDS_MAX];
+    for (size_t i = 0; i < count; i++)
+        order[i] = &commands[i];
     for (unsigned round = 0; round < options.warmup; round++)
         for (size_t i = 0; i < count; i++)
             (void)run_round(&commands[i], options.parallel, false);
-    for (unsigned round = 0; round < options.rounds; round++)
-        for (size_t i = 0; i < count; i++) {
-            /* Who comes first changes from round to round: none always runs on a cold cache. */
-            struct command *command = &commands[(i + round) % count];
-            command->sample_us[round] = run_round(command, options.parallel, true);
-        }
+    for (unsigned round = 0; round < options.rounds; round++) {
+        shuffle(order, count);
+        for (size_t i = 0; i < count; i++)
+            order[i]->sample_us[round] = run_round(order[i], options.parallel, true);
+    }
 
     FILE *json = options.json ? fopen(options.json, "ae") : NULL;
     if (options.json && !json)

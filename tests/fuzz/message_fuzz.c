@@ -32,6 +32,7 @@ static void reset(void)
     init.no_children = true;
     init.epoch = init.interrupt_floor = 0;
     init.shutdown = false;
+    init.paused_ns = 0;
     init.table.used = init.table.live_count = init.table.free_count = 0;
     init.table.forgotten = 0;
     memset(init.table.gone, 0, sizeof init.table.gone);

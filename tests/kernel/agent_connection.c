@@ -303,3 +303,35 @@ Test(agent_connection, EXEC_7_an_interrupt_is_answered_when_all_below_have_ended
     cr_assert_eq(agent_client_interrupt(client, 15), 0);
     await(AGENT_FRAME_INTERRUPTED, 15, &payload);
 }
+
+Test(agent_connection, SES_7_time_outs_stand_still_while_a_session_is_frozen)
+{
+    start();
+    connect_with(5);
+    const void *payload;
+    cr_assert_eq(agent_client_pause(client, true), 0);
+    struct exec_request request = shell("sleep 1000");
+    request.timeout_ms = 300;
+    struct err err = {0};
+    cr_assert_eq(agent_client_exec(client, 1, &request, -1, NULL, &err), 0);
+    request.timeout_ms = 0;
+    request.idle_timeout_ms = 300;
+    cr_assert_eq(agent_client_exec(client, 2, &request, -1, NULL, &err), 0);
+    usleep(700000);
+    connect_with(6); /* and stay so, whoever comes */
+    cr_assert_eq(row_of(1).state, AGENT_ROW_RUNNING);
+    cr_assert_eq(row_of(2).state, AGENT_ROW_RUNNING);
+    double before = harness_now_us();
+    cr_assert_eq(agent_client_pause(client, false), 0);
+    bool timeout = false, idle = false;
+    while (!timeout || !idle) {
+        struct agent_frame frame;
+        cr_assert(next_from(client, &frame, &payload));
+        if (frame.type != AGENT_FRAME_EXIT)
+            continue;
+        uint32_t reason = ((const struct agent_exit *)payload)->reason;
+        timeout |= frame.exec == 1 && reason == AGENT_REASON_TIMEOUT;
+        idle |= frame.exec == 2 && reason == AGENT_REASON_IDLE_TIMEOUT;
+    }
+    cr_assert_geq(harness_now_us() - before, 250000);
+}

@@ -168,3 +168,77 @@ static void longest(void)
     assert_nothing(name_of(0x7fffffffffffffff, 0x7fffffffffffffff));
 }
 AS_EACH(lasting, the_longest_name_fits, longest)
+
+/* ---- the socket --------------------------------------------------------------------------------
+ */
+
+static struct sockaddr_un socket_of(const char *name)
+{
+    struct sockaddr_un a = {.sun_family = AF_UNIX};
+    cr_assert_lt(
+        snprintf(a.sun_path, sizeof a.sun_path, "%s/sessions/%s/control", runtime_dir, name),
+        (int)sizeof a.sun_path);
+    return a;
+}
+
+struct connecting {
+    struct sockaddr_un address;
+    uid_t uid;
+    int result;
+    struct ucred peer;
+};
+
+static void connect_one(void *data)
+{
+    struct connecting *c = data;
+    socklen_t size = sizeof c->peer;
+    if (who == AS_ROOT)
+        must(setresgid(c->uid, c->uid, c->uid) == 0 && setresuid(c->uid, c->uid, c->uid) == 0,
+             "become another");
+    int s = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+    c->result =
+        connect(s, (const struct sockaddr *)&c->address, sizeof c->address) < 0 ? -errno : 0;
+    if (c->result == 0)
+        must(getsockopt(s, SOL_SOCKET, SO_PEERCRED, &c->peer, &size) == 0, "peer");
+}
+
+static void reached(void)
+{
+    struct session_lasting lasting = lasting_of(name_of(1, 1));
+    if (who == AS_ROOT)
+        lasting.connect_uid = lasting.connect_gid = 2000;
+    struct making m = {lasting_spec(), lasting, new_shared(), NULL};
+    in_child(make_one, &m);
+    cr_assert_eq(m.shared->result, 0, "%s", m.shared->err.detail);
+    struct connecting *c =
+        mmap(NULL, sizeof *c, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    c->address = socket_of("1-1");
+    c->uid = 2000;
+    in_child(connect_one, c);
+    cr_assert_eq(c->result, 0, "%s", strerror(-c->result));
+    cr_assert_eq(c->peer.pid, m.shared->identity.init_pid, "init itself listens");
+    if (who == AS_ROOT) {
+        c->uid = 2001;
+        in_child(connect_one, c);
+        cr_assert_eq(c->result, -EACCES);
+    }
+    end(name_of(1, 1));
+}
+AS_EACH(lasting, only_who_was_named_connects_and_init_answers, reached)
+
+/* Its path is longer than the name of a socket can be. */
+static void deep(void)
+{
+    char before[sizeof runtime_dir];
+    memcpy(before, runtime_dir, sizeof before);
+    snprintf(runtime_dir, sizeof runtime_dir, "%.30s/%s/%s", place,
+             "0123456789012345678901234567890123456789", "runtime");
+    cr_assert_gt(strlen(runtime_dir) + strlen("/sessions/7fffffff-2147483647/control"), 107);
+    struct session_name name = name_of(0x7fffffff, 0x7fffffff);
+    make_session(lasting_spec(), name);
+    cr_assert_eq(look(name, NULL), SESSION_FOUND_WHOLE);
+    end(name);
+    assert_nothing(name);
+    memcpy(runtime_dir, before, sizeof before);
+}
+AS_EACH(lasting, a_long_runtime_directory_is_no_obstacle, deep)

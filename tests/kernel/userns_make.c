@@ -209,7 +209,8 @@ Test(userns_make, signals_to_the_whole_group_do_no_harm)
 static void dies_in_the_middle(void)
 {
     static struct userns_helper helper;
-    MUST(1, userns_helper_start(&helper, CLONE_NEWUSER, UINT32_MAX, -1, false, NULL) == 0);
+    MUST(1, userns_helper_begin(&helper, CLONE_NEWUSER, UINT32_MAX, -1, false, NULL) == 0 &&
+                userns_helper_wait(&helper, NULL) == 0);
     FILE *f = fopen("/tmp/berth-test-helper", "we");
     MUST(2, f && fprintf(f, "%d", helper.pid) > 0 && fclose(f) == 0);
     kill(getpid(), SIGKILL);

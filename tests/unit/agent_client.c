@@ -262,6 +262,7 @@ Test(agent_client, each_verb_says_what_it_means)
         {agent_client_interrupt(client, 9), AGENT_INTERRUPT, 9, 0, 0},
         {agent_client_ping(client, 6), AGENT_PING, 6, 0, 0},
         {agent_client_forget(client, 5), AGENT_FORGET, 5, 0, 0},
+        {agent_client_pause(client, true), AGENT_PAUSE, 0, 1, 0},
     };
     cr_assert_eq(agent_client_interrupt(client, 0), -EINVAL);
     for (size_t i = 0; i < ARRAY_LENGTH(verbs); i++) {
