@@ -6,6 +6,7 @@
 #include "provider/registry.h"
 #include "runtime/base/fd.h"
 #include "runtime/base/io.h"
+#include "runtime/launcher_main.h"
 #include "runtime/runtime.h"
 
 #include <criterion/criterion.h>
@@ -52,6 +53,22 @@ int runtime_open(struct runtime **ret, const struct runtime_options *options, st
     the_runtime.facts.runtime_dir = "/nonexistent";
     *ret = &the_runtime;
     return 0;
+}
+
+/* `berth serve` is in the same archive, and is not what is tested here. */
+int runtime_directories(const struct runtime_options *options, char ret_state[RUNTIME_DIR_SIZE],
+                        char ret_runtime[RUNTIME_DIR_SIZE], struct err *err)
+{
+    (void)options;
+    (void)ret_state;
+    (void)ret_runtime;
+    return err_set(err, ERR_INTERNAL, ENOSYS, "find the directories", NULL, NULL);
+}
+
+int launcher_main(const struct launcher_options *options, struct err *err)
+{
+    (void)options;
+    return err_set(err, ERR_INTERNAL, ENOSYS, "be a launcher", NULL, NULL);
 }
 
 void runtime_close(struct runtime *rt)
