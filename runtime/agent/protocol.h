@@ -34,6 +34,10 @@ enum {
     AGENT_HELLO_MS = 2000,
 };
 
+/* The number of the command that proves a session ready (SES-5): its maker has it forgotten before
+ * he leaves, and it counts for nothing afterwards. */
+#define AGENT_EXEC_PROBE UINT64_MAX
+
 /* Descriptors that init finds open at its start. 0, 1 and 2 are the session's /dev/null. */
 enum agent_start_fd {
     AGENT_FD_CONTROL = 3, /* SOCK_SEQPACKET, messages in */

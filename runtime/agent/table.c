@@ -43,7 +43,8 @@ static void remember_gone(struct table *table, uint64_t number)
 static void free_row(struct table *table, struct row *row)
 {
     unsigned index = table_index(table, row);
-    remember_gone(table, row->number);
+    if (row->number != AGENT_EXEC_PROBE) /* higher than all others: they would be refused */
+        remember_gone(table, row->number);
     row->state = ROW_FREE;
     row->number = table->numbers[index] = 0;
     table->free_count++;

@@ -9,6 +9,7 @@
 
 #include "runtime/agent/controller.h"
 #include "runtime/base/fd.h"
+#include "runtime/files.h"
 #include "runtime/host/uid_slot.h"
 
 #include <inttypes.h>
@@ -80,12 +81,16 @@ static const char probe_step[] = "run the first command in the session";
 
 static int send_probe(struct session *s, const struct spec *spec, unsigned left_ms, struct err *err)
 {
-    static const char *const files[] = {"berth-files", "probe", NULL};
+    static const struct files_request probe = {
+        .magic = FILES_MAGIC, .version = FILES_VERSION, .operation = FILES_PROBE};
+    static struct files_argv files;
     static const char *const program[] = {"/bin/true", NULL};
     static const char *const nothing[] = {NULL};
     bool worker = s->runtime->files >= 0;
+    if (worker && files_request_to_argv(&probe, &files) < 0)
+        return err_set(err, ERR_INTERNAL, EINVAL, probe_step, "berth-files", NULL);
     const struct exec_request request = {
-        .argv = worker ? files : program,
+        .argv = worker ? files.argv : program,
         .env = nothing,
         .cwd = spec->workspace.mount_path,
         .uid = spec->process.uid,

@@ -205,9 +205,9 @@ static int open_init(struct runtime *rt, const char *given, struct err *err)
 /* The file worker's program lies beside init's; only sessions that last have it. */
 static int open_files_program(struct runtime *rt, struct err *err)
 {
-    char link[40], path[PATH_MAX] = "";
-    snprintf(link, sizeof link, "/proc/self/fd/%d", rt->init);
-    ssize_t n = readlink(link, path, sizeof path - sizeof "-files");
+    char itself[40], path[PATH_MAX] = "";
+    snprintf(itself, sizeof itself, "/proc/self/fd/%d", rt->init);
+    ssize_t n = readlink(itself, path, sizeof path - sizeof "-files");
     char *slash = n > 0 ? strrchr(path, '/') : NULL;
     if (!slash)
         return 0;
