@@ -31,6 +31,7 @@ struct source {
     const char *text; /* owned when `data` */
     size_t length;
     char *data;
+    const struct json_node *node; /* read already, by who has the whole body; else NULL */
     struct stat status;
     enum origin_kind kind;
 };
@@ -174,6 +175,8 @@ static int read_layer(struct arena *arena, struct layer *layer, const struct sou
     layer->origin = (struct policy_origin){.kind = source->kind, .name = name};
     layer->device = source->status.st_dev;
     layer->inode = source->status.st_ino;
+    if (source->node)
+        return read_document(arena, layer, source->node, err);
     int r = json_parse(&tree, source->text, source->length, POLICY_FILE_MAX, true, &root, &error);
     if (r == -ENOMEM)
         return fail_memory(err);
@@ -410,6 +413,83 @@ int policy_load_text(struct policy **ret, const char *name, const char *text, si
 {
     struct source source = {.name = name, .text = text, .length = length, .kind = ORIGIN_FILE};
     return new_from(ret, &source, false, err);
+}
+
+/* ---- a request's body --------------------------------------------------------------------------
+ */
+
+/* The policy that a body names, or holds. */
+static int find_named(const struct json_node *named, struct source *source, struct err *err)
+{
+    const struct policy_origin at = {
+        .kind = ORIGIN_FILE, .name = POLICY_BODY_NAME, .at = named->at};
+    *source = (struct source){.name = POLICY_BODY_NAME, .node = named, .kind = ORIGIN_FILE};
+    if (named->kind == JSON_OBJECT ||
+        (named->kind == JSON_STRING && find_preset(named->text, source)))
+        return 0;
+    const char *near = named->kind == JSON_STRING ? nearest_preset(named->text) : NULL;
+    return policy_fail(err, &at, "policy",
+                       "A body names a preset (locked-down, balanced, open) or holds a policy; a "
+                       "file's name means nothing here.%s%s%s",
+                       near ? " Did you mean \"" : "", near ? near : "", near ? "\"?" : "");
+}
+
+static int read_body(struct arena *arena, struct layer *layer, const struct json_node *body,
+                     struct err *err)
+{
+    int r = 0;
+    for (const struct json_node *m = body->first; m && r == 0; m = m->next) {
+        struct value_error error = {0};
+        int row = strcmp(m->key, "image") == 0      ? ROW_IMAGE
+                  : strcmp(m->key, "requires") == 0 ? ROW_REQUIRES
+                                                    : -1;
+        if (row < 0) {
+            r = find_section(m->key) ? read_section(arena, layer, m, err) : 0;
+            continue;
+        }
+        struct policy_origin at = layer->origin;
+        at.at = m->at;
+        r = value_from_json(arena, &schema_rows[row], m, &layer->origin, &layer->values[row],
+                            &error);
+        at.at = error.at;
+        if (r == -ENOMEM)
+            return fail_memory(err);
+        if (r < 0)
+            return policy_fail(err, &at, error.path, "%s", error.why);
+        const struct json_node *section = json_member(body, "filesystem");
+        if (row == ROW_IMAGE && section && json_member(section, "image"))
+            return policy_fail(err, &at, m->key, "The image is in `filesystem` too. Say it once.");
+    }
+    return r;
+}
+
+int policy_load_body(struct policy **ret, const struct json_node *body, struct err *err)
+{
+    __attribute__((cleanup(policy_freep))) struct policy *policy = NULL;
+    _cleanup_free_ struct layer *own = calloc(1, sizeof *own);
+    struct source source = {0};
+    const struct json_node *named = json_member(body, "policy");
+    if (!own)
+        return fail_memory(err);
+    own->origin = (struct policy_origin){.kind = ORIGIN_FILE, .name = POLICY_BODY_NAME};
+    int r = 0;
+    if (named)
+        r = find_named(named, &source, err);
+    else
+        find_preset(schema_rows[ROW_EXTENDS].standard, &source);
+    if (r == 0)
+        r = new_from(&policy, &source, false, err);
+    if (r == 0)
+        r = read_body(&policy->arena, own, body, err);
+    for (int i = 0; i < ROW_COUNT && r == 0; i++)
+        if (own->values[i].set)
+            r = policy_merge(policy, (enum schema_row_id)i, &own->values[i], false, err);
+    if (r == 0)
+        r = policy_check(policy, err);
+    if (r < 0)
+        return r;
+    *ret = take_ptr(&policy);
+    return 0;
 }
 
 int policy_set(struct policy *policy, const char *key, const char *value, const char *origin,

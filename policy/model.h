@@ -18,6 +18,9 @@ struct policy_origin {
     struct json_position at;
 };
 
+/* Origin of what a request's body says. */
+#define POLICY_BODY_NAME "body"
+
 /* One entry of a list. */
 struct policy_item {
     struct policy_item *next;

@@ -20,6 +20,7 @@
 #include <stdint.h>
 
 struct policy;
+struct json_node;
 
 /* A policy that is the preset, or empty when `preset` is NULL. */
 int policy_new(struct policy **ret, const char *preset, struct err *err);
@@ -30,6 +31,17 @@ void policy_free(struct policy *policy);
 int policy_load_file(struct policy **ret, const char *path_or_preset, struct err *err);
 int policy_load_text(struct policy **ret, const char *name, const char *text, size_t length,
                      struct err *err);
+
+/* What the body of a request asks for: its `policy` (a preset's name, or a whole policy; absent:
+ * balanced), and over it its members image, filesystem, process, network, limits and requires.
+ * Other members are not looked at. A value's origin is "body:LINE:COLUMN". */
+int policy_load_body(struct policy **ret, const struct json_node *body, struct err *err);
+
+/* Where in `body` the value is that an error of any function here is about, as a JSON pointer
+ * (RFC 6901); "" when it is not of the body. */
+enum { POLICY_POINTER_MAX = 256 };
+void policy_body_pointer(const struct json_node *body, const struct err *err,
+                         char ret_pointer[POLICY_POINTER_MAX]);
 
 /* One value by dotted key from a flag: scalars replace, lists add. `origin` is kept, e.g.
  * "--memory". */
@@ -46,6 +58,10 @@ int policy_compile(const struct policy *policy, struct spec *spec, struct err *e
 
 /* Printing. `json` makes one document. */
 int policy_show(const struct policy *policy, bool json, bool origins, struct buf *out);
+/* The members of a create request's body that ask for the same, `"policy": "balanced", "limits":
+ * {…}`, without braces around: what a preset says is left to the preset. Mounts are those of
+ * `spec`, whose sources are resolved. */
+int policy_request(const struct policy *policy, const struct spec *spec, struct buf *out);
 int policy_schema_json(struct buf *out);           /* JSON Schema draft 2020-12 */
 int policy_reference_markdown(struct buf *out);    /* docs/policy-reference.md */
 int policy_presets(const char *const **ret_names); /* NULL-terminated */

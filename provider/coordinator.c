@@ -480,6 +480,20 @@ int coordinator_close(struct ledger_tx *tx, const struct coordinator_ticket *tic
     return r;
 }
 
+int coordinator_give_up(struct ledger_tx *tx, const struct coordinator_ticket *ticket,
+                        const struct coordinator_answer *answer, struct err *err)
+{
+    struct session_row session;
+    struct intent_row intent;
+    int r = revisit(tx, ticket, &session, &intent, err);
+    if (r != 0)
+        return r;
+    r = expect(
+        idempotency_answer(tx, intent.idempotency, answer->status, answer->code, answer->body, err),
+        "idempotency", err);
+    return r == 0 ? expect(ledger_intent_delete(tx, intent.id, err), "intents", err) : r;
+}
+
 int coordinator_lost(struct ledger_tx *tx, int64_t session_id, const struct coordinator_end *end,
                      struct err *err)
 {

@@ -95,6 +95,11 @@ enum ledger_op coordinator_close_op(enum session_event outcome);
 int coordinator_close(struct ledger_tx *tx, const struct coordinator_ticket *ticket,
                       const struct coordinator_end *end, struct err *err);
 
+/* The effect could not be done and has changed nothing: the intent goes, its key gets `answer`, the
+ * state stays. COORDINATOR_STALE. */
+int coordinator_give_up(struct ledger_tx *tx, const struct coordinator_ticket *ticket,
+                        const struct coordinator_answer *answer, struct err *err);
+
 /* The sandbox died or the host restarted: execs that live end `lost`, verbs under way are given up
  * and their keys released, the session moves as the table says. */
 int coordinator_lost(struct ledger_tx *tx, int64_t session, const struct coordinator_end *end,

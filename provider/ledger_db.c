@@ -10,8 +10,10 @@
  * synced since (tests/crash: seen with a file system that promises no more than POSIX).
  */
 #include "provider/ledger_internal.h"
+#include "runtime/base/fd.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -51,9 +53,10 @@ int ledger_db_code(int code, int sys, const char *step, const char *text, struct
     for (size_t i = 0; i < sizeof meanings / sizeof meanings[0]; i++) {
         if (meanings[i].code != (code & 0xff))
             continue;
-        /* SQLite tells a full disk apart only for some calls; a quota and a late ENOSPC of fsync
-         * come as an i/o error with the errno kept. */
-        if ((sys == ENOSPC || sys == EDQUOT) && meanings[i].code == SQLITE_IOERR)
+        /* SQLite tells a full disk apart only where a write says ENOSPC; a quota, a sync and a file
+         * that cannot be made come as another failure with the errno kept. */
+        if ((sys == ENOSPC || sys == EDQUOT) &&
+            (meanings[i].code == SQLITE_IOERR || meanings[i].code == SQLITE_CANTOPEN))
             return ledger_db_code(SQLITE_FULL, sys, step, text, err);
         int number =
             (sys != 0 && (meanings[i].code == SQLITE_IOERR || meanings[i].code == SQLITE_CANTOPEN))
@@ -65,12 +68,55 @@ int ledger_db_code(int code, int sys, const char *step, const char *text, struct
                    text ? text : "nothing", code);
 }
 
+/* The number that the files of the connection keep of their last failed call; 0: none has failed.
+ *
+ * sqlite3_system_errno() is not enough. SQLite asks for it where a statement fails on its way, but
+ * not where its end does: after a COMMIT that could not be written or synced it says 0, or what an
+ * earlier failure left (seen with 3.40.1). The connection is closed after each failure, so what a
+ * file keeps is of this one. */
+static int errno_of_files(const struct ledger_db *db)
+{
+    static const int files[] = {SQLITE_FCNTL_JOURNAL_POINTER, SQLITE_FCNTL_FILE_POINTER};
+    for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
+        sqlite3_file *file = NULL;
+        int number = 0;
+        if (sqlite3_file_control(db->handle, "main", files[i], (void *)&file) != SQLITE_OK)
+            continue;
+        /* A journal that is not open has no methods; one in memory has not this one. */
+        if (file && file->pMethods && file->pMethods->xFileControl &&
+            file->pMethods->xFileControl(file, SQLITE_FCNTL_LAST_ERRNO, &number) == SQLITE_OK &&
+            number != 0)
+            return number;
+    }
+    return 0;
+}
+
+/* Why no file can be made; 0: one can, or the file system cannot tell. SQLite tries a file that it
+ * could not make once more for reading only, and what is left of that is ENOENT. The file here has
+ * no name: nothing is left of it. */
+static int errno_of_directory(const struct ledger_db *db)
+{
+    char directory[LEDGER_PATH_SIZE];
+    snprintf(directory, sizeof directory, "%s", db->path);
+    char *slash = strrchr(directory, '/');
+    if (!slash)
+        return 0;
+    *slash = 0;
+    _cleanup_fd_ int fd = open(directory, O_TMPFILE | O_WRONLY | O_CLOEXEC, 0600);
+    return fd < 0 && errno != EOPNOTSUPP ? errno : 0;
+}
+
 int ledger_db_fail(const struct ledger_db *db, const char *step, struct err *err)
 {
     if (!db->handle)
         return ledger_db_code(SQLITE_CANTOPEN, 0, step, NULL, err);
-    return ledger_db_code(sqlite3_extended_errcode(db->handle), sqlite3_system_errno(db->handle),
-                          step, sqlite3_errmsg(db->handle), err);
+    int code = sqlite3_extended_errcode(db->handle);
+    int primary = code & 0xff;
+    int sys = primary == SQLITE_IOERR      ? errno_of_files(db)
+              : primary == SQLITE_CANTOPEN ? errno_of_directory(db)
+                                           : 0;
+    return ledger_db_code(code, sys ? sys : sqlite3_system_errno(db->handle), step,
+                          sqlite3_errmsg(db->handle), err);
 }
 
 /* ---- opening

@@ -301,6 +301,25 @@ struct ledger_purged {
 int ledger_purge(struct ledger_tx *tx, int64_t now_ms, int64_t max, struct ledger_purged *ret,
                  struct err *err);
 
+/* ---- what documents show beside the rows
+ * ------------------------------------------------------------*/
+
+int ledger_session_labels(struct ledger_tx *tx, int64_t session, struct buf *ret, struct err *err);
+/* What ledger_incarnation_set() was given. */
+int ledger_incarnation_effective(struct ledger_tx *tx, int64_t session, int64_t incarnation,
+                                 struct buf *ret, struct err *err);
+int ledger_exec_command(struct ledger_tx *tx, int64_t exec, struct buf *ret, struct err *err);
+/* The volume that a session names. */
+int ledger_volume_of_session(struct ledger_tx *tx, int64_t session, struct volume_row *ret,
+                             struct err *err);
+/* Another session, live or parked, that names this volume. */
+int ledger_volume_other(struct ledger_tx *tx, int64_t volume, int64_t session, int64_t *ret_session,
+                        struct err *err);
+/* Owner's volumes in every workspace, by row id after `after`. */
+int ledger_volume_page_owner(struct ledger_tx *tx, const char *owner, int64_t after,
+                             struct volume_row *ret, size_t max, size_t *ret_count,
+                             struct err *err);
+
 /* ---- for tests
  * ----------------------------------------------------------------------------------------*/
 

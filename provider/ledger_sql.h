@@ -185,6 +185,19 @@
     X(AUDIT_INSERT, "workspace",                                                                   \
       "INSERT INTO audit (workspace_id, time_ms, who, what, target, outcome)"                      \
       " VALUES (?1, ?2, ?3, ?4, ?5, ?6)")                                                          \
+    X(SESSION_LABELS, "row", "SELECT labels FROM sessions WHERE id = ?1")                          \
+    X(INCARNATION_EFFECTIVE, "row",                                                                \
+      "SELECT effective FROM incarnations WHERE session = ?1 AND incarnation = ?2")                \
+    X(EXEC_COMMAND, "row", "SELECT command FROM execs WHERE id = ?1")                              \
+    X(VOLUME_OF_SESSION, "row",                                                                    \
+      "SELECT " VOLUME_COLUMNS " FROM volume_uses w JOIN volumes v ON v.id = w.volume"             \
+      " WHERE w.session = ?1 ORDER BY v.id LIMIT 1")                                               \
+    X(VOLUME_OTHER, "row",                                                                         \
+      "SELECT u.session FROM volume_uses u WHERE u.volume = ?1 AND u.session <> ?2"                \
+      " ORDER BY u.session LIMIT 1")                                                               \
+    X(VOLUME_PAGE_OWNER, "owner",                                                                  \
+      "SELECT " VOLUME_COLUMNS " FROM volumes v WHERE v.owner = ?1 AND v.id > ?2"                  \
+      " ORDER BY v.id LIMIT ?3")                                                                   \
     X(PURGE_KEYS, "all: age is what decides",                                                      \
       "DELETE FROM idempotency WHERE id IN (SELECT id FROM idempotency"                            \
       " WHERE status <> 0 AND expires_ms <= ?1 LIMIT ?2)")                                         \

@@ -76,14 +76,14 @@ struct provider_create {
     bool accept_loss;  /* tmpfs and idle park */
     int client_socket; /* the asker's accepted socket (P-7); duplicated; -1: rootless */
 };
-void provider_session_create(struct provider *p, const struct provider_call *call,
+void provider_session_create(struct provider *p, const struct provider_call *from,
                              const struct provider_create *create);
-void provider_session_get(struct provider *p, const struct provider_call *call);
+void provider_session_get(struct provider *p, const struct provider_call *from);
 struct provider_page {
     const char *after, *state, *owner, *label; /* NULL: none */
     unsigned limit;
 };
-void provider_session_list(struct provider *p, const struct provider_call *call,
+void provider_session_list(struct provider *p, const struct provider_call *from,
                            const struct provider_page *page);
 struct provider_verb {
     enum session_event verb; /* PARK_STOP, PARK_FREEZE, RESUME, INTERRUPT, ARCHIVE, DESTROY */
@@ -91,9 +91,9 @@ struct provider_verb {
     bool accept_loss, delete_volume;
     int client_socket; /* resume: as create */
 };
-void provider_session_verb(struct provider *p, const struct provider_call *call,
-                           const struct provider_verb *verb);
-void provider_session_usage(struct provider *p, const struct provider_call *call);
+void provider_session_verb(struct provider *p, const struct provider_call *from,
+                           const struct provider_verb *what);
+void provider_session_usage(struct provider *p, const struct provider_call *from);
 
 /* ---- execs ----------------------------------------------------------------------------------- */
 
@@ -109,21 +109,21 @@ struct provider_exec {
     uint64_t output_limit_bytes;                    /* 0: the session's */
     uint64_t wait_ms; /* answer when it has ended or after this; 0: when accepted */
 };
-void provider_exec_start(struct provider *p, const struct provider_call *call,
+void provider_exec_start(struct provider *p, const struct provider_call *from,
                          const struct provider_exec *exec);
-void provider_exec_get(struct provider *p, const struct provider_call *call, uint64_t wait_ms);
-void provider_exec_list(struct provider *p, const struct provider_call *call,
+void provider_exec_get(struct provider *p, const struct provider_call *from, uint64_t wait_ms);
+void provider_exec_list(struct provider *p, const struct provider_call *from,
                         const struct provider_page *page);
-void provider_exec_signal(struct provider *p, const struct provider_call *call, int signo,
+void provider_exec_signal(struct provider *p, const struct provider_call *from, int signo,
                           bool tree);
-void provider_exec_resize(struct provider *p, const struct provider_call *call, uint16_t rows,
+void provider_exec_resize(struct provider *p, const struct provider_call *from, uint16_t rows,
                           uint16_t cols);
-void provider_exec_cancel(struct provider *p, const struct provider_call *call);
-void provider_exec_close_stdin(struct provider *p, const struct provider_call *call);
+void provider_exec_cancel(struct provider *p, const struct provider_call *from);
+void provider_exec_close_stdin(struct provider *p, const struct provider_call *from);
 /* The write end of a pipe whose bytes reach the command's standard input: the caller's from then
  * on. Synchronous: negative with `err` (CONFLICT states as invalid_state) when there is none. One
  * writer at a time; closing it does not close the command's input. */
-int provider_exec_stdin(struct provider *p, const struct provider_call *call, int *ret_pipe,
+int provider_exec_stdin(struct provider *p, const struct provider_call *from, int *ret_pipe,
                         struct err *err);
 
 /* ---- streams --------------------------------------------------------------------------------- */
@@ -142,11 +142,11 @@ struct provider_follow {
 struct provider_follower;
 /* NULL with `err` filled when out of memory; what else is wrong comes by `end`. */
 struct provider_follower *provider_output_follow(struct provider *p,
-                                                 const struct provider_call *call,
+                                                 const struct provider_call *from,
                                                  const struct provider_follow *follow,
                                                  struct err *err);
 struct provider_follower *provider_events_follow(struct provider *p,
-                                                 const struct provider_call *call,
+                                                 const struct provider_call *from,
                                                  const struct provider_follow *follow,
                                                  struct err *err);
 void provider_follow_more(struct provider_follower *follower);
@@ -158,25 +158,29 @@ struct provider_files {
     const struct files_request *request;
     int data_in;  /* read end of a pipe: write, tree_write; taken; -1 */
     int data_out; /* write end of a pipe: read, list, tree_read; taken; -1 */
+    /* Before bytes flow: what is read. May be NULL. */
+    void (*begun)(void *data, const struct files_begin *begin);
+    int client_socket; /* the asker's, for a `directory` workspace that does not run; duplicated; 0
+                          and less: none */
 };
 struct provider_files_reply {
     const struct err *err; /* NULL: done */
     const struct files_result *result;
 };
-/* `begun` (may be NULL) comes before bytes flow, with what is read (stat); `done` once. */
-void provider_files(struct provider *p, const struct provider_call *call,
+/* `done` once; the reply of `from` is not used, its data is what provider_forget() knows it by. */
+void provider_files(struct provider *p, const struct provider_call *from,
                     const struct provider_files *files,
                     void (*done)(void *data, const struct provider_files_reply *reply), void *data);
 
 /* ---- volumes, resources ---------------------------------------------------------------------- */
 
-void provider_volume_create(struct provider *p, const struct provider_call *call, const char *name,
+void provider_volume_create(struct provider *p, const struct provider_call *from, const char *name,
                             const char *owner);
-void provider_volume_get(struct provider *p, const struct provider_call *call, const char *name);
-void provider_volume_list(struct provider *p, const struct provider_call *call,
+void provider_volume_get(struct provider *p, const struct provider_call *from, const char *name);
+void provider_volume_list(struct provider *p, const struct provider_call *from,
                           const struct provider_page *page);
-void provider_volume_remove(struct provider *p, const struct provider_call *call, const char *name);
-void provider_resources(struct provider *p, const struct provider_call *call, const char *owner);
-void provider_reap(struct provider *p, const struct provider_call *call, const char *owner,
+void provider_volume_remove(struct provider *p, const struct provider_call *from, const char *name);
+void provider_resources(struct provider *p, const struct provider_call *from, const char *owner);
+void provider_reap(struct provider *p, const struct provider_call *from, const char *owner,
                    uint64_t older_than_ms, bool dry_run);
-void provider_health(struct provider *p, const struct provider_call *call);
+void provider_health(struct provider *p, const struct provider_call *from);

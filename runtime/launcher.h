@@ -9,6 +9,7 @@
 #pragma once
 
 #include "runtime/base/err.h"
+#include "runtime/files.h"
 #include "runtime/spec.h"
 
 #include <stdbool.h>
@@ -32,11 +33,13 @@ enum {
     X(LOOK, "look", 0, 0)     /* what of this incarnation is there: enum session_found */        \
     X(LIST, "list", 0, 0)     /* names of this instance after (row, incarnation) */              \
     X(SAMPLE, "sample", 0, 0) /* usage counters of a living one */                               \
-    X(FILES, "files", 1, 3)   /* file operation on the workspace of a session that does not run: \
-                                 memfd of the request, pipe for its answer [, pipe of data] */   \
+    X(FILES, "files", 2, 4)   /* file operation on the workspace of a session that does not run: \
+                                 sealed memfd of struct launcher_files, pipe for its answer      \
+                                 [, pipe of data] [, the client's socket: directories] */        \
     X(VOLUME_REMOVE, "volume_remove", 0, 0)                                                      \
     X(VOLUME_MEASURE, "volume_measure", 0, 0)                                                    \
-    X(CANCEL, "cancel", 0, 0) /* give up the worker of `ticket` (a slow disk); answered twice */
+    X(CANCEL, "cancel", 0, 0) /* give up the worker of the request with this `ticket` (a slow    \
+                                 disk); both are answered */
 
 enum launcher_request_type {
     LAUNCHER_REQUEST_NONE = 0,
@@ -44,6 +47,12 @@ enum launcher_request_type {
     LAUNCHER_REQUESTS(X)
 #undef X
         LAUNCHER_REQUEST_END
+};
+
+/* What the memfd of FILES holds: what to do, and whose workspace it is. */
+struct launcher_files {
+    struct files_request request;
+    struct spec spec;
 };
 
 /* Who a session's init is; survives every process of berth. */
@@ -120,7 +129,8 @@ struct launcher_reply {
 };
 
 /* NULL when well-formed: size, magic, version, type, number of descriptors, NUL-termination, ids by
- * grammar, row and incarnation positive. Else what is wrong. Pure. */
+ * grammar, row and incarnation positive (LIST, VOLUME_* and CANCEL: not negative), instance only
+ * [0-9a-f], volume ids where and only where they mean something. Else what is wrong. Pure. */
 const char *launcher_request_check(const struct launcher_request *request, size_t length,
                                    unsigned fd_count);
 const char *launcher_reply_check(const struct launcher_reply *reply, size_t length);

@@ -58,6 +58,11 @@ struct runtime_facts {
     const char *state_dir, *runtime_dir; /* owned by the runtime */
 };
 
+/* Where they are: the options', else the variables', else this user's default. Makes nothing. */
+enum { RUNTIME_DIR_SIZE = 512 };
+int runtime_directories(const struct runtime_options *options, char ret_state[RUNTIME_DIR_SIZE],
+                        char ret_runtime[RUNTIME_DIR_SIZE], struct err *err);
+
 /* A program that starts sessions and leaves `reaper_path` NULL calls this, and exits with what it
  * returns, when its argv[0] is RUNTIME_REAPER_ARGUMENT: it is then what cleans up after a run whose
  * launcher was killed. */

@@ -15,11 +15,22 @@ enum serve_fd {
     SERVE_FD_LAUNCHER = 4,   /* SOCK_SEQPACKET, runtime/launcher.h */
     SERVE_FD_CONFIG = 5,     /* sealed memfd: struct serve_config */
     SERVE_FD_LISTEN = 6,     /* listening unix socket for clients */
-    SERVE_FD_CAPABILITIES = 7, /* sealed memfd: the probed capabilities, provider/registry's file */
+    SERVE_FD_CAPABILITIES = 7, /* sealed memfd: the probed capabilities, registry_encode() with the
+                                  key SERVE_CAPABILITIES_KEY */
     SERVE_FD_END = 8,
 };
 
 enum { SERVE_CONFIG_VERSION = 1, SERVE_ROOTS_MAX = 16, SERVE_NAME_SIZE = 48 };
+
+#define SERVE_CAPABILITIES_KEY "serve"
+
+/* Beneath state_dir, made by the supervisor for front alone (0700): the ledger's directory and the
+ * spools. Beneath runtime_dir: sockets of sessions (0711, root's) and of clients, unless
+ * `--socket` says another place. */
+#define SERVE_LEDGER_DIR   "ledger"
+#define SERVE_SPOOL_DIR    "spool"
+#define SERVE_SESSIONS_DIR "sessions"
+#define SERVE_SOCKET       "berth.sock"
 
 /* What an operator has fixed, checked by the supervisor. Both front and launcher obey it. */
 struct serve_config {

@@ -32,7 +32,20 @@ int cli_run(int argc, char **argv);
 int cli_policy(int argc, char **argv); /* policy_cmd.c */
 int cli_capabilities(int argc, char **argv);
 int cli_doctor(int argc, char **argv);
+int cli_serve(int argc, char **argv); /* serve.c */
 int cli_help(int argc, char **argv);
+
+/* Over a `berth serve`: verb.h. */
+int cli_session(int argc, char **argv); /* session_cmd.c */
+int cli_exec(int argc, char **argv);    /* exec_cmd.c, and shell */
+int cli_shell(int argc, char **argv);
+int cli_ps(int argc, char **argv); /* exec_show_cmd.c, and logs */
+int cli_logs(int argc, char **argv);
+int cli_cp(int argc, char **argv);
+int cli_events(int argc, char **argv); /* events_cmd.c, and usage */
+int cli_usage(int argc, char **argv);
+int cli_volume(int argc, char **argv);
+int cli_reap(int argc, char **argv);
 
 /* ---- options ----------------------------------------------------------------------------------
  */

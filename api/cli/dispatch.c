@@ -15,22 +15,37 @@ struct verb {
 
 static const struct verb verbs[] = {
     {"run", cli_run, "Run a command in a sandbox of its own.", "berth run -- make test", false},
+    {"session", cli_session, "Make, park, resume and destroy sessions that last.",
+     "berth session create build --workspace .", true},
+    {"exec", cli_exec, "Run a command in a session.", "berth exec build -- make -j2", false},
+    {"shell", cli_shell, "Open a shell in a session.", "berth shell build", false},
+    {"ps", cli_ps, "List the commands of a session.", "berth ps build", false},
+    {"logs", cli_logs, "Print what a command has printed.", "berth logs build e1 --follow", false},
+    {"cp", cli_cp, "Copy files into and out of a session.", "berth cp build:dist ./dist", false},
+    {"events", cli_events, "Say what happened to a session.", "berth events build --follow", false},
+    {"usage", cli_usage, "Say what sessions have used.", "berth usage", false},
+    {"volume", cli_volume, "Make, list and remove volumes.", "berth volume list", true},
+    {"reap", cli_reap, "Destroy the sessions of an owner.", "berth reap --owner ci --dry-run",
+     false},
     {"policy", cli_policy, "Check, explain and show policies.", "berth policy explain balanced",
      true},
     {"capabilities", cli_capabilities, "Say what berth can guarantee here.",
      "berth capabilities --json", false},
     {"doctor", cli_doctor, "Try everything once, and say what to do about what fails.",
      "berth doctor", false},
+    {"serve", cli_serve, "Serve sessions that last.", "berth serve", false},
     {"help", cli_help, "Show the help of a command.", "berth help run", false},
 };
 enum { VERB_COUNT = sizeof verbs / sizeof verbs[0] };
 
-enum { GLOBAL_HELP, GLOBAL_VERSION, GLOBAL_JSON, GLOBAL_QUIET };
+enum { GLOBAL_HELP, GLOBAL_VERSION, GLOBAL_JSON, GLOBAL_QUIET, GLOBAL_WORKSPACE_ID, GLOBAL_HOST };
 static const struct cli_option globals[] = {
     {"help", NULL, "Show this help, or that of the command.", GLOBAL_HELP, 'h'},
     {"version", NULL, "Show berth's version.", GLOBAL_VERSION, 0},
     {"json", NULL, "Answer with one JSON document.", GLOBAL_JSON, 0},
     {"quiet", NULL, "Say nothing but errors.", GLOBAL_QUIET, 'q'},
+    {"workspace-id", "ID", "Whose sessions and volumes. Default: local.", GLOBAL_WORKSPACE_ID, 'w'},
+    {"host", "unix:PATH", "Which berth serve. Default: BERTH_HOST.", GLOBAL_HOST, 0},
 };
 enum { GLOBAL_COUNT = sizeof globals / sizeof globals[0] };
 

@@ -223,8 +223,9 @@ static int take_own(struct run_options *options, const struct cli_option *option
 }
 
 /* Each option takes a word at least, so arrays of `argc` entries are always enough. */
-static int allocate(struct run_options *options, int argc, struct err *err)
+int run_options_init(struct run_options *options, int argc, struct err *err)
 {
+    *options = (struct run_options){.workspace_id = "local"};
     size_t count = (size_t)argc + 1;
     options->settings =
         calloc(count, sizeof *options->settings + sizeof *options->mounts + sizeof *options->env);
@@ -235,10 +236,48 @@ static int allocate(struct run_options *options, int argc, struct err *err)
     return 0;
 }
 
+int run_options_take(struct run_options *options, const struct cli_option *option,
+                     const char *value, struct err *err)
+{
+    if (option->id >= OPT_POLICY_KEYS)
+        return take_own(options, option, value, err);
+    enum option_id id = (enum option_id)option->id;
+    options->settings[options->setting_count++] = (struct run_setting){
+        .key = policy_values[id].key, .value = value, .flag = policy_values[id].flag};
+    return 0;
+}
+
+/* What only a command has is said when there is one; what every verb has is the verb's. */
+size_t run_options_of_session(struct cli_option *ret, size_t room)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < TABLE_COUNT; i++)
+        switch (table[i].id) {
+        case OPT_WORKSPACE_ID:
+        case OPT_IDLE_TIMEOUT:
+        case OPT_CWD:
+        case OPT_TTY:
+        case OPT_PARENT:
+        case OPT_JSON:
+        case OPT_RESULT:
+        case OPT_QUIET:
+        case OPT_HELP:
+            break;
+        default:
+            if (count < room)
+                ret[count++] = table[i];
+        }
+    for (size_t i = 0; i < count; i++)
+        if (ret[i].id == OPT_WORKSPACE)
+            ret[i].help = "DIR, volume:NAME or tmpfs[:SIZE]. Default: a volume of its own.";
+        else if (ret[i].id == OPT_TIMEOUT)
+            ret[i].help = "End each command after this long, e.g. 10m.";
+    return count;
+}
+
 int run_options_parse(struct run_options *ret, int argc, char **argv, struct err *err)
 {
-    *ret = (struct run_options){.workspace_id = "local"};
-    int r = allocate(ret, argc, err);
+    int r = run_options_init(ret, argc, err);
     if (r < 0)
         return r;
     struct cli_cursor cursor = {.argc = argc, .at = 1, .argv = argv};
@@ -252,13 +291,7 @@ int run_options_parse(struct run_options *ret, int argc, char **argv, struct err
             break;
         if (option->id == OPT_HELP)
             return RUN_OPTIONS_HELP;
-        if (option->id < OPT_POLICY_KEYS) {
-            enum option_id id = (enum option_id)option->id;
-            ret->settings[ret->setting_count++] = (struct run_setting){
-                .key = policy_values[id].key, .value = value, .flag = policy_values[id].flag};
-            continue;
-        }
-        r = take_own(ret, option, value, err);
+        r = run_options_take(ret, option, value, err);
         if (r < 0)
             return r;
     }

@@ -125,7 +125,7 @@ static int add_mount(struct spec *spec, const struct run_mount *mount, struct er
     return 0;
 }
 
-static int make_policy(const struct run_options *options, struct policy **ret, struct err *err)
+int run_plan_policy(const struct run_options *options, struct policy **ret, struct err *err)
 {
     __attribute__((cleanup(policy_freep))) struct policy *policy = NULL;
     int r = options->policy ? policy_load_file(&policy, options->policy, err)
@@ -261,7 +261,7 @@ static int resolve_mounts(struct spec *spec, struct err *err)
 int run_plan_spec(const struct run_options *options, struct spec *ret_spec, struct err *err)
 {
     __attribute__((cleanup(policy_freep))) struct policy *policy = NULL;
-    int r = make_policy(options, &policy, err);
+    int r = run_plan_policy(options, &policy, err);
     if (r < 0)
         return r;
     spec_init_zeroed(ret_spec);

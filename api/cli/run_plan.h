@@ -6,6 +6,11 @@
 #include "api/cli/run_options.h"
 #include "runtime/spec.h"
 
+struct policy;
+
+/* The policy alone, with the flags over it; the caller frees it. */
+int run_plan_policy(const struct run_options *options, struct policy **ret, struct err *err);
+
 /* `ret_spec` is zero when it comes, and complete and has passed spec_check() when it is given back.
  */
 int run_plan_spec(const struct run_options *options, struct spec *ret_spec, struct err *err);

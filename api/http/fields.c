@@ -74,7 +74,7 @@ const struct body_field fields_of_exec[] = {
     ROW(.name = "tty", .kinds = OF(OBJECT) | OF(NULL), .max = UINT32_MAX),
     ROW(NUMBER("timeout_ms", 1, DECADE_MS)),
     ROW(NUMBER("idle_timeout_ms", 1, DECADE_MS)),
-    ROW(NUMBER("output_limit_bytes", 0, INT64_MAX)),
+    ROW(NUMBER("output_limit_bytes", 1, INT64_MAX)),
     ROW(NUMBER("grace_ms", 0, DECADE_MS)),
     ROW(ID("exec_id")),
     ROW(CHOICE("on_limit", limit_actions)),
@@ -85,6 +85,7 @@ const struct body_field fields_of_exec[] = {
 /* A name or a number of Linux: 1 to 64 is right for both. */
 const struct body_field fields_of_signal[] = {
     ROW(.name = "signal", .kinds = OF(STRING) | OF(NUMBER), .min = 1, .max = 64, .required = true),
+    ROW(FLAG("tree")),
     {.name = NULL},
 };
 
@@ -103,7 +104,6 @@ const struct body_field fields_of_mkdir[] = {
 const struct body_field fields_of_move[] = {
     ROW(TEXT("from", 1, PATH_BYTES), .required = true),
     ROW(TEXT("to", 1, PATH_BYTES), .required = true),
-    ROW(FLAG("replace")),
     {.name = NULL},
 };
 
@@ -130,7 +130,7 @@ const struct body_field fields_of_ports[] = {
 
 const struct body_field fields_of_volume[] = {
     ROW(ID("name"), .required = true),
-    ROW(OBJECT("labels")),
+    ROW(ID("owner")),
     {.name = NULL},
 };
 

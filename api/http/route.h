@@ -76,7 +76,7 @@ enum { KIB = 1024, MIB = 1024 * KIB };
     X(SESSION_USAGE, GET, S_ "/usage", READ, NONE, 0, NONE, DOCUMENT, NULL, "", none)              \
     X(EXEC_START, POST, S_ "/execs", EXEC, OBJECT, MIB, OPTIONAL, EITHER, NULL, "wait_ms", exec)   \
     X(EXEC_LIST, GET, S_ "/execs", READ, NONE, 0, NONE, DOCUMENT, NULL, "state after limit", none) \
-    X(EXEC_GET, GET, S_ "/execs/{e}", READ, NONE, 0, NONE, DOCUMENT, NULL, "", none)               \
+    X(EXEC_GET, GET, S_ "/execs/{e}", READ, NONE, 0, NONE, DOCUMENT, NULL, "wait_ms", none)        \
     X(EXEC_OUTPUT, GET, S_ "/execs/{e}/output", READ, NONE, 0, NONE, EVENTS, NULL,                 \
       "from follow stream", none)                                                                  \
     X(EXEC_STDIN, POST, S_ "/execs/{e}/stdin", EXEC, STREAM, BODY_UNBOUNDED, OPTIONAL, DOCUMENT,   \

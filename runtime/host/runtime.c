@@ -131,19 +131,25 @@ static int choose_share(char *ret_path, struct err *err)
     return r;
 }
 
-static int choose_directories(struct runtime *rt, const struct runtime_options *options,
-                              struct err *err)
+int runtime_directories(const struct runtime_options *options, char ret_state[RUNTIME_DIR_SIZE],
+                        char ret_runtime[RUNTIME_DIR_SIZE], struct err *err)
 {
     char home_state[DIR_SIZE] = "/tmp";
     const char *home = getenv("HOME");
     if (home && home[0] == '/' &&
         snprintf(home_state, sizeof home_state, "%s/.local/state", home) >= DIR_SIZE)
         return err_set(err, ERR_INVALID_REQUEST, ENAMETOOLONG, "choose a directory", "HOME", NULL);
-    int r = choose(rt->state_dir, options->state_dir, "BERTH_STATE_DIR", "/var/lib/berth",
+    int r = choose(ret_state, options->state_dir, "BERTH_STATE_DIR", "/var/lib/berth",
                    "XDG_STATE_HOME", home_state, "berth", err);
-    if (r == 0)
-        r = choose(rt->runtime_dir, options->runtime_dir, "BERTH_RUNTIME_DIR", "/run/berth",
-                   "XDG_RUNTIME_DIR", "/tmp", "berth", err);
+    return r < 0 ? r
+                 : choose(ret_runtime, options->runtime_dir, "BERTH_RUNTIME_DIR", "/run/berth",
+                          "XDG_RUNTIME_DIR", "/tmp", "berth", err);
+}
+
+static int choose_directories(struct runtime *rt, const struct runtime_options *options,
+                              struct err *err)
+{
+    int r = runtime_directories(options, rt->state_dir, rt->runtime_dir, err);
     if (r == 0)
         r = own_directory(rt->runtime_dir, 0700, "BERTH_RUNTIME_DIR", err);
     if (r < 0)

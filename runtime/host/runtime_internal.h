@@ -11,7 +11,7 @@
 #include "runtime/plan/rootfs.h"
 #include "runtime/runtime.h"
 
-enum { DIR_SIZE = 512 };
+enum { DIR_SIZE = RUNTIME_DIR_SIZE };
 
 struct runtime {
     struct runtime_facts facts;

@@ -29,6 +29,10 @@ int launcher_client_call(struct launcher_client *client, const struct launcher_r
 /* Nobody waits any more for calls with this `data`. */
 void launcher_client_forget(struct launcher_client *client, const void *data);
 
+/* Give up the workers of calls with this `data`: they are answered with an error, sooner. Those
+ * that were not sent yet are done with -ECANCELED from inside this call. */
+void launcher_client_cancel(struct launcher_client *client, const void *data);
+
 /* Called for DIED: init of (row, incarnation) has ended. */
 void launcher_client_on_died(struct launcher_client *client,
                              void (*died)(void *data, int64_t row, int64_t incarnation),

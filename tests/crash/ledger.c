@@ -310,6 +310,11 @@ static bool one_fault(enum vfs_fault fault, unsigned long nth, unsigned long tim
     for (int i = 0; i < 12 && lane_step(lane) == LANE_GOES_ON; i++)
         ;
     bool hit = vfs_failed() > 0;
+    ledger_status(ledger, &status);
+    if (fault == VFS_ENOSPC && status.health != LEDGER_OK &&
+        status.reason.code != ERR_INSUFFICIENT_STORAGE)
+        violated(lane, "a full disk was told as another failure", status.reason.sys,
+                 status.reason.code);
     if (times == 0)
         check_read_only(lane, fault);
     vfs_heal();

@@ -31,6 +31,7 @@ struct node {
 struct file {
     sqlite3_file base;
     struct node *node;
+    int last_errno;     /* of this file, as the unix file system keeps it */
     sqlite3_file *real; /* follows in memory */
 };
 
@@ -236,12 +237,21 @@ static int on_read(sqlite3_file *file, void *data, int length, sqlite3_int64 off
     return real_of(file)->pMethods->xRead(real_of(file), data, length, offset);
 }
 
+static int refuse(sqlite3_file *file, int number, int code)
+{
+    last_errno = number;
+    ((struct file *)file)->last_errno = code == SQLITE_FULL ? 0 : number;
+    return code;
+}
+
 static int on_write(sqlite3_file *file, const void *data, int length, sqlite3_int64 offset)
 {
+    /* The unix file system has a code of its own for a full disk, and none for a quota. */
     if (fails(VFS_ENOSPC))
-        return SQLITE_FULL;
+        return fault_calls % 2 ? refuse(file, ENOSPC, SQLITE_FULL)
+                               : refuse(file, EDQUOT, SQLITE_IOERR_WRITE);
     if (fails(VFS_EIO))
-        return SQLITE_IOERR_WRITE;
+        return refuse(file, EIO, SQLITE_IOERR_WRITE);
     int rc = real_of(file)->pMethods->xWrite(real_of(file), data, length, offset);
     if (rc == SQLITE_OK && cut_directory[0])
         remember(((struct file *)file)->node, offset, data, (size_t)length);
@@ -252,7 +262,7 @@ static int on_write(sqlite3_file *file, const void *data, int length, sqlite3_in
 static int on_truncate(sqlite3_file *file, sqlite3_int64 size)
 {
     if (fails(VFS_EIO))
-        return SQLITE_IOERR_TRUNCATE;
+        return refuse(file, EIO, SQLITE_IOERR_TRUNCATE);
     int rc = real_of(file)->pMethods->xTruncate(real_of(file), size);
     if (rc == SQLITE_OK && cut_directory[0])
         remember(((struct file *)file)->node, -1, NULL, (size_t)size);
@@ -264,14 +274,10 @@ static int on_sync(sqlite3_file *file, int flags)
 {
     struct node *node = ((struct file *)file)->node;
     count_call(); /* the power may go before anything of this sync was done */
-    if (fails(VFS_EIO)) {
-        last_errno = EIO;
-        return SQLITE_IOERR_FSYNC;
-    }
-    if (fails(VFS_ENOSPC)) {
-        last_errno = ENOSPC; /* a file system may find out this late */
-        return SQLITE_IOERR_FSYNC;
-    }
+    if (fails(VFS_EIO))
+        return refuse(file, EIO, SQLITE_IOERR_FSYNC);
+    if (fails(VFS_ENOSPC)) /* a file system may find out this late */
+        return refuse(file, ENOSPC, SQLITE_IOERR_FSYNC);
     for (struct change *change = node->first; change; change = change->next)
         apply(node, change);
     forget(node);
@@ -303,6 +309,10 @@ static int on_check_lock(sqlite3_file *file, int *ret)
 
 static int on_control(sqlite3_file *file, int op, void *argument)
 {
+    if (op == SQLITE_FCNTL_LAST_ERRNO && ((struct file *)file)->last_errno != 0) {
+        *(int *)argument = ((struct file *)file)->last_errno;
+        return SQLITE_OK;
+    }
     return real_of(file)->pMethods->xFileControl(real_of(file), op, argument);
 }
 

@@ -84,8 +84,11 @@ MAY_FAIL=(
     "stat\\(\"[^\"]*\", 0x[0-9a-f]+\\) after newfstatat\\($(of "$WS_DIR"), \"\\.ssh\"" 'a directory that may be a home counts as one: more is protected'
     "stat\\(\"[^\"]*\", 0x[0-9a-f]+\\) after close\\($(of /etc/passwd)\\)" 'a directory that may be a home counts as one: more is protected'
     'openat\(AT_FDCWD, "/etc/passwd"[^)]*\) after stat\(' 'without the accounts it counts as a home: more is protected'
-    "run\\.2 open_tree\\($(of "[^>]*$WS_DIR"), \"\\.[a-z_]+\", 0x80001\\)" 'the path is bound on itself like the first'
-    "run\\.2 move_mount\\($FD, \"\", $(of "[^>]*$WS_DIR"), \"\\.[a-z_]+\", 0x4\\) after open_tree" 'the path is bound on itself like the first'
+    # The other reader, userns_outer.c, stops the start of an ordinary user.
+    "read\\($(of /etc/passwd)" 'without the accounts it counts as a home: more is protected'
+    "mmap\\(0x0, [0-9]+, 0x3, 0x22, -1, 0x0\\) after read\\($(of /etc/passwd)" 'without the accounts it counts as a home: more is protected'
+    "run\\.2 open_tree\\($(of "([^>]*$WS_DIR|$RUN_DIR/workspace)"), \"\\.[a-z_.]+\", 0x80001\\)" 'the path is bound on itself like the first'
+    "run\\.2 move_mount\\($FD, \"\", $(of "([^>]*$WS_DIR|$RUN_DIR/workspace)"), \"\\.[a-z_.]+\", 0x4\\) after open_tree" 'the path is bound on itself like the first'
     "openat2\\($(of "$WS_DIR"), \"[^\"]*\", \\{flags=0x[0-9a-f]*[4567cdef][0-9a-f]{4}, " 'asked again without O_NOATIME'
     "openat2\\($(of "$WS_DIR"), \"[^\"]*\", \\{flags=0x[0-9a-f]*[012389ab]0000, resolve=0xd\\}" 'the search for sockets then asks the kernel`s list of bound sockets'
     "newfstatat\\($(of "$WS_DIR"), \"agent\\.sock\", " 'a socket that cannot be looked at is masked like any other'

@@ -33,6 +33,10 @@ INCLUDES = {
     # json.h and arena.h: request bodies and policy files are read by the same strict reader.
     "api": ["api/*", "provider/*", "policy/policy.h", "policy/json.h", "policy/arena.h",
             "runtime/base/*", "runtime/link/loop.h", "runtime/link/spool_reader.h", "runtime/*.h"],
+    # The program that speaks to clients gives up its rights by itself, before it knows one.
+    "api/front": ["api/*", "provider/*", "policy/policy.h", "policy/json.h", "policy/arena.h",
+                  "runtime/base/*", "runtime/link/loop.h", "runtime/link/spool_reader.h",
+                  "runtime/*.h", "runtime/plan/seccomp_front.h", "runtime/plan/landlock.h"],
     # HTTP reaches whoever does the work through api/http/operations.h only.
     "api/http": ["api/http/*", "policy/json.h", "policy/arena.h", "runtime/base/*",
                  "runtime/link/loop.h"],

@@ -30,6 +30,7 @@ lint-layers: $(LINT)/selftest.ok
 lint-docs:
 	$(Q)tests/lint/docs.py
 	$(Q)tests/lint/invariants.sh
+	$(Q)tests/lint/mutations.sh
 lint-format: $(LINT)/format.ok
 lint-headers: $(HEADER_STAMPS)
 lint-tidy: $(TIDY_STAMPS)

@@ -25,7 +25,7 @@ _berth() {
         done
     fi
     case $verb:$before in
-    :*) mapfile -t COMPREPLY < <(compgen -W "run policy capabilities doctor help --help --version --json --quiet" -- "$word") ;;
+    :*) mapfile -t COMPREPLY < <(compgen -W "run session exec shell ps logs cp events usage volume reap policy capabilities doctor help --help --version --json --quiet --workspace-id --host" -- "$word") ;;
     *:--policy | *:-p | *:--within) mapfile -t COMPREPLY < <(compgen -W "$presets" -A file -- "$word") ;;
     *:--tty | *:-t | *:--die-with-parent) mapfile -t COMPREPLY < <(compgen -W "auto always never" -- "$word") ;;
     *:--net) mapfile -t COMPREPLY < <(compgen -W "deny public-only allow" -- "$word") ;;
@@ -42,6 +42,27 @@ _berth() {
             mapfile -t COMPREPLY < <(compgen -A command -- "$word")
         fi
         ;;
+    session:session) mapfile -t COMPREPLY < <(compgen -W "create list show park resume interrupt archive destroy" -- "$word") ;;
+    volume:volume) mapfile -t COMPREPLY < <(compgen -W "create list show remove" -- "$word") ;;
+    *:--mode) mapfile -t COMPREPLY < <(compgen -W "stop freeze" -- "$word") ;;
+    *:--idle-action) mapfile -t COMPREPLY < <(compgen -W "park destroy" -- "$word") ;;
+    *:--host) mapfile -t COMPREPLY < <(compgen -W "unix:/" -- "$word") ;;
+    exec:*) mapfile -t COMPREPLY < <(compgen -W "--detach --stdin --tty --timeout --idle-timeout --env --user --cwd --exec-id --keep-children --workspace-id --host --json --quiet --help" -- "$word") ;;
+    shell:*) mapfile -t COMPREPLY < <(compgen -W "--env --user --cwd --workspace-id --host --json --quiet --help" -- "$word") ;;
+    ps:*) mapfile -t COMPREPLY < <(compgen -W "--state --after --workspace-id --host --json --quiet --help" -- "$word") ;;
+    logs:*) mapfile -t COMPREPLY < <(compgen -W "--follow --from --workspace-id --host --json --quiet --help" -- "$word") ;;
+    events:*) mapfile -t COMPREPLY < <(compgen -W "--follow --from --workspace-id --host --json --quiet --help" -- "$word") ;;
+    usage:*) mapfile -t COMPREPLY < <(compgen -W "--workspace-id --host --json --quiet --help" -- "$word") ;;
+    reap:*) mapfile -t COMPREPLY < <(compgen -W "--owner --older-than --dry-run --workspace-id --host --json --quiet --help" -- "$word") ;;
+    cp:*)
+        if [[ $word == -* ]]; then
+            mapfile -t COMPREPLY < <(compgen -W "--workspace-id --host --json --quiet --help" -- "$word")
+        else
+            mapfile -t COMPREPLY < <(compgen -A file -- "$word")
+        fi
+        ;;
+    session:*) mapfile -t COMPREPLY < <(compgen -W "--policy --workspace --workspace-at --read-only-workspace --ro --rw --protect --image --net --allow --memory --cpus --pids --open-files --scratch --timeout --env --user --seccomp --require --owner --label --ttl --idle --idle-action --accept-loss --exclusive --workspace-id --host --json --quiet --help --state --after --limit --mode --reason --delete-volume" -- "$word") ;;
+    volume:*) mapfile -t COMPREPLY < <(compgen -W "--workspace-id --host --json --quiet --help" -- "$word") ;;
     policy:policy) mapfile -t COMPREPLY < <(compgen -W "check explain show schema" -- "$word") ;;
     policy:*)
         if [[ $word == -* ]]; then
@@ -51,7 +72,7 @@ _berth() {
         fi
         ;;
     capabilities:* | doctor:*) mapfile -t COMPREPLY < <(compgen -W "--json --quiet --help" -- "$word") ;;
-    help:*) mapfile -t COMPREPLY < <(compgen -W "run policy capabilities doctor" -- "$word") ;;
+    help:*) mapfile -t COMPREPLY < <(compgen -W "run session exec shell ps logs cp events usage volume reap policy capabilities doctor help" -- "$word") ;;
     esac
 }
 complete -F _berth berth

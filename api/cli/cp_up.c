@@ -1,0 +1,143 @@
+/* This file copies into a session; it never follows a link below the place that was named, because
+ * what lies behind one was not asked for. */
+#include "api/cli/cp.h"
+
+#include "runtime/base/fd.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+
+static int local_fail(struct err *err, int sys, const char *name, const char *what)
+{
+    return err_set(err, sys == ENOENT ? ERR_NOT_FOUND : ERR_INVALID_REQUEST, sys, "copy", name,
+                   "%s", what);
+}
+
+static void directory_close(DIR **directory)
+{
+    if (*directory)
+        closedir(*directory);
+}
+
+static int up_directory(struct cp *cp, int fd, const char *path, unsigned depth, struct err *err);
+
+/* Never waits: what became a FIFO since it was looked at is opened without blocking, and seen. */
+static int up_entry(struct cp *cp, int directory, const char *name, const char *path,
+                    unsigned depth, struct err *err)
+{
+    _cleanup_buf_ struct buf whole = {0};
+    struct stat st;
+    buf_printf(&whole, "%s/%s", strcmp(path, "/") == 0 ? "" : path, name);
+    if (buf_failed(&whole))
+        return err_set(err, ERR_INTERNAL, ENOMEM, "copy", name, NULL);
+    if (fstatat(directory, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+        return local_fail(err, errno, name, "");
+    if (!S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode)) {
+        cp_left_out(cp, buf_text(&whole), S_ISLNK(st.st_mode) ? "a link" : "no regular file");
+        return 0;
+    }
+    _cleanup_fd_ int fd =
+        openat(directory, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+    if (fd < 0 || fstat(fd, &st) < 0)
+        return local_fail(err, errno, name, "");
+    if (S_ISDIR(st.st_mode)) {
+        int r = cp_remote_mkdir(cp, buf_text(&whole), st.st_mode & 0777, err);
+        return r < 0 ? r : up_directory(cp, fd, buf_text(&whole), depth + 1, err);
+    }
+    if (!S_ISREG(st.st_mode)) {
+        cp_left_out(cp, buf_text(&whole), "no regular file");
+        return 0;
+    }
+    int r = cp_remote_put(cp, buf_text(&whole), fd, st.st_mode & 0777, true, err);
+    if (r == 0) {
+        cp->files++;
+        cp->bytes += (uint64_t)st.st_size;
+    }
+    return r;
+}
+
+static int up_directory(struct cp *cp, int fd, const char *path, unsigned depth, struct err *err)
+{
+    if (depth > CP_DEPTH_MAX)
+        return err_set(err, ERR_TOO_LARGE, 0, "copy", path, "At most %d directories deep.",
+                       CP_DEPTH_MAX);
+    int own = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+    __attribute__((cleanup(directory_close))) DIR *directory = own < 0 ? NULL : fdopendir(own);
+    if (!directory) {
+        int r = local_fail(err, errno, path, "");
+        fd_close(own);
+        return r;
+    }
+    cp->directories++;
+    for (;;) {
+        errno = 0;
+        const struct dirent *entry = readdir(directory);
+        if (!entry)
+            return errno ? local_fail(err, errno, path, "") : 0;
+        if (!cp_name_ok(entry->d_name, strlen(entry->d_name)))
+            continue;
+        int r = up_entry(cp, fd, entry->d_name, path, depth, err);
+        if (r < 0)
+            return r;
+    }
+}
+
+/* Where it goes: into what is a directory there, else to that name. */
+static int choose_target(struct cp *cp, const char *word, const char *path, bool into,
+                         bool is_directory, struct buf *out, struct err *err)
+{
+    struct client_head head;
+    _cleanup_buf_ struct buf plain = {0};
+    cp_path("/", word, &plain);
+    const char *leaf = cp_leaf(buf_text(&plain));
+    int r = cp_remote_stat(cp, path, &head, err);
+    if (r < 0)
+        return r;
+    bool there = r == 0 && strcmp(head.type, "directory") == 0;
+    if (r == 0 && is_directory && !there)
+        return err_set(err, ERR_INVALID_REQUEST, ENOTDIR, "copy to", path,
+                       "A file is not replaced by a directory.");
+    /* The content of "." and of "/" has no name of its own. */
+    bool named = leaf[0] && strcmp(leaf, "..") != 0 && strcmp(cp_leaf(word), ".") != 0;
+    if (!is_directory && (there || into) && !named)
+        return err_set(err, ERR_INVALID_REQUEST, EISDIR, "copy to", path, "Say the file's name.");
+    buf_puts(out, path);
+    if (named && (there || (into && !is_directory)))
+        buf_printf(out, "%s%s", strcmp(path, "/") == 0 ? "" : "/", leaf);
+    return 0;
+}
+
+int cp_up(struct cp *cp, const char *word, const char *path, bool into, struct err *err)
+{
+    _cleanup_buf_ struct buf target = {0};
+    struct stat st;
+    if (strcmp(word, "-") == 0) {
+        if (into)
+            return err_set(err, ERR_INVALID_REQUEST, EISDIR, "copy to", path,
+                           "Say the file's name.");
+        return cp_remote_put(cp, path, STDIN_FILENO, 0, false, err);
+    }
+    _cleanup_fd_ int fd = open(word, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+    if (fd < 0 || fstat(fd, &st) < 0)
+        return local_fail(err, errno, word, "");
+    if (!S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode))
+        return local_fail(err, 0, word,
+                          "This is neither a file nor a directory. For a pipe, write - and give it "
+                          "as standard input.");
+    int r = choose_target(cp, word, path, into, S_ISDIR(st.st_mode), &target, err);
+    if (r < 0)
+        return r;
+    if (S_ISDIR(st.st_mode)) {
+        r = cp_remote_mkdir(cp, buf_text(&target), st.st_mode & 0777, err);
+        return r < 0 ? r : up_directory(cp, fd, buf_text(&target), 0, err);
+    }
+    r = cp_remote_put(cp, buf_text(&target), fd, st.st_mode & 0777, true, err);
+    if (r == 0) {
+        cp->files++;
+        cp->bytes += (uint64_t)st.st_size;
+    }
+    return r;
+}

@@ -1,0 +1,88 @@
+/* This file is what the files of `berth serve` share: the configuration that an operator wrote, the
+ * place on disk, and the two children. The supervisor reads no byte of a client and holds no
+ * descriptor of a session (docs/adr/0012).
+ */
+#pragma once
+
+#include "runtime/base/buf.h"
+#include "runtime/base/err.h"
+#include "runtime/serve.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+struct serve_options {
+    const char *config; /* NULL: the default file, where there is one */
+    const char *socket; /* NULL: in the runtime directory */
+    bool on_demand, help;
+};
+
+/* What is fixed before the first child: the configuration and its ceiling's text. */
+struct serve_plan {
+    struct serve_config config;
+    struct buf ceiling;
+    char socket[SPEC_PATH_MAX];
+};
+
+/* Unknown keys, other types and values out of range are refused at file:line:column. Fills what the
+ * file does not say. 0 or -errno. */
+int serve_config_load(const char *path, struct serve_plan *plan, struct err *err);
+int serve_config_parse(const char *name, const char *text, size_t length, struct serve_plan *plan,
+                       struct err *err);
+
+/* Accounts without NSS, from files of passwd(5) and group(5) form. SERVE_NOBODY: there is none. */
+enum { SERVE_NOBODY = UINT32_MAX };
+uint32_t serve_find_user(const char *text, const char *name, uint32_t *ret_gid);
+uint32_t serve_find_group(const char *text, const char *name);
+
+/* Whose front is when nothing says it: the last id of the range that containers get, which is -1 in
+ * 16 bits and therefore nobody's inside any of them; below the ranges of sessions (uid_slot.h). */
+enum { SERVE_FRONT_UID = 0x6fffffff };
+
+/* Directories, locks and the listening socket. Descriptors are close-on-exec. */
+struct serve_place {
+    int state_lock, runtime_lock; /* -1 */
+    int listen;
+    char socket[SPEC_PATH_MAX];
+};
+int serve_place_open(struct serve_place *ret, struct serve_plan *plan, struct err *err);
+void serve_place_close(struct serve_place *place); /* removes the socket */
+
+/* A sealed memfd of these bytes, or -errno. */
+int serve_sealed(const char *name, const void *first, size_t first_length, const void *second,
+                 size_t second_length);
+
+/* Probe this host in a child and encode what can be done. Also fails when nothing could be built.
+ */
+int serve_probe(const struct serve_config *config, int *ret_memfd, struct err *err);
+
+/* One child of the supervisor. */
+struct serve_child {
+    pid_t pid;   /* 0: not there */
+    int channel; /* launcher: write end of its pipe; front: our end of the socket pair; -1 */
+    uint64_t born_ms, due_ms;
+    unsigned pause_ms;
+};
+
+struct serve_launch {
+    const struct serve_plan *plan;
+    const struct serve_place *place;
+    int program; /* O_PATH of berth-front */
+    int config, capabilities;
+};
+
+/* berth-front beside this program, else the installed one. */
+int serve_find_front(int *ret_program, struct err *err);
+/* `launcher`: that child's end of the pair, borrowed. 0 or -errno with `err`. */
+int serve_start_launcher(const struct serve_launch *launch, int launcher, struct serve_child *child,
+                         struct err *err);
+int serve_start_front(const struct serve_launch *launch, int launcher, struct serve_child *child,
+                      struct err *err);
+
+/* Until SIGTERM, SIGINT, or idle on demand. An exit status. */
+int serve_supervise(const struct serve_launch *launch, const char *notify);
+
+uint64_t serve_now_ms(void);
+/* One message of sd_notify(3); nothing where NOTIFY_SOCKET was not set. */
+void serve_notify(const char *socket, const char *text);

@@ -1,0 +1,297 @@
+/* This file keeps the launcher and front of `berth serve` alive and ends them in order; it reads
+ * one byte at a time from front and nothing from anybody else.
+ *
+ * One pair of sockets joins a launcher and a front; neither of its ends stays here, so each sees
+ * the other's death by itself. When front dies its launcher is left to finish what it does, and
+ * both are started anew at once: workers of two launchers take turns by a lock on the row
+ * (runtime/host/launcher_worker.c). When the launcher dies front gets another one.
+ */
+#include "api/cli/serve.h"
+
+#include "api/cli/cli.h"
+#include "runtime/base/fd.h"
+#include "runtime/base/io.h"
+
+#include <limits.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+
+enum {
+    PAUSE_FIRST_MS = 10,
+    PAUSE_MOST_MS = 1000,
+    PAUSE_RESET_MS = 10000,
+    FRONT_STOP_MS = 6000, /* it drains for 5 s */
+    LAUNCHER_STOP_MS = 10000,
+};
+
+enum phase { SERVING, STOPPING_FRONT, STOPPING_LAUNCHER, AT_ONCE };
+
+struct supervisor {
+    const struct serve_launch *launch;
+    const char *notify;
+    int signals;
+    struct serve_child launcher, front;
+    enum phase phase;
+    uint64_t deadline_ms; /* of this phase of stopping */
+    bool told;            /* that berth serves */
+};
+
+static void say(const char *text)
+{
+    char line[SPEC_PATH_MAX + 128];
+    int n = snprintf(line, sizeof line, "berth: %s\n", text);
+    (void)io_write_full(STDERR_FILENO, line, (size_t)n);
+}
+
+void serve_notify(const char *socket_path, const char *text)
+{
+    struct sockaddr_un at = {.sun_family = AF_UNIX};
+    size_t length = socket_path ? strlen(socket_path) : 0;
+    if (length < 2 || length >= sizeof at.sun_path)
+        return;
+    memcpy(at.sun_path, socket_path, length + 1);
+    if (at.sun_path[0] == '@')
+        at.sun_path[0] = 0;
+    _cleanup_fd_ int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    /* Whoever started berth and does not listen any more needs no answer. */
+    if (fd >= 0)
+        (void)sendto(fd, text, strlen(text), MSG_NOSIGNAL | MSG_DONTWAIT,
+                     (const struct sockaddr *)&at,
+                     (socklen_t)(offsetof(struct sockaddr_un, sun_path) + length));
+}
+
+/* ---- starting
+ * ------------------------------------------------------------------------------------ */
+
+static void set_due(struct serve_child *child)
+{
+    uint64_t now = serve_now_ms();
+    if (now - child->born_ms >= PAUSE_RESET_MS || child->pause_ms == 0)
+        child->pause_ms = PAUSE_FIRST_MS;
+    child->due_ms = now + child->pause_ms;
+    child->pause_ms = child->pause_ms * 2 > PAUSE_MOST_MS ? PAUSE_MOST_MS : child->pause_ms * 2;
+    child->pid = 0;
+    fd_replace(&child->channel, -1);
+}
+
+static int hand_over(int channel, int launcher)
+{
+    union {
+        struct cmsghdr header;
+        char room[CMSG_SPACE(sizeof(int))];
+    } control;
+    memset(&control, 0, sizeof control);
+    char kind = 'L';
+    struct iovec part = {&kind, 1};
+    struct msghdr message = {.msg_iov = &part,
+                             .msg_iovlen = 1,
+                             .msg_control = &control,
+                             .msg_controllen = sizeof control.room};
+    struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+    header->cmsg_level = SOL_SOCKET;
+    header->cmsg_type = SCM_RIGHTS;
+    header->cmsg_len = CMSG_LEN(sizeof(int));
+    memcpy(CMSG_DATA(header), &launcher, sizeof launcher);
+    return sendmsg(channel, &message, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 ? -errno : 0;
+}
+
+static void start_due(struct supervisor *s)
+{
+    uint64_t now = serve_now_ms();
+    bool both = s->front.pid == 0;
+    if (s->phase != SERVING || now < s->launcher.due_ms || (both && now < s->front.due_ms) ||
+        (!both && s->launcher.pid != 0))
+        return;
+    struct err err;
+    int pair[2];
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0) {
+        set_due(&s->launcher);
+        return;
+    }
+    _cleanup_fd_ int of_launcher = pair[0], of_front = pair[1];
+    int r = serve_start_launcher(s->launch, of_launcher, &s->launcher, &err);
+    if (r == 0 && both) {
+        r = serve_start_front(s->launch, of_front, &s->front, &err);
+        if (r < 0)
+            set_due(&s->front);
+    } else if (r < 0) {
+        set_due(&s->launcher);
+    } else if (hand_over(s->front.channel, of_front) < 0) {
+        /* Front is about to end: then this launcher does too, and both are started again. */
+        return;
+    }
+    if (r < 0)
+        cli_fail(&err);
+}
+
+/* ---- ends
+ * ---------------------------------------------------------------------------------------- */
+
+static void told_end(struct supervisor *s, const char *who, int status)
+{
+    char text[160];
+    if (s->phase != SERVING)
+        return;
+    if (WIFSIGNALED(status))
+        snprintf(text, sizeof text, "the %s died of signal %d; it is started again.", who,
+                 WTERMSIG(status));
+    else
+        snprintf(text, sizeof text, "the %s ended with status %d; it is started again.", who,
+                 WEXITSTATUS(status));
+    say(text);
+}
+
+/* Inits of sessions come here too when their launcher dies: the supervisor is a subreaper, because
+ * PID 1 of a container may never wait for anybody. */
+static void reap(struct supervisor *s)
+{
+    for (;;) {
+        int status;
+        pid_t pid = waitpid(-1, &status, WNOHANG);
+        if (pid <= 0)
+            return;
+        if (pid == s->launcher.pid) {
+            told_end(s, "launcher", status);
+            set_due(&s->launcher);
+        } else if (pid == s->front.pid) {
+            told_end(s, "front", status);
+            set_due(&s->front);
+            /* Its launcher sees that by itself, finishes and ends; it is nobody's from now on. */
+            if (s->phase == SERVING && s->launcher.pid) {
+                s->launcher.pid = 0;
+                fd_replace(&s->launcher.channel, -1);
+            }
+        }
+    }
+}
+
+static void stop(struct supervisor *s, bool at_once)
+{
+    uint64_t now = serve_now_ms();
+    if (at_once) {
+        s->phase = AT_ONCE;
+        if (s->front.pid)
+            kill(s->front.pid, SIGKILL);
+        if (s->launcher.pid)
+            kill(s->launcher.pid, SIGKILL);
+        return;
+    }
+    serve_notify(s->notify, "STOPPING=1");
+    s->phase = STOPPING_FRONT;
+    s->deadline_ms = now + FRONT_STOP_MS;
+    fd_replace(&s->front.channel, -1);
+}
+
+/* One phase further when what it waits for has ended, or its time is up. */
+static void go_on_stopping(struct supervisor *s)
+{
+    uint64_t now = serve_now_ms();
+    if (s->phase == STOPPING_FRONT) {
+        if (s->front.pid && now >= s->deadline_ms)
+            kill(s->front.pid, SIGKILL);
+        if (s->front.pid == 0) {
+            s->phase = STOPPING_LAUNCHER;
+            s->deadline_ms = now + LAUNCHER_STOP_MS;
+            fd_replace(&s->launcher.channel, -1);
+        }
+    } else if (s->phase == STOPPING_LAUNCHER && s->launcher.pid && now >= s->deadline_ms) {
+        kill(s->launcher.pid, SIGKILL);
+    }
+}
+
+static bool finished(const struct supervisor *s)
+{
+    return s->phase != SERVING && s->front.pid == 0 && s->launcher.pid == 0;
+}
+
+/* ---- what comes in
+ * --------------------------------------------------------------------------------- */
+
+static void hear_front(struct supervisor *s)
+{
+    char kind;
+    ssize_t n = recv(s->front.channel, &kind, 1, MSG_DONTWAIT);
+    if (n < 0 && (errno == EAGAIN || errno == EINTR))
+        return;
+    if (n <= 0) {
+        fd_replace(&s->front.channel, -1);
+        return;
+    }
+    if (kind == 'R' && !s->told) {
+        s->told = true;
+        char text[SPEC_PATH_MAX + 64];
+        int length =
+            snprintf(text, sizeof text, "berth: serving on unix:%s\n", s->launch->place->socket);
+        (void)io_write_full(STDOUT_FILENO, text, (size_t)length);
+        serve_notify(s->notify, "READY=1");
+    } else if (kind == 'I' && s->launch->plan->config.on_demand && s->phase == SERVING) {
+        stop(s, false);
+    }
+}
+
+static void hear_signal(struct supervisor *s)
+{
+    struct signalfd_siginfo info;
+    while (read(s->signals, &info, sizeof info) == (ssize_t)sizeof info)
+        if (info.ssi_signo != SIGCHLD)
+            stop(s, s->phase != SERVING);
+}
+
+static int wait_ms(const struct supervisor *s)
+{
+    uint64_t now = serve_now_ms(), at = UINT64_MAX;
+    if (s->phase == SERVING && (s->front.pid == 0 || s->launcher.pid == 0)) {
+        at = s->launcher.due_ms;
+        if (s->front.pid == 0 && s->front.due_ms > at)
+            at = s->front.due_ms;
+    } else if (s->phase == STOPPING_FRONT || s->phase == STOPPING_LAUNCHER) {
+        at = s->deadline_ms > now ? s->deadline_ms : now + 100;
+    }
+    if (at == UINT64_MAX)
+        return -1;
+    return at <= now ? 0 : (int)(at - now);
+}
+
+int serve_supervise(const struct serve_launch *launch, const char *notify)
+{
+    struct supervisor s = {
+        .launch = launch, .notify = notify, .launcher = {.channel = -1}, .front = {.channel = -1}};
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGCHLD);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGHUP);
+    sigprocmask(SIG_BLOCK, &set, NULL);
+    prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
+    _cleanup_fd_ int signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+    if (signals < 0) {
+        struct err err;
+        err_set(&err, ERR_UNAVAILABLE, errno, "wait for signals", NULL, NULL);
+        return cli_fail(&err);
+    }
+    s.signals = signals;
+    while (!finished(&s)) {
+        start_due(&s);
+        struct pollfd fds[] = {{.fd = signals, .events = POLLIN},
+                               {.fd = s.front.channel, .events = POLLIN}};
+        if (poll(fds, ARRAY_LENGTH(fds), wait_ms(&s)) > 0) {
+            if (fds[1].revents)
+                hear_front(&s);
+            if (fds[0].revents)
+                hear_signal(&s);
+        }
+        reap(&s);
+        go_on_stopping(&s);
+    }
+    fd_close(s.front.channel);
+    fd_close(s.launcher.channel);
+    return CLI_EXIT_OK;
+}

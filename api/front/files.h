@@ -1,0 +1,41 @@
+/* This file is what the operations on files share; only api/front/files*.c include it.
+ * Unprivileged.
+ */
+#pragma once
+
+#include "api/front/front.h"
+
+struct file_call {
+    struct front_call *call;
+    struct files_request request;
+    int pipe; /* our end; -1 */
+    struct loop_watch *watch;
+    struct files_stat stat;
+    uint64_t length;       /* of a read: bytes that are sent */
+    bool body_whole, done; /* of a write */
+    int spool;             /* of a write whose length is not known: its bytes; -1 */
+    struct {
+        struct buf raw;     /* bytes that are no whole record yet */
+        struct buf entries; /* the array of the document, without its brackets */
+        char last[FILES_PATH_MAX];
+        uint32_t count;
+        uint64_t skipped;
+        bool ended, done, more, broken;
+    } list;
+};
+
+/* NULL: refused. The path must be there; `pointer`: where it is in the body, or NULL. */
+struct file_call *front_file_call_new(struct front_call *call, enum files_operation operation,
+                                      const char *path, const char *pointer);
+/* Our end in file->pipe, the worker's in *ret_worker, to be given to front_file_ask(). Negative:
+ * refused.
+ */
+int front_file_pipe(struct file_call *file, bool reads, int *ret_worker);
+void front_file_ask(struct file_call *file, int data_in, int data_out,
+                    void (*done)(void *data, const struct provider_files_reply *reply));
+bool front_file_refused(struct front_call *call, const struct provider_files_reply *reply);
+void front_file_release(struct front_call *call);
+/* A write whose length its client does not say: files_spool.c. */
+void front_file_spool(struct file_call *file);
+void front_file_write(struct file_call *file, int worker);
+const char *front_file_type_name(uint32_t type);

@@ -1,0 +1,154 @@
+/* This file takes a file's bytes whose number the client does not say, as a pipe's; it never lets a
+ * worker begin before all of them are here. The worker replaces a file by as many bytes as it was
+ * told of, or leaves the old one (FS-3): an end of a pipe alone would not tell a body that is whole
+ * from one that was cut. So they are kept in a file without a name among the spools.
+ */
+#include "api/front/files.h"
+
+#include "runtime/base/fd.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/stat.h>
+
+#define SPOOLED_MAX (UINT64_C(4) << 30)
+enum { TURN_BYTES = 1 << 20, IDLE_MS = 60 * 1000 };
+
+static void refuse_disk(struct file_call *file, int sys)
+{
+    struct err err;
+    bool full = sys == ENOSPC || sys == EDQUOT || sys == EFBIG;
+    err_set(&err, full ? ERR_INSUFFICIENT_STORAGE : ERR_UNAVAILABLE, sys, "keep a file's bytes",
+            NULL, "%s",
+            full ? "The disk of berth's state directory is full. Send the file with its length: "
+                   "then it is not kept there."
+                 : "berth's state directory cannot be written. Try again.");
+    front_call_refuse(file->call, &err, NULL);
+}
+
+/* One thread, and the name is gone at once: one name is enough, and what a kill leaves is found by
+ * the next one. */
+static int make_spool(const struct serve_config *config)
+{
+    char path[SPEC_PATH_MAX + 32];
+    snprintf(path, sizeof path, "%s/" SERVE_SPOOL_DIR "/upload", config->state_dir);
+    unlink(path);
+    int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return -errno;
+    unlink(path);
+    return fd;
+}
+
+static int watch(struct file_call *file, void (*function)(void *owner, unsigned events),
+                 unsigned events)
+{
+    struct err err;
+    int r = fcntl(file->pipe, F_SETFL, O_NONBLOCK) < 0 ? -errno : 0;
+    loop_watch_free(file->watch);
+    file->watch = NULL;
+    if (r < 0)
+        err_set(&err, ERR_INTERNAL, -r, "watch a pipe", NULL, NULL);
+    if (r == 0)
+        r = loop_watch_new(file->call->front->loop, file->pipe, function, file, &file->watch, &err);
+    if (r == 0 && (r = loop_watch_set(file->watch, events)) < 0)
+        err_set(&err, ERR_INTERNAL, -r, "watch a pipe", NULL, NULL);
+    if (r < 0)
+        front_call_refuse(file->call, &err, NULL);
+    return r;
+}
+
+/* ---- out of the spool ------------------------------------------------------------------------ */
+
+static void on_worker(void *owner, unsigned events)
+{
+    struct file_call *file = owner;
+    (void)events;
+    ssize_t n = splice(file->spool, NULL, file->pipe, NULL, TURN_BYTES, SPLICE_F_NONBLOCK);
+    if (n > 0 || (n < 0 && (errno == EAGAIN || errno == EINTR)))
+        return;
+    /* All is out, or the worker reads no more: what it says next decides. */
+    loop_watch_free(file->watch);
+    file->watch = NULL;
+    fd_replace(&file->pipe, -1);
+}
+
+static void start_worker(struct file_call *file)
+{
+    struct stat st;
+    int worker = -1;
+    loop_watch_free(file->watch);
+    file->watch = NULL;
+    fd_replace(&file->pipe, -1);
+    if (fstat(file->spool, &st) < 0 || lseek(file->spool, 0, SEEK_SET) < 0) {
+        refuse_disk(file, errno);
+        return;
+    }
+    file->request.has_length = 1;
+    file->request.length = (uint64_t)st.st_size;
+    if (front_file_pipe(file, false, &worker) < 0)
+        return;
+    if (watch(file, on_worker, LOOP_WRITE) < 0)
+        fd_close(worker);
+    else
+        front_file_write(file, worker);
+}
+
+/* ---- into the spool -------------------------------------------------------------------------- */
+
+static void on_bytes(void *owner, unsigned events)
+{
+    struct file_call *file = owner;
+    (void)events;
+    ssize_t n = splice(file->pipe, NULL, file->spool, NULL, TURN_BYTES, SPLICE_F_NONBLOCK);
+    if (n > 0 || (n < 0 && (errno == EAGAIN || errno == EINTR)))
+        return;
+    if (n < 0) {
+        refuse_disk(file, errno);
+        return;
+    }
+    if (file->body_whole) {
+        start_worker(file);
+        return;
+    }
+    /* Cut: who would be answered is gone, and `gone` is on its way. */
+    loop_watch_free(file->watch);
+    file->watch = NULL;
+}
+
+static void on_body_end(struct front_call *call, enum exchange_body how, uint64_t bytes)
+{
+    struct file_call *file = call->own;
+    (void)bytes;
+    /* The last bytes may still be in the pipe; its end comes after them. */
+    file->body_whole = how == EXCHANGE_BODY_WHOLE;
+    if (how != EXCHANGE_BODY_TOO_LONG)
+        return;
+    struct err err;
+    err_set(&err, ERR_TOO_LARGE, 0, "keep a file's bytes", NULL,
+            "Without its length a file has at most 4 GiB. Send it with its length.");
+    front_call_refuse(call, &err, NULL);
+}
+
+void front_file_spool(struct file_call *file)
+{
+    struct front_call *call = file->call;
+    int sink = -1;
+    struct err err;
+    call->release = front_file_release;
+    file->spool = make_spool(call->front->config);
+    if (file->spool < 0) {
+        refuse_disk(file, -file->spool);
+        return;
+    }
+    if (front_file_pipe(file, true, &sink) < 0)
+        return;
+    if (watch(file, on_bytes, LOOP_READ) < 0) {
+        fd_close(sink);
+        return;
+    }
+    struct exchange_sink body = {.fd = sink, .bytes_max = SPOOLED_MAX, .idle_ms = IDLE_MS};
+    call->body_end = on_body_end;
+    if (exchange_body_to(call->x, &body, &err) < 0)
+        front_call_refuse(call, &err, NULL);
+}

@@ -1,0 +1,109 @@
+/* This file is what the parts of front share: the objects of the process, and one call of a client
+ * from its request to its answer; it never meets a right of the host (rights.h gave them up before
+ * the first byte of a client was read).
+ *
+ * A call is made for each exchange and lives in its memory. What an operation holds beyond that (a
+ * follower, a pipe, a watch) it frees in `release`, which runs once, before the exchange ends, also
+ * when the client has gone. A client that leaves cancels nothing (EXEC-5): provider_forget().
+ *
+ * Unprivileged, the loop's thread.
+ */
+#pragma once
+
+#include "api/http/operations.h"
+#include "api/http/server.h"
+#include "policy/policy.h"
+#include "provider/provider.h"
+#include "runtime/link/loop.h"
+
+struct front {
+    struct loop *loop;
+    struct provider *provider;
+    const struct serve_config *config;
+    const struct capability_set *capabilities;
+    const struct policy *ceiling; /* NULL: none */
+};
+
+/* What the HTTP layer asks of us. `front` is borrowed. */
+void front_operations(struct front *front, struct http_operations *ret);
+
+struct front_call {
+    struct front *front;
+    struct exchange *x;
+    struct provider_call provider; /* `data` is this call */
+    struct idempotency_request key;
+    char who[32], session_id[SPEC_ID_MAX + 8];
+    bool waiting; /* the provider will call back */
+
+    void (*room)(struct front_call *call);
+    void (*body_end)(struct front_call *call, enum exchange_body how, uint64_t bytes);
+    void (*release)(struct front_call *call);
+    void *own; /* the operation's, in the exchange's memory */
+};
+
+/* NULL when memory was short: then the client has its answer. */
+struct front_call *front_call_new(struct front *front, struct exchange *x);
+
+/* Zeroed, as long as the exchange. NULL: out of memory, and the call has been refused. */
+void *front_call_memory(struct front_call *call, size_t size);
+
+/* For the provider: marks the call as waiting. `reply` NULL: what comes is the answer. */
+const struct provider_call *front_call_ask(struct front_call *call,
+                                           void (*reply)(void *data, struct provider_reply *reply));
+
+/* ---- ends: the call is gone afterwards ------------------------------------------------------- */
+
+void front_call_reply(struct front_call *call, struct provider_reply *reply);
+void front_call_answer(struct front_call *call, int status, struct buf *document);
+void front_call_refuse(struct front_call *call, const struct err *err, const char *pointer);
+void front_call_refuse_missing(struct front_call *call, const struct err *err,
+                               const struct capability_mask *missing);
+/* Stops what the provider and the operation still do, and gives the exchange to who ends it. */
+struct exchange *front_call_finish(struct front_call *call);
+void front_call_gone(struct front_call *call);
+
+/* ---- what a request says --------------------------------------------------------------------- */
+
+const char *front_call_text(const struct front_call *call, const char *name); /* or NULL */
+uint64_t front_call_number(const struct front_call *call, const char *name, uint64_t otherwise);
+bool front_call_flag(const struct front_call *call, const char *name);
+
+/* Query parameters. 0, or -EINVAL with the call refused. */
+int front_call_query_number(struct front_call *call, const char *name, uint64_t min, uint64_t max,
+                            uint64_t *ret_value);
+int front_call_query_flag(struct front_call *call, const char *name, bool *ret_value);
+
+/* ---- handlers, one for each route ------------------------------------------------------------ */
+
+void session_create_handle(struct front_call *call);
+void session_list_handle(struct front_call *call);
+void session_destroy_handle(struct front_call *call);
+void session_park_handle(struct front_call *call);
+void session_resume_handle(struct front_call *call);
+void session_interrupt_handle(struct front_call *call);
+void session_archive_handle(struct front_call *call);
+
+void exec_start_handle(struct front_call *call);
+void exec_list_handle(struct front_call *call);
+void exec_get_handle(struct front_call *call);
+void exec_signal_handle(struct front_call *call);
+void exec_resize_handle(struct front_call *call);
+void exec_stdin_handle(struct front_call *call);
+
+void stream_events_handle(struct front_call *call);
+void stream_output_handle(struct front_call *call);
+/* What answers a start whose client wants events: the exec's document, then its output. `data` is
+ * the call. */
+void stream_start_reply(void *data, struct provider_reply *reply);
+
+void file_read_handle(struct front_call *call);
+void file_stat_handle(struct front_call *call);
+void file_write_handle(struct front_call *call);
+void file_remove_handle(struct front_call *call);
+void files_mkdir_handle(struct front_call *call);
+void files_move_handle(struct front_call *call);
+void files_chmod_handle(struct front_call *call);
+void files_list_handle(struct front_call *call);
+
+/* The page of a list: after, state, owner, label, limit. -EINVAL: refused. */
+int front_call_page(struct front_call *call, struct provider_page *ret);

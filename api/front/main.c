@@ -1,0 +1,53 @@
+/* This file is `berth-front`, the process that speaks to clients (docs/adr/0012); it never holds a
+ * right of the host's when it reads their first byte.
+ *
+ * What it holds: the ledger and the spools, the listening socket, the launcher's socket, pipes and
+ * sockets to inits. Whom it talks to: clients, the launcher, inits, and with single bytes the
+ * supervisor, which alone starts it; there is nothing to type here.
+ */
+#include "api/front/life.h"
+#include "api/front/log.h"
+#include "api/front/rights.h"
+
+#include <stddef.h>
+#include <stdlib.h>
+#include <sys/prctl.h>
+
+/* Stands where SQLite and libuv would call dlopen(3): no code gets into this process (Makefile). */
+void *front_loads_nothing(const char *name, int flags);
+void *front_loads_nothing(const char *name, int flags)
+{
+    (void)name, (void)flags;
+    return NULL;
+}
+
+/* Holds a spec's worth of configuration: not on a stack. */
+static struct front_start start;
+
+static int fail(const struct err *err)
+{
+    front_log_failure(NULL, err);
+    return EXIT_FAILURE;
+}
+
+int main(int argc, char **argv)
+{
+    struct err err;
+    (void)argv;
+    if (argc > 1) {
+        err_set(&err, ERR_USAGE, 0, "start front", NULL,
+                "It takes no arguments: `berth serve` starts it.");
+        return fail(&err);
+    }
+    prctl(PR_SET_NAME, "berth: front");
+    if (front_start(&start, &err) < 0)
+        return fail(&err);
+    int r = front_rights_drop(&start.config, &err);
+    if (r < 0)
+        return fail(&err);
+    if (r == RIGHTS_NO_LANDLOCK)
+        front_log_event("rights", "This kernel has no Landlock; the other layers hold.");
+    r = front_live(&start, SERVE_FD_SUPERVISOR, SERVE_FD_LAUNCHER, SERVE_FD_LISTEN, &err);
+    front_start_fini(&start);
+    return r < 0 ? fail(&err) : EXIT_SUCCESS;
+}

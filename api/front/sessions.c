@@ -1,0 +1,143 @@
+/* This file serves the routes of sessions: it reads a request into what the provider takes, and
+ * refuses what cannot be had before anything was touched. Order of refusals: syntax 400,
+ * capability 422, ceiling 422; the state is the provider's to refuse.
+ */
+#include "api/front/create.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+/* CAP-2. The provider takes out of the spec what is only a preset's default and cannot be had, and
+ * says so to the client; here it decides whether the rest can be had. 0; refused: negative. */
+static int check_capabilities(struct front_call *call, const struct spec *spec)
+{
+    _cleanup_buf_ struct buf notes = {0};
+    struct capability_mask missing = {{0}};
+    struct err err;
+    struct spec *copy = front_call_memory(call, sizeof *copy);
+    if (!copy)
+        return -ENOMEM;
+    *copy = *spec;
+    capability_drop_defaults(copy, call->front->capabilities, &notes);
+    int r = capability_check(copy, call->front->capabilities, &missing, &err);
+    if (r < 0)
+        front_call_refuse_missing(call, &err, &missing);
+    return r;
+}
+
+/* POL-2: the body is authorship, the ceiling authority. */
+static int check_ceiling(struct front_call *call, const struct policy *policy)
+{
+    struct err err;
+    char pointer[POLICY_POINTER_MAX];
+    int r = call->front->ceiling ? policy_within(policy, call->front->ceiling, &err) : 0;
+    if (r >= 0)
+        return 0;
+    policy_body_pointer(exchange_request(call->x)->body, &err, pointer);
+    front_call_refuse(call, &err, pointer);
+    return r;
+}
+
+/* P-7: who asks is read from there, and not from our word. Rootless there is one user. */
+static int asker(const struct front_call *call)
+{
+    return call->front->config->rootless ? -1 : exchange_socket(call->x);
+}
+
+void session_create_handle(struct front_call *call)
+{
+    __attribute__((cleanup(front_create_fini))) struct create create = {0};
+    char pointer[CREATE_POINTER_MAX];
+    struct err err;
+    if (front_create_read(&create, call->front->config, exchange_request(call->x), pointer, &err) <
+        0) {
+        front_call_refuse(call, &err, pointer);
+        return;
+    }
+    if (check_capabilities(call, create.spec) < 0 || check_ceiling(call, create.policy) < 0)
+        return;
+    const struct provider_create asked = {
+        .spec = create.spec,
+        .owner = create.owner,
+        .labels_json = buf_text(&create.labels),
+        .ttl_ms = create.ttl_ms,
+        .idle_after_ms = create.idle_after_ms,
+        .idle_destroys = create.idle_destroys,
+        .accept_loss = create.accept_loss,
+        .client_socket = asker(call),
+    };
+    if (buf_failed(&create.labels)) {
+        err_set(&err, ERR_INTERNAL, ENOMEM, "read the request's body", NULL, NULL);
+        front_call_refuse(call, &err, NULL);
+        return;
+    }
+    call->provider.session_id = call->session_id;
+    snprintf(call->session_id, sizeof call->session_id, "%s", create.spec->session_id);
+    provider_session_create(call->front->provider, front_call_ask(call, NULL), &asked);
+}
+
+void session_list_handle(struct front_call *call)
+{
+    struct provider_page page;
+    if (front_call_page(call, &page) == 0)
+        provider_session_list(call->front->provider, front_call_ask(call, NULL), &page);
+}
+
+static void ask(struct front_call *call, const struct provider_verb *verb)
+{
+    provider_session_verb(call->front->provider, front_call_ask(call, NULL), verb);
+}
+
+void session_destroy_handle(struct front_call *call)
+{
+    struct provider_verb verb = {.verb = SESSION_EVENT_DESTROY, .client_socket = -1};
+    if (front_call_query_flag(call, "delete_volume", &verb.delete_volume) == 0)
+        ask(call, &verb);
+}
+
+void session_park_handle(struct front_call *call)
+{
+    const char *mode = front_call_text(call, "mode");
+    bool freeze = mode && strcmp(mode, "freeze") == 0;
+    ask(call, &(struct provider_verb){
+                  .verb = freeze ? SESSION_EVENT_PARK_FREEZE : SESSION_EVENT_PARK_STOP,
+                  .accept_loss = front_call_flag(call, "accept_loss"),
+                  .client_socket = -1,
+              });
+}
+
+void session_resume_handle(struct front_call *call)
+{
+    const struct json_node *secrets = json_member(exchange_request(call->x)->body, "secrets");
+    char pointer[CREATE_POINTER_MAX] = "";
+    struct err err;
+    struct spec *spec = secrets && secrets->count ? front_call_memory(call, sizeof *spec) : NULL;
+    if (secrets && secrets->count && !spec)
+        return;
+    if (spec && front_create_read_secrets(secrets, spec, pointer, &err) < 0) {
+        front_call_refuse(call, &err, pointer);
+        return;
+    }
+    /* What the secrets alone need. */
+    struct capability_mask missing = {{0}};
+    if (spec && capability_check(spec, call->front->capabilities, &missing, &err) < 0) {
+        front_call_refuse_missing(call, &err, &missing);
+        return;
+    }
+    ask(call, &(struct provider_verb){.verb = SESSION_EVENT_RESUME, .client_socket = asker(call)});
+}
+
+void session_interrupt_handle(struct front_call *call)
+{
+    ask(call, &(struct provider_verb){.verb = SESSION_EVENT_INTERRUPT,
+                                      .reason = front_call_text(call, "reason"),
+                                      .client_socket = -1});
+}
+
+void session_archive_handle(struct front_call *call)
+{
+    ask(call, &(struct provider_verb){.verb = SESSION_EVENT_ARCHIVE,
+                                      .accept_loss = front_call_flag(call, "accept_loss"),
+                                      .client_socket = -1});
+}

@@ -1,0 +1,58 @@
+/* This file makes the JSON documents of docs/api.md from rows; it never reads a row, a clock or the
+ * kernel. Pure; runs in the loop's thread and inside apply() of ledger jobs.
+ */
+#pragma once
+
+#include "provider/capability.h"
+#include "provider/ledger_rows.h"
+#include "runtime/base/buf.h"
+#include "runtime/launcher.h"
+#include "runtime/spec.h"
+
+/* RFC 3339 in UTC with milliseconds, quoted; 0: null. */
+void document_time(struct buf *out, int64_t ms);
+/* Quoted, or null when NULL or empty. */
+void document_text(struct buf *out, const char *text);
+
+/* `effective` is what document_effective() made, "" where nothing lives; `brief`: in a list. */
+struct document_session {
+    const struct session_row *row;
+    const char *labels_json;
+    const struct spec *spec;
+    const char *effective;
+    bool brief;
+};
+void document_session(struct buf *out, const struct document_session *session);
+
+/* `"effective": {…}, "notes": […]`: what the ledger keeps of an incarnation (CAP-4). `dropped` are
+ * the lines of capability_drop_defaults(). */
+void document_effective(struct buf *out, const struct launcher_effective *effective,
+                        const struct session_identity *identity, const struct launcher_note *notes,
+                        unsigned note_count, const char *dropped);
+
+struct document_exec {
+    const struct exec_row *row;
+    const char *workspace_id, *session_id, *command;
+    uint64_t last_seq, output_bytes; /* of the spool, while it runs */
+};
+void document_exec(struct buf *out, const struct document_exec *exec);
+
+void document_volume(struct buf *out, const struct volume_row *row, uint64_t disk_bytes,
+                     const char *used_by);
+void document_usage(struct buf *out, const struct usage_row *usage);
+void document_event(struct buf *out, const struct event_row *event);
+
+/* What stands beside an error (RFC 9457). */
+struct document_problem {
+    const char *pointer;
+    uint32_t allowed; /* bits of enum session_event */
+    const struct capability_mask *missing;
+    unsigned retry_after_s;
+};
+void document_problem(struct buf *out, const struct err *err, const struct document_problem *more);
+
+/* The one line of a command that lists show: of `shell`, or of argv; cut at a character. */
+void document_command(struct buf *out, const char *const *argv, const char *shell);
+
+/* Does a session with these labels have `wanted`, "key" or "key=value"? */
+bool document_has_label(const char *labels_json, const char *wanted);

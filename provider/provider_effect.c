@@ -1,0 +1,397 @@
+/* This file carries out what a verb does to the kernel, by asking the launcher and init, and says
+ * what came of it; it never writes a row.
+ *
+ * Each effect can be repeated. What makes something (LAUNCH) is undone by name when it failed or
+ * when nothing is known of it; what ends something (END) is asked again until it is proven.
+ */
+#include "provider/failpoint.h"
+#include "provider/provider_internal.h"
+#include "provider/spec_store.h"
+#include "runtime/base/io.h"
+#include "runtime/link/agent_client.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+enum { READY_MS = 5000, UNLINK_AT_ONCE = 64 };
+
+static int point(enum session_effect effect, const char *step, struct err *err)
+{
+    int r = FAILPOINT("effect", session_effect_name(effect), step);
+    return r < 0 ? err_set(err, ERR_UNAVAILABLE, -r, session_effect_name(effect), step,
+                           "A test asked for it.")
+                 : 0;
+}
+
+static void succeed(struct verb *verb, enum session_event outcome)
+{
+    struct err err = {0};
+    verb->outcome = outcome;
+    if (point(verb->ticket.effect, "after", &err) < 0)
+        verb->outcome = outcome; /* what has happened is written down all the same */
+    verb_close(verb);
+}
+
+/* ---- END ------------------------------------------------------------------------------------- */
+
+static void ask_end(struct work *work);
+
+static void on_ended(void *data, const struct launcher_reply *reply, const struct err *err)
+{
+    struct work *work = data;
+    struct err why;
+    if (launcher_result(reply, err, &why) < 0) {
+        work_again(work, ask_end);
+        return;
+    }
+    work->tries = 0;
+    work->ending.then(work);
+}
+
+static void ask_end(struct work *work)
+{
+    struct err err = {0};
+    struct launcher_request request =
+        launcher_request_for(work->p, LAUNCHER_END, work->ending.row, work->ending.incarnation);
+    if (provider_ask(work->p, &request, NULL, 0, on_ended, work, &err) < 0)
+        work_again(work, ask_end);
+}
+
+void end_sandbox(struct work *work, int64_t row, int64_t incarnation,
+                 void (*then)(struct work *work))
+{
+    work->tries = 0;
+    work->ending.row = row;
+    work->ending.incarnation = incarnation;
+    work->ending.then = then;
+    /* A session that never began an incarnation has no name to look for. */
+    if (incarnation < 1)
+        work_soon(work, then);
+    else
+        ask_end(work);
+}
+
+/* ---- launch ---------------------------------------------------------------------------------- */
+
+static void launch_undone(struct work *work)
+{
+    struct verb *verb = (struct verb *)work;
+    verb->outcome = verb->event == SESSION_EVENT_CREATE ? SESSION_EVENT_START_FAILED
+                                                        : SESSION_EVENT_RESUME_FAILED;
+    verb_close(verb);
+}
+
+/* verb->failure says why. Nothing may be left of it (SES-1). */
+static void launch_failed(struct verb *verb)
+{
+    verb->failed = true;
+    buf_fini(&verb->effective);
+    verb->seat->ending = true;
+    seat_disconnect(verb->seat);
+    end_sandbox(&verb->call.work, verb->ticket.session, verb->ticket.incarnation, launch_undone);
+}
+
+static void on_launched(void *data, const struct launcher_reply *reply, const struct err *err)
+{
+    struct verb *verb = data;
+    int r = launcher_result(reply, err, &verb->failure);
+    if (r == 0) {
+        verb->identity = reply->identity;
+        document_effective(&verb->effective, &reply->launched.effective, &reply->identity,
+                           reply->launched.notes, reply->launched.note_count,
+                           buf_text(&verb->dropped));
+        if (buf_failed(&verb->effective))
+            r = err_set(&verb->failure, ERR_UNAVAILABLE, ENOMEM, "create the session", NULL,
+                        "Out of memory.");
+    }
+    if (r == 0)
+        r = seat_connect(verb->seat, verb->ticket.incarnation, &verb->identity, &verb->failure);
+    if (r < 0) {
+        launch_failed(verb);
+        return;
+    }
+    verb->seat->last_number = number_of_order(verb->row.exec_order);
+    succeed(verb,
+            verb->event == SESSION_EVENT_CREATE ? SESSION_EVENT_STARTED : SESSION_EVENT_RESUMED);
+}
+
+static int spec_memfd(const struct spec *spec, int *ret, struct err *err)
+{
+    _cleanup_fd_ int fd = memfd_create("berth-spec", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    int r = fd < 0 ? -errno : io_write_full(fd, spec, sizeof *spec);
+    if (r == 0 &&
+        fcntl(fd, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE) < 0)
+        r = -errno;
+    if (r < 0)
+        return err_set(err, ERR_UNAVAILABLE, -r, "hand the spec over", NULL, NULL);
+    *ret = take_fd(&fd);
+    return 0;
+}
+
+static void launch(struct verb *verb)
+{
+    struct provider *p = verb->call.work.p;
+    _cleanup_fd_ int memfd = -1;
+    struct launcher_request request =
+        launcher_request_for(p, LAUNCHER_LAUNCH, verb->ticket.session, verb->ticket.incarnation);
+    request.deadline_ms = READY_MS;
+    int r = spec_store_read(buf_text(&verb->spec), verb->spec.length, &p->scratch, &verb->failure);
+    if (r == 0)
+        r = spec_memfd(&p->scratch, &memfd, &verb->failure);
+    if (r == 0) {
+        const int fds[] = {memfd, verb->client_socket};
+        r = provider_ask(p, &request, fds, verb->client_socket < 0 ? 1 : 2, on_launched, verb,
+                         &verb->failure);
+    }
+    if (r < 0)
+        launch_failed(verb);
+}
+
+/* ---- what ends a sandbox --------------------------------------------------------------------- */
+
+static void stopped(struct work *work)
+{
+    struct verb *verb = (struct verb *)work;
+    seat_disconnect(verb->seat);
+    verb->end.reason = verb->reason;
+    succeed(verb, verb->event == SESSION_EVENT_ARCHIVE ? SESSION_EVENT_ARCHIVED_NOW
+                                                       : SESSION_EVENT_PARKED_NOW);
+}
+
+static void remove_volume(struct work *work);
+
+static void on_volume_removed(void *data, const struct launcher_reply *reply, const struct err *err)
+{
+    struct verb *verb = data;
+    struct err why;
+    if (launcher_result(reply, err, &why) < 0)
+        work_again(&verb->call.work, remove_volume);
+    else
+        succeed(verb, SESSION_EVENT_DEAD);
+}
+
+/* While the row still holds it, so that nobody else can take it up. */
+static void remove_volume(struct work *work)
+{
+    struct verb *verb = (struct verb *)work;
+    struct err err = {0};
+    struct launcher_request request =
+        launcher_request_for(work->p, LAUNCHER_VOLUME_REMOVE, verb->ticket.session, 1);
+    snprintf(request.workspace_id, sizeof request.workspace_id, "%s", verb->call.workspace_id);
+    snprintf(request.volume, sizeof request.volume, "%s", verb->volume_row.name);
+    if (provider_ask(work->p, &request, NULL, 0, on_volume_removed, verb, &err) < 0)
+        work_again(work, remove_volume);
+}
+
+static void torn_down(struct work *work)
+{
+    struct verb *verb = (struct verb *)work;
+    seat_disconnect(verb->seat);
+    if (verb->has_volume)
+        remove_volume(work);
+    else
+        succeed(verb, SESSION_EVENT_DEAD);
+}
+
+static void end_it(struct verb *verb, void (*then)(struct work *work))
+{
+    verb->seat->ending = true;
+    end_sandbox(&verb->call.work, verb->ticket.session, verb->row.incarnation, then);
+}
+
+/* What was printed goes with the session. A bounded number at a time: others have their turn. */
+static void remove_spool(struct work *work)
+{
+    struct verb *verb = (struct verb *)work;
+    char path[SPEC_PATH_MAX + 64];
+    provider_spool_path(work->p, path, sizeof path, verb->ticket.session, 0);
+    DIR *dir = opendir(path);
+    int removed = 0;
+    for (struct dirent *entry; dir && removed < UNLINK_AT_ONCE && (entry = readdir(dir));)
+        if (entry->d_name[0] != '.')
+            removed += unlinkat(dirfd(dir), entry->d_name, 0) == 0;
+    if (dir)
+        closedir(dir);
+    if (removed == UNLINK_AT_ONCE) {
+        work_soon(work, remove_spool);
+        return;
+    }
+    if (rmdir(path) < 0 && errno != ENOENT) {
+        work_again(work, remove_spool);
+        return;
+    }
+    verb->outcome = SESSION_EVENT_GONE;
+    verb_close(verb);
+}
+
+/* ---- freeze, thaw ---------------------------------------------------------------------------- */
+
+static void thawed_again(struct work *work);
+
+static void on_thawed_again(void *data, const struct launcher_reply *reply, const struct err *err)
+{
+    struct verb *verb = data;
+    struct err why;
+    int r = launcher_result(reply, err, &why);
+    if (!reply) {
+        work_again(&verb->call.work, thawed_again);
+        return;
+    }
+    if (r < 0 && r != -EOPNOTSUPP)
+        session_rescue(verb->call.work.p, verb->ticket.session);
+    verb_give_up(verb);
+}
+
+/* It did not freeze; some of it may have. */
+static void thawed_again(struct work *work)
+{
+    struct verb *verb = (struct verb *)work;
+    struct err err = {0};
+    struct launcher_request request =
+        launcher_request_for(work->p, LAUNCHER_THAW, verb->ticket.session, verb->row.incarnation);
+    if (provider_ask(work->p, &request, NULL, 0, on_thawed_again, verb, &err) < 0)
+        work_again(work, thawed_again);
+}
+
+static void on_frozen_or_thawed(void *data, const struct launcher_reply *reply,
+                                const struct err *err)
+{
+    struct verb *verb = data;
+    struct work *work = &verb->call.work;
+    bool freeze = verb->ticket.effect == SESSION_EFFECT_FREEZE;
+    int r = launcher_result(reply, err, &verb->failure);
+    if (launcher_lost(reply)) {
+        work_again(work, verb_effect);
+    } else if (r == 0) {
+        verb->end.reason = freeze ? verb->reason : "";
+        succeed(verb, freeze ? SESSION_EVENT_FROZEN_NOW : SESSION_EVENT_RESUMED);
+    } else if (freeze) {
+        verb->failed = true;
+        thawed_again(work);
+    } else {
+        verb->failed = true;
+        verb->outcome = SESSION_EVENT_RESUME_FAILED;
+        verb_close(verb);
+    }
+}
+
+static void freeze_or_thaw(struct verb *verb)
+{
+    struct work *work = &verb->call.work;
+    struct err err = {0};
+    struct launcher_request request = launcher_request_for(
+        work->p, verb->ticket.effect == SESSION_EFFECT_FREEZE ? LAUNCHER_FREEZE : LAUNCHER_THAW,
+        verb->ticket.session, verb->row.incarnation);
+    if (provider_ask(work->p, &request, NULL, 0, on_frozen_or_thawed, verb, &err) < 0)
+        work_again(work, verb_effect);
+}
+
+/* ---- interrupt ------------------------------------------------------------------------------- */
+
+static void interrupt(struct verb *verb)
+{
+    struct seat *seat = verb->seat;
+    struct work *work = &verb->call.work;
+    execs_interrupt(seat, verb->ticket.floor);
+    int r = seat->agent ? agent_client_interrupt(seat->agent, number_of_order(verb->ticket.floor))
+                        : -EPIPE;
+    if (r == -EAGAIN) {
+        work_again(work, verb_effect);
+        return;
+    }
+    /* Where init cannot be reached its end is told soon, and ends this too. */
+    work->next = seat->interrupts;
+    seat->interrupts = work;
+    if (r < 0)
+        session_rescue(work->p, seat->row);
+}
+
+static void interrupts_take(struct seat *seat, uint64_t floor)
+{
+    struct work **at = &seat->interrupts;
+    while (*at) {
+        struct work *work = *at;
+        struct verb *verb = (struct verb *)work;
+        if (number_of_order(verb->ticket.floor) > floor) {
+            at = &work->next;
+            continue;
+        }
+        *at = work->next;
+        succeed(verb, SESSION_EVENT_INTERRUPTED);
+    }
+}
+
+void verb_interrupted(struct seat *seat, uint64_t floor)
+{
+    interrupts_take(seat, floor);
+}
+
+void interrupts_over(struct seat *seat)
+{
+    interrupts_take(seat, UINT64_MAX);
+}
+
+/* ---- all of them ----------------------------------------------------------------------------- */
+
+void verb_effect(struct work *work)
+{
+    struct verb *verb = (struct verb *)work;
+    struct err err = {0};
+    if (point(verb->ticket.effect, "before", &err) < 0) {
+        work_again(work, verb_effect);
+        return;
+    }
+    switch (verb->ticket.effect) {
+    case SESSION_EFFECT_LAUNCH:
+        launch(verb);
+        break;
+    case SESSION_EFFECT_STOP:
+    case SESSION_EFFECT_SEAL:
+        end_it(verb, stopped);
+        break;
+    case SESSION_EFFECT_TEARDOWN:
+        end_it(verb, torn_down);
+        break;
+    case SESSION_EFFECT_FREEZE:
+    case SESSION_EFFECT_THAW:
+        freeze_or_thaw(verb);
+        break;
+    case SESSION_EFFECT_KILL_EXECS:
+        interrupt(verb);
+        break;
+    case SESSION_EFFECT_NONE:
+    case SESSION_EFFECT_RELEASE:
+    case SESSION_EFFECT_START:
+    case SESSION_EFFECT_FILES:
+    case SESSION_EFFECT_COUNT: /* no verb has these: recovery does not get here either */
+        err_set(&verb->failure, ERR_INTERNAL, 0, session_event_name(verb->event), NULL,
+                "It has an effect that nobody carries out. This is a defect of berth.");
+        verb->failed = true;
+        verb_give_up(verb);
+        break;
+    }
+}
+
+void verb_settled(struct verb *verb)
+{
+    struct seat *seat = verb->seat;
+    struct work *work = &verb->call.work;
+    if (verb->outcome == SESSION_EVENT_PARKED_NOW || verb->outcome == SESSION_EVENT_ARCHIVED_NOW ||
+        verb->outcome == SESSION_EVENT_DEAD) {
+        seat_execs_over(seat);
+        interrupts_over(seat);
+    }
+    if (verb->outcome == SESSION_EVENT_FROZEN_NOW || verb->outcome == SESSION_EVENT_RESUMED)
+        seat->frozen = verb->outcome == SESSION_EVENT_FROZEN_NOW;
+    if (verb->outcome != SESSION_EVENT_GONE)
+        verb_tell(verb);
+    if (verb->outcome == SESSION_EVENT_DEAD) {
+        work->tries = 0;
+        remove_spool(work);
+        return;
+    }
+    verb_end(verb);
+}

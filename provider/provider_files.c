@@ -1,0 +1,424 @@
+/* This file carries one file operation to whoever may touch the workspace, and its answer back: a
+ * worker inside the session while it runs, the launcher's worker else. It never touches a file of
+ * a session, and believes of an answer only its shape (runtime/files.h).
+ *
+ * Inside, the worker is a command of init's that is no row of the ledger: not in lists, without
+ * spool or events. Its number stands between those of commands (provider_exec.h). Its answer comes
+ * on a pipe whose end is the end of the operation, whatever became of the worker.
+ */
+#include "provider/provider_exec.h"
+#include "provider/spec_store.h"
+#include "runtime/base/io.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+enum { ANSWER_MAX = (int)(sizeof(struct files_begin) + sizeof(struct files_result)) };
+
+struct operation {
+    struct call call; /* first */
+    struct operation *next;
+    struct files_request request;
+    int data_in, data_out, client_socket;
+    void (*begun)(void *data, const struct files_begin *begin);
+    void (*done)(void *data, const struct provider_files_reply *reply);
+    void *done_data;
+
+    struct session_row row;
+    struct buf spec;
+    int64_t seat_row; /* it is counted in the seat of this row; 0: not */
+    uint64_t number;
+    int answer_read, answer_write;
+    struct loop_watch *watch;
+    char answer[ANSWER_MAX];
+    size_t length;
+    bool waits_launcher, ended; /* its end of the pipe; `launcher` is still to answer */
+    struct files_result result;
+    bool has_result, began;
+    struct err why; /* why there is no result */
+};
+
+static void operation_fini(struct call *call)
+{
+    struct operation *op = (struct operation *)call;
+    struct provider *p = call->work.p;
+    struct operation **at = &p->operations;
+    while (*at && *at != op)
+        at = &(*at)->next;
+    if (*at)
+        *at = op->next;
+    struct seat *seat = op->seat_row ? seat_find(p, op->seat_row) : NULL;
+    if (seat) {
+        seat->files_running--;
+        seat_release(seat);
+    }
+    loop_watch_free(op->watch);
+    fd_close(op->answer_read);
+    fd_close(op->answer_write);
+    fd_close(op->data_in);
+    fd_close(op->data_out);
+    fd_close(op->client_socket);
+    buf_fini(&op->spec);
+}
+
+/* Instead of a reply: what call_fail() says of it. */
+static void told(struct call *call, struct provider_reply *reply)
+{
+    struct operation *op = (struct operation *)call;
+    void (*done)(void *, const struct provider_files_reply *) = op->done;
+    op->done = NULL;
+    if (done)
+        done(op->done_data, &(struct provider_files_reply){.err = &reply->err});
+}
+
+static void forget(struct call *call)
+{
+    ((struct operation *)call)->done = NULL;
+}
+
+static void fail(struct operation *op, const struct err *err)
+{
+    call_fail(&op->call, err, NULL);
+    call_free(&op->call);
+}
+
+static void finish(struct operation *op)
+{
+    void (*done)(void *, const struct provider_files_reply *) = op->done;
+    if (!op->has_result) {
+        if (op->why.code == ERR_NONE)
+            err_set(&op->why, ERR_UNAVAILABLE, ECONNRESET,
+                    files_operation_name(op->request.operation), op->request.path,
+                    "Its worker was ended: by an interrupt, by the end of the session, or for want "
+                    "of memory. Try again.");
+        fail(op, &op->why);
+        return;
+    }
+    op->done = NULL;
+    const struct provider_files_reply reply = {
+        .err = op->result.result < 0 ? &op->result.err : NULL, .result = &op->result};
+    if (done)
+        done(op->done_data, &reply);
+    call_free(&op->call);
+}
+
+/* ---- the answer ------------------------------------------------------------------------------ */
+
+/* NULL, or what is wrong with what stands in `answer`. Takes whole structs out of it. */
+static const char *take_answers(struct operation *op)
+{
+    while (op->length >= sizeof(uint32_t)) {
+        uint32_t magic;
+        memcpy(&magic, op->answer, sizeof magic);
+        size_t size = files_message_size(magic);
+        const char *wrong = NULL;
+        if (size == 0 || size > sizeof op->answer || op->has_result)
+            return "it is no answer of a file worker";
+        if (op->length < size)
+            return NULL;
+        if (size == sizeof(struct files_begin)) {
+            struct files_begin begin;
+            memcpy(&begin, op->answer, sizeof begin);
+            wrong = op->began ? "it began twice" : files_begin_check(&begin, size);
+            op->began = true;
+            if (!wrong && op->begun && op->done)
+                op->begun(op->done_data, &begin);
+        } else {
+            memcpy(&op->result, op->answer, sizeof op->result);
+            wrong = files_result_check(&op->result, size);
+            op->has_result = !wrong;
+        }
+        if (wrong)
+            return wrong;
+        op->length -= size;
+        memmove(op->answer, op->answer + size, op->length);
+    }
+    return NULL;
+}
+
+static void on_answer(void *owner, unsigned events)
+{
+    struct operation *op = owner;
+    (void)events;
+    for (;;) {
+        ssize_t n = read(op->answer_read, op->answer + op->length, sizeof op->answer - op->length);
+        if (n < 0 && (errno == EAGAIN || errno == EINTR))
+            return;
+        op->length += n > 0 ? (size_t)n : 0;
+        const char *wrong = n > 0 ? take_answers(op) : NULL;
+        if (n > 0 && !wrong && op->length < sizeof op->answer)
+            continue;
+        if (wrong || n > 0) { /* a worker inside is the session's: hostile */
+            op->has_result = false;
+            err_set(&op->why, ERR_UNAVAILABLE, EPROTO, files_operation_name(op->request.operation),
+                    op->request.path, "The answer of its worker makes no sense: %s.",
+                    wrong ? wrong : "too long");
+        }
+        break;
+    }
+    loop_watch_free(take_ptr(&op->watch));
+    op->ended = true;
+    if (!op->waits_launcher)
+        finish(op);
+}
+
+static int open_answer(struct operation *op, struct err *err)
+{
+    int ends[2];
+    if (pipe2(ends, O_CLOEXEC) < 0)
+        return err_set(err, ERR_UNAVAILABLE, errno, "make a pipe", NULL, NULL);
+    op->answer_read = ends[0];
+    op->answer_write = ends[1];
+    if (fcntl(op->answer_read, F_SETFL, O_NONBLOCK) < 0)
+        return err_set(err, ERR_UNAVAILABLE, errno, "make a pipe", NULL, NULL);
+    int r = loop_watch_new(op->call.work.p->loop, op->answer_read, on_answer, op, &op->watch, err);
+    return r < 0 ? r : loop_watch_set(op->watch, LOOP_READ | LOOP_CLOSED);
+}
+
+/* The worker has its own copies. */
+static void give_away(struct operation *op)
+{
+    fd_closep(&op->answer_write);
+    fd_closep(&op->data_in);
+    fd_closep(&op->data_out);
+}
+
+/* ---- while it runs --------------------------------------------------------------------------- */
+
+static uint64_t next_number(struct seat *seat)
+{
+    uint64_t epoch = seat->p->born.epoch & ((UINT64_C(1) << NUMBER_EPOCH_BITS) - 1);
+    return (seat->last_number & ~((UINT64_C(1) << NUMBER_ORDER_SHIFT) - 1)) |
+           epoch << NUMBER_COUNT_BITS | ++seat->files_count;
+}
+
+static void inside(struct work *work);
+
+static void send_inside(struct work *work)
+{
+    struct operation *op = (struct operation *)work;
+    struct provider *p = work->p;
+    struct seat *seat = seat_find(p, op->row.id);
+    static const char *const none[] = {NULL};
+    struct files_argv argv;
+    struct err err = {0};
+    if (!seat || !seat->agent || seat->held || seat->ending ||
+        seat->files_count >= (UINT64_C(1) << NUMBER_COUNT_BITS) - 1) {
+        err_set(&err, ERR_UNAVAILABLE, EAGAIN, files_operation_name(op->request.operation),
+                op->request.path, "The session is being looked at, or is ending. Try again.");
+        fail(op, &err);
+        return;
+    }
+    if (files_request_to_argv(&op->request, &argv) < 0) {
+        err_set(&err, ERR_INVALID_REQUEST, E2BIG, files_operation_name(op->request.operation),
+                op->request.path, "The request does not fit a worker's arguments.");
+        fail(op, &err);
+        return;
+    }
+    const struct exec_request request = {.argv = argv.argv,
+                                         .env = none,
+                                         .cwd = "/",
+                                         .uid = p->scratch.process.uid,
+                                         .gid = p->scratch.process.gid,
+                                         .stdin_fd = op->data_in,
+                                         .stdout_fd = op->data_out,
+                                         .stderr_fd = op->answer_write,
+                                         .null_stdout = op->data_out < 0,
+                                         .files = true};
+    if (op->seat_row == 0) {
+        op->number = next_number(seat);
+        op->seat_row = seat->row;
+        seat->files_running++;
+    }
+    int r = agent_client_exec(seat->agent, op->number, &request, -1, NULL, &err);
+    if (r == -EAGAIN) {
+        work_again(work, inside);
+        return;
+    }
+    if (r < 0) {
+        fail(op, &err);
+        return;
+    }
+    give_away(op);
+}
+
+static void inside(struct work *work)
+{
+    struct operation *op = (struct operation *)work;
+    struct err err = {0};
+    if (spec_store_read(buf_text(&op->spec), op->spec.length, &work->p->scratch, &err) < 0)
+        fail(op, &err);
+    else
+        send_inside(work);
+}
+
+void files_frame(struct seat *seat, const struct agent_frame *frame, const void *payload)
+{
+    struct operation *op = seat->p->operations;
+    while (op && (op->seat_row != seat->row || op->number != frame->exec))
+        op = op->next;
+    if (frame->type == AGENT_FRAME_START_FAILED && op) {
+        struct agent_start_failed failed;
+        memcpy(&failed, payload, sizeof failed);
+        err_set(&op->why, ERR_UNAVAILABLE, failed.sys > 0 ? failed.sys : EIO,
+                files_operation_name(op->request.operation), op->request.path,
+                "Its worker could not be started in the session.");
+    }
+    if (frame->type == AGENT_FRAME_EXIT || frame->type == AGENT_FRAME_START_FAILED)
+        agent_client_forget(seat->agent, frame->exec);
+}
+
+/* ---- while it does not ----------------------------------------------------------------------- */
+
+static void on_files(void *data, const struct launcher_reply *reply, const struct err *err)
+{
+    struct operation *op = data;
+    struct err why;
+    op->waits_launcher = false;
+    if (launcher_result(reply, err, &why) < 0 && op->why.code == ERR_NONE)
+        op->why = why;
+    if (op->ended)
+        finish(op);
+}
+
+static int files_memfd(const struct operation *op, const struct spec *spec, int *ret,
+                       struct err *err)
+{
+    _cleanup_fd_ int fd = memfd_create("berth-files", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    int r = fd < 0 ? -errno : io_write_full(fd, &op->request, sizeof op->request);
+    /* struct launcher_files is the two, one after the other. */
+    _Static_assert(offsetof(struct launcher_files, spec) == sizeof(struct files_request),
+                   "no hole between request and spec");
+    if (r == 0)
+        r = io_write_full(fd, spec, sizeof *spec);
+    if (r == 0 &&
+        fcntl(fd, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE) < 0)
+        r = -errno;
+    if (r < 0)
+        return err_set(err, ERR_UNAVAILABLE, -r, "hand the file operation over", NULL, NULL);
+    *ret = take_fd(&fd);
+    return 0;
+}
+
+static void outside(struct operation *op)
+{
+    struct provider *p = op->call.work.p;
+    _cleanup_fd_ int memfd = -1;
+    struct err err = {0};
+    struct launcher_request request =
+        launcher_request_for(p, LAUNCHER_FILES, op->row.id, op->row.incarnation);
+    request.read_only = op->row.state == SESSION_ARCHIVED;
+    int r = spec_store_read(buf_text(&op->spec), op->spec.length, &p->scratch, &err);
+    if (r == 0)
+        r = files_memfd(op, &p->scratch, &memfd, &err);
+    if (r == 0) {
+        int fds[LAUNCHER_FDS_MAX] = {memfd, op->answer_write}, data = op->data_in, n = 2;
+        if (data < 0)
+            data = op->data_out;
+        if (data >= 0)
+            fds[n++] = data;
+        if (op->client_socket >= 0)
+            fds[n++] = op->client_socket;
+        op->waits_launcher = true;
+        r = provider_ask(p, &request, fds, (unsigned)n, on_files, op, &err);
+    }
+    if (r < 0)
+        fail(op, &err);
+    else
+        give_away(op);
+}
+
+/* ---- the call -------------------------------------------------------------------------------- */
+
+static enum session_event event_of(const struct operation *op)
+{
+    switch ((enum files_operation)op->request.operation) {
+    case FILES_PROBE:
+    case FILES_READ:
+    case FILES_STAT:
+    case FILES_LIST:
+    case FILES_TREE_READ:
+        return SESSION_EVENT_FILE_READ;
+    default:
+        return SESSION_EVENT_FILE_WRITE;
+    }
+}
+
+static int find_apply(struct ledger_tx *tx, struct work *work, struct err *err)
+{
+    struct operation *op = (struct operation *)work;
+    buf_fini(&op->spec);
+    int r = ledger_session_find(tx, op->call.workspace_id, op->call.session_id, &op->row, err);
+    return r == 0 ? ledger_session_spec(tx, op->row.id, &op->spec, err) : r;
+}
+
+static void found(struct work *work)
+{
+    struct operation *op = (struct operation *)work;
+    struct err err = {0};
+    int r = work->job.result < 0 ? work->job.result : 0;
+    if (r < 0)
+        err = work->job.err;
+    else if (work->job.result > 0)
+        r = no_session(&op->call, &err);
+    else if (!session_transition(op->row.state, event_of(op))->allowed)
+        r = session_refuse(op->row.state, event_of(op), op->call.session_id, &err);
+    if (r == 0)
+        r = open_answer(op, &err);
+    if (r < 0) {
+        fail(op, &err);
+        return;
+    }
+    op->next = work->p->operations;
+    work->p->operations = op;
+    if (op->row.state == SESSION_RUNNING)
+        inside(work);
+    else
+        outside(op);
+}
+
+static void begin(struct call *call)
+{
+    struct operation *op = (struct operation *)call;
+    if (call->refusal.code != ERR_NONE)
+        fail(op, &call->refusal);
+    else
+        work_job(&call->work, LEDGER_OP_READ, find_apply, found);
+}
+
+void provider_files(struct provider *p, const struct provider_call *from,
+                    const struct provider_files *files,
+                    void (*done)(void *data, const struct provider_files_reply *reply), void *data)
+{
+    struct provider_call plain = *from;
+    plain.key = NULL; /* files have no idempotency: each of them can be repeated */
+    plain.reply = NULL;
+    struct operation *op = call_new(p, &plain, sizeof *op, "", begin, operation_fini);
+    struct err err;
+    if (!op) {
+        fd_close(files->data_in);
+        fd_close(files->data_out);
+        err_set(&err, ERR_UNAVAILABLE, ENOMEM, "serve the request", NULL, "Out of memory.");
+        done(data, &(struct provider_files_reply){.err = &err});
+        return;
+    }
+    op->call.told = told;
+    op->call.forget = forget;
+    op->request = *files->request;
+    op->data_in = files->data_in;
+    op->data_out = files->data_out;
+    op->begun = files->begun;
+    op->done = done;
+    op->done_data = data;
+    op->answer_read = op->answer_write = -1;
+    op->client_socket =
+        files->client_socket > 0 ? fcntl(files->client_socket, F_DUPFD_CLOEXEC, 3) : -1;
+    const char *wrong = files_request_check(&op->request);
+    call_check_ids(&op->call, false, &op->call.refusal);
+    if (wrong)
+        err_set(&op->call.refusal, ERR_INVALID_REQUEST, 0, "read the request", "path", "%s.",
+                wrong);
+}

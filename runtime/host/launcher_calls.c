@@ -1,0 +1,21 @@
+/* This file is the table of what workers of the launcher really call; it never calls any of it. */
+#include "runtime/host/launcher_internal.h"
+
+#include "runtime/host/files_parked.h"
+
+const struct launcher_calls *launcher_real_calls(void)
+{
+    static const struct launcher_calls calls = {
+        .create = session_create_lasting,
+        .effective = session_effective,
+        .notes = session_notes,
+        .leave = session_leave,
+        .look = session_look,
+        .end = session_end,
+        .freeze = session_freeze,
+        .sample = session_sample,
+        .list = session_list,
+        .files = files_parked,
+    };
+    return &calls;
+}

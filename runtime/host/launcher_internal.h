@@ -1,0 +1,150 @@
+/* This file is what the files of the launcher of `berth serve` share. PRIVILEGED: the launcher's
+ * and its workers'.
+ *
+ * A job is a request that was not answered or whose worker is not gone. What is in `live` is what
+ * the launcher would be missed for: descriptors of inits, which LOOK brings back (P-3).
+ */
+#pragma once
+
+#include "runtime/launcher.h"
+#include "runtime/launcher_main.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+enum {
+    LAUNCHER_WORKERS = 32,      /* at once; half of them at most for what may take minutes */
+    LAUNCHER_OUTSTANDING = 256, /* jobs and unsent replies: more are not read from the socket */
+    LAUNCHER_BUCKETS = 1024,
+};
+
+enum { LAUNCHER_GROUPS = 256 };
+
+/* Who asks, by the client's socket. */
+struct launcher_asker {
+    uint32_t uid, gid; /* UINT32_MAX: there is no socket */
+    uint32_t group_count;
+    uint32_t groups[LAUNCHER_GROUPS];
+};
+
+/* What epoll tells of: the first member of each. */
+enum watch_kind { WATCH_FRONT, WATCH_SUPERVISOR, WATCH_SIGNALS, WATCH_JOB, WATCH_LIVE };
+struct watch {
+    enum watch_kind kind;
+};
+
+enum job_state {
+    JOB_WAITING,
+    JOB_RUNNING,
+    JOB_KILLED,   /* SIGKILL was sent; its end has not come */
+    JOB_CLEANING, /* another worker ends what the first one began */
+};
+
+struct job {
+    struct watch watch;
+    struct job *next;
+    struct launcher_request request;
+    int fds[LAUNCHER_FDS_MAX]; /* until the worker has them */
+    unsigned fd_count;
+    enum job_state state;
+    pid_t worker;
+    int result; /* where the worker's one message comes; -1 */
+    bool answered;
+    uint64_t deadline_ms;
+    struct err why;               /* KILLED, CLEANING: what the answer says */
+    struct launcher_reply *reply; /* what the worker said; NULL: nothing yet */
+    int pidfd;                    /* came with it; -1 */
+};
+
+struct live {
+    struct watch watch;
+    struct live *next;
+    int64_t row, incarnation;
+    int pidfd;   /* -1: it has ended, or nobody looked yet */
+    bool held;   /* it has ended under END, whose answer says so */
+    bool untold; /* it has ended and front was not told */
+};
+
+struct outgoing {
+    struct outgoing *next;
+    struct launcher_reply reply;
+};
+
+struct launcher {
+    const struct serve_config *config;
+    const struct launcher_calls *calls;
+    struct runtime *runtime;
+    int front, supervisor, epoll, signals; /* -1: ended */
+    bool writing, reading;                 /* what epoll was asked for */
+    unsigned workers_max, running, slow;
+    struct job *jobs, **jobs_end; /* in the order of arrival */
+    unsigned job_count;
+    struct outgoing *out, **out_end;
+    unsigned out_count;
+    struct live *live[LAUNCHER_BUCKETS];
+    unsigned live_count, untold;
+    char instance[24]; /* "": front has not said it yet */
+    uint64_t generation;
+    bool counted; /* `live` has every session of this instance */
+};
+
+static inline struct session_name launcher_name_of(const struct launcher_request *request)
+{
+    struct session_name name = {.row = request->row, .incarnation = request->incarnation};
+    for (unsigned i = 0; i < sizeof name.instance; i++)
+        name.instance[i] = request->instance[i];
+    return name;
+}
+
+uint64_t launcher_now_ms(void);
+
+/* launcher_main.c: takes `reply` (malloc'ed; NULL: memory was short, which ends the launcher). */
+int launcher_answer(struct launcher *l, struct launcher_reply *reply);
+struct launcher_reply *launcher_reply_new(const struct launcher_request *request,
+                                          const struct err *err);
+
+/* launcher_jobs.c */
+int launcher_job_new(struct launcher *l, const struct launcher_request *request, int *fds,
+                     unsigned fd_count); /* takes the descriptors */
+int launcher_schedule(struct launcher *l);
+int launcher_result(struct launcher *l, struct job *job);
+int launcher_reap(struct launcher *l);
+int launcher_overdue(struct launcher *l, int *ret_wait_ms);
+void launcher_drop_waiting(struct launcher *l);
+bool launcher_is_ending(const struct launcher *l, int64_t row, int64_t incarnation);
+
+/* launcher_live.c */
+struct live *launcher_live_find(struct launcher *l, int64_t row, int64_t incarnation);
+/* Takes `pidfd`. */
+int launcher_live_set(struct launcher *l, int64_t row, int64_t incarnation, int pidfd);
+void launcher_live_remove(struct launcher *l, int64_t row, int64_t incarnation);
+void launcher_live_ended(struct launcher *l, struct live *live);
+/* The pidfd of an init that a worker has left behind: proven to be that process. -1: it is gone. */
+int launcher_live_open(const struct session_identity *identity);
+/* Every session of the instance, once in the launcher's life: for sessions_max. */
+int launcher_live_count(struct launcher *l, struct err *err);
+void launcher_live_fini(struct launcher *l);
+
+/* launcher_permit.c. What a descriptor is, whatever front says: NULL, or what is wrong. */
+const char *launcher_permit_fds(const struct launcher_request *request, const int *fds,
+                                unsigned fd_count);
+/* The instance that this state directory belongs to, fixed by the first one that came. */
+int launcher_permit_instance(struct launcher *l, const char *instance, struct err *err);
+/* The client's socket among these; -1: there is none. */
+int launcher_permit_socket(const int *fds, unsigned fd_count);
+int launcher_permit_asker(const int *fds, unsigned fd_count, struct launcher_asker *ret,
+                          struct err *err);
+/* May this be built, for this asker? spec_check() has passed. */
+int launcher_permit_spec(const struct serve_config *config, const struct spec *spec,
+                         const struct launcher_asker *asker, struct err *err);
+
+/* launcher_worker.c: in the worker. Answers on `result`; its return is the exit status. */
+int launcher_work(const struct launcher *l, const struct job *job, bool clean, int result);
+unsigned launcher_time_of(const struct launcher_request *request); /* ms until it is killed */
+bool launcher_is_slow(unsigned type);
+
+/* A number that no other launcher of this runtime directory has or had. */
+int launcher_generation(const struct serve_config *config, uint64_t *ret, struct err *err);
+
+const struct launcher_calls *launcher_real_calls(void);

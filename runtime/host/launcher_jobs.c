@@ -1,0 +1,424 @@
+/* This file gives requests to workers and answers for workers that cannot; it never does a
+ * request's work in the launcher's own process (P-4).
+ *
+ * PRIVILEGED: the launcher's. Requests about one session run one after another in the order in
+ * which they came; others beside each other.
+ *
+ * A worker that dies, or is killed because its time is over, may have left half a session: after
+ * LAUNCH and END another worker ends what stands under that name, and the answer says so. FREEZE
+ * and THAW are left as they are: they can be repeated, and the session may hold work that is worth
+ * something.
+ */
+#include "runtime/host/launcher_internal.h"
+
+#include "runtime/base/fd.h"
+#include "runtime/base/title.h"
+
+#include <fcntl.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <time.h>
+
+enum { UNKILLABLE_MS = 5000 };
+
+uint64_t launcher_now_ms(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+static void job_free(struct launcher *l, struct job *job)
+{
+    for (struct job **at = &l->jobs; *at; at = &(*at)->next) {
+        if (*at != job)
+            continue;
+        *at = job->next;
+        if (l->jobs_end == &job->next)
+            l->jobs_end = at;
+        l->job_count--;
+        break;
+    }
+    for (unsigned i = 0; i < job->fd_count; i++)
+        fd_close(job->fds[i]);
+    fd_close(job->result);
+    fd_close(job->pidfd);
+    free(job->reply);
+    free(job);
+}
+
+static int answer_err(struct launcher *l, struct job *job, const struct err *err)
+{
+    if (job->answered)
+        return 0;
+    job->answered = true;
+    return launcher_answer(l, launcher_reply_new(&job->request, err));
+}
+
+/* ---- CANCEL
+ * -------------------------------------------------------------------------------------- */
+
+static void kill_worker(struct job *job, const char *detail)
+{
+    err_set(&job->why, ERR_UNAVAILABLE, 0, "work on the session",
+            launcher_request_name(job->request.type), "%s", detail);
+    kill(job->worker, SIGKILL);
+    job->state = JOB_KILLED;
+    job->deadline_ms = launcher_now_ms() + UNKILLABLE_MS;
+}
+
+static int cancel(struct launcher *l, const struct launcher_request *request)
+{
+    for (struct job *job = l->jobs; job; job = job->next) {
+        if (job->request.ticket != request->ticket || job->answered)
+            continue;
+        if (job->state == JOB_RUNNING && !job->reply) {
+            kill_worker(job, "It was given up, as was asked.");
+        } else if (job->state == JOB_WAITING) {
+            struct err err;
+            err_set(&err, ERR_UNAVAILABLE, ECANCELED, "work on the session",
+                    launcher_request_name(job->request.type), "It was given up before it began.");
+            int r = answer_err(l, job, &err);
+            job_free(l, job);
+            if (r < 0)
+                return r;
+        }
+        break;
+    }
+    return launcher_answer(l, launcher_reply_new(request, NULL));
+}
+
+/* ---- queue
+ * --------------------------------------------------------------------------------------- */
+
+int launcher_job_new(struct launcher *l, const struct launcher_request *request, int *fds,
+                     unsigned fd_count)
+{
+    if (request->type == LAUNCHER_CANCEL)
+        return cancel(l, request);
+    struct job *job = calloc(1, sizeof *job);
+    if (!job)
+        return -ENOMEM;
+    job->watch.kind = WATCH_JOB;
+    job->request = *request;
+    job->result = job->pidfd = -1;
+    for (; job->fd_count < fd_count; job->fd_count++)
+        job->fds[job->fd_count] = take_fd(&fds[job->fd_count]);
+    *l->jobs_end = job;
+    l->jobs_end = &job->next;
+    l->job_count++;
+    return 0;
+}
+
+static bool of_volume(const struct launcher_request *request)
+{
+    return request->type == LAUNCHER_VOLUME_REMOVE || request->type == LAUNCHER_VOLUME_MEASURE;
+}
+
+static bool same_thing(const struct launcher_request *a, const struct launcher_request *b)
+{
+    if (a->type == LAUNCHER_LIST || b->type == LAUNCHER_LIST || of_volume(a) != of_volume(b))
+        return false;
+    if (of_volume(a))
+        return strcmp(a->workspace_id, b->workspace_id) == 0 && strcmp(a->volume, b->volume) == 0;
+    return a->row == b->row && a->incarnation == b->incarnation;
+}
+
+static bool must_wait(const struct launcher *l, const struct job *job)
+{
+    if (l->running >= l->workers_max ||
+        (launcher_is_slow(job->request.type) && l->slow >= (l->workers_max + 1) / 2))
+        return true;
+    for (const struct job *before = l->jobs; before != job; before = before->next)
+        if (same_thing(&before->request, &job->request))
+            return true;
+    return false;
+}
+
+/* sessions_max: what lives and what is being made. 0, or the refusal. */
+static int check_count(struct launcher *l, const struct job *job, struct err *err)
+{
+    int r = launcher_live_count(l, err);
+    if (r < 0)
+        return r;
+    if (launcher_live_find(l, job->request.row, job->request.incarnation))
+        return 0;
+    unsigned count = l->live_count;
+    for (const struct job *other = l->jobs; other; other = other->next)
+        count += other != job && other->request.type == LAUNCHER_LAUNCH &&
+                 other->state != JOB_WAITING &&
+                 !launcher_live_find(l, other->request.row, other->request.incarnation);
+    if (count < l->config->sessions_max)
+        return 0;
+    return err_set(err, ERR_UNAVAILABLE, EAGAIN, "start the session", NULL,
+                   "%u sessions live, which is the limit of this berth (\"sessions_max\"). Park or "
+                   "destroy one, or have the operator raise it.",
+                   count);
+}
+
+static void in_worker(const struct launcher *l, const struct job *job, bool clean, int result)
+{
+    sigset_t none;
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+    /* Front sees the launcher's end by its own descriptor alone. */
+    fd_close(l->front);
+    fd_close(l->supervisor);
+    fd_close(l->epoll);
+    fd_close(l->signals);
+    title_set("berth: worker");
+    _exit(launcher_work(l, job, clean, result));
+}
+
+/* 0, also when it was answered with an error instead; -errno: the launcher cannot go on. */
+static int start(struct launcher *l, struct job *job, bool clean)
+{
+    int pair[2];
+    struct err err;
+    int r = socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0 ? -errno : 0;
+    pid_t pid = -1;
+    if (r == 0) {
+        pid = fork();
+        if (pid == 0)
+            in_worker(l, job, clean, pair[1]);
+        r = pid < 0 ? -errno : 0;
+        fd_close(pair[1]);
+        if (r < 0)
+            fd_close(pair[0]);
+    }
+    if (r < 0) {
+        err_set(&err, ERR_UNAVAILABLE, -r, "start a worker of the launcher", NULL,
+                "This host is short of processes, memory or files. Try again.");
+        r = answer_err(l, job, clean ? &job->why : &err);
+        job_free(l, job);
+        return r;
+    }
+    for (unsigned i = 0; i < job->fd_count; i++)
+        fd_close(job->fds[i]);
+    job->fd_count = 0;
+    fd_replace(&job->result, pair[0]);
+    job->worker = pid;
+    job->state = clean ? JOB_CLEANING : JOB_RUNNING;
+    job->deadline_ms = launcher_now_ms() + launcher_time_of(&job->request);
+    l->running++;
+    l->slow += launcher_is_slow(job->request.type);
+    struct epoll_event event = {.events = EPOLLIN, .data.ptr = job};
+    return epoll_ctl(l->epoll, EPOLL_CTL_ADD, job->result, &event) < 0 ? -errno : 0;
+}
+
+int launcher_schedule(struct launcher *l)
+{
+    for (struct job *job = l->jobs, *next; job; job = next) {
+        next = job->next;
+        if (job->state != JOB_WAITING || must_wait(l, job))
+            continue;
+        struct err err;
+        int r = job->request.type == LAUNCHER_LAUNCH ? check_count(l, job, &err) : 0;
+        if (r < 0) {
+            r = answer_err(l, job, &err);
+            job_free(l, job);
+        } else {
+            r = start(l, job, false);
+        }
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
+void launcher_drop_waiting(struct launcher *l)
+{
+    for (struct job *job = l->jobs, *next; job; job = next) {
+        next = job->next;
+        if (job->state == JOB_WAITING)
+            job_free(l, job);
+    }
+}
+
+bool launcher_is_ending(const struct launcher *l, int64_t row, int64_t incarnation)
+{
+    for (const struct job *job = l->jobs; job; job = job->next)
+        if (job->request.row == row && job->request.incarnation == incarnation && job->worker &&
+            (job->request.type == LAUNCHER_END || job->state == JOB_CLEANING))
+            return true;
+    return false;
+}
+
+/* What ended under an END that failed is told after all. */
+static void let_go(struct launcher *l, const struct launcher_request *request)
+{
+    struct live *live = launcher_live_find(l, request->row, request->incarnation);
+    if (live && live->held)
+        launcher_live_ended(l, live);
+}
+
+/* ---- what comes back
+ * -------------------------------------------------------------------------------- */
+
+static int receive_result(struct job *job)
+{
+    union {
+        struct cmsghdr header;
+        char room[CMSG_SPACE(sizeof(int))];
+    } control;
+    struct launcher_reply *reply = calloc(1, sizeof *reply);
+    if (!reply)
+        return -ENOMEM;
+    struct iovec part = {reply, sizeof *reply};
+    struct msghdr message = {.msg_iov = &part,
+                             .msg_iovlen = 1,
+                             .msg_control = &control,
+                             .msg_controllen = sizeof control.room};
+    ssize_t n = recvmsg(job->result, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+    if (n != (ssize_t)sizeof *reply) {
+        free(reply);
+        return n < 0 && (errno == EAGAIN || errno == EINTR) ? -EAGAIN : 1;
+    }
+    const struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+    if (header && header->cmsg_type == SCM_RIGHTS &&
+        header->cmsg_len == CMSG_LEN(sizeof job->pidfd))
+        memcpy(&job->pidfd, CMSG_DATA(header), sizeof job->pidfd);
+    job->reply = reply;
+    return 0;
+}
+
+/* Front gets the answer as soon as it is there; the job stays until its worker is gone. */
+int launcher_result(struct launcher *l, struct job *job)
+{
+    int r = receive_result(job);
+    if (r == -EAGAIN)
+        return 0;
+    epoll_ctl(l->epoll, EPOLL_CTL_DEL, job->result, NULL);
+    fd_replace(&job->result, -1);
+    if (r < 0)
+        return r;
+    if (r > 0 || job->state == JOB_CLEANING || job->answered)
+        return 0;
+    struct launcher_reply *copy = malloc(sizeof *copy);
+    if (copy)
+        *copy = *job->reply;
+    job->answered = true;
+    return launcher_answer(l, copy);
+}
+
+static int remember(struct launcher *l, struct job *job)
+{
+    const struct launcher_reply *reply = job->reply;
+    int64_t row = job->request.row, incarnation = job->request.incarnation;
+    if (reply->result < 0)
+        return 0;
+    switch (job->request.type) {
+    case LAUNCHER_LAUNCH: {
+        int pidfd = launcher_live_open(&reply->identity);
+        int r = launcher_live_set(l, row, incarnation, pidfd);
+        if (r == 0 && pidfd < 0)
+            launcher_live_ended(l, launcher_live_find(l, row, incarnation));
+        return r;
+    }
+    case LAUNCHER_LOOK:
+        if (reply->found == SESSION_FOUND_ABSENT)
+            launcher_live_remove(l, row, incarnation);
+        else if (reply->found == SESSION_FOUND_WHOLE && job->pidfd >= 0)
+            return launcher_live_set(l, row, incarnation, take_fd(&job->pidfd));
+        return 0;
+    case LAUNCHER_END:
+        launcher_live_remove(l, row, incarnation);
+        return 0;
+    default:
+        return 0;
+    }
+}
+
+static int cleaned(struct launcher *l, struct job *job)
+{
+    if (job->reply && job->reply->result == 0) {
+        launcher_live_remove(l, job->request.row, job->request.incarnation);
+        err_add(&job->why, "What stood under its name was ended.");
+    } else {
+        err_add(&job->why, "What it began could not be ended yet: end it by its name.");
+    }
+    return answer_err(l, job, &job->why);
+}
+
+static int worker_gone(struct launcher *l, struct job *job, int status)
+{
+    l->running--;
+    l->slow -= launcher_is_slow(job->request.type);
+    job->worker = 0;
+    int r = job->result >= 0 ? launcher_result(l, job) : 0;
+    if (r < 0)
+        return r;
+    if (job->state == JOB_CLEANING) {
+        r = cleaned(l, job);
+        let_go(l, &job->request);
+        job_free(l, job);
+        return r;
+    }
+    if (job->reply) {
+        r = remember(l, job);
+        let_go(l, &job->request);
+        job_free(l, job);
+        return r;
+    }
+    if (job->state != JOB_KILLED)
+        err_set(&job->why, ERR_UNAVAILABLE, 0, "work on the session",
+                launcher_request_name(job->request.type), "Its worker ended early (%s %d).",
+                WIFSIGNALED(status) ? "signal" : "status",
+                WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
+    if (job->request.type == LAUNCHER_LAUNCH || job->request.type == LAUNCHER_END)
+        return start(l, job, true);
+    r = answer_err(l, job, &job->why);
+    job_free(l, job);
+    return r;
+}
+
+/* Workers, and inits whose worker has left them: the launcher is a subreaper. One at a time, so
+ * that an init's number is not free while its pidfd is opened (launcher_live_open). */
+int launcher_reap(struct launcher *l)
+{
+    for (;;) {
+        int status;
+        pid_t pid = waitpid(-1, &status, WNOHANG);
+        if (pid <= 0)
+            return 0;
+        for (struct job *job = l->jobs; job; job = job->next) {
+            if (job->worker != pid)
+                continue;
+            int r = worker_gone(l, job, status);
+            if (r < 0)
+                return r;
+            break;
+        }
+    }
+}
+
+int launcher_overdue(struct launcher *l, int *ret_wait_ms)
+{
+    uint64_t now = launcher_now_ms(), next = UINT64_MAX;
+    for (struct job *job = l->jobs; job; job = job->next) {
+        if (job->state == JOB_WAITING || (job->state == JOB_KILLED && job->answered))
+            continue;
+        if (now >= job->deadline_ms && job->state == JOB_RUNNING) {
+            kill_worker(job, "It took longer than it may and was killed.");
+        } else if (now >= job->deadline_ms && job->state == JOB_CLEANING) {
+            kill(job->worker, SIGKILL);
+            job->deadline_ms = now + UNKILLABLE_MS;
+        } else if (now >= job->deadline_ms) {
+            /* Even SIGKILL waits for a disk that does not answer. Its name stays taken. */
+            err_add(&job->why, "It has not even ended when it was killed: a disk may not answer.");
+            int r = answer_err(l, job, &job->why);
+            if (r < 0)
+                return r;
+            continue;
+        }
+        if (job->deadline_ms < next)
+            next = job->deadline_ms;
+    }
+    *ret_wait_ms = next == UINT64_MAX ? -1 : next <= now ? 0 : (int)(next - now);
+    return 0;
+}

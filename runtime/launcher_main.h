@@ -1,0 +1,50 @@
+/* This file is the launcher of `berth serve`: the privileged process that builds, looks at and ends
+ * sessions for front, by frames of fixed layout (runtime/launcher.h, docs/adr/0012).
+ *
+ * `berth serve` forks it before anything else; it runs until front or the supervisor ends. It keeps
+ * nothing that matters: everything is found again by name.
+ */
+#pragma once
+
+#include "runtime/runtime.h"
+#include "runtime/serve.h"
+
+/* What a worker calls. Tests put their own in, to fail, wait and die where they want. */
+struct launcher_calls {
+    int (*create)(struct session **ret, struct runtime *rt, const struct spec *spec,
+                  const struct session_lasting *lasting, struct err *err);
+    const struct session_effective *(*effective)(const struct session *s);
+    unsigned (*notes)(const struct session *s, const struct session_note **ret_notes);
+    void (*leave)(struct session *s, struct session_identity *ret);
+    int (*look)(struct runtime *rt, const struct session_name *name,
+                const struct session_identity *expected, enum session_found *ret_found,
+                struct session_identity *ret_identity, int *ret_pidfd, struct err *err);
+    int (*end)(struct runtime *rt, const struct session_name *name, unsigned timeout_ms,
+               void (*note)(void *data, const char *key, const char *text), void *data,
+               struct err *err);
+    int (*freeze)(struct runtime *rt, const struct session_name *name, bool freeze,
+                  unsigned timeout_ms, struct err *err);
+    int (*sample)(struct runtime *rt, const struct session_name *name, struct launcher_sample *ret,
+                  struct err *err);
+    int (*list)(struct runtime *rt, const char *instance,
+                int (*each)(void *data, const struct session_name *name), void *data,
+                struct err *err);
+    /* A file operation on the workspace of a session that does not run. */
+    int (*files)(struct runtime *rt, const struct spec *spec, uint32_t asker_uid,
+                 uint32_t asker_gid, const struct files_request *request, int result_fd,
+                 int data_fd, bool read_only, struct err *err);
+};
+
+struct launcher_options {
+    int front;      /* SOCK_SEQPACKET; taken */
+    int supervisor; /* read end of a pipe whose end means: end; taken */
+    const struct serve_config *config;
+    const struct launcher_calls *calls; /* NULL: those of runtime/runtime.h */
+    struct runtime *runtime;            /* tests: opened already; NULL: by the configuration */
+    const char *init_path;              /* PID 1's program; NULL: as runtime_options says */
+    unsigned workers_max;               /* at once; 0: the default */
+};
+
+/* Until front or the supervisor ends and no worker is left: 0. -EPROTO: front sent what is no
+ * request. Rootless: this process enters a user namespace for the rest of its life. */
+int launcher_main(const struct launcher_options *options, struct err *err);

@@ -1,0 +1,232 @@
+/* This file tests what front does with each request: what arrives at the provider, and what a
+ * client gets when something is wrong; the provider is a fake.
+ */
+#include "front_harness.h"
+
+TestSuite(front_routes, .init = front_harness_start, .fini = front_harness_stop, .timeout = 60);
+
+#define S  "/v1/workspaces/w/sessions/s1"
+#define E1 S "/execs/e1"
+
+static const struct {
+    const char *method, *path, *body, *asked;
+    int status;
+} happy[] = {
+    {"GET", "/v1/health", NULL, "health -/-/-", 200},
+    {"GET", "/v1/workspaces/w/sessions?state=parked&owner=me&label=k%3Dv&after=s0&limit=7", NULL,
+     "session_list w/- after=s0 state=parked owner=me label=k=v limit=7", 200},
+    {"GET", S, NULL, "session_get w/s1/-", 200},
+    {"DELETE", S "?delete_volume=true", NULL, "verb destroy w/s1 key=- reason=- delete_volume",
+     200},
+    {"POST", S "/park", NULL, "verb park w/s1 key=- reason=- socket=0", 200},
+    {"POST", S "/park", "{\"mode\":\"freeze\"}", "verb freeze w/s1", 200},
+    {"POST", S "/park", "{\"accept_loss\":true}", "verb park w/s1 key=- reason=- accept_loss", 200},
+    {"POST", S "/resume", "{\"secrets\":[]}", "verb resume w/s1 key=- reason=- socket=0", 200},
+    {"POST", S "/interrupt", "{\"reason\":\"why\"}", "verb interrupt w/s1 key=- reason=why", 200},
+    {"POST", S "/archive", "{}", "verb archive w/s1", 200},
+    {"GET", S "/usage", NULL, "session_usage w/s1/-", 200},
+    {"GET", S "/execs?state=ended", NULL, "exec_list w/s1 after=- state=ended", 200},
+    {"GET", E1 "?wait_ms=5", NULL, "exec_get w/s1/e1 wait=5", 200},
+    {"POST", E1 "/cancel", NULL, "exec_cancel w/s1/e1", 200},
+    {"POST", E1 "/close-stdin", NULL, "exec_close_stdin w/s1/e1", 200},
+    {"POST", E1 "/signal", "{\"signal\":\"TERM\"}", "exec_signal w/s1/e1 15 tree=0", 200},
+    {"POST", E1 "/signal", "{\"signal\":\"SIGHUP\",\"tree\":true}", "exec_signal w/s1/e1 1 tree=1",
+     200},
+    {"POST", E1 "/signal", "{\"signal\":9}", "exec_signal w/s1/e1 9 tree=0", 200},
+    {"POST", E1 "/resize", "{\"rows\":24,\"cols\":80}", "exec_resize e1 24x80", 200},
+    {"GET", "/v1/workspaces/w/volumes?limit=3", NULL,
+     "volume_list w/- after=- state=- owner=- "
+     "label=- limit=3",
+     200},
+    {"POST", "/v1/workspaces/w/volumes", "{\"name\":\"v\",\"owner\":\"me\"}",
+     "volume_create w/v owner=me", 201},
+    {"GET", "/v1/workspaces/w/volumes/v", NULL, "volume_get w/v", 200},
+    {"DELETE", "/v1/workspaces/w/volumes/v", NULL, "volume_remove w/v", 200},
+    {"GET", "/v1/resources?owner=me", NULL, "resources owner=me", 200},
+    {"POST", "/v1/reap", "{\"owner\":\"me\",\"older_than_ms\":5,\"dry_run\":true}",
+     "reap me older=5 dry=1 key=- scope=\"-\"", 200},
+    {"POST", S "/execs?wait_ms=9",
+     "{\"argv\":[\"a\",\"\"],\"env\":{\"K\":\"v=w\"},\"cwd\":\"/c\",\"user\":\"root\",\"stdin\":"
+     "\"pipe\",\"tty\":{\"rows\":2,\"cols\":3},\"timeout_ms\":4,\"idle_timeout_ms\":5,\"grace_ms\":"
+     "0,\"output_limit_bytes\":6,\"exec_id\":\"e9\",\"on_limit\":\"kill\",\"keep_children\":true}",
+     "exec_start w/s1 id=e9 key=- argv=[a][] shell=- env=[K=v=w] cwd=/c user=root stdin=1 tty=1 "
+     "2x3 "
+     "keep=1 kill=1 timeout=4 idle=5 grace=0 limit=6 wait=9",
+     201},
+    {"POST", S "/execs", "{\"shell\":\"make\",\"tty\":null}",
+     "exec_start w/s1 id=- key=- argv= shell=make env= cwd=- user=- stdin=0 tty=0 0x0 keep=0 "
+     "kill=0 "
+     "timeout=18446744073709551615 idle=18446744073709551615 grace=18446744073709551615 limit=0 "
+     "wait=0",
+     201},
+    {"POST", S "/files/mkdir", "{\"path\":\"/d\",\"mode\":\"0700\"}",
+     "files mkdir w/s1 path=/d path2= "
+     "mode=700",
+     200},
+    {"POST", S "/files/move", "{\"from\":\"/f\",\"to\":\"/g\"}", "files move w/s1 path=/f path2=/g",
+     200},
+    {"POST", S "/files/chmod", "{\"path\":\"/f\",\"mode\":\"640\"}",
+     "files chmod w/s1 path=/f path2= "
+     "mode=640",
+     200},
+    {"DELETE", S "/files?path=/f&recursive=true", NULL,
+     "files remove w/s1 path=/f path2= mode=0 offset=0 "
+     "length=0 depth=0 limit=0 recursive=1",
+     200},
+};
+
+Test(front_routes, each_request_arrives_as_it_was_sent)
+{
+    for (unsigned i = 0; i < ARRAY_LENGTH(happy); i++) {
+        char line[32];
+        const char *answer = front_ask(happy[i].method, happy[i].path, "", happy[i].body);
+        snprintf(line, sizeof line, "HTTP/1.1 %d ", happy[i].status);
+        cr_expect(strncmp(answer, line, strlen(line)) == 0, "%s: %s", happy[i].path, answer);
+        cr_expect(strncmp(fake_asked(), happy[i].asked, strlen(happy[i].asked)) == 0,
+                  "%s %s: \"%s\" and not \"%s\"", happy[i].method, happy[i].path, fake_asked(),
+                  happy[i].asked);
+    }
+}
+
+static const struct {
+    const char *method, *path, *body, *code, *pointer;
+} wrong[] = {
+    {"POST", S "/execs", "{}", "400", NULL},
+    {"POST", S "/execs", "{\"argv\":[\"a\"],\"shell\":\"b\"}", "400", "/shell"},
+    {"POST", S "/execs", "{\"argv\":[\"a\",1]}", "400", "/argv/1"},
+    {"POST", S "/execs", "{\"argv\":[\"\"]}", "400", "/argv/0"},
+    {"POST", S "/execs", "{\"argv\":[\"a\"],\"env\":{\"A=B\":\"\"}}", "400", "/env"},
+    {"POST", S "/execs", "{\"argv\":[\"a\"],\"env\":{\"A\":1}}", "400", "/env"},
+    {"POST", S "/execs", "{\"argv\":[\"a\"],\"tty\":{\"rows\":1}}", "400", "/tty/cols"},
+    {"POST", S "/execs", "{\"argv\":[\"a\"],\"tty\":{\"rows\":1,\"cols\":2,\"x\":3}}", "400",
+     "/tty/x"},
+    {"POST", S "/execs", "{\"argv\":[\"a\"],\"stdin\":\"file\"}", "400", "/stdin"},
+    {"POST", S "/execs", "{\"argv\":[\"a\"],\"output_limit_bytes\":0}", "400",
+     "/output_limit_bytes"},
+    {"POST", S "/execs?wait_ms=x", "{\"argv\":[\"a\"]}", "400", NULL},
+    {"POST", E1 "/signal", "{\"signal\":\"TREM\"}", "400", "/signal"},
+    {"POST", E1 "/signal", "{}", "400", "/signal"},
+    {"POST", E1 "/resize", "{\"rows\":0,\"cols\":1}", "400", "/rows"},
+    {"GET", "/v1/workspaces/w/sessions?state=frozen", NULL, "400", NULL},
+    {"GET", "/v1/workspaces/w/sessions?limit=0", NULL, "400", NULL},
+    {"GET", "/v1/workspaces/w/sessions?label=x", NULL, "400", NULL},
+    {"GET", "/v1/workspaces/w/sessions?owner=-x", NULL, "400", NULL},
+    {"GET", "/v1/resources?owner=a/b", NULL, "400", NULL},
+    {"DELETE", S "?delete_volume=yes", NULL, "400", NULL},
+    {"POST", "/v1/workspaces/w/volumes", "{}", "400", "/name"},
+    {"POST", "/v1/workspaces/w/volumes", "{\"name\":\"v\",\"labels\":{}}", "400", "/labels"},
+    {"POST", "/v1/reap", "{}", "400", "/owner"},
+    {"GET", E1 "/output?stream=stdin", NULL, "400", NULL},
+    {"GET", S "/files", NULL, "400", NULL},
+    {"GET", S "/files/list?path=/d&depth=0", NULL, "400", NULL},
+    {"POST", S "/files/mkdir", "{\"path\":\"/d\",\"mode\":\"4755\"}", "400", "/mode"},
+    {"POST", S "/files/mkdir", "{\"path\":\"/d\",\"mode\":\"7x5\"}", "400", "/mode"},
+    {"POST", S "/files/move", "{\"from\":\"/f\",\"to\":\"/g\",\"replace\":false}", "400",
+     "/replace"},
+    {"PUT", S "/files?path=/f&mode=999", "x", "400", NULL},
+    {"PUT", S "/files?path=/f&mode=000", "x", "400", NULL},
+    {"PUT", S "/files?path=f", "x", "400", NULL},
+    {"POST", S "/files/move", "{\"from\":\"/f\",\"to\":\"g\"}", "400", "/to"},
+    {"POST", S "/files/mkdir", "{\"path\":\"d\"}", "400", "/path"},
+    {"GET", S "/files/list?path=/d&after=a/../b", NULL, "400", NULL},
+};
+
+Test(front_routes, what_is_wrong_is_refused_at_its_place_and_reaches_nobody)
+{
+    for (unsigned i = 0; i < ARRAY_LENGTH(wrong); i++) {
+        char pointer[64];
+        unsigned before = fake.asked_count;
+        const char *answer = front_ask(wrong[i].method, wrong[i].path, "", wrong[i].body);
+        cr_expect(strncmp(answer + 9, wrong[i].code, 3) == 0, "%s %s: %s", wrong[i].path,
+                  TEXT(wrong[i].body), answer);
+        snprintf(pointer, sizeof pointer, "\"pointer\":\"%s\"", TEXT(wrong[i].pointer));
+        cr_expect(!wrong[i].pointer == !strstr(answer, "\"pointer\"") &&
+                      (!wrong[i].pointer || strstr(answer, pointer)),
+                  "%s: %s", wrong[i].path, answer);
+        cr_expect(fake.asked_count == before, "%s: %s", wrong[i].path, fake_asked());
+    }
+}
+
+Test(front_routes, a_refusal_of_the_provider_becomes_a_problem)
+{
+    const char *answer = front_ask("GET", "/v1/workspaces/w/sessions/none", "", NULL);
+    cr_expect(strstr(answer, " 404 ") && strstr(answer, "\"code\":\"not_found\"") &&
+                  strstr(answer, "application/problem+json"),
+              "%s", answer);
+    answer = front_ask("POST", "/v1/workspaces/w/sessions/locked/execs", "", "{\"shell\":\"x\"}");
+    cr_expect(strstr(answer, " 409 ") && strstr(answer, "\"allowed\":[\"resume\",\"destroy\"]"),
+              "%s", answer);
+    answer = front_ask("GET", "/v1/workspaces/w/sessions/busy", "", NULL);
+    cr_expect(strstr(answer, " 503 ") && strstr(answer, "Retry-After: 7\r\n") &&
+                  strstr(answer, "\"retry_after\":7"),
+              "%s", answer);
+    answer = front_ask("GET", "/v1/workspaces/w/sessions/none/execs/e/output", "", NULL);
+    cr_expect(strstr(answer, " 404 "), "a stream too: %s", answer);
+    answer = front_ask("GET", "/v1/workspaces/w/sessions/none/events", "", NULL);
+    cr_expect(strstr(answer, " 404 "), "%s", answer);
+}
+
+Test(front_routes, an_internal_failure_is_told_without_its_details)
+{
+    const char *answer = front_ask("GET", "/v1/workspaces/w/sessions/broken", "", NULL);
+    cr_expect(strstr(answer, " 500 ") && !strstr(answer, "secret") && !strstr(answer, "Secret"),
+              "%s", answer);
+}
+
+Test(front_routes, IDEM_1_a_stored_answer_says_so_and_the_key_arrives_with_its_scope)
+{
+    const char *answer =
+        front_ask("POST", "/v1/workspaces/w/sessions/stored/park", "Idempotency-Key: k1\r\n", "{}");
+    cr_expect(strstr(answer, "Idempotent-Replayed: true\r\n") && strstr(answer, "asked"), "%s",
+              answer);
+    cr_expect(strstr(fake_asked(), "key=k1"), "%s", fake_asked());
+    front_ask("POST", "/v1/reap", "Idempotency-Key: k2\r\n", "{\"owner\":\"me\"}");
+    cr_expect(strstr(fake_asked(), "key=k2 scope=\"\""), "%s", fake_asked());
+}
+
+Test(front_routes, every_built_route_has_a_handler_and_what_is_later_says_so)
+{
+    const char *answer = front_ask("GET", S "/tar?path=/", "", NULL);
+    cr_expect(strstr(answer, " 422 ") && strstr(answer, "\"missing\":[\"files.tar\"]"), "%s",
+              answer);
+    answer = front_ask("GET", "/metrics", "", NULL);
+    cr_expect(strstr(answer, " 404 "), "%s", answer);
+    answer = front_ask("GET", "/v1/capabilities", "", NULL);
+    cr_expect(strstr(answer, " 200 ") && strstr(answer, "\"limits.memory\""), "%s", answer);
+}
+
+Test(front_routes, a_client_that_leaves_is_forgotten_and_cancels_nothing)
+{
+    int fd = client_connect();
+    client_puts(fd, "GET /v1/workspaces/w/sessions/never HTTP/1.1\r\nHost: b\r\n\r\n");
+    cr_assert(harness_wait(&fake.asked_count, 1));
+    close(fd);
+    cr_expect(harness_wait(&fake.forgotten, 1));
+    cr_expect(strstr(front_ask("GET", S, "", NULL), " 200 "));
+}
+
+Test(front_routes, a_body_that_is_too_large_is_413_before_it_is_read)
+{
+    const char *answer = front_ask("POST", S "/park", "Content-Length: 5000\r\n", NULL);
+    cr_expect(strstr(answer, " 413 ") && strstr(answer, "\"code\":\"too_large\""), "%s", answer);
+}
+
+Test(front_routes, who_is_not_let_in_gets_403)
+{
+    fake_config.rootless = 0;
+    const char *answer = front_ask("GET", S, "", NULL);
+    cr_expect(strstr(answer, geteuid() == 0 ? " 200 " : " 403 "), "%s", answer);
+    struct http_operations operations;
+    struct err err;
+    const struct peer stranger = {.local = true, .uid = 4711, .gid = 42}, network = {.uid = 0};
+    struct exchange_request request = {.peer = &stranger};
+    front_operations(&fake_front, &operations);
+    cr_expect(operations.authorize(operations.context, &request, &err) < 0);
+    cr_expect(err.code == ERR_FORBIDDEN);
+    fake_config.socket_gid = 42;
+    cr_expect(operations.authorize(operations.context, &request, &err) == 0);
+    fake_config.socket_gid = UINT32_MAX;
+    request.peer = &network;
+    cr_expect(operations.authorize(operations.context, &request, &err) < 0);
+    cr_expect(err.code == ERR_UNAUTHORIZED);
+}

@@ -1,0 +1,223 @@
+/* This file tests what a start makes of what an older engine has left: rows and a fake kernel that
+ * agree or do not, verbs cut at each step, and a ledger or launcher that goes away.
+ */
+#include "provider_fixture.h"
+
+TestSuite(provider_recover, .init = fixture_init, .fini = fixture_fini, .timeout = 100);
+
+#define HAS(c, wanted) cr_assert(strstr((c).answer.text, (wanted)), "%s", (c).answer.text)
+
+static void must_create(const char *session_id)
+{
+    static struct client c;
+    cr_assert_eq(client_create(&c, "w", session_id, NULL)->status, 201, "%s", c.answer.text);
+}
+
+Test(provider_recover, sessions_that_agree_are_adopted_and_what_is_in_no_row_is_ended)
+{
+    static struct client c;
+    char name[16];
+    for (int i = 0; i < 200; i++) {
+        snprintf(name, sizeof name, "s%d", i);
+        must_create(name);
+    }
+    for (int i = 100; i < 150; i++) {
+        snprintf(name, sizeof name, "s%d", i);
+        cr_assert_eq(client_verb(&c, "w", name, SESSION_EVENT_PARK_STOP, NULL)->status, 200);
+    }
+    fixture_stop();
+    fake_add(9999, 1);
+    fake_add(1, 7); /* an older incarnation's name */
+    memset(fake.asked, 0, sizeof fake.asked);
+    fixture_open();
+    cr_assert_eq(fake_living(), 150);
+    cr_assert_eq(fake.asked[LAUNCHER_LOOK], 150, "a parked session costs no question");
+    cr_assert_eq(fake.asked[LAUNCHER_END], 2);
+    cr_assert_eq(fixture_provider->swept, 2);
+    cr_assert_eq(fixture_provider->live, 150);
+    client_get(&c, "w", "s7");
+    HAS(c, "\"state\":\"running\"");
+}
+
+Test(provider_recover, after_a_reboot_every_running_session_is_parked_and_resumes)
+{
+    static struct client c;
+    must_create("a");
+    must_create("b");
+    cr_assert_eq(client_verb(&c, "w", "b", SESSION_EVENT_PARK_FREEZE, NULL)->status, 200);
+    HAS(c, "\"mode\":\"freeze\"");
+    fixture_stop();
+    for (unsigned i = 0; i < fake.box_count; i++)
+        if (fake.boxes[i])
+            fake_remove(fake.boxes[i]);
+    snprintf(fake.boot_id, sizeof fake.boot_id, "another-boot");
+    fixture_open();
+    client_get(&c, "w", "a");
+    HAS(c, "\"state\":\"parked\",\"mode\":\"stop\",\"reason\":\"host_restart\"");
+    client_get(&c, "w", "b");
+    HAS(c, "\"mode\":\"stop\",\"reason\":\"host_restart\"");
+    cr_assert_eq(client_verb(&c, "w", "a", SESSION_EVENT_RESUME, NULL)->status, 200);
+    HAS(c, "\"state\":\"running\"");
+}
+
+Test(provider_recover, a_create_that_was_cut_is_undone_and_its_key_free)
+{
+    static struct client c, d;
+    fake.hold[LAUNCHER_LAUNCH] = true;
+    client_create_begin(&c, "w", "s", "k");
+    fixture_for_ms(50);
+    fixture_stop();
+    fake.hold[LAUNCHER_LAUNCH] = false;
+    fake_add(1, 1); /* its worker had come so far */
+    fixture_open();
+    cr_assert_eq(fake_living(), 0);
+    client_get(&d, "w", "s");
+    HAS(d, "\"state\":\"failed\"");
+    cr_assert_eq(client_create(&d, "w", "s", "k")->status, 201);
+    cr_assert_not(d.answer.replayed);
+}
+
+static void cut_and_finish(enum session_event verb, enum launcher_request_type held,
+                           const char *wanted)
+{
+    static struct client c, d;
+    fake.hold[held] = true;
+    client_verb_begin(&c, "w", "s", verb, "k");
+    fixture_for_ms(50);
+    cr_assert_not(c.answer.came);
+    fixture_stop();
+    fake.hold[held] = false;
+    fixture_open();
+    fixture_for_ms(50);
+    client_verb(&d, "w", "s", verb, "k");
+    cr_assert_eq(d.answer.status, 200, "%s", d.answer.text);
+    cr_assert(d.answer.replayed, "recovery has answered");
+    client_get(&d, "w", "s");
+    HAS(d, wanted);
+}
+
+Test(provider_recover, a_park_that_was_cut_is_finished_and_answered)
+{
+    must_create("s");
+    cut_and_finish(SESSION_EVENT_PARK_STOP, LAUNCHER_END, "\"mode\":\"stop\"");
+}
+
+Test(provider_recover, a_freeze_that_was_cut_is_finished_and_answered)
+{
+    must_create("s");
+    cut_and_finish(SESSION_EVENT_PARK_FREEZE, LAUNCHER_FREEZE, "\"mode\":\"freeze\"");
+}
+
+Test(provider_recover, an_archive_that_was_cut_is_finished_and_answered)
+{
+    must_create("s");
+    cut_and_finish(SESSION_EVENT_ARCHIVE, LAUNCHER_END, "\"state\":\"archived\"");
+}
+
+Test(provider_recover, a_destroy_that_was_cut_is_finished_and_answered)
+{
+    must_create("s");
+    cut_and_finish(SESSION_EVENT_DESTROY, LAUNCHER_END, "\"state\":\"destroyed\"");
+    cr_assert_eq(fake_living(), 0);
+}
+
+Test(provider_recover, SES_3_a_destroy_with_its_volume_that_was_cut_removes_it)
+{
+    static struct client c;
+    must_create("s");
+    fake.hold[LAUNCHER_VOLUME_REMOVE] = true;
+    struct provider_verb what = {
+        .verb = SESSION_EVENT_DESTROY, .delete_volume = true, .client_socket = -1};
+    provider_session_verb(fixture_provider, client_call(&c, "w", "s", NULL, "d"), &what);
+    fixture_for_ms(50);
+    cr_assert_not(c.answer.came, "not before the fate of the workspace is durable");
+    fixture_stop();
+    fake.hold[LAUNCHER_VOLUME_REMOVE] = false;
+    fixture_open();
+    fixture_for_ms(100);
+    cr_assert_str_eq(fake.volume_removed, "s");
+    provider_volume_get(fixture_provider, client_call(&c, "w", NULL, NULL, ""), "s");
+    fixture_until(&c.answer.came);
+    cr_assert_eq(c.answer.status, 404);
+}
+
+Test(provider_recover, what_is_not_what_the_row_says_is_ended_and_the_session_parked)
+{
+    static struct client c;
+    must_create("s");
+    fixture_stop();
+    fake.boxes[0]->identity.init_start++;
+    fixture_open();
+    cr_assert_eq(fake_living(), 0);
+    client_get(&c, "w", "s");
+    HAS(c, "\"state\":\"parked\"");
+}
+
+Test(provider_recover, an_init_that_does_not_answer_is_not_adopted)
+{
+    static struct client c;
+    must_create("s");
+    fixture_stop();
+    fake.silent_inits = true;
+    fixture_open();
+    cr_assert_eq(fake_living(), 0);
+    client_get(&c, "w", "s");
+    HAS(c, "\"state\":\"parked\"");
+}
+
+Test(provider_recover, P_3_a_launcher_that_is_lost_leaves_nothing_doubled)
+{
+    static struct client c, d;
+    fake.hold[LAUNCHER_LAUNCH] = true;
+    client_create_begin(&c, "w", "s", "k");
+    fixture_for_ms(50);
+    fake.hold[LAUNCHER_LAUNCH] = false;
+    fake_lose(true); /* it had been done, and nobody heard of it */
+    fixture_until(&c.answer.came);
+    cr_assert_eq(c.answer.status, 503);
+    cr_assert_eq(fake_living(), 0);
+    cr_assert_eq(client_create(&d, "w", "s", "k")->status, 201);
+    fake.hold[LAUNCHER_END] = true;
+    client_verb_begin(&c, "w", "s", SESSION_EVENT_PARK_STOP, NULL);
+    fixture_for_ms(50);
+    fake.hold[LAUNCHER_END] = false;
+    fake_lose(false);
+    fixture_until(&c.answer.came);
+    cr_assert_eq(c.answer.status, 200, "ending is asked again");
+    cr_assert_eq(fake_living(), 0);
+}
+
+Test(provider_recover, destroy_takes_the_place_of_a_create_and_waits_for_its_worker)
+{
+    static struct client c, d, e;
+    fake.hold[LAUNCHER_LAUNCH] = true;
+    client_create_begin(&c, "w", "s", NULL);
+    fixture_for_ms(30);
+    client_verb_begin(&d, "w", "s", SESSION_EVENT_DESTROY, NULL);
+    client_verb_begin(&e, "w", "s", SESSION_EVENT_DESTROY, "k");
+    fixture_for_ms(50);
+    cr_assert_eq(fake.asked[LAUNCHER_END], 0, "not beside the worker that builds it");
+    fake_release(LAUNCHER_LAUNCH);
+    fixture_until(&c.answer.came);
+    cr_assert_eq(c.answer.status, 409);
+    fixture_until(&d.answer.came);
+    fixture_until(&e.answer.came);
+    cr_assert_eq(d.answer.status, 200);
+    cr_assert_str_eq(d.answer.text, e.answer.text, "a second destroy gets the first one's answer");
+    cr_assert_eq(fake_living(), 0);
+}
+
+Test(provider_recover, calls_wait_for_recovery)
+{
+    static struct client c;
+    must_create("s");
+    fixture_stop();
+    fake.hold[LAUNCHER_LOOK] = true;
+    fixture_start();
+    provider_session_get(fixture_provider, client_call(&c, "w", "s", NULL, ""));
+    fixture_for_ms(50);
+    cr_assert_not(c.answer.came);
+    fake_release(LAUNCHER_LOOK);
+    fixture_until(&c.answer.came);
+    cr_assert_eq(c.answer.status, 200);
+}
