@@ -105,8 +105,8 @@ int cgroup_session_destroy(struct cgroup_session *cg, unsigned timeout_ms, struc
 int cgroup_leftover_destroy(const struct cgroup_host *host, const char *name, unsigned timeout_ms,
                             struct err *err);
 
-/* Of a session that lasts, by the directory S. Freeze or thaw `run`, never init, and wait until it is
- * so. -EOPNOTSUPP: before Linux 5.2. */
+/* Of a session that lasts, by the directory S. Freeze or thaw `run`, never init, and wait until it
+ * is so. -EOPNOTSUPP: before Linux 5.2. */
 int cgroup_freeze(int s, bool freeze, unsigned timeout_ms, struct err *err);
 
 /* What commands have used and use now. A value that no controller counts here is 0. */

@@ -31,7 +31,7 @@ struct header {
     uint32_t count;
     uint16_t phase;
     uint16_t lasting; /* a session that lasts has relied on it: see `use` */
-    char path[4096];            /* of the directory on the host, for the reaper */
+    char path[4096];  /* of the directory on the host, for the reaper */
 };
 
 /* `state` stands after what it vouches for: a write that was cut short leaves the old state. */

@@ -212,7 +212,12 @@ int process_kill(int pidfd)
     /* An ordinary user's next berth is in another user namespace than the one that made the
      * session, and so has no rights over it, not even over a zombie; but it can take the same ids.
      */
-    return poll(&p, 1, 0) == 1 ? 0 : kill_as(SPEC_UID_INIT, pidfd);
+    /* init's own, and before it has taken that, what the session's root is out here. It goes from
+     * one to the other while this looks. */
+    static const uint32_t ids[] = {SPEC_UID_INIT, SPEC_UID_ROOT + 1, SPEC_UID_INIT};
+    for (size_t i = 0; i < ARRAY_LENGTH(ids) && r == -EPERM; i++)
+        r = poll(&p, 1, 0) == 1 ? 0 : kill_as(ids[i], pidfd);
+    return r;
 }
 
 int record_set_init(struct record *record, pid_t pid, struct err *err)

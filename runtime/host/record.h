@@ -64,8 +64,8 @@ int process_start_time(pid_t pid, uint64_t *ret);
 /* Does that very process live (a zombie does not)? */
 bool process_lives(pid_t pid, uint64_t started);
 
-/* SIGKILL to the init of a session, whichever of an ordinary user's user namespaces it is in. 0 also
- * when it is dead. */
+/* SIGKILL to the init of a session, whichever of an ordinary user's user namespaces it is in. 0
+ * also when it is dead. */
 int process_kill(int pidfd);
 
 /* Kill the init that a record names, if that very process still lives (pid and start time agree),

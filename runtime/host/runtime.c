@@ -211,22 +211,22 @@ static int open_init(struct runtime *rt, const char *given, struct err *err)
 /* The file worker's program lies beside init's; only sessions that last have it. */
 static int open_files_program(struct runtime *rt, struct err *err)
 {
-    char link[40], path[PATH_MAX] = "";
-    snprintf(link, sizeof link, "/proc/self/fd/%d", rt->init);
-    ssize_t n = readlink(link, path, sizeof path - sizeof "-files");
-    char *slash = n > 0 ? strrchr(path, '/') : NULL;
+    char descriptor[40], program[PATH_MAX] = "";
+    snprintf(descriptor, sizeof descriptor, "/proc/self/fd/%d", rt->init);
+    ssize_t n = readlink(descriptor, program, sizeof program - sizeof "-files");
+    char *slash = n > 0 ? strrchr(program, '/') : NULL;
     if (!slash)
         return 0;
-    snprintf(slash, sizeof path - (size_t)(slash - path), "/berth-files");
-    _cleanup_fd_ int fd = open(path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+    snprintf(slash, sizeof program - (size_t)(slash - program), "/berth-files");
+    _cleanup_fd_ int fd = open(program, O_PATH | O_NOFOLLOW | O_CLOEXEC);
     struct stat st;
     if (fd < 0)
         return errno == ENOENT ? 0
                                : err_set(err, ERR_UNAVAILABLE, errno,
-                                         "open the file worker's program", path, NULL);
+                                         "open the file worker's program", program, NULL);
     if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || (st.st_mode & 022) ||
         (st.st_uid != 0 && st.st_uid != geteuid()))
-        return err_set(err, ERR_UNAVAILABLE, 0, "use the file worker's program", path,
+        return err_set(err, ERR_UNAVAILABLE, 0, "use the file worker's program", program,
                        "It must be a file that belongs to root or to you and that nobody else can "
                        "write.");
     rt->files = take_fd(&fd);
