@@ -207,13 +207,20 @@ killed_nine() {
 killed_with_reaper() {
     background_run -- /bin/sh -c 'setsid sleep 100 & echo ready; sleep 100'
     until_said ready
-    local pids=$PID pid
+    local pids=$PID pid _
     for pid in /proc/[0-9]*; do
         case $(readlink "$pid/exe" 2>/dev/null) in "$BERTH") pids="$pids ${pid#/proc/}" ;; esac
     done
     # shellcheck disable=SC2086
     kill -KILL $pids 2>/dev/null
     wait "$PID" 2>/dev/null
+    # They hold the run's lock to their last moment.
+    for pid in $pids; do
+        for _ in $(seq 200); do
+            case $(cut -d' ' -f3 "/proc/$pid/stat" 2>/dev/null) in '' | Z) break ;; esac
+            sleep 0.01
+        done
+    done
     session -- /bin/true
     status_is 0 'the next command'
 }
