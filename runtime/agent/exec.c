@@ -146,7 +146,7 @@ static int open_spool(struct row *row, uint64_t number, struct start *start, int
 {
     const struct agent_exec *exec = start->exec;
     const char *step;
-    int r = spool_open(&row->spool, fd, number, &exec->spool, &step);
+    int r = spool_writer_open(&row->spool, fd, number, &exec->spool, &step);
     if (r < 0)
         return wrong(start, -r, step, NULL);
     if (exec->flags & AGENT_EXEC_KILL_ON_LIMIT)

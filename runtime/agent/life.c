@@ -95,8 +95,8 @@ static void spool_exit_once(struct row *row, bool last)
 {
     if (!row->spool || row->exit_spooled)
         return;
-    spool_exit(row->spool, &row->exit, last);
-    row->seq = row->exit_seq = spool_seq(row->spool);
+    spool_writer_exit(row->spool, &row->exit, last);
+    row->seq = row->exit_seq = spool_writer_seq(row->spool);
     row->exit_spooled = true;
     row->spool_news = true;
 }
@@ -177,7 +177,7 @@ void life_close(struct init *init, struct row *row)
     stream_close(init, row, 0);
     stream_close(init, row, 1);
     pty_free(init, row);
-    spool_close(row->spool);
+    spool_writer_close(row->spool);
     row->spool = NULL;
     if (row->error >= 0)
         epoll_ctl(init->wait, EPOLL_CTL_DEL, row->error, NULL);
@@ -206,8 +206,8 @@ static void take_piece(struct init *init, struct row *row, enum agent_stream str
     if (length > BUFFER_KEPT)
         init->buffers_ns = now;
     if (row->spool) {
-        spool_write(row->spool, stream, init->piece, length);
-        row->seq = spool_seq(row->spool);
+        spool_writer_write(row->spool, stream, init->piece, length);
+        row->seq = spool_writer_seq(row->spool);
         row->spool_news = true;
         if (row->output_limit > 0 && row->exit.output_bytes > row->output_limit &&
             row->state == ROW_RUNNING)

@@ -70,8 +70,8 @@ static int check_file(int fd)
     return st.st_size == 0 ? 0 : -EEXIST;
 }
 
-int spool_open(struct spool **ret, int fd, uint64_t exec, const struct agent_spool_limits *limits,
-               const char **ret_step)
+int spool_writer_open(struct spool **ret, int fd, uint64_t exec,
+                      const struct agent_spool_limits *limits, const char **ret_step)
 {
     _cleanup_fd_ int file = fd;
     *ret_step = "check spool: an empty file is needed";
@@ -204,7 +204,8 @@ static void write_batch(struct spool *spool, const struct place *place, const st
     }
 }
 
-void spool_write(struct spool *spool, enum agent_stream stream, const void *data, size_t length)
+void spool_writer_write(struct spool *spool, enum agent_stream stream, const void *data,
+                        size_t length)
 {
     const unsigned char *at = data;
     while (length > 0) {
@@ -222,7 +223,7 @@ void spool_write(struct spool *spool, enum agent_stream stream, const void *data
     publish(spool);
 }
 
-void spool_exit(struct spool *spool, struct agent_exit *exit, bool last)
+void spool_writer_exit(struct spool *spool, struct agent_exit *exit, bool last)
 {
     exit->output_truncated = spool->state.dropped_bytes > 0;
     spool->state.exit = *exit;
@@ -232,12 +233,12 @@ void spool_exit(struct spool *spool, struct agent_exit *exit, bool last)
     publish(spool);
 }
 
-uint64_t spool_seq(const struct spool *spool)
+uint64_t spool_writer_seq(const struct spool *spool)
 {
     return spool->state.last_seq;
 }
 
-void spool_close(struct spool *spool)
+void spool_writer_close(struct spool *spool)
 {
     if (!spool)
         return;

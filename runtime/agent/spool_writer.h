@@ -12,18 +12,19 @@ struct spool;
 
 /* `fd` is taken over, also on failure: an empty regular file, open for writing and not for
  * appending. 0, or -errno with *ret_step. */
-int spool_open(struct spool **ret, int fd, uint64_t exec, const struct agent_spool_limits *limits,
-               const char **ret_step);
+int spool_writer_open(struct spool **ret, int fd, uint64_t exec,
+                      const struct agent_spool_limits *limits, const char **ret_step);
 
 /* Captured bytes, as one or more records. */
-void spool_write(struct spool *spool, enum agent_stream stream, const void *data, size_t length);
+void spool_writer_write(struct spool *spool, enum agent_stream stream, const void *data,
+                        size_t length);
 
 /* The one exit. `last`: nothing of the exec lives, so that the file is complete as well. Fills
  * exit->output_truncated. */
-void spool_exit(struct spool *spool, struct agent_exit *exit, bool last);
+void spool_writer_exit(struct spool *spool, struct agent_exit *exit, bool last);
 
 /* Sequence number of the last record or of the exit. */
-uint64_t spool_seq(const struct spool *spool);
+uint64_t spool_writer_seq(const struct spool *spool);
 
 /* Complete the file and free. NULL allowed. */
-void spool_close(struct spool *spool);
+void spool_writer_close(struct spool *spool);

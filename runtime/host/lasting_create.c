@@ -81,15 +81,15 @@ static const char probe_step[] = "run the first command in the session";
 
 static int send_probe(struct session *s, const struct spec *spec, unsigned left_ms, struct err *err)
 {
-    static struct files_request probe;
-    static struct files_argv files;
-    static const char *const program[] = {"/bin/true", NULL};
-    static const char *const nothing[] = {NULL};
-    bool worker = s->runtime->files >= 0;
+    static struct files_argv files; /* one session is made at a time */
+    struct files_request probe;
     files_request_init(&probe, FILES_PROBE);
     int r = files_request_to_argv(&probe, &files);
     if (r < 0)
-        return err_set(err, ERR_INTERNAL, -r, probe_step, NULL, NULL);
+        return err_raw(err, ERR_INTERNAL, -r, probe_step, NULL);
+    static const char *const program[] = {"/bin/true", NULL};
+    static const char *const nothing[] = {NULL};
+    bool worker = s->runtime->files >= 0;
     const struct exec_request request = {
         .argv = worker ? files.argv : program,
         .env = nothing,

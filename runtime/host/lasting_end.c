@@ -17,7 +17,7 @@
 #include <string.h>
 #include <sys/wait.h>
 
-enum { TIMEOUT_MS = 10000, NAP_US = 500 };
+enum { TIMEOUT_MS = 10000 };
 
 static int kill_init(int pidfd, struct err *err)
 {
@@ -120,19 +120,19 @@ int lasting_clean(struct runtime *rt, const char *id, unsigned timeout_ms, struc
 static int take_record(struct runtime *rt, const struct lasting_names *names, unsigned timeout_ms,
                        struct record *ret, struct err *err)
 {
-    for (unsigned waited_us = 0;; waited_us += NAP_US) {
+    for (unsigned waited_ms = 0;; waited_ms++) {
         int r = record_take(ret, rt->records, names->id, err);
         if (r != 2)
             return r < 0 ? r : 0;
-        if (waited_us >= timeout_ms * 1000ull)
+        if (waited_ms >= timeout_ms)
             return err_set(err, ERR_IN_PROGRESS, EBUSY, "end a session", names->id,
                            "Another process of berth is at work on it. Ask again.");
-        if (waited_us % (20 * NAP_US) == 0)
+        if (waited_ms % 20 == 0)
             r = kill_all(rt, names, timeout_ms, err);
         if (r < 0)
             return r;
-        if (waited_us > 0)
-            usleep(NAP_US);
+        if (waited_ms > 0)
+            poll(NULL, 0, 1); /* nothing tells that a lock is free */
     }
 }
 

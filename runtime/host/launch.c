@@ -702,6 +702,7 @@ int launch(struct session *s, const struct spec *spec, const struct session_firs
     if (r == 0)
         r = make_config(s, spec, first && first->only, &parts, err);
     _cleanup_fd_ int stage_mounts = r < 0 ? -1 : hold_stage_mounts(s);
+    (void)stage_mounts; /* that it is closed is its use */
     if (r == 0)
         r = send_identity(s, &parts, err);
     if (r == 0 && !unified)

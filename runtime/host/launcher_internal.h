@@ -62,6 +62,7 @@ struct live {
     struct live *next;
     int64_t row, incarnation;
     int pidfd;   /* -1: it has ended, or nobody looked yet */
+    bool held;   /* it has ended under END, whose answer says so */
     bool untold; /* it has ended and front was not told */
 };
 
@@ -84,7 +85,8 @@ struct launcher {
     struct live *live[LAUNCHER_BUCKETS];
     unsigned live_count, untold;
     char instance[24]; /* "": front has not said it yet */
-    bool counted;      /* `live` has every session of this instance */
+    uint64_t generation;
+    bool counted; /* `live` has every session of this instance */
 };
 
 static inline struct session_name launcher_name_of(const struct launcher_request *request)
@@ -110,6 +112,7 @@ int launcher_result(struct launcher *l, struct job *job);
 int launcher_reap(struct launcher *l);
 int launcher_overdue(struct launcher *l, int *ret_wait_ms);
 void launcher_drop_waiting(struct launcher *l);
+bool launcher_is_ending(const struct launcher *l, int64_t row, int64_t incarnation);
 
 /* launcher_live.c */
 struct live *launcher_live_find(struct launcher *l, int64_t row, int64_t incarnation);
@@ -140,5 +143,8 @@ int launcher_permit_spec(const struct serve_config *config, const struct spec *s
 int launcher_work(const struct launcher *l, const struct job *job, bool clean, int result);
 unsigned launcher_time_of(const struct launcher_request *request); /* ms until it is killed */
 bool launcher_is_slow(unsigned type);
+
+/* A number that no other launcher of this runtime directory has or had. */
+int launcher_generation(const struct serve_config *config, uint64_t *ret, struct err *err);
 
 const struct launcher_calls *launcher_real_calls(void);

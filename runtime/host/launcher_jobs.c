@@ -240,6 +240,23 @@ void launcher_drop_waiting(struct launcher *l)
     }
 }
 
+bool launcher_is_ending(const struct launcher *l, int64_t row, int64_t incarnation)
+{
+    for (const struct job *job = l->jobs; job; job = job->next)
+        if (job->request.row == row && job->request.incarnation == incarnation && job->worker &&
+            (job->request.type == LAUNCHER_END || job->state == JOB_CLEANING))
+            return true;
+    return false;
+}
+
+/* What ended under an END that failed is told after all. */
+static void let_go(struct launcher *l, const struct launcher_request *request)
+{
+    struct live *live = launcher_live_find(l, request->row, request->incarnation);
+    if (live && live->held)
+        launcher_live_ended(l, live);
+}
+
 /* ---- what comes back
  * -------------------------------------------------------------------------------- */
 
@@ -338,11 +355,13 @@ static int worker_gone(struct launcher *l, struct job *job, int status)
         return r;
     if (job->state == JOB_CLEANING) {
         r = cleaned(l, job);
+        let_go(l, &job->request);
         job_free(l, job);
         return r;
     }
     if (job->reply) {
         r = remember(l, job);
+        let_go(l, &job->request);
         job_free(l, job);
         return r;
     }

@@ -51,7 +51,7 @@ int launcher_live_set(struct launcher *l, int64_t row, int64_t incarnation, int 
     fd_replace(&live->pidfd, take_fd(&own));
     if (live->untold)
         l->untold--;
-    live->untold = false;
+    live->untold = live->held = false;
     return 0;
 }
 
@@ -73,6 +73,9 @@ void launcher_live_remove(struct launcher *l, int64_t row, int64_t incarnation)
 void launcher_live_ended(struct launcher *l, struct live *live)
 {
     fd_replace(&live->pidfd, -1);
+    live->held = launcher_is_ending(l, live->row, live->incarnation);
+    if (live->held)
+        return;
     if (!live->untold)
         l->untold++;
     live->untold = true;

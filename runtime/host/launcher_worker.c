@@ -72,14 +72,44 @@ static struct launcher_asker the_asker;
 /* ---- what comes with a request
  * ---------------------------------------------------------------------- */
 
-static int lock_row(const struct launcher *l, int64_t row, int *ret_lock, struct err *err)
+static int lock_byte(const struct serve_config *config, int64_t at, int *ret_lock, struct err *err)
 {
     char path[SPEC_PATH_MAX + 16];
-    snprintf(path, sizeof path, "%s/workers", l->config->runtime_dir);
+    snprintf(path, sizeof path, "%s/workers", config->runtime_dir);
     _cleanup_fd_ int fd = open(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
-    struct flock range = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = row, .l_len = 1};
+    struct flock range = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = at, .l_len = 1};
     if (fd < 0 || fcntl(fd, F_OFD_SETLKW, &range) < 0)
         return err_set(err, ERR_UNAVAILABLE, errno, "lock the session", NULL, NULL);
+    *ret_lock = take_fd(&fd);
+    return 0;
+}
+
+int launcher_generation(const struct serve_config *config, uint64_t *ret, struct err *err)
+{
+    _cleanup_fd_ int fd = -1;
+    int r = lock_byte(config, 0, &fd, err); /* no row is 0 */
+    if (r < 0)
+        return r;
+    uint64_t number = 0;
+    ssize_t n = pread(fd, &number, sizeof number, 0);
+    number = n == (ssize_t)sizeof number ? number + 1 : 1;
+    if (n < 0 || pwrite(fd, &number, sizeof number, 0) != (ssize_t)sizeof number)
+        return err_set(err, ERR_UNAVAILABLE, errno, "number the launcher", config->runtime_dir,
+                       NULL);
+    *ret = number;
+    return 0;
+}
+
+static int lock_row(const struct launcher *l, int64_t row, int *ret_lock, struct err *err)
+{
+    _cleanup_fd_ int fd = -1;
+    uint64_t number = 0;
+    int r = lock_byte(l->config, row, &fd, err);
+    if (r < 0)
+        return r;
+    if (pread(fd, &number, sizeof number, 0) != (ssize_t)sizeof number || number != l->generation)
+        return err_set(err, ERR_UNAVAILABLE, ESTALE, "work on the session", NULL,
+                       "Another launcher has taken over.");
     *ret_lock = take_fd(&fd);
     return 0;
 }

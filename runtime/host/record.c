@@ -130,7 +130,7 @@ int record_create_named(struct record *ret, int dir, const char *id, struct err 
                 *ret = record;
             return r;
         }
-        usleep(500);
+        poll(NULL, 0, 1);
     }
     return err_set(err, ERR_SESSION_EXISTS, EEXIST, "make a run record", id,
                    "Something of that name is there: end it first.");

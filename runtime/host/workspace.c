@@ -511,7 +511,8 @@ int workspace_open_image(const char *path, const struct workspace_options *optio
     int r = pin_path(path, options->rootless ? NULL : &as, 0, "the image", &pin, err);
     if (r < 0)
         return r;
-    _cleanup_fd_ int fd = pin.fd;
+    _cleanup_fd_ int fd = -1;
+    fd_replace(&fd, pin.fd);
     bool foreign = !options->rootless && as.uid != 0;
     struct tree_map map = {
         .idmapped = !options->rootless,

@@ -227,6 +227,7 @@ UNUSED static const struct launcher_calls fakes = {
  * ------------------------------------------------------------------------------------ */
 
 static char place[64];
+static char instance[17]; /* names in the kernel are made of it: each test has its own */
 static struct serve_config config;
 static int front, life; /* this test's ends */
 static pid_t launcher;
@@ -297,6 +298,7 @@ UNUSED static void stop_launcher(void)
 UNUSED static void fixture(void)
 {
     front = life = -1;
+    snprintf(instance, sizeof instance, "%08x%08x", (unsigned)getpid(), (unsigned)time(NULL));
     shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     cr_assert_neq(shared, MAP_FAILED);
     /* What outlives its launcher is ours to wait for. */
@@ -321,12 +323,15 @@ UNUSED static void fixture_end(void)
     char command[128];
     fd_close(front);
     fd_close(life);
-    if (launcher > 0)
-        kill(launcher, SIGKILL);
-    if (shared->init > 0)
-        kill(shared->init, SIGKILL);
-    while (waitpid(-1, NULL, 0) > 0 || errno == EINTR)
-        continue;
+    /* Whatever is this process's child was started by this test. */
+    do {
+        char children[4096] = "", *at = children;
+        snprintf(command, sizeof command, "/proc/self/task/%ld/children", syscall(SYS_gettid));
+        io_read_at(AT_FDCWD, command, children, sizeof children);
+        for (long pid; (pid = strtol(at, &at, 10)) > 0;)
+            kill((pid_t)pid, SIGKILL);
+        nap(5);
+    } while (waitpid(-1, NULL, WNOHANG) >= 0 || errno == EINTR);
     snprintf(command, sizeof command, "rm -rf --one-file-system %s", place);
     cr_expect_eq(system(command), 0); /* NOLINT: a literal and a mkdtemp name */
 }
@@ -343,7 +348,7 @@ UNUSED static struct launcher_request request_of(unsigned type, int64_t row)
                                  .ticket = ++ticket,
                                  .row = row,
                                  .incarnation = 1};
-    strcpy(r.instance, "0123456789abcdef");
+    strcpy(r.instance, instance);
     return r;
 }
 

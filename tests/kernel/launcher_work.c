@@ -333,8 +333,9 @@ Test(launcher_work, a_launcher_killed_at_random_instants_loses_no_request_that_i
         }
         seed = seed * 1103515245 + 12345;
         unsigned after = seed >> 16 & 31;
-        for (unsigned turn = 0; open > 0; turn++) {
-            if (turn == after)
+        unsigned turn = 0;
+        while (open > 0) {
+            if (turn++ == after)
                 kill(launcher, SIGKILL);
             struct pollfd p = {.fd = launcher_client_fd(client), .events = POLLIN};
             if (launcher_client_wants_write(client))

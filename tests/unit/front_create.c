@@ -23,11 +23,21 @@ Test(front_create, an_empty_body_is_a_volume_named_after_the_session_that_is_mad
     cr_expect(strncmp(fake.spec.session_id, "s-", 2) == 0 && strlen(fake.spec.session_id) == 14);
     cr_expect_str_eq(fake.spec.workspace.volume, fake.spec.session_id);
     cr_expect_str_eq(fake.spec.workspace_id, "w");
-    cr_expect(fake.client_socket >= 0, "P-7: the client's own socket goes with it");
+    cr_expect(fake.client_socket == -1, "rootless there is one user");
     char line[64];
     snprintf(line, sizeof line, "owner=uid-%u labels={} ttl=0 idle=0 who=uid %u", getuid(),
              getuid());
     cr_expect(strstr(fake_asked(), line), "%s", fake_asked());
+}
+
+Test(front_create, P_7_the_askers_own_socket_goes_with_it)
+{
+    fake_config.rootless = 0;
+    fake_config.socket_gid = getgid();
+    cr_assert(strstr(create("{}"), " 201 "));
+    cr_expect(fake.client_socket >= 0);
+    front_ask("POST", SESSIONS "/s1/resume", "", "{}");
+    cr_expect(strstr(fake_asked(), "socket=1"), "%s", fake_asked());
 }
 
 /* ---- every member ------------------------------------------------------------------------------

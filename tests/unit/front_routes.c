@@ -21,7 +21,7 @@ static const struct {
     {"POST", S "/park", NULL, "verb park w/s1 key=- reason=- socket=0", 200},
     {"POST", S "/park", "{\"mode\":\"freeze\"}", "verb freeze w/s1", 200},
     {"POST", S "/park", "{\"accept_loss\":true}", "verb park w/s1 key=- reason=- accept_loss", 200},
-    {"POST", S "/resume", "{\"secrets\":[]}", "verb resume w/s1 key=- reason=- socket=1", 200},
+    {"POST", S "/resume", "{\"secrets\":[]}", "verb resume w/s1 key=- reason=- socket=0", 200},
     {"POST", S "/interrupt", "{\"reason\":\"why\"}", "verb interrupt w/s1 key=- reason=why", 200},
     {"POST", S "/archive", "{}", "verb archive w/s1", 200},
     {"GET", S "/usage", NULL, "session_usage w/s1/-", 200},

@@ -12,8 +12,8 @@ Test(front_streams, output_comes_as_events_and_ends_with_the_exec)
     const char *answer = front_ask("GET", S "/execs/e3/output", "", NULL);
     static const char *const parts[] = {
         "text/event-stream",
-        "id: 1\nevent: stdout\ndata: {\"seq\":1,\"stream\":\"stdout\",\"time\":\"2026-01-02T03:04:"
-        "05.678Z\",\"data\":\"line\\n\\\"\"}\n",
+        ("id: 1\nevent: stdout\ndata: {\"seq\":1,\"stream\":\"stdout\",\"time\":\"2026-01-02T03:04:"
+         "05.678Z\",\"data\":\"line\\n\\\"\"}\n"),
         "id: 2\nevent: stdout\n",
         "\"data_base64\":\"//5h\"",
         "id: 3\nevent: stderr\n",

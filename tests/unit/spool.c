@@ -19,7 +19,7 @@ static int file = -1;
 
 static void stop(void)
 {
-    spool_close(spool);
+    spool_writer_close(spool);
     spool = NULL;
     fd_replace(&file, -1);
 }
@@ -31,7 +31,7 @@ static void start(uint64_t head, uint64_t tail)
     const struct agent_spool_limits limits = {head, tail};
     const char *step = NULL;
     file = memfd_create("spool", MFD_CLOEXEC);
-    int r = spool_open(&spool, fcntl(file, F_DUPFD_CLOEXEC, 0), 7, &limits, &step);
+    int r = spool_writer_open(&spool, fcntl(file, F_DUPFD_CLOEXEC, 0), 7, &limits, &step);
     cr_assert_eq(r, 0, "%s: %d", step, r);
 }
 
@@ -48,14 +48,14 @@ static void put(size_t length)
     static unsigned char bytes[1 << 20];
     for (size_t i = 0; i < length; i++)
         bytes[i] = byte_at(written + i);
-    spool_write(spool, AGENT_STDOUT, bytes, length);
+    spool_writer_write(spool, AGENT_STDOUT, bytes, length);
     written += length;
 }
 
 static void put_exit(bool last)
 {
     struct agent_exit exit = {.reason = AGENT_REASON_EXIT, .exit_code = 3, .output_bytes = written};
-    spool_exit(spool, &exit, last);
+    spool_writer_exit(spool, &exit, last);
 }
 
 /* One pass of a reader, checked against the text. */
@@ -199,13 +199,13 @@ Test(spool, EXEC_8_a_follower_that_keeps_up_gets_everything)
         seen = read_on(reader, seen);
     }
     put_exit(false);
-    spool_write(spool, AGENT_BACKGROUND, (unsigned char[]){byte_at(written)}, 1);
+    spool_writer_write(spool, AGENT_BACKGROUND, (unsigned char[]){byte_at(written)}, 1);
     seen = read_on(reader, seen);
     cr_assert_eq(seen.last, SPOOL_NONE);
     cr_assert(seen.exited);
     cr_assert_eq(seen.gaps, 0);
     cr_assert_eq(seen.data_bytes, written + 1);
-    spool_close(spool);
+    spool_writer_close(spool);
     spool = NULL;
     cr_assert_eq(read_on(reader, seen).last, SPOOL_END);
     spool_reader_free(reader);
@@ -241,7 +241,7 @@ Test(spool, EXEC_2_reading_again_from_any_number_gives_the_same_frames)
         put((size_t)(i * 13 % 700) + 1);
     put_exit(false);
     for (int i = 0; i < 20; i++) {
-        spool_write(spool, AGENT_BACKGROUND, "background", 10);
+        spool_writer_write(spool, AGENT_BACKGROUND, "background", 10);
     }
     struct spool_reader *reader;
     struct err err;
@@ -308,7 +308,7 @@ Test(spool, a_full_disk_costs_output_and_is_told_as_a_gap)
     file = mkstemp(name);
     unlink(name);
     signal(SIGXFSZ, SIG_IGN);
-    cr_assert_eq(spool_open(&spool, fcntl(file, F_DUPFD_CLOEXEC, 0), 7, &limits, &step), 0);
+    cr_assert_eq(spool_writer_open(&spool, fcntl(file, F_DUPFD_CLOEXEC, 0), 7, &limits, &step), 0);
     put(3000);
     struct rlimit before, full = {20000, RLIM_INFINITY};
     getrlimit(RLIMIT_FSIZE, &before);
@@ -416,14 +416,16 @@ Test(spool, only_an_empty_file_that_can_be_written_becomes_a_spool)
     int ends[2];
     file = memfd_create("spool", MFD_CLOEXEC);
     cr_assert_eq(write(file, "x", 1), 1);
-    cr_assert_eq(spool_open(&spool, fcntl(file, F_DUPFD_CLOEXEC, 0), 7, &limits, &step), -EEXIST);
+    cr_assert_eq(spool_writer_open(&spool, fcntl(file, F_DUPFD_CLOEXEC, 0), 7, &limits, &step),
+                 -EEXIST);
     cr_assert_eq(pipe2(ends, O_CLOEXEC), 0);
-    cr_assert_eq(spool_open(&spool, ends[1], 7, &limits, &step), -EINVAL);
+    cr_assert_eq(spool_writer_open(&spool, ends[1], 7, &limits, &step), -EINVAL);
     close(ends[0]);
     char name[] = "/tmp/berth-spool-XXXXXX";
     close(mkstemp(name));
     const int flags[] = {O_RDONLY, O_WRONLY | O_APPEND, O_PATH};
     for (size_t i = 0; i < ARRAY_LENGTH(flags); i++)
-        cr_assert_lt(spool_open(&spool, open(name, flags[i] | O_CLOEXEC), 7, &limits, &step), 0);
+        cr_assert_lt(spool_writer_open(&spool, open(name, flags[i] | O_CLOEXEC), 7, &limits, &step),
+                     0);
     unlink(name);
 }
