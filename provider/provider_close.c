@@ -170,7 +170,7 @@ static void closed(struct work *work)
         displaced(verb);
         return;
     }
-    session_rescue(work->p, verb->ticket.session);
+    session_rescue_later(work->p, verb->ticket.session);
     if (!verb->call.answered)
         call_fail(&verb->call, &work->job.err, &(struct document_problem){.retry_after_s = 1});
     verb_end(verb);

@@ -229,6 +229,20 @@ static void remove_spool(struct work *work)
 
 /* ---- freeze, thaw ---------------------------------------------------------------------------- */
 
+static void go_on_timing(struct work *work)
+{
+    struct verb *verb = (struct verb *)work;
+    struct agent_client *agent = verb->seat->agent;
+    if (agent && agent_client_pause(agent, false) == -EAGAIN) {
+        work_again(work, go_on_timing);
+        return;
+    }
+    if (verb->failed)
+        verb_give_up(verb);
+    else
+        succeed(verb, SESSION_EVENT_RESUMED);
+}
+
 static void thawed_again(struct work *work);
 
 static void on_thawed_again(void *data, const struct launcher_reply *reply, const struct err *err)
@@ -242,7 +256,7 @@ static void on_thawed_again(void *data, const struct launcher_reply *reply, cons
     }
     if (r < 0 && r != -EOPNOTSUPP)
         session_rescue(verb->call.work.p, verb->ticket.session);
-    verb_give_up(verb);
+    go_on_timing(&verb->call.work);
 }
 
 /* It did not freeze; some of it may have. */
@@ -267,7 +281,10 @@ static void on_frozen_or_thawed(void *data, const struct launcher_reply *reply,
         work_again(work, verb_effect);
     } else if (r == 0) {
         verb->end.reason = freeze ? verb->reason : "";
-        succeed(verb, freeze ? SESSION_EVENT_FROZEN_NOW : SESSION_EVENT_RESUMED);
+        if (freeze)
+            succeed(verb, SESSION_EVENT_FROZEN_NOW);
+        else
+            go_on_timing(work);
     } else if (freeze) {
         verb->failed = true;
         thawed_again(work);
@@ -282,6 +299,12 @@ static void freeze_or_thaw(struct verb *verb)
 {
     struct work *work = &verb->call.work;
     struct err err = {0};
+    bool freeze = verb->ticket.effect == SESSION_EFFECT_FREEZE;
+    /* SES-7: time-outs stand still from before it is frozen until after it was thawed. */
+    if (freeze && verb->seat->agent && agent_client_pause(verb->seat->agent, true) == -EAGAIN) {
+        work_again(work, verb_effect);
+        return;
+    }
     struct launcher_request request = launcher_request_for(
         work->p, verb->ticket.effect == SESSION_EFFECT_FREEZE ? LAUNCHER_FREEZE : LAUNCHER_THAW,
         verb->ticket.session, verb->row.incarnation);

@@ -322,6 +322,8 @@ struct verb *verb_for_recovery(struct provider *p, const struct session_row *row
 /* Bring one session's row and its kernel objects together again: its init died, or its ledger job
  * failed. */
 void session_rescue(struct provider *p, int64_t row);
+/* The same after a pause: the ledger has refused a write, and would refuse the next one too. */
+void session_rescue_later(struct provider *p, int64_t row);
 
 int timers_open(struct provider *p, struct err *err);
 void timers_start(struct provider *p);

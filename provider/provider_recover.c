@@ -14,7 +14,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
-enum { TABLE_MS = 5000, EXEC_PAGE = 64 };
+enum { TABLE_MS = 5000, EXEC_PAGE = 64, LEDGER_PAUSE_MS = 500 };
 
 static void look(struct work *work);
 static void act(struct rescue *rescue);
@@ -535,6 +535,16 @@ int rescue_start(struct provider *p, int64_t row_id, const struct session_row *r
     else
         read_row(&rescue->work);
     return 0;
+}
+
+void session_rescue_later(struct provider *p, int64_t row)
+{
+    struct rescue *rescue = p->closing ? NULL : calloc(1, sizeof *rescue);
+    if (!rescue)
+        return;
+    rescue->row_id = row;
+    work_begin(&rescue->work, p, free_rescue_work);
+    work_later(&rescue->work, LEDGER_PAUSE_MS, read_row);
 }
 
 void session_rescue(struct provider *p, int64_t row)

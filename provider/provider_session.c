@@ -205,7 +205,7 @@ static void opened(struct work *work)
     if (r < 0) {
         /* When even that is not certain, an intent may stand there: the rows decide. */
         if (!work->job.certain && verb->ticket.session)
-            session_rescue(work->p, verb->ticket.session);
+            session_rescue_later(work->p, verb->ticket.session);
         call_fail(call, &work->job.err, &(struct document_problem){.retry_after_s = 1});
         call_free(call);
         return;

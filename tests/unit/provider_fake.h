@@ -37,7 +37,7 @@ struct fake_exec {
 
 struct fake_box {
     int64_t row, incarnation;
-    bool lives, frozen;
+    bool lives, frozen, paused;
     struct session_identity identity;
     struct fake_exec execs[FAKE_EXECS];
     unsigned exec_count;
@@ -395,6 +395,14 @@ int agent_client_forget(struct agent_client *agent, uint64_t exec)
     return r;
 }
 
+int agent_client_pause(struct agent_client *agent, bool pause)
+{
+    int r = fake_sends(agent);
+    if (r == 0)
+        agent->box->paused = pause;
+    return r;
+}
+
 int agent_client_ping(struct agent_client *agent, uint64_t number)
 {
     (void)number;
@@ -627,6 +635,7 @@ static inline void fake_serve(const struct launcher_request *request, struct lau
     case LAUNCHER_FREEZE:
     case LAUNCHER_THAW:
         cr_assert(box);
+        cr_assert(box->paused, "SES-7: time-outs stand still while it is frozen");
         box->frozen = request->type == LAUNCHER_FREEZE;
         break;
     case LAUNCHER_LOOK:
