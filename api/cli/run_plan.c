@@ -294,9 +294,9 @@ int run_plan_environment(const struct run_options *options, const struct spec *s
     _cleanup_buf_ struct buf text = {0};
     _cleanup_free_ const char **extra =
         calloc(options->env_count + 1, sizeof *extra + sizeof(size_t));
-    size_t *at = (size_t *)(extra + options->env_count + 1);
     if (!extra)
         return err_set(err, ERR_INTERNAL, 0, "make the environment", NULL, "Out of memory.");
+    size_t *at = (size_t *)(extra + options->env_count + 1);
     for (size_t i = 0; i < options->env_count; i++) {
         const char *entry = options->env[i];
         at[i] = text.length;
