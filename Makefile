@@ -426,10 +426,19 @@ man_dir = $(DESTDIR)$(PREFIX)/share/man/man$(1)
 BASH_DIR := $(DESTDIR)$(PREFIX)/share/bash-completion/completions
 ZSH_DIR  := $(DESTDIR)$(PREFIX)/share/zsh/site-functions
 FISH_DIR := $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d
+LIBEXEC  := $(DESTDIR)$(PREFIX)/libexec/berth
+# systemd looks beneath /usr/lib and /usr/local/lib; from another PREFIX: systemctl link.
+UNIT     := $(DESTDIR)$(PREFIX)/lib/systemd/system/berth.service
 
+# install(1) unlinks what is in its way: a berth that runs keeps the programs it was started with.
 install: all
 	install -D -m 0755 $(BUILD)/bin/berth $(DESTDIR)$(PREFIX)/bin/berth
-	install -D -m 0111 $(BUILD)/obj/berth-init $(DESTDIR)$(PREFIX)/libexec/berth/berth-init
+	install -D -m 0111 $(BUILD)/obj/berth-init $(LIBEXEC)/berth-init
+	install -D -m 0755 $(BUILD)/bin/berth-front $(LIBEXEC)/berth-front
+	install -D -m 0755 $(BUILD)/bin/berth-files $(LIBEXEC)/berth-files
+	install -d -m 0755 $(dir $(UNIT))
+	sed 's|@PREFIX@|$(PREFIX)|' api/cli/systemd/berth.service.in > $(UNIT)
+	chmod 0644 $(UNIT)
 	$(if $(MAN1),install -D -m 0644 -t $(call man_dir,1) $(MAN1))
 	$(if $(MAN5),install -D -m 0644 -t $(call man_dir,5) $(MAN5))
 	$(if $(MAN7),install -D -m 0644 -t $(call man_dir,7) $(MAN7))
@@ -438,11 +447,12 @@ install: all
 	$(if $(COMPLETION_FISH),install -D -m 0644 $(COMPLETION_FISH) $(FISH_DIR)/berth.fish)
 
 uninstall:
-	rm -f $(DESTDIR)$(PREFIX)/bin/berth $(DESTDIR)$(PREFIX)/libexec/berth/berth-init
+	rm -f $(DESTDIR)$(PREFIX)/bin/berth $(UNIT) \
+	    $(addprefix $(LIBEXEC)/,berth-init berth-front berth-files)
 	rm -f $(addprefix $(call man_dir,1)/,$(notdir $(MAN1))) $(addprefix $(call man_dir,5)/,$(notdir $(MAN5))) \
 	    $(addprefix $(call man_dir,7)/,$(notdir $(MAN7)))
 	rm -f $(BASH_DIR)/berth $(ZSH_DIR)/_berth $(FISH_DIR)/berth.fish
-	-rmdir $(DESTDIR)$(PREFIX)/libexec/berth
+	-rmdir $(LIBEXEC)
 
 # Only this $(BUILD) and its variants. What is mounted below is never ours to remove: rm stays on
 # one filesystem.
