@@ -239,8 +239,10 @@ $(BUILD)/bin/berth-files: $(SHIP_FILES)
 FRONT_LIBS := $(LIB_front) $(LIB_http) $(LIB_service) $(LIB_ledger) $(LIB_provider) $(LIB_policy) \
               $(LIB_link) $(LIB_agent) $(LIB_plan) $(LIB_base)
 
-# SQLite's loader of extensions finds no loader: nothing that this program reads is ever code.
-LOADS_NOTHING := -Wl,--wrap=dlopen,--defsym=__wrap_dlopen=front_loads_nothing
+# SQLite's loader of extensions finds no loader, libuv no user database, whose reading loads code in a
+# static program: nothing that this program reads is ever code.
+LOADS_NOTHING := -Wl,--wrap=dlopen,--defsym=__wrap_dlopen=front_loads_nothing \
+                 -Wl,--wrap=getpwuid_r,--defsym=__wrap_getpwuid_r=front_knows_nobody
 
 $(BUILD)/bin/berth-front: $(BUILD)/obj/api/front/main.o $(FRONT_LIBS)
 	@mkdir -p $(@D)
