@@ -29,7 +29,9 @@ int front_knows_nobody(uid_t uid, struct passwd *user, char *text, size_t size,
                        struct passwd **ret);
 int front_knows_nobody(uid_t uid, struct passwd *user, char *text, size_t size, struct passwd **ret)
 {
-    (void)uid, (void)user, (void)text, (void)size;
+    (void)uid, (void)user;
+    if (size > 0)
+        text[0] = 0;
     *ret = NULL;
     return ENOENT;
 }
