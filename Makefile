@@ -151,13 +151,13 @@ policy-docs: $(BUILD)/bin/berth
 LIBC ?= $(if $(filter 1,$(SANITIZE)),glibc,musl)
 ifeq ($(LIBC),musl)
 SHIP       := musl
-MUSL       := /usr/lib/$(shell $(CC) -dumpmachine | sed 's/-pc-/-/;s/-gnu$$//')-musl
-MUSL_SELF  := $(shell $(CC) -print-file-name=include)
+MUSL       := /usr/lib/$(shell $(CC) -dumpmachine 2>/dev/null | sed 's/-pc-/-/;s/-gnu$$//')-musl
+MUSL_SELF  := $(shell $(CC) -print-file-name=include 2>/dev/null)
 MUSL_CLANG := $(shell $(CC) -print-resource-dir 2>/dev/null)
 MUSL_INC   := -nostdinc -isystem $(subst /lib/,/include/,$(MUSL)) \
               -isystem $(if $(MUSL_CLANG),$(MUSL_CLANG)/include,$(MUSL_SELF)) \
-              -idirafter /usr/include -idirafter /usr/include/$(shell gcc -print-multiarch)
-GCC_FILE    = $(shell gcc -print-file-name=$(1))
+              -idirafter /usr/include -idirafter /usr/include/$(shell gcc -print-multiarch 2>/dev/null)
+GCC_FILE    = $(shell gcc -print-file-name=$(1) 2>/dev/null)
 SHIP_START := -nostdlib -nostartfiles $(MUSL)/rcrt1.o $(MUSL)/crti.o $(call GCC_FILE,crtbeginS.o)
 SHIP_END   := $(MUSL)/libc.a $(call GCC_FILE,libgcc.a) $(call GCC_FILE,crtendS.o) $(MUSL)/crtn.o
 else
