@@ -1,0 +1,285 @@
+/* This file is an attack program: it runs in a session that lasts and reaches for what berth
+ * brings there: init's listening socket, the spool, and the workers of file operations, which have
+ * the uid of any command. It never knows whether it succeeded on the host: the runner looks.
+ *
+ *     beside reach                    the socket of init, its descriptors, the spool
+ *     beside workers HOW SECONDS      each worker that is seen: kill, stop, limit, trace, open
+ *     beside swap DIRECTORY TARGET SECONDS   renames DIRECTORY and a link to TARGET to and fro
+ *     beside kinds PATH SECONDS       PATH is a file, FIFO, socket, directory, link in turn
+ *     beside tiny COUNT               COUNT writes of one byte, on both streams in turn
+ */
+#include "try.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/ptrace.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <time.h>
+
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+/* ---- init and its socket ------------------------------------------------------------------------
+ */
+
+static void dial(const char *name, const char *path, size_t length, int type)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    int fd = socket(AF_UNIX, type | SOCK_CLOEXEC, 0);
+    if (fd < 0) {
+        try_denied(name, errno);
+        return;
+    }
+    memcpy(address.sun_path, path, length < sizeof address.sun_path ? length : 0);
+    try_result(name,
+               connect(fd, (struct sockaddr *)&address, (socklen_t)(sizeof(sa_family_t) + length)));
+    close(fd);
+}
+
+/* Everything that this network namespace has bound, and the names that the host gives them. */
+static void reach_sockets(void)
+{
+    char line[512];
+    FILE *file = fopen("/proc/net/unix", "re");
+    while (file && fgets(line, sizeof line, file)) {
+        char *path = strpbrk(line, "/@");
+        if (!path)
+            continue;
+        path[strcspn(path, "\n")] = 0;
+        size_t length = strlen(path);
+        if (*path == '@')
+            *path = 0;
+        char label[640];
+        snprintf(label, sizeof label, "listed_%s", *path ? path : path + 1);
+        dial(label, path, length + (*path ? 1 : 0), SOCK_SEQPACKET);
+    }
+    if (file)
+        fclose(file);
+    static const char *const paths[] = {"/run/berth/berth.sock", "/run/berth/sessions/1-1/control",
+                                        "/proc/1/root/run/berth/berth.sock", "control", "/control"};
+    for (size_t i = 0; i < sizeof paths / sizeof *paths; i++) {
+        dial(paths[i], paths[i], strlen(paths[i]) + 1, SOCK_SEQPACKET);
+        dial(paths[i], paths[i], strlen(paths[i]) + 1, SOCK_STREAM);
+    }
+}
+
+static void reach_descriptors(void)
+{
+    long pidfd = syscall(SYS_pidfd_open, 1, 0);
+    for (int fd = 0; fd < 64; fd++) {
+        char path[64], name[64], text[256];
+        snprintf(path, sizeof path, "/proc/1/fd/%d", fd);
+        snprintf(name, sizeof name, "readlink_%d", fd);
+        try_result(name, readlink(path, text, sizeof text));
+        snprintf(name, sizeof name, "open_%d", fd);
+        try_result(name, open(path, O_RDWR | O_CLOEXEC | O_NONBLOCK));
+        snprintf(path, sizeof path, "/proc/1/fdinfo/%d", fd);
+        snprintf(name, sizeof name, "fdinfo_%d", fd);
+        try_result(name, open(path, O_RDONLY | O_CLOEXEC));
+        snprintf(name, sizeof name, "getfd_%d", fd);
+        try_result(name, syscall(SYS_pidfd_getfd, pidfd, fd, 0));
+        /* kcmp tells which file a descriptor is. */
+        snprintf(name, sizeof name, "kcmp_%d", fd);
+        try_result(name, syscall(SYS_kcmp, 1, getpid(), 0, fd, 1));
+    }
+    if (pidfd >= 0)
+        close((int)pidfd);
+    try_result("ptrace_attach", ptrace(PTRACE_ATTACH, 1, NULL, NULL));
+    try_result("ptrace_seize", ptrace(PTRACE_SEIZE, 1, NULL, NULL));
+    try_result("map_files", open("/proc/1/map_files", O_RDONLY | O_CLOEXEC));
+    try_result("maps", open("/proc/1/maps", O_RDONLY | O_CLOEXEC));
+    try_result("environ", open("/proc/1/environ", O_RDONLY | O_CLOEXEC));
+    try_result("cwd", open("/proc/1/cwd", O_PATH | O_CLOEXEC));
+    try_result("root", open("/proc/1/root", O_PATH | O_CLOEXEC));
+    try_result("exe", open("/proc/1/exe", O_RDONLY | O_CLOEXEC));
+}
+
+/* Output goes to a pipe whose other end init has: nothing else may be behind 1 and 2. */
+static void reach_streams(void)
+{
+    for (int fd = 0; fd < 3; fd++) {
+        struct stat st;
+        char name[32], path[64];
+        snprintf(name, sizeof name, "stream_%d", fd);
+        if (fstat(fd, &st) < 0 || S_ISFIFO(st.st_mode) || S_ISCHR(st.st_mode))
+            try_refused(name, "PIPE");
+        else
+            try_succeeded(name, "type 0%o", st.st_mode & S_IFMT);
+        snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+        snprintf(name, sizeof name, "seek_%d", fd);
+        try_result(name, fd == 0 ? (errno = ESPIPE, -1) : lseek(fd, 0, SEEK_SET));
+        snprintf(name, sizeof name, "truncate_%d", fd);
+        try_result(name, ftruncate(fd, 0));
+    }
+    for (int fd = 3; fd < 4096; fd++)
+        if (fcntl(fd, F_GETFD) >= 0)
+            try_succeeded("inherited", "descriptor %d", fd);
+}
+
+/* ---- workers ------------------------------------------------------------------------------------
+ */
+
+static bool is_worker(const char *pid)
+{
+    char path[300], line[256] = "";
+    snprintf(path, sizeof path, "/proc/%s/cmdline", pid);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t n = fd >= 0 ? read(fd, line, sizeof line - 1) : 0;
+    if (fd >= 0)
+        close(fd);
+    return n > 0 && strstr(line, "berth-files");
+}
+
+static void harm(const char *how, pid_t pid)
+{
+    char path[64];
+    if (strcmp(how, "kill") == 0)
+        kill(pid, SIGKILL);
+    if (strcmp(how, "stop") == 0)
+        kill(pid, SIGSTOP);
+    if (strcmp(how, "limit") == 0) {
+        struct rlimit none = {0, 0};
+        int all[] = {RLIMIT_NOFILE, RLIMIT_FSIZE, RLIMIT_AS, RLIMIT_DATA, RLIMIT_CPU};
+        for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+            prlimit(pid, (enum __rlimit_resource)all[i], &none, NULL);
+    }
+    if (strcmp(how, "trace") == 0 && ptrace(PTRACE_SEIZE, pid, NULL, NULL) == 0)
+        ptrace(PTRACE_INTERRUPT, pid, NULL, NULL);
+    if (strcmp(how, "open") == 0) {
+        snprintf(path, sizeof path, "/proc/%d/exe", pid);
+        int fd = open(path, O_RDONLY | O_CLOEXEC);
+        for (int i = 0; fd >= 0 && i < 50; i++) {
+            char own[64];
+            snprintf(own, sizeof own, "/proc/self/fd/%d", fd);
+            int writable = open(own, O_WRONLY | O_CLOEXEC);
+            if (writable >= 0)
+                try_succeeded("write_exe", "%d", pid);
+        }
+        if (fd >= 0)
+            close(fd);
+        for (int i = 0; i < 16; i++) {
+            snprintf(path, sizeof path, "/proc/%d/fd/%d", pid, i);
+            struct stat st;
+            int got = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+            if (got >= 0 && fstat(got, &st) == 0 && !S_ISFIFO(st.st_mode) && !S_ISCHR(st.st_mode))
+                try_succeeded("descriptor_of_worker", "%d: type 0%o", i, st.st_mode & S_IFMT);
+            if (got >= 0)
+                close(got);
+        }
+    }
+}
+
+static void workers(const char *how, unsigned seconds)
+{
+    unsigned seen = 0;
+    for (double end = now() + seconds; now() < end;) {
+        DIR *proc = opendir("/proc");
+        struct dirent *entry;
+        while (proc && (entry = readdir(proc))) {
+            pid_t pid = (pid_t)strtol(entry->d_name, NULL, 10);
+            if (pid > 1 && pid != getpid() && is_worker(entry->d_name)) {
+                seen++;
+                harm(how, pid);
+            }
+        }
+        if (proc)
+            closedir(proc);
+    }
+    printf("saw %u\n", seen);
+}
+
+/* ---- files --------------------------------------------------------------------------------------
+ */
+
+static void swap(const char *directory, const char *target, unsigned seconds)
+{
+    char real[4096], link[4096];
+    unsigned turns = 0;
+    snprintf(real, sizeof real, "%s.real", directory);
+    snprintf(link, sizeof link, "%s.link", directory);
+    unlink(link);
+    if (symlink(target, link) < 0)
+        return;
+    for (double end = now() + seconds; now() < end; turns++) {
+        rename(directory, real);
+        rename(link, directory);
+        rename(directory, link);
+        rename(real, directory);
+    }
+    printf("turned %u times\n", turns);
+}
+
+static void kinds(const char *path, unsigned seconds)
+{
+    unsigned turns = 0;
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    snprintf(address.sun_path, sizeof address.sun_path, "%s", path);
+    for (double end = now() + seconds; now() < end; turns++) {
+        if (unlink(path) < 0)
+            rmdir(path);
+        int fd = -1;
+        switch (turns % 6) {
+        case 0:
+            fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
+            break;
+        case 1:
+            if (mkfifo(path, 0666) < 0)
+                continue;
+            break;
+        case 2:
+            fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+            if (bind(fd, (struct sockaddr *)&address, sizeof address) < 0)
+                try_refused("bind", "FAILED");
+            break;
+        case 3:
+            mkdir(path, 0777);
+            break;
+        default:
+            if (symlink(turns % 6 == 4 ? "/proc/1/root/etc/shadow" : "/etc/shadow", path) < 0)
+                continue;
+        }
+        if (fd >= 0)
+            close(fd);
+    }
+    printf("turned %u times\n", turns);
+}
+
+static void tiny(unsigned count)
+{
+    for (unsigned i = 0; i < count; i++)
+        if (write(1 + (int)(i & 1), i & 1 ? "e" : "o", 1) != 1)
+            _exit(3);
+}
+
+int main(int argc, char **argv)
+{
+    const char *verb = argc > 1 ? argv[1] : "";
+    try_begin();
+    signal(SIGPIPE, SIG_IGN);
+    if (strcmp(verb, "tiny") == 0 && argc == 3) {
+        tiny((unsigned)strtoul(argv[2], NULL, 10));
+        return 0;
+    }
+    if (strcmp(verb, "reach") == 0) {
+        reach_sockets();
+        reach_descriptors();
+        reach_streams();
+    } else if (strcmp(verb, "workers") == 0 && argc == 4) {
+        workers(argv[2], (unsigned)strtoul(argv[3], NULL, 10));
+    } else if (strcmp(verb, "swap") == 0 && argc == 5) {
+        swap(argv[2], argv[3], (unsigned)strtoul(argv[4], NULL, 10));
+    } else if (strcmp(verb, "kinds") == 0 && argc == 4) {
+        kinds(argv[2], (unsigned)strtoul(argv[3], NULL, 10));
+    } else {
+        return 2;
+    }
+    return try_end("beside");
+}

@@ -1,0 +1,230 @@
+#!/bin/bash
+# This file attacks `berth serve`: from inside its sessions and as a client of its socket. What
+# programs of a session get at anyhow is attacks.sh's; here it is what the service adds. It looks at
+# the host from outside and never into the ledger.
+#
+#     service.sh [CASE…]        MODES="root subuid"
+set -u
+. "$(dirname "$0")/lib.sh"
+own_namespaces "$@"
+make_scene
+SESSIONS=/v1/workspaces/local/sessions
+SECRET=the-word-of-the-host
+OPERATIONS=${OPERATIONS:-10000}
+
+service_start() {
+    SOCKET=$D/run/berth.sock
+    mkdir -p "$D/roots/mine" "$D/roots/other"
+    echo "$SECRET" >"$D/roots/other/secret"
+    if [ "$(id -u)" = 0 ]; then chown -R "$OTHER_UID:$OTHER_UID" "$D/roots/mine"; fi
+    chmod 700 "$D/roots/other"
+    local group=
+    if [ "$MODE" = root ]; then group=", \"socket_group\": $OTHER_UID"; fi
+    echo "{\"roots\": [\"$D/roots\"]$group}" >"$D/serve.jsonc"
+    if [ "$MODE" != self ]; then chown "$UID_HERE" "$D/serve.jsonc"; fi
+    "${AS[@]}" "${ENVIRONMENT[@]}" "$BERTH" serve --config "$D/serve.jsonc" </dev/null >"$D/out/serve" 2>&1 &
+    SERVICE=$!
+    local _
+    for _ in $(seq 400); do
+        if [ -S "$SOCKET" ] && client ask GET /v1/health; then break; fi
+        sleep 0.05
+    done
+    [ "$RC" = 0 ] || fail "the service does not start: $(tail -n 1 "$D/out/serve")"
+    FRONT=$(pgrep -P "$SERVICE" -f '^berth: front')
+    berth session create s1
+    place_in s1 beside
+}
+place_in() { berth cp "$PROGRAMS/$2" "$1:/workspace/$2"; status_is 0 "place $2"; }
+service_end() {
+    local id _
+    for id in s1 s2 d1; do berth session destroy "$id" --delete-volume; done
+    kill -TERM "$SERVICE"
+    for _ in $(seq 200); do [ -d "/proc/$SERVICE" ] || break; sleep 0.05; done
+    wait "$SERVICE"
+}
+with_service() {
+    service_start
+    if [ -z "$REASON" ]; then "$1"; fi
+    service_end
+}
+client() { # as the asker of this mode
+    OUT=$D/out/answer ERR=$D/out/status
+    timeout -k 2 $((${TIME:-60} * ${TEST_SLOWER:-1})) "${AS[@]}" "$PROGRAMS/client" "$SOCKET" "$@" >"$OUT" 2>"$ERR"
+    RC=$?
+}
+client_as() { # UID GID …
+    local as=(setpriv --reuid "$1" --regid "$2" --clear-groups --)
+    shift 2
+    AS=("${as[@]}") client "$@"
+}
+answered() { [ "$(tail -n 1 "$ERR")" = "$1" ] || fail "answered $(tail -n 1 "$ERR"), expected $1${2:+ ($2)}: $(head -c 200 "$OUT")"; }
+background() { berth exec --detach s1 -- "$@"; status_is 0 "$1"; }
+memory_of() { awk '/^VmRSS/ { print $2 }' "/proc/$1/status"; }
+descriptors_of_front() { find "/proc/$FRONT/fd" -mindepth 1 2>/dev/null | wc -l; }
+
+# ---- from inside ----
+
+init_is_out_of_reach() { # 17
+    berth exec --tty never s1 -- ./beside reach
+    grep -q '^done beside' "$OUT" || fail 'it did not come to its end'
+    ! grep -q SUCCEEDED "$OUT" || fail "$(grep -m 3 SUCCEEDED "$OUT" | tr '\n' ';')"
+    berth exec --tty never s1 -- true
+    status_is 0 'the session still answers'
+}
+workers_are_harmed() { # 34: hostile programs have their uid
+    local how
+    for how in kill limit trace open; do
+        background ./beside workers "$how" 4
+        client storm 100 $SESSIONS/s1 /workspace/file "$SECRET"
+        grep -q 'silent 0, leaked 0' "$OUT" || fail "$how: $(tail -n 1 "$OUT")"
+    done
+    client ask GET "$SESSIONS/s1/files?path=/workspace/beside"
+    sleep 2
+    client ask HEAD "$SESSIONS/s1/files?path=/workspace/beside"
+    answered 200 'when nobody harms them'
+}
+stopped_workers_are_bounded() {
+    local i pids=()
+    background sh -c 'for i in 1 2 3; do ./beside workers stop 12 & done; wait'
+    for i in 1 2 3 4; do
+        "${AS[@]}" timeout 20 "$PROGRAMS/client" "$SOCKET" leave 250 GET "$SESSIONS/s1/files?path=/etc/hostname" &
+        pids+=($!)
+    done
+    wait "${pids[@]}"
+    sleep 1
+    [ "$(descriptors_of_front)" -lt 250 ] || fail "front holds $(descriptors_of_front) descriptors"
+    client ask GET /v1/health
+    answered 200
+    berth session create s2
+    client ask HEAD "$SESSIONS/s2/files?path=/etc/hostname"
+    answered 200 'another session'
+}
+rename_storm() { # 32, 33
+    background sh -c "mkdir d; echo inside >d/secret; ./beside swap d $D/roots/other 60"
+    client storm "$OPERATIONS" $SESSIONS/s1 /workspace/d/secret "$SECRET"
+    grep -q 'silent 0, leaked 0' "$OUT" || fail "$(tail -n 1 "$OUT")"
+    [ "$(cat "$D/roots/other/secret")" = "$SECRET" ] || fail 'a file of the host was changed'
+    ! grep -q ' 2xx 0,' "$OUT" || fail 'no operation worked'
+}
+kinds_in_turn() { # 34
+    background ./beside kinds /workspace/k 20
+    client storm 1000 $SESSIONS/s1 /workspace/k root:
+    grep -q 'silent 0, leaked 0' "$OUT" || fail "$(tail -n 1 "$OUT")"
+}
+floods_are_bounded() { # 28
+    local before after
+    before=$(memory_of "$FRONT")
+    berth exec --detach s1 -- sh -c 'yes | head -c 300000000; ./beside tiny 100000'
+    local exec_id
+    exec_id=$(cat "$OUT")
+    client sleep "$SESSIONS/s1/execs/$exec_id/output?follow=true" 6
+    after=$(memory_of "$FRONT")
+    [ $((after - before)) -lt 65536 ] || fail "front grew by $((after - before)) KiB"
+    client ask GET /v1/health
+    answered 200
+}
+interrupt_without_a_command() {
+    berth session create s2
+    TIME=5 berth session interrupt s2
+    status_is 0
+}
+
+# ---- as a client ----
+
+framing_is_one() { # 53
+    client framing $SESSIONS
+    grep -q '^done client' "$OUT" || fail 'it did not come to its end'
+    ! grep -q SUCCEEDED "$OUT" || fail "$(grep -m 3 SUCCEEDED "$OUT" | tr '\n' ';')"
+}
+targets_are_refused() {
+    client targets $SESSIONS
+    grep -q '^done client' "$OUT" || fail 'it did not come to its end'
+    ! grep -q SUCCEEDED "$OUT" || fail "$(grep -m 3 SUCCEEDED "$OUT" | tr '\n' ';')"
+    client ask GET /v1/workspaces/another/sessions/s1
+    answered 404 'of another workspace'
+}
+slow_clients_are_bounded() { # 53
+    local before
+    before=$(memory_of "$FRONT")
+    client crowd 3500 /v1/health
+    status_is 0 "$(tail -n 1 "$OUT")"
+    [ $(($(memory_of "$FRONT") - before)) -lt 65536 ] || fail "front grew to $(memory_of "$FRONT") KiB"
+}
+another_user_is_refused() {
+    client_as $((OTHER_UID + 1)) $((OTHER_UID + 1)) ask GET /v1/health
+    status_is 1 'he may not connect'
+    answered -13
+}
+create_directory() { # PATH, as OTHER_UID
+    client_as "$OTHER_UID" "$OTHER_UID" ask POST $SESSIONS \
+        "{\"session_id\":\"d1\",\"workspace\":{\"persistence\":{\"kind\":\"directory\",\"path\":\"$1\"}}}"
+}
+rights_of_the_asker() { # 36, P-7
+    local path
+    ln -sfn "$D/roots/other" "$D/roots/link"
+    for path in / /etc /root "$D/state" "$D/run" "$D" "$D/roots/other" "$D/roots/link" "$D/roots/link/x" \
+        "$D/roots/../state" /proc/self/root; do
+        create_directory "$path"
+        status_is 1 "$path"
+        grep -q '"status":40[034]' "$OUT" || fail "$path: $(head -c 200 "$OUT")"
+    done
+    create_directory "$D/roots/mine"
+    answered 201
+}
+parked_with_planted_links() { # 32
+    local path
+    create_directory "$D/roots/mine"
+    answered 201
+    ln -s "$D/roots/other/secret" "$D/roots/mine/absolute"
+    ln -s ../other "$D/roots/mine/up"
+    ln -s "/proc/self/root$D/roots/other/secret" "$D/roots/mine/magic"
+    ln -s "$D/state" "$D/roots/mine/state"
+    berth session park d1
+    status_is 0
+    for path in absolute up/secret magic state/instance ../other/secret; do
+        client ask GET "$SESSIONS/d1/files?path=/workspace/$path"
+        status_is 1 "reading $path"
+        ! grep -q "$SECRET" "$OUT" || fail "$path was read"
+        client ask PUT "$SESSIONS/d1/files?path=/workspace/$path" changed
+    done
+    [ "$(cat "$D/roots/other/secret")" = "$SECRET" ] || fail 'a file of the host was changed'
+    echo mine >"$D/roots/mine/file" && chown "$OTHER_UID" "$D/roots/mine/file"
+    client_as "$OTHER_UID" "$OTHER_UID" ask GET "$SESSIONS/d1/files?path=/workspace/file"
+    answered 200 'his own'
+    chmod 700 "$D/roots/mine"
+    client_as $((OTHER_UID + 1)) "$OTHER_UID" ask GET "$SESSIONS/d1/files?path=/workspace/file"
+    answered 403 "another's, who may connect"
+}
+names_are_shown_clean() { # 12, 38
+    local escape control name
+    escape=$(printf '\033') control=$(printf '\302\233')
+    name=$(printf 'a\n\033[31m\302\233')
+    berth exec --tty never s1 -- sh -c 'mkdir n; : >"n/$1"' sh "$name"
+    status_is 0
+    berth ps s1
+    ! grep -qE "$escape|$control" "$OUT" || fail 'ps prints an escape sequence'
+    berth cp s1:n "$D/out/names"
+    [ -e "$D/out/names/$name" ] || fail 'the name came otherwise'
+    berth cp "s1:n/none$name" "$D/out/none"
+    ! grep -qE "$escape|$control" "$ERR" || fail 'cp prints an escape sequence'
+    berth session show "$name"
+    ! grep -qE "$escape|$control" "$ERR" || fail 'show prints an escape sequence'
+    client ask GET "$SESSIONS/s1/files/list?path=/workspace/n"
+    ! grep -q "$escape" "$OUT" || fail 'the list has an escape sequence'
+}
+
+CASES='init_is_out_of_reach workers_are_harmed stopped_workers_are_bounded rename_storm kinds_in_turn floods_are_bounded
+interrupt_without_a_command framing_is_one targets_are_refused slow_clients_are_bounded names_are_shown_clean'
+ROOT_CASES='another_user_is_refused rights_of_the_asker parked_with_planted_links'
+if [ $# -gt 0 ]; then CASES=$* ROOT_CASES=; fi
+
+for mode in ${MODES:-$(modes_here)}; do
+    enter_mode "$mode"
+    if [ "$mode" = root ]; then NAMES="$CASES $ROOT_CASES"; else NAMES=$CASES; fi
+    for name in $NAMES; do
+        fresh_workspace
+        rm -rf --one-file-system "$D/roots"
+        test_case "$name [$mode]" with_service "$name"
+    done
+done
+summary
