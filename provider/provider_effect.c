@@ -318,6 +318,12 @@ static void interrupt(struct verb *verb)
 {
     struct seat *seat = verb->seat;
     struct work *work = &verb->call.work;
+    /* No command was ever accepted: there is nothing to end, and init has no answer for number 0.
+     */
+    if (verb->ticket.floor == 0) {
+        succeed(verb, SESSION_EVENT_INTERRUPTED);
+        return;
+    }
     execs_interrupt(seat, verb->ticket.floor);
     int r = seat->agent ? agent_client_interrupt(seat->agent, number_of_order(verb->ticket.floor))
                         : -EPIPE;
