@@ -16,6 +16,10 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+/* Of one session at a time. Its programs can stop a worker, which has their uid: what waits for
+ * such workers is bounded, and each of them holds descriptors of front. */
+enum { FILES_AT_ONCE_MAX = 64 };
+
 enum { ANSWER_MAX = (int)(sizeof(struct files_begin) + sizeof(struct files_result)) };
 
 struct operation {
@@ -209,6 +213,15 @@ static void send_inside(struct work *work)
         seat->files_count >= (UINT64_C(1) << NUMBER_COUNT_BITS) - 1) {
         err_set(&err, ERR_UNAVAILABLE, EAGAIN, files_operation_name(op->request.operation),
                 op->request.path, "The session is being looked at, or is ending. Try again.");
+        fail(op, &err);
+        return;
+    }
+    if (op->seat_row == 0 && seat->files_running >= FILES_AT_ONCE_MAX) {
+        err_set(&err, ERR_UNAVAILABLE, EAGAIN, files_operation_name(op->request.operation),
+                op->request.path,
+                "%d file operations of this session have not ended yet. Try again; if none of them "
+                "ever ends, a program of the session has stopped their workers.",
+                FILES_AT_ONCE_MAX);
         fail(op, &err);
         return;
     }
