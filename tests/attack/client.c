@@ -289,7 +289,8 @@ static int leave(unsigned count, const char *method, const char *target)
         int fd = dial();
         if (fd < 0 || send_all(fd, head, (size_t)n) < 0)
             return 1;
-        poll(&(struct pollfd){.fd = fd, .events = POLLIN}, 1, 5);
+        poll(&(struct pollfd){.fd = fd, .events = POLLIN}, 1, 20);
+        usleep(10000); /* its worker waits for room, and is seen by who would stop it */
         close(fd);
     }
     return 0;

@@ -85,9 +85,10 @@ workers_are_harmed() { # 34: hostile programs have their uid
 }
 stopped_workers_are_bounded() {
     local i pids=()
+    berth exec --tty never s1 -- truncate -s 64M big
     background sh -c 'for i in 1 2 3; do ./beside workers stop 12 & done; wait'
     for i in 1 2 3 4; do
-        "${AS[@]}" timeout 20 "$PROGRAMS/client" "$SOCKET" leave 250 GET "$SESSIONS/s1/files?path=/etc/hostname" &
+        "${AS[@]}" timeout 20 "$PROGRAMS/client" "$SOCKET" leave 150 GET "$SESSIONS/s1/files?path=/workspace/big" &
         pids+=($!)
     done
     wait "${pids[@]}"
