@@ -69,7 +69,7 @@ def before_the_reboot(service):
     until(lambda: s.frames("running"))
     parked = Session("sleeps").made()
     parked.did("park")
-    if capability("lifecycle.park_freeze"):
+    if capability("limits.pids"):
         Session("ice").made().did("park", {"mode": "freeze"})
     service.kill_all()
     os._exit(0)

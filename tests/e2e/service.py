@@ -282,6 +282,7 @@ class Service:
             except ProcessLookupError:  # a worker that has ended meanwhile
                 pass
         self.process.wait()
+        until(lambda: not any(command_line(pid).startswith("berth: ") for pid in pids))
 
     def again(self):
         self.kill_all()
