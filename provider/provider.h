@@ -166,6 +166,7 @@ struct provider_files {
 struct provider_files_reply {
     const struct err *err; /* NULL: done */
     const struct files_result *result;
+    uint32_t allowed; /* invalid_state: events of the session, a bit each */
 };
 /* `done` once; the reply of `from` is not used, its data is what provider_forget() knows it by. */
 void provider_files(struct provider *p, const struct provider_call *from,

@@ -325,6 +325,10 @@ static void interrupt(struct verb *verb)
         return;
     }
     execs_interrupt(seat, verb->ticket.floor);
+    if (verb->ticket.floor == 0) { /* no exec was ever accepted: init has nothing to answer for */
+        succeed(verb, SESSION_EVENT_INTERRUPTED);
+        return;
+    }
     int r = seat->agent ? agent_client_interrupt(seat->agent, number_of_order(verb->ticket.floor))
                         : -EPIPE;
     if (r == -EAGAIN) {

@@ -75,7 +75,8 @@ static void told(struct call *call, struct provider_reply *reply)
     void (*done)(void *, const struct provider_files_reply *) = op->done;
     op->done = NULL;
     if (done)
-        done(op->done_data, &(struct provider_files_reply){.err = &reply->err});
+        done(op->done_data,
+             &(struct provider_files_reply){.err = &reply->err, .allowed = reply->allowed});
 }
 
 static void forget(struct call *call)
@@ -85,7 +86,9 @@ static void forget(struct call *call)
 
 static void fail(struct operation *op, const struct err *err)
 {
-    call_fail(&op->call, err, NULL);
+    const struct document_problem more = {
+        .allowed = err->code == ERR_INVALID_STATE ? session_allowed(op->row.state) : 0};
+    call_fail(&op->call, err, &more);
     call_free(&op->call);
 }
 

@@ -125,6 +125,13 @@ static int answer_tombstone(struct ledger_tx *tx, struct verb *verb, struct err 
     return r;
 }
 
+/* WS-2: who has the volume. It is of the same workspace. */
+static int name_holder(struct ledger_tx *tx, struct verb *verb, int outcome, struct err *err)
+{
+    int r = ledger_session_get(tx, verb->ticket.holder, &verb->row, err);
+    return r < 0 ? r : outcome;
+}
+
 static int open_apply(struct ledger_tx *tx, struct work *work, struct err *err)
 {
     struct verb *verb = (struct verb *)work;
@@ -139,6 +146,8 @@ static int open_apply(struct ledger_tx *tx, struct work *work, struct err *err)
         r = check_loss(tx, verb, err);
     if (r == 0)
         r = check_volume(tx, verb, err);
+    if (r == COORDINATOR_VOLUME_BUSY || r == VERB_VOLUME_SHARED)
+        return name_holder(tx, verb, r, err);
     if (r == 0)
         r = ledger_session_get(tx, verb->ticket.session, &verb->row, err);
     if (r == 0 && verb->event == SESSION_EVENT_RESUME && verb->ticket.intent != 0)
@@ -179,7 +188,8 @@ static void refuse_outcome(struct verb *verb, int outcome)
     case VERB_VOLUME_SHARED:
         err_set(&err, ERR_WORKSPACE_IN_USE, 0, session_event_name(verb->event),
                 verb->event == SESSION_EVENT_CREATE ? verb->volume : call->session_id,
-                "Its volume is used by another session. Park or destroy that one first.");
+                "Its volume is used by the session %s. %s that one first.", verb->row.session_id,
+                outcome == COORDINATOR_VOLUME_BUSY ? "Park or destroy" : "Destroy");
         break;
     case VERB_ACCEPT_LOSS:
         err_set(&err, ERR_INVALID_REQUEST, 0, session_event_name(verb->event), call->session_id,

@@ -140,6 +140,15 @@ static size_t allowed_names(uint32_t allowed, const char *ret_names[SESSION_EVEN
     return count;
 }
 
+void front_call_refuse_state(struct front_call *call, const struct err *err, uint32_t allowed)
+{
+    const char *names[SESSION_EVENT_COUNT];
+    const struct problem_more more = {.allowed = names,
+                                      .allowed_count = allowed_names(allowed, names)};
+    tell(call, err);
+    exchange_refuse(front_call_finish(call), err, &more);
+}
+
 void front_call_reply(struct front_call *call, struct provider_reply *reply)
 {
     call->waiting = false;

@@ -103,7 +103,7 @@ bool front_file_refused(struct front_call *call, const struct provider_files_rep
     if (!reply->err)
         return false;
     struct err err = *reply->err;
-    front_call_refuse(call, &err, NULL);
+    front_call_refuse_state(call, &err, reply->allowed);
     return true;
 }
 

@@ -61,6 +61,7 @@ void front_call_refuse_missing(struct front_call *call, const struct err *err,
 /* P-7: the client's socket, from which the launcher reads who asks; still the connection's. -1:
  * rootless, where there is one user, and when the client has gone. */
 int front_call_asker(const struct front_call *call);
+void front_call_refuse_state(struct front_call *call, const struct err *err, uint32_t allowed);
 /* Stops what the provider and the operation still do, and gives the exchange to who ends it. */
 struct exchange *front_call_finish(struct front_call *call);
 void front_call_gone(struct front_call *call);

@@ -12,6 +12,7 @@
 #include "runtime/host/launcher_internal.h"
 
 #include "runtime/base/fd.h"
+#include "runtime/host/lasting.h"
 #include "runtime/host/volume_remove.h"
 
 #include <fcntl.h>
@@ -211,6 +212,9 @@ static int do_look(struct work *w, struct err *err)
     int r = w->l->calls->look(w->l->runtime, &name, &w->job->request.identity, &found,
                               &w->reply.identity, &w->pidfd, err);
     w->reply.found = r < 0 ? 0 : found;
+    /* Front cannot open it, and must know whether what is gone died or the host was restarted. */
+    if (r == 0 && found != SESSION_FOUND_WHOLE)
+        r = lasting_boot_id(w->reply.identity.boot_id, err);
     return r;
 }
 
