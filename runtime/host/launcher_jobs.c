@@ -303,6 +303,9 @@ int launcher_result(struct launcher *l, struct job *job)
     if (copy)
         *copy = *job->reply;
     job->answered = true;
+    /* Whoever reads the answer may start another session in its place (sessions_max). */
+    if (job->request.type == LAUNCHER_END && job->reply->result == 0)
+        launcher_live_remove(l, job->request.row, job->request.incarnation);
     return launcher_answer(l, copy);
 }
 

@@ -189,7 +189,7 @@ Test(launcher_work, what_has_ended_is_not_heard_of_while_a_worker_still_has_its_
     cr_expect_eq(watched_but_closed(), 0);
     send_for(LAUNCHER_END, ROW_HAS_INIT); /* ends the second one's init */
     cr_assert_eq(hear(&reply, 5000), 1);
-    cr_expect_eq(hear(&reply, 200), 1, "its end is told");
+    cr_expect_eq(hear(&reply, 5000), 1, "its end is told");
     cr_expect_eq(watched_but_closed(), 0);
     shared->go = true;
     cr_assert_eq(hear(&reply, 5000), 1);
