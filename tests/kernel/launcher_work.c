@@ -178,10 +178,10 @@ static unsigned watched_but_closed(void)
 Test(launcher_work, what_has_ended_is_not_heard_of_while_a_worker_still_has_its_descriptor)
 {
     start_fake();
-    launch(ROW_HAS_INIT);
-    launch(ROW_HAS_INIT + 1);
-    cr_assert_eq(hear(&reply, 5000), 1);
-    cr_assert_eq(hear(&reply, 5000), 1);
+    for (unsigned i = 0; i < 2; i++) {
+        launch(ROW_HAS_INIT + i);
+        cr_assert_eq(hear(&reply, 5000), 1);
+    }
     cr_expect_eq(hear(&reply, 200), -1);
     launch(ROW_SLOW);
     for (unsigned i = 0; i < 400 && shared->creates < 3; i++)
