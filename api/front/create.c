@@ -158,7 +158,8 @@ static int check_root(const struct serve_config *config, const char *path, struc
             (path[n] == 0 || path[n] == '/' || (n > 0 && root[n - 1] == '/')))
             return 0;
     }
-    if (config->rootless)
+    /* Without any the directory must be the asker's: the launcher looks whose it is. */
+    if (config->rootless || config->root_count == 0)
         return 0;
     return err_set(err, ERR_FORBIDDEN, 0, "choose the workspace", path,
                    "The operator allows no workspace there. Use a volume, or have the directory "
