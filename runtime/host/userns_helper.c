@@ -198,8 +198,11 @@ void userns_helper_end(struct userns_helper *h)
      * hold a copy of the socket. */
     if (h->pid > 0) {
         int keep = errno;
-        (void)!send(h->sock, "q", 1, MSG_NOSIGNAL);
-        fd_replace(&h->sock, -1); /* where the byte did not arrive, its end does */
+        /* Where the byte does not arrive, the socket's end does, whoever has a copy of it: closing
+         * says nothing while another helper, born beside this one, holds one. */
+        if (send(h->sock, "q", 1, MSG_NOSIGNAL) != 1)
+            (void)shutdown(h->sock, SHUT_RDWR);
+        fd_replace(&h->sock, -1);
         while (waitpid(h->pid, NULL, __WALL) < 0 && errno == EINTR)
             ;
         if (h->owner != UINT32_MAX && h->dumpable == 1)

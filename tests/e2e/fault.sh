@@ -40,7 +40,7 @@ MAY_FAIL=(
     "read\\($(of '(/proc/sys/kernel/random/boot_id|/proc/[0-9]+/cgroup|/proc/sys/user/max_user_namespaces)')" 'the key of the cache'
     'stat\("(/proc/self/exe|/etc/subuid|/etc/subgid)"' 'the key of the cache'
     "mmap\\(0x0, [0-9]+, 0x3, 0x22, -1, 0x0\\) after fstat\\($(of "$CACHE_FILE")" 'the cache is an optimisation'
-    'mmap\(0x0, [0-9]+, 0x3, 0x22, -1, 0x0\) after (stat\("/etc/subgid"|close\('"$(of /proc/sys/user/max_user_namespaces)"'\))' 'the key of the cache'
+    'mmap\(0x0, [0-9]+, 0x3, 0x22, -1, 0x0\) after (stat\("/etc/subgid"|close\('"$(of '(/proc/sys/user/max_user_namespaces|/proc/sys/kernel/random/boot_id)')"'\))' 'the key of the cache'
 
     # Limits that nobody asked for are left out, and that is said (CAP-2).
     "newfstatat\\($(of '/sys/fs/cgroup/[^>]*'), \"\\.\", 0x[0-9a-f]+, 0x100\\)" 'no cgroup that is the user`s own, and that is said'
@@ -110,6 +110,9 @@ MAY_FAIL=(
     "run newfstatat\\($(of '[^>]*/state/volumes/local'), \"fault\"" 'asked again under the lock'
 
     'run open(at)?\((AT_FDCWD, )?"/proc/[0-9]+/ns/mnt"' 'only who waits for the end of the stage`s namespace changes'
+
+    # Another session's, met when one is there.
+    "run flock\\($(of '[^>]*/berth-share[^>]*/(shared|exclusive)/[^>]*'), 0x6\\) after openat\\($FD, \"[^\"]*\", 0xa8000," 'a record whose lock cannot be tried counts as held'
 
     # Rights that are given up.
     'keyctl\(KEYCTL_JOIN_SESSION_KEYRING' 'commands have no keyctl and no /proc/keys: an inherited keyring is out of reach'
