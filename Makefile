@@ -151,13 +151,13 @@ policy-docs: $(BUILD)/bin/berth
 LIBC ?= $(if $(filter 1,$(SANITIZE)),glibc,musl)
 ifeq ($(LIBC),musl)
 SHIP       := musl
-MUSL       := /usr/lib/$(shell $(CC) -dumpmachine | sed 's/-pc-/-/;s/-gnu$$//')-musl
-MUSL_SELF  := $(shell $(CC) -print-file-name=include)
+MUSL       := /usr/lib/$(shell $(CC) -dumpmachine 2>/dev/null | sed 's/-pc-/-/;s/-gnu$$//')-musl
+MUSL_SELF  := $(shell $(CC) -print-file-name=include 2>/dev/null)
 MUSL_CLANG := $(shell $(CC) -print-resource-dir 2>/dev/null)
 MUSL_INC   := -nostdinc -isystem $(subst /lib/,/include/,$(MUSL)) \
               -isystem $(if $(MUSL_CLANG),$(MUSL_CLANG)/include,$(MUSL_SELF)) \
-              -idirafter /usr/include -idirafter /usr/include/$(shell gcc -print-multiarch)
-GCC_FILE    = $(shell gcc -print-file-name=$(1))
+              -idirafter /usr/include -idirafter /usr/include/$(shell gcc -print-multiarch 2>/dev/null)
+GCC_FILE    = $(shell gcc -print-file-name=$(1) 2>/dev/null)
 SHIP_START := -nostdlib -nostartfiles $(MUSL)/rcrt1.o $(MUSL)/crti.o $(call GCC_FILE,crtbeginS.o)
 SHIP_END   := $(MUSL)/libc.a $(call GCC_FILE,libgcc.a) $(call GCC_FILE,crtendS.o) $(MUSL)/crtn.o
 else
@@ -239,8 +239,10 @@ $(BUILD)/bin/berth-files: $(SHIP_FILES)
 FRONT_LIBS := $(LIB_front) $(LIB_http) $(LIB_service) $(LIB_ledger) $(LIB_provider) $(LIB_policy) \
               $(LIB_link) $(LIB_agent) $(LIB_plan) $(LIB_base)
 
-# SQLite's loader of extensions finds no loader: nothing that this program reads is ever code.
-LOADS_NOTHING := -Wl,--wrap=dlopen,--defsym=__wrap_dlopen=front_loads_nothing
+# SQLite's loader of extensions finds no loader, libuv no user database, whose reading loads code in a
+# static program: nothing that this program reads is ever code.
+LOADS_NOTHING := -Wl,--wrap=dlopen,--defsym=__wrap_dlopen=front_loads_nothing \
+                 -Wl,--wrap=getpwuid_r,--defsym=__wrap_getpwuid_r=front_knows_nobody
 
 $(BUILD)/bin/berth-front: $(BUILD)/obj/api/front/main.o $(FRONT_LIBS)
 	@mkdir -p $(@D)
@@ -426,10 +428,19 @@ man_dir = $(DESTDIR)$(PREFIX)/share/man/man$(1)
 BASH_DIR := $(DESTDIR)$(PREFIX)/share/bash-completion/completions
 ZSH_DIR  := $(DESTDIR)$(PREFIX)/share/zsh/site-functions
 FISH_DIR := $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d
+LIBEXEC  := $(DESTDIR)$(PREFIX)/libexec/berth
+# systemd looks beneath /usr/lib and /usr/local/lib; from another PREFIX: systemctl link.
+UNIT     := $(DESTDIR)$(PREFIX)/lib/systemd/system/berth.service
 
+# install(1) unlinks what is in its way: a berth that runs keeps the programs it was started with.
 install: all
 	install -D -m 0755 $(BUILD)/bin/berth $(DESTDIR)$(PREFIX)/bin/berth
-	install -D -m 0111 $(BUILD)/obj/berth-init $(DESTDIR)$(PREFIX)/libexec/berth/berth-init
+	install -D -m 0111 $(BUILD)/obj/berth-init $(LIBEXEC)/berth-init
+	install -D -m 0755 $(BUILD)/bin/berth-front $(LIBEXEC)/berth-front
+	install -D -m 0755 $(BUILD)/bin/berth-files $(LIBEXEC)/berth-files
+	install -d -m 0755 $(dir $(UNIT))
+	sed 's|@PREFIX@|$(PREFIX)|' api/cli/systemd/berth.service.in > $(UNIT)
+	chmod 0644 $(UNIT)
 	$(if $(MAN1),install -D -m 0644 -t $(call man_dir,1) $(MAN1))
 	$(if $(MAN5),install -D -m 0644 -t $(call man_dir,5) $(MAN5))
 	$(if $(MAN7),install -D -m 0644 -t $(call man_dir,7) $(MAN7))
@@ -438,11 +449,12 @@ install: all
 	$(if $(COMPLETION_FISH),install -D -m 0644 $(COMPLETION_FISH) $(FISH_DIR)/berth.fish)
 
 uninstall:
-	rm -f $(DESTDIR)$(PREFIX)/bin/berth $(DESTDIR)$(PREFIX)/libexec/berth/berth-init
+	rm -f $(DESTDIR)$(PREFIX)/bin/berth $(UNIT) \
+	    $(addprefix $(LIBEXEC)/,berth-init berth-front berth-files)
 	rm -f $(addprefix $(call man_dir,1)/,$(notdir $(MAN1))) $(addprefix $(call man_dir,5)/,$(notdir $(MAN5))) \
 	    $(addprefix $(call man_dir,7)/,$(notdir $(MAN7)))
 	rm -f $(BASH_DIR)/berth $(ZSH_DIR)/_berth $(FISH_DIR)/berth.fish
-	-rmdir $(DESTDIR)$(PREFIX)/libexec/berth
+	-rmdir $(LIBEXEC)
 
 # Only this $(BUILD) and its variants. What is mounted below is never ours to remove: rm stays on
 # one filesystem.

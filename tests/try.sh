@@ -6,7 +6,15 @@ BUILD=${BUILD:-build}
 cd "$(dirname "$0")/.." || exit 1
 berth=$PWD/$BUILD/bin/berth
 place=$(mktemp -d) || exit 1
-trap 'rm -rf "$place"' EXIT
+finish() {
+    if [ -n "$keeper" ] && kill -0 "$keeper" 2>/dev/null; then
+        "$berth" session destroy --quiet lasting >/dev/null 2>&1
+        kill "$keeper"
+    fi
+    rm -rf "$place"
+}
+keeper=
+trap finish EXIT
 export BERTH_RUNTIME_DIR=$place/runtime BERTH_STATE_DIR=$place/state
 kept=0 broken=0
 
@@ -94,6 +102,39 @@ inside --timeout 1s -- sh -c 'trap "" TERM; (setsid sleep 1000 &) ; sleep 1000'
 promise "run for ever and leave daemons behind: ended after one second, status $status" is "$status" 124
 inside --scratch 4MiB -- sh -c 'head -c 100000000 /dev/zero > /tmp/big'
 promise "fill the disk: $(head -1 <<<"$out" | sed 's/.*: //')" said 'No space left'
+
+say "A session that lasts"
+# Front has an id of its own and must reach its places: see docs/serve.md, Files.
+chmod 0711 "$place"
+mkdir "$place/work"
+kept_by() { ("$berth" serve >>"$place/serve.log" 2>&1 & echo $! >"$place/keeper") && keeper=$(<"$place/keeper"); }
+on() { out=$("$berth" "$@" 2>&1) && status=0 || status=$?; }
+waits() { for _ in {1..100}; do "$@" && return 0; sleep 0.1; done; return 1; }
+served() { "$berth" --host "unix:$BERTH_RUNTIME_DIR/berth.sock" session list >/dev/null 2>&1; }
+ended() { ! kill -0 "$keeper" 2>/dev/null; }
+kept_by
+waits served
+on session create --quiet --workspace "$place/work" lasting
+promise "made: berth session create" is "$out" lasting
+on exec lasting -- sh -c 'echo from inside > note; exit 7'
+promise "a command in it: status $status, and its file is here: $(cat "$place/work/note")" is "$status" 7
+on exec --detach lasting -- sh -c 'echo before; while [ ! -e go ]; do sleep 0.1; done; echo after'
+command=$out
+kill -9 "$keeper"
+waits ended
+touch "$place/work/go"
+kept_by
+waits served
+on logs --follow lasting "$command"
+promise "berth serve is killed while a command runs; its output later: $(tr '\n' ' ' <<<"$out")" is "$out" $'before\nafter'
+on session park lasting
+promise "no process while it is parked: ${out#*: }" is "$status" 0
+on cp lasting:note -
+promise "its files can be read all the same: $out" is "$out" 'from inside'
+on session destroy lasting
+promise "destroyed, and the directory stays" test "$status" = 0 -a -e "$place/work/note"
+kill "$keeper"
+promise "berth serve ends when it is told to" waits ended
 
 say "And what berth says of itself"
 out=$("$berth" run --memorry 1GiB -- true 2>&1)

@@ -90,6 +90,9 @@ int client_upload_answer(struct client *c, int fd, struct err *err);
 /* "?name=value" or "&name=value", percent-encoded. */
 void client_query(struct buf *path, const char *name, const char *value);
 
+/* The step of a refusal without a document, as the answer to HEAD is. */
+#define CLIENT_REFUSED "berth serve refused"
+
 /* What a problem document says, or what a status says that comes without one. Returns negative. */
 int client_problem_err(const char *document, size_t length, int status, struct err *err);
 

@@ -49,8 +49,8 @@ int client_problem_err(const char *document, size_t length, int status, struct e
     const char *title = read ? text_of(root, "title") : NULL;
     const char *detail = read ? text_of(root, "detail") : NULL;
     const char *pointer = read ? text_of(root, "pointer") : NULL;
-    int r = err_set(err, (enum err_code)code_of(code, status), 0,
-                    title ? title : "berth serve refused", pointer, "%s",
+    int r = err_set(err, (enum err_code)code_of(code, status), 0, title ? title : CLIENT_REFUSED,
+                    pointer, "%s",
                     detail ? detail
                     : read ? ""
                            : "There is no problem document in its answer.");

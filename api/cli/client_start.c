@@ -6,6 +6,7 @@
  * directory like /tmp anybody could stand at the name. Who listens is asked of the kernel.
  */
 #include "api/cli/client.h"
+#include "api/cli/serve.h"
 
 #include "runtime/base/fd.h"
 #include "runtime/base/io.h"
@@ -138,8 +139,11 @@ static int open_directory(const struct client_where *where, char ret_path[CLIENT
     if (!path)
         return start_fail(err, 0, NULL, "There is no place of your own.");
     snprintf(ret_path, CLIENT_PATH_SIZE, "%.*s", (int)(strrchr(path, '/') - path), path);
-    if (mkdir(ret_path, 0700) < 0 && errno != EEXIST)
-        return start_fail(err, errno, ret_path,
+    int r = serve_make_parents(ret_path, NULL);
+    if (r == 0 && mkdir(ret_path, 0700) < 0 && errno != EEXIST)
+        r = -errno;
+    if (r < 0)
+        return start_fail(err, -r, ret_path,
                           "Its directory cannot be made. Name another one by "
                           "BERTH_RUNTIME_DIR.");
     struct stat st;

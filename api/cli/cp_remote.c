@@ -38,6 +38,21 @@ int cp_remote_cwd(struct cp *cp, struct buf *ret, struct err *err)
                                     "The session does not say where its workspace is.");
 }
 
+/* What a status alone can tell. */
+static const char *why_not(int code)
+{
+    switch (code) {
+    case ERR_INVALID_STATE:
+        return "The session's state does not allow it: see `berth session show`.";
+    case ERR_FORBIDDEN:
+        return "The session's user may not.";
+    case ERR_UNAVAILABLE:
+        return "berth serve cannot do it now: its log says why.";
+    default:
+        return "";
+    }
+}
+
 int cp_remote_stat(struct cp *cp, const char *path, struct client_head *ret, struct err *err)
 {
     _cleanup_buf_ struct buf target = {0};
@@ -47,12 +62,11 @@ int cp_remote_stat(struct cp *cp, const char *path, struct client_head *ret, str
     int r = client_call(cp->verb->client, &request, &answer, err);
     if (r < 0) {
         /* The answer to HEAD has no document: the subject is ours to say. */
+        if (strcmp(err->step, CLIENT_REFUSED) != 0)
+            return r;
         if (err->code == ERR_NOT_FOUND)
             return CP_ABSENT;
-        return err_set(err, (enum err_code)err->code, 0, "look at", path, "%s",
-                       err->code == ERR_INVALID_STATE
-                           ? "The session's state does not allow it: see `berth session show`."
-                           : "");
+        return err_set(err, (enum err_code)err->code, 0, "look at", path, "%s", why_not(err->code));
     }
     *ret = answer.head;
     buf_fini(&answer.document);

@@ -72,6 +72,9 @@ struct serve_launch {
     int config, capabilities;
 };
 
+/* The directories above `path` that are missing, with mode 0755. */
+int serve_make_parents(const char *path, struct err *err);
+
 /* berth-front beside this program, else the installed one. */
 int serve_find_front(int *ret_program, struct err *err);
 /* `launcher`: that child's end of the pair, borrowed. 0 or -errno with `err`. */

@@ -28,7 +28,7 @@ static int failed(struct err *err, int sys, const char *step, const char *path)
 /* ---- directories -------------------------------------------------------------------------------
  */
 
-static int make_parents(const char *path, struct err *err)
+int serve_make_parents(const char *path, struct err *err)
 {
     char part[SPEC_PATH_MAX];
     snprintf(part, sizeof part, "%s", path);
@@ -47,7 +47,7 @@ static int make_parents(const char *path, struct err *err)
  * group go through those of root, so they may be searched and not read. */
 static int open_own(const char *path, mode_t mode, int *ret_fd, struct err *err)
 {
-    int r = make_parents(path, err);
+    int r = serve_make_parents(path, err);
     if (r < 0)
         return r;
     if (mkdir(path, 0700) < 0 && errno != EEXIST)

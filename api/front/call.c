@@ -72,6 +72,11 @@ const struct provider_call *front_call_ask(struct front_call *call,
 
 /* ---- ends ------------------------------------------------------------------------------------ */
 
+int front_call_asker(const struct front_call *call)
+{
+    return call->front->config->rootless || !call->x ? -1 : exchange_socket(call->x);
+}
+
 struct exchange *front_call_finish(struct front_call *call)
 {
     if (call->waiting)

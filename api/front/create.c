@@ -148,9 +148,12 @@ static int read_size(const struct json_node *node, uint64_t *ret_bytes,
     return 0;
 }
 
-/* P-1, ceiling of the operator: the launcher judges it again, with the directory opened. */
+/* P-1, ceiling of the operator: the launcher judges it again, with the directory opened. Without
+ * roots it alone can judge: whose the directory is, is not front's to look at. */
 static int check_root(const struct serve_config *config, const char *path, struct err *err)
 {
+    if (config->root_count == 0)
+        return 0;
     for (uint32_t i = 0; i < config->root_count && i < SERVE_ROOTS_MAX; i++) {
         const char *root = config->roots[i];
         size_t n = strlen(root);
@@ -158,9 +161,6 @@ static int check_root(const struct serve_config *config, const char *path, struc
             (path[n] == 0 || path[n] == '/' || (n > 0 && root[n - 1] == '/')))
             return 0;
     }
-    /* Without any the directory must be the asker's: the launcher looks whose it is. */
-    if (config->rootless || config->root_count == 0)
-        return 0;
     return err_set(err, ERR_FORBIDDEN, 0, "choose the workspace", path,
                    "The operator allows no workspace there. Use a volume, or have the directory "
                    "added to `roots` of berth's configuration.");

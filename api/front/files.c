@@ -79,8 +79,10 @@ int front_file_pipe(struct file_call *file, bool reads, int *ret_worker)
 void front_file_ask(struct file_call *file, int data_in, int data_out,
                     void (*done)(void *data, const struct provider_files_reply *reply))
 {
-    const struct provider_files files = {
-        .request = &file->request, .data_in = data_in, .data_out = data_out};
+    const struct provider_files files = {.request = &file->request,
+                                         .data_in = data_in,
+                                         .data_out = data_out,
+                                         .client_socket = front_call_asker(file->call)};
     const char *wrong = files_request_check(&file->request);
     file->call->release = front_file_release;
     if (wrong) {

@@ -58,6 +58,9 @@ void front_call_answer(struct front_call *call, int status, struct buf *document
 void front_call_refuse(struct front_call *call, const struct err *err, const char *pointer);
 void front_call_refuse_missing(struct front_call *call, const struct err *err,
                                const struct capability_mask *missing);
+/* P-7: the client's socket, from which the launcher reads who asks; still the connection's. -1:
+ * rootless, where there is one user, and when the client has gone. */
+int front_call_asker(const struct front_call *call);
 /* Stops what the provider and the operation still do, and gives the exchange to who ends it. */
 struct exchange *front_call_finish(struct front_call *call);
 void front_call_gone(struct front_call *call);

@@ -9,6 +9,8 @@
 #include "api/front/log.h"
 #include "api/front/rights.h"
 
+#include <errno.h>
+#include <pwd.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
@@ -19,6 +21,19 @@ void *front_loads_nothing(const char *name, int flags)
 {
     (void)name, (void)flags;
     return NULL;
+}
+
+/* Stands where libuv would call getpwuid_r(3), which in a static program loads what the host has
+ * for it. Nothing here asks for a home directory. */
+int front_knows_nobody(uid_t uid, struct passwd *user, char *text, size_t size,
+                       struct passwd **ret);
+int front_knows_nobody(uid_t uid, struct passwd *user, char *text, size_t size, struct passwd **ret)
+{
+    (void)uid, (void)user;
+    if (size > 0)
+        text[0] = 0;
+    *ret = NULL;
+    return ENOENT;
 }
 
 /* Holds a spec's worth of configuration: not on a stack. */

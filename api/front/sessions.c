@@ -39,12 +39,6 @@ static int check_ceiling(struct front_call *call, const struct policy *policy)
     return r;
 }
 
-/* P-7: who asks is read from there, and not from our word. Rootless there is one user. */
-static int asker(const struct front_call *call)
-{
-    return call->front->config->rootless ? -1 : exchange_socket(call->x);
-}
-
 void session_create_handle(struct front_call *call)
 {
     __attribute__((cleanup(front_create_fini))) struct create create = {0};
@@ -65,7 +59,7 @@ void session_create_handle(struct front_call *call)
         .idle_after_ms = create.idle_after_ms,
         .idle_destroys = create.idle_destroys,
         .accept_loss = create.accept_loss,
-        .client_socket = asker(call),
+        .client_socket = front_call_asker(call),
     };
     if (buf_failed(&create.labels)) {
         err_set(&err, ERR_INTERNAL, ENOMEM, "read the request's body", NULL, NULL);
@@ -125,7 +119,8 @@ void session_resume_handle(struct front_call *call)
         front_call_refuse_missing(call, &err, &missing);
         return;
     }
-    ask(call, &(struct provider_verb){.verb = SESSION_EVENT_RESUME, .client_socket = asker(call)});
+    ask(call, &(struct provider_verb){.verb = SESSION_EVENT_RESUME,
+                                      .client_socket = front_call_asker(call)});
 }
 
 void session_interrupt_handle(struct front_call *call)

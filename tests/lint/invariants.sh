@@ -16,7 +16,7 @@ while IFS= read -r line; do
         file=${name%%:*} test=${name##*:}
         case $file in
         # As many spaces as clang-format likes, and a test may stand on the next line.
-        *.c) grep -qE "(^|[ ,(])$test\)|Test\([a-z0-9_]+, *${test}[,)]|IN_A_PLACE\($test," "$file" 2>/dev/null ;;
+        *.c) grep -qE "(^|[ ,(])$test\)|(Test|AS_ROOT_ONLY|AS_EACH)\([a-z0-9_]+, *${test}[,)]|IN_A_PLACE\($test," "$file" 2>/dev/null ;;
         *) grep -qE "^$test\(\)" "$file" 2>/dev/null ;;
         esac || {
             echo "docs/INVARIANTS.md: no such test: $name"

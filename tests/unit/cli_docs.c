@@ -1,5 +1,5 @@
 /* This file proves that the man page, the completions, the reference page and the README name
- * exactly the options that `berth run --help` names. */
+ * exactly the options that `berth run --help` names, and completions every verb. */
 #include "api/cli/run_options.h"
 
 #include "runtime/base/fd.h"
@@ -115,4 +115,29 @@ Test(cli_docs, the_reference_has_the_help_word_for_word)
     run_options_help(&help);
     cr_expect(strstr(file("docs/cli-reference.md"), buf_text(&help)),
               "docs/cli-reference.md differs from `berth run --help`");
+}
+
+Test(cli_docs, every_list_of_verbs_in_a_completion_is_that_of_the_program)
+{
+    static const char *const paths[] = {"api/cli/completion/_berth",
+                                        "api/cli/completion/berth.bash"};
+    static struct names verbs;
+    const char *table = strstr(file("api/cli/dispatch.c"), "verbs[] = {");
+    cr_assert(table);
+    collect(&verbs, table, "\n    {\"", strstr(table, "};"));
+    cr_assert_gt(verbs.count, 10u);
+    for (size_t i = 0; i < sizeof paths / sizeof paths[0]; i++) {
+        unsigned lists = 0;
+        for (const char *at = file(paths[i]); (at = strstr(at, "run session exec")) != NULL;
+             at++, lists++) {
+            struct names list = {0};
+            for (const char *word = at; *word >= 'a' && *word <= 'z';) {
+                size_t length = strspn(word, "abcdefghijklmnopqrstuvwxyz-");
+                add(&list, word, length);
+                word += length + (word[length] == ' ');
+            }
+            expect_same(&verbs, &list, paths[i]);
+        }
+        cr_expect_gt(lists, 1u, "%s has no list of verbs", paths[i]);
+    }
 }

@@ -212,6 +212,16 @@ Test(front_create, a_directory_beneath_no_root_is_403)
     }
 }
 
+Test(front_create, without_roots_a_directory_is_the_launchers_to_judge)
+{
+    fake_config.rootless = 0;
+    fake_config.socket_gid = getgid();
+    fake_config.root_count = 0;
+    const char *answer =
+        create("{\"workspace\":{\"persistence\":{\"kind\":\"directory\",\"path\":\"/srv/any\"}}}");
+    cr_expect(strstr(answer, " 201 "), "%s", answer);
+}
+
 Test(front_create, CAP_2_all_that_is_missing_is_listed_and_a_default_is_no_request)
 {
     fake_capabilities.status[CAP_LIMITS_PIDS].available = false;

@@ -423,6 +423,7 @@ void provider_files(struct provider *p, const struct provider_call *call,
 {
     struct fake_file *f = fake.files;
     (void)p;
+    fake.client_socket = files->client_socket;
     while (f->used)
         cr_assert(++f < fake.files + ARRAY_LENGTH(fake.files));
     *f = (struct fake_file){.used = true,

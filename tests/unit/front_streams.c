@@ -129,6 +129,17 @@ Test(front_streams, a_file_is_read_whole_and_in_ranges)
               "%s", answer);
 }
 
+Test(front_streams, P_7_the_askers_own_socket_goes_with_a_file_operation)
+{
+    fake.client_socket = 0;
+    front_ask("GET", S "/files?path=/f", "", NULL);
+    cr_expect_eq(fake.client_socket, -1, "rootless there is one user");
+    fake_config.rootless = 0;
+    fake_config.socket_gid = getgid();
+    front_ask("GET", S "/files?path=/f", "", NULL);
+    cr_expect_gt(fake.client_socket, 0);
+}
+
 Test(front_streams, FS_2_what_cannot_be_read_has_a_status_of_its_own)
 {
     cr_expect(strstr(front_ask("GET", S "/files?path=/absent", "", NULL), " 404 "));

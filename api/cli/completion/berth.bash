@@ -25,7 +25,7 @@ _berth() {
         done
     fi
     case $verb:$before in
-    :*) mapfile -t COMPREPLY < <(compgen -W "run session exec shell ps logs cp events usage volume reap policy capabilities doctor help --help --version --json --quiet --workspace-id --host" -- "$word") ;;
+    :*) mapfile -t COMPREPLY < <(compgen -W "run session exec shell ps logs cp events usage volume reap policy capabilities doctor serve help --help --version --json --quiet --workspace-id --host" -- "$word") ;;
     *:--policy | *:-p | *:--within) mapfile -t COMPREPLY < <(compgen -W "$presets" -A file -- "$word") ;;
     *:--tty | *:-t | *:--die-with-parent) mapfile -t COMPREPLY < <(compgen -W "auto always never" -- "$word") ;;
     *:--net) mapfile -t COMPREPLY < <(compgen -W "deny public-only allow" -- "$word") ;;
@@ -33,7 +33,7 @@ _berth() {
     *:--user | *:-u) mapfile -t COMPREPLY < <(compgen -W "user root" -- "$word") ;;
     *:--workspace) mapfile -t COMPREPLY < <(compgen -W "none tmpfs volume:" -A directory -- "$word") ;;
     *:--image) mapfile -t COMPREPLY < <(compgen -W "host dir:" -- "$word") ;;
-    *:--ro | *:--rw | *:--result | *:--path) mapfile -t COMPREPLY < <(compgen -A file -- "$word") ;;
+    *:--ro | *:--rw | *:--result | *:--path | *:--config | *:--socket) mapfile -t COMPREPLY < <(compgen -A file -- "$word") ;;
     *:--env | *:-e) mapfile -t COMPREPLY < <(compgen -A variable -- "$word") ;;
     run:*)
         if [[ $word == -* ]]; then
@@ -71,8 +71,9 @@ _berth() {
             mapfile -t COMPREPLY < <(compgen -W "$presets" -A file -- "$word")
         fi
         ;;
+    serve:*) mapfile -t COMPREPLY < <(compgen -W "--config --socket --on-demand --help" -- "$word") ;;
     capabilities:* | doctor:*) mapfile -t COMPREPLY < <(compgen -W "--json --quiet --help" -- "$word") ;;
-    help:*) mapfile -t COMPREPLY < <(compgen -W "run session exec shell ps logs cp events usage volume reap policy capabilities doctor help" -- "$word") ;;
+    help:*) mapfile -t COMPREPLY < <(compgen -W "run session exec shell ps logs cp events usage volume reap policy capabilities doctor serve help" -- "$word") ;;
     esac
 }
 complete -F _berth berth
