@@ -242,6 +242,28 @@ static void no_room_again(struct work *work)
     work_job(work, LEDGER_OP_EXEC_END, no_room_apply, no_room_done);
 }
 
+/* Without a cgroup init can end one command only, and only with everything that it started. It
+ * would refuse by itself, but cannot say so to whoever asks: he was answered by then. */
+static int check_alone(const struct seat *seat, const struct exec *exec, bool keep_children,
+                       struct err *err)
+{
+    if (seat->identity.cgroup_inode != 0)
+        return 0;
+    if (keep_children)
+        return err_set(err, ERR_CAPABILITY_UNAVAILABLE, EOPNOTSUPP, "start the command",
+                       "keep_children",
+                       "This session has no cgroup, so what a command started cannot be kept when "
+                       "it ends. `berth doctor` says what would give it one.");
+    for (const struct exec *other = seat->execs; other; other = other->next)
+        if (other != exec && !other->ending)
+            return err_set(err, ERR_INVALID_STATE, EBUSY, "start the command", seat->session_id,
+                           "This session has no cgroup, so it runs one command at a time, and %s "
+                           "has not ended. Wait for it or end it; `berth doctor` says what would "
+                           "give it a cgroup.",
+                           other->exec_id);
+    return 0;
+}
+
 static void accepted(struct work *work)
 {
     struct exec_call *start = (struct exec_call *)work;
@@ -276,7 +298,7 @@ static void accepted(struct work *work)
     }
     exec->start->stdin_read = exec->start->spool = -1;
     exec->asker = start;
-    if (prepare(start, exec, &err) < 0)
+    if (check_alone(seat, exec, start->keep_children, &err) < 0 || prepare(start, exec, &err) < 0)
         exec_not_sent(exec, "not_started", &err);
     else
         execs_send(seat);

@@ -95,7 +95,28 @@ static int read_payload(struct start *start, int fd)
     return 0;
 }
 
-static int check_allowed(struct init *init, struct start *start, unsigned given)
+/* Without cgroups a command's tree is everything that runs, so there can be one; it ends with
+ * kill(-1). A file worker starts nothing: it runs beside the command, and when that ends with
+ * processes left over it ends too. None begins while that is under way, or the end might never
+ * come. */
+static int check_alone(const struct init *init, struct start *start, const struct row *row)
+{
+    for (unsigned i = 0; i < init->table.live_count; i++) {
+        const struct row *other = &init->table.rows[init->table.live[i]];
+        if (other == row || other->files)
+            continue;
+        if (!row->files)
+            return wrong(start, EBUSY, "start command",
+                         "without cgroups a session runs one command at a time");
+        if (other->killed || (other->state != ROW_STARTING && other->state != ROW_RUNNING))
+            return wrong(start, EBUSY, "start file worker",
+                         "without cgroups none starts while a command ends");
+    }
+    return 0;
+}
+
+static int check_allowed(struct init *init, struct start *start, const struct row *row,
+                         unsigned given)
 {
     const struct agent_exec *exec = start->exec;
     unsigned named = (unsigned)__builtin_popcount(exec->fds);
@@ -114,9 +135,9 @@ static int check_allowed(struct init *init, struct start *start, unsigned given)
         return wrong(start, EINVAL, "check request",
                      "an idle timeout needs output that goes through init");
     if (!(init->config.have & AGENT_HAVE_CGROUP)) {
-        if (init->table.live_count > 1)
-            return wrong(start, EBUSY, "start command",
-                         "without cgroups a session runs one command at a time");
+        int r = check_alone(init, start, row);
+        if (r < 0)
+            return r;
         if (exec->flags & AGENT_EXEC_KEEP_CHILDREN)
             return wrong(start, EOPNOTSUPP, "start command",
                          "without cgroups the children of a command cannot be kept");
@@ -287,8 +308,9 @@ static int start_command(struct init *init, struct row *row, struct start *start
     if (count == 0)
         return wrong(start, EINVAL, "read request", "it has no payload");
     int r = read_payload(start, fds[0]);
+    row->files = r == 0 && start->exec->flags & AGENT_EXEC_FILES;
     if (r == 0)
-        r = check_allowed(init, start, count - 1);
+        r = check_allowed(init, start, row, count - 1);
     if (r == 0)
         r = open_streams(init, row, start, fds + 1);
     if (r == 0)

@@ -48,6 +48,7 @@ struct row {
     uint8_t state;        /* enum row_state */
     uint8_t reason_asked; /* enum agent_reason: why init ends it; NONE while it does not */
     bool keep_children;   /* AGENT_EXEC_KEEP_CHILDREN */
+    bool files;           /* a file worker: one process, which starts none */
     bool direct;          /* an output goes to a descriptor that init does not see */
     bool main_alive;      /* `pid` is our child and was not reaped */
     bool marked;          /* the child wrote that it is about to execve() */

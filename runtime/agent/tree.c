@@ -98,7 +98,10 @@ static void signal_all(struct init *init, struct row *row, int signo)
 {
     if (row->cgroup >= 0)
         signal_members(row, signo);
-    else if (!has_cgroup(init)) {
+    else if (!has_cgroup(init) && row->files) {
+        if (row->main_alive)
+            send_signal(row, row->pid, signo);
+    } else if (!has_cgroup(init)) {
         kill(-1, signo);
         if (signo == SIGKILL)
             row->main_killed = true;
@@ -159,7 +162,7 @@ uint64_t tree_counter(int fd, const char *name)
 bool tree_gone(struct init *init, struct row *row)
 {
     if (!has_cgroup(init))
-        return init->no_children;
+        return row->files ? !row->main_alive : init->no_children;
     if (row->cgroup < 0)
         return true;
     /* cpu.stat is there without any controller (5.x and later), and counts who was reaped too. */

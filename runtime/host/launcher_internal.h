@@ -103,6 +103,9 @@ uint64_t launcher_now_ms(void);
 int launcher_answer(struct launcher *l, struct launcher_reply *reply);
 struct launcher_reply *launcher_reply_new(const struct launcher_request *request,
                                           const struct err *err);
+/* Closes what epoll watches. epoll goes by the open file, of which every worker forked since has a
+ * descriptor: what is only closed here would go on telling, with a pointer to what was freed. */
+void launcher_unwatch(const struct launcher *l, int *fd);
 
 /* launcher_jobs.c */
 int launcher_job_new(struct launcher *l, const struct launcher_request *request, int *fds,

@@ -46,7 +46,7 @@ static void job_free(struct launcher *l, struct job *job)
     }
     for (unsigned i = 0; i < job->fd_count; i++)
         fd_close(job->fds[i]);
-    fd_close(job->result);
+    launcher_unwatch(l, &job->result);
     fd_close(job->pidfd);
     free(job->reply);
     free(job);
@@ -201,7 +201,8 @@ static int start(struct launcher *l, struct job *job, bool clean)
     for (unsigned i = 0; i < job->fd_count; i++)
         fd_close(job->fds[i]);
     job->fd_count = 0;
-    fd_replace(&job->result, pair[0]);
+    launcher_unwatch(l, &job->result);
+    job->result = pair[0];
     job->worker = pid;
     job->state = clean ? JOB_CLEANING : JOB_RUNNING;
     job->deadline_ms = launcher_now_ms() + launcher_time_of(&job->request);
@@ -293,8 +294,7 @@ int launcher_result(struct launcher *l, struct job *job)
     int r = receive_result(job);
     if (r == -EAGAIN)
         return 0;
-    epoll_ctl(l->epoll, EPOLL_CTL_DEL, job->result, NULL);
-    fd_replace(&job->result, -1);
+    launcher_unwatch(l, &job->result);
     if (r < 0)
         return r;
     if (r > 0 || job->state == JOB_CLEANING || job->answered)
@@ -303,6 +303,9 @@ int launcher_result(struct launcher *l, struct job *job)
     if (copy)
         *copy = *job->reply;
     job->answered = true;
+    /* Whoever reads the answer may start another session in its place (sessions_max). */
+    if (job->request.type == LAUNCHER_END && job->reply->result == 0)
+        launcher_live_remove(l, job->request.row, job->request.incarnation);
     return launcher_answer(l, copy);
 }
 

@@ -48,7 +48,8 @@ int launcher_live_set(struct launcher *l, int64_t row, int64_t incarnation, int 
     struct epoll_event event = {.events = EPOLLIN, .data.ptr = live};
     if (epoll_ctl(l->epoll, EPOLL_CTL_ADD, own, &event) < 0)
         return -errno;
-    fd_replace(&live->pidfd, take_fd(&own));
+    launcher_unwatch(l, &live->pidfd);
+    live->pidfd = take_fd(&own);
     if (live->untold)
         l->untold--;
     live->untold = live->held = false;
@@ -64,7 +65,7 @@ void launcher_live_remove(struct launcher *l, int64_t row, int64_t incarnation)
         *at = live->next;
         l->live_count--;
         l->untold -= live->untold;
-        fd_close(live->pidfd);
+        launcher_unwatch(l, &live->pidfd);
         free(live);
         return;
     }
@@ -72,7 +73,7 @@ void launcher_live_remove(struct launcher *l, int64_t row, int64_t incarnation)
 
 void launcher_live_ended(struct launcher *l, struct live *live)
 {
-    fd_replace(&live->pidfd, -1);
+    launcher_unwatch(l, &live->pidfd);
     live->held = launcher_is_ending(l, live->row, live->incarnation);
     if (live->held)
         return;

@@ -172,7 +172,7 @@ static int take_request(struct launcher *l, struct err *err)
         return 1;
     if (r > 0) {
         close_all(&arrival);
-        fd_replace(&l->front, -1);
+        launcher_unwatch(l, &l->front);
         return 1;
     }
     const char *wrong =
@@ -208,6 +208,13 @@ static int watch(const struct launcher *l, int fd, const struct watch *what)
     return epoll_ctl(l->epoll, EPOLL_CTL_ADD, fd, &event) < 0 ? -errno : 0;
 }
 
+void launcher_unwatch(const struct launcher *l, int *fd)
+{
+    if (*fd >= 0)
+        epoll_ctl(l->epoll, EPOLL_CTL_DEL, *fd, NULL);
+    fd_replace(fd, -1);
+}
+
 static int watch_front_for(struct launcher *l)
 {
     bool reading = l->job_count + l->out_count < LAUNCHER_OUTSTANDING;
@@ -233,10 +240,10 @@ static int hear(struct launcher *l, struct watch *what, uint32_t events, struct 
         /* A hang-up while nothing is read: what is left in the socket is of a front that is gone.
          */
         if (events & (EPOLLHUP | EPOLLERR))
-            fd_replace(&l->front, -1);
+            launcher_unwatch(l, &l->front);
         return 0;
     case WATCH_SUPERVISOR:
-        fd_replace(&l->supervisor, -1);
+        launcher_unwatch(l, &l->supervisor);
         return 0;
     case WATCH_SIGNALS:
         if (read(l->signals, info, sizeof info) > 0)
@@ -257,7 +264,7 @@ static bool ends(struct launcher *l)
 {
     if (l->front >= 0 && l->supervisor >= 0)
         return false;
-    fd_replace(&l->front, -1);
+    launcher_unwatch(l, &l->front);
     launcher_drop_waiting(l);
     return l->running == 0;
 }
@@ -272,7 +279,7 @@ static int turn(struct launcher *l, struct err *err)
     if (r == 0 && l->front >= 0) {
         int sent = flush(l);
         if (sent < 0 && sent != -EAGAIN)
-            fd_replace(&l->front, -1);
+            launcher_unwatch(l, &l->front);
         r = watch_front_for(l);
     }
     if (r < 0)

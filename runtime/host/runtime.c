@@ -66,7 +66,7 @@ static int own_directory(const char *path, mode_t mode, const char *variable, st
 }
 
 static int choose(char *ret_path, const char *given, const char *variable, const char *for_root,
-                  const char *base_variable, const char *fallback_format, const char *leaf,
+                  const char *base_variable, const char *fallback, const char *leaf,
                   struct err *err)
 {
     const char *env = given ? given : getenv(variable);
@@ -83,8 +83,10 @@ static int choose(char *ret_path, const char *given, const char *variable, const
         if (base && base[0] == '/')
             n = snprintf(ret_path, DIR_SIZE, "%s/%s", base, leaf);
         else {
-            /* NOLINTNEXTLINE: the two formats are literals of the callers below */
-            n = snprintf(ret_path, DIR_SIZE, "%s/%s-%u", fallback_format, leaf, geteuid());
+            /* XDG's own default is his alone; in /tmp everybody has one. */
+            bool shared = strcmp(fallback, "/tmp") == 0;
+            n = shared ? snprintf(ret_path, DIR_SIZE, "%s/%s-%u", fallback, leaf, geteuid())
+                       : snprintf(ret_path, DIR_SIZE, "%s/%s", fallback, leaf);
         }
     }
     if (n < 0 || n >= DIR_SIZE)

@@ -13,7 +13,7 @@ Test(agent_connection, P_8_a_session_outlives_its_controllers_and_the_table_tell
     harness_exec(&h, 2, &(struct harness_exec){.shell = "sleep 1000"});
     harness_exec(&h, 3, &(struct harness_exec){.argv = (const char *[]){"/nowhere", NULL}});
     leave_start_connection();
-    usleep(200000);
+    usleep(200000 * harness_slower());
     connect_with(1);
     const void *payload;
     cr_assert_eq(await(AGENT_FRAME_HELLO, 0, &payload).seq, 3);

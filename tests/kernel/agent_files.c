@@ -7,11 +7,13 @@
 TestSuite(agent_files, .fini = stop);
 
 /* Whatever runs: this is about how. */
+static bool without_cgroup;
 static void start_files(const char *program, uint32_t landlock_abi)
 {
     int fd = open(program, O_PATH | O_CLOEXEC);
     start_with((struct harness_options){
         .files_fd = fd,
+        .no_cgroup = without_cgroup,
         .landlock_abi = landlock_abi,
         .landlock_path_count = landlock_abi ? 2u : 0u,
         .landlock_paths = {{LANDLOCK_FS_READ_DIR | LANDLOCK_FS_READ_FILE, "/"},
@@ -82,6 +84,56 @@ Test(agent_files, landlock_lets_the_worker_s_program_run_and_none_beside_it)
     cr_assert_eq(agent_client_exec(client, 3, &request, -1, NULL, &err), 0);
     const void *payload;
     await(AGENT_FRAME_START_FAILED, 3, &payload);
+}
+
+static void expect_alone(uint64_t number)
+{
+    struct exec_request request = shell("true");
+    struct err err;
+    const void *payload;
+    struct agent_start_failed failed;
+    cr_assert_eq(agent_client_exec(client, number, &request, -1, NULL, &err), 0);
+    await(AGENT_FRAME_START_FAILED, number, &payload);
+    memcpy(&failed, payload, sizeof failed);
+    cr_expect_eq(failed.sys, EBUSY, "the first command lives");
+}
+
+Test(agent_files, without_cgroups_a_worker_runs_beside_the_command_and_ends_alone)
+{
+    without_cgroup = true;
+    start_files("/bin/sh", 0);
+    struct err err;
+    const void *payload;
+    struct exec_request command = shell("sleep 1000 & sleep 1000");
+    cr_assert_eq(agent_client_exec(client, 1, &command, -1, NULL, &err), 0);
+    await(AGENT_FRAME_STARTED, 1, &payload);
+    struct harness_result *r = run_files(2, (const char *const[]){"sh", "-c", "echo here", NULL});
+    cr_assert_not(r->start_failed, "%s: %s %d", r->failed.step, r->failed.subject, r->failed.sys);
+    cr_assert_str_eq(r->out, "here\n");
+    expect_alone(3);
+
+    struct exec_request worker = shell("");
+    worker.argv = (const char *const[]){"sh", "-c", "read forever; :", NULL};
+    worker.files = true;
+    int ends[2];
+    cr_assert_eq(pipe2(ends, O_CLOEXEC), 0);
+    worker.stdin_fd = ends[0];
+    cr_assert_eq(agent_client_exec(client, 4, &worker, -1, NULL, &err), 0);
+    await(AGENT_FRAME_STARTED, 4, &payload);
+    agent_client_kill(client, 4, AGENT_REASON_CANCELLED);
+    await(AGENT_FRAME_EXIT, 4, &payload);
+    expect_alone(5);
+
+    /* A command's end does not wait for a worker that does not end. */
+    cr_assert_eq(agent_client_exec(client, 6, &worker, -1, NULL, &err), 0);
+    await(AGENT_FRAME_STARTED, 6, &payload);
+    agent_client_kill(client, 1, AGENT_REASON_CANCELLED);
+    await(AGENT_FRAME_EXIT, 1, &payload);
+    struct exec_request next = shell("true");
+    cr_assert_eq(agent_client_exec(client, 7, &next, -1, NULL, &err), 0);
+    await(AGENT_FRAME_EXIT, 7, &payload);
+    close(ends[0]);
+    close(ends[1]);
 }
 
 Test(agent_files, a_session_without_a_worker_says_so)

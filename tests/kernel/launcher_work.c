@@ -157,6 +157,46 @@ Test(launcher_work, the_end_of_an_init_is_told_once_and_after_the_answer)
     stop_launcher();
 }
 
+/* Numbers that the launcher's epoll still watches and the launcher itself has closed. */
+static unsigned watched_but_closed(void)
+{
+    unsigned count = 0;
+    for (int fd = 3; fd < 64; fd++) {
+        char path[64], text[4096] = "";
+        snprintf(path, sizeof path, "/proc/%d/fdinfo/%d", launcher, fd);
+        if (io_read_at(AT_FDCWD, path, text, sizeof text) < 0)
+            continue;
+        for (const char *at = strstr(text, "tfd:"); at; at = strstr(at + 1, "tfd:")) {
+            snprintf(path, sizeof path, "/proc/%d/fdinfo/%d", launcher, atoi(at + 4));
+            count += access(path, F_OK) < 0;
+        }
+    }
+    return count;
+}
+
+/* A worker is a fork: it has every descriptor that the launcher had, and epoll goes by the file. */
+Test(launcher_work, what_has_ended_is_not_heard_of_while_a_worker_still_has_its_descriptor)
+{
+    start_fake();
+    for (unsigned i = 0; i < 2; i++) {
+        launch(ROW_HAS_INIT + i);
+        cr_assert_eq(hear(&reply, 5000), 1);
+    }
+    cr_expect_eq(hear(&reply, 200), -1);
+    launch(ROW_SLOW);
+    for (unsigned i = 0; i < 400 && shared->creates < 3; i++)
+        nap(5);
+    cr_expect_eq(watched_but_closed(), 0);
+    send_for(LAUNCHER_END, ROW_HAS_INIT); /* ends the second one's init */
+    cr_assert_eq(hear(&reply, 5000), 1);
+    cr_expect_eq(hear(&reply, 5000), 1, "its end is told");
+    cr_expect_eq(watched_but_closed(), 0);
+    shared->go = true;
+    cr_assert_eq(hear(&reply, 5000), 1);
+    cr_expect(reply.type == LAUNCHER_LAUNCH && reply.row == ROW_SLOW);
+    stop_launcher();
+}
+
 Test(launcher_work, an_init_of_an_earlier_launcher_is_watched_again_after_a_look)
 {
     start_fake();

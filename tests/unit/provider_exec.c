@@ -10,6 +10,14 @@ static void init_with_session(void)
     cr_assert_eq(client_create(&c, "w", "s", NULL)->status, 201, "%s", c.answer.text);
 }
 
+static void init_without_cgroup(void)
+{
+    static struct client c;
+    fixture_init();
+    fake.no_cgroups = true;
+    cr_assert_eq(client_create(&c, "w", "s", NULL)->status, 201, "%s", c.answer.text);
+}
+
 TestSuite(provider_exec, .init = init_with_session, .fini = fixture_fini, .timeout = 60);
 
 static void exec_begin(struct client *c, const char *exec_id, const char *program, const char *key,
@@ -74,6 +82,20 @@ Test(provider_exec, a_command_runs_and_its_end_is_told)
     fixture_until(&c.answer.came);
     HAS(c, "\"command\":\"sleep 'x y'\"");
     cr_assert_null(strstr(c.answer.text, "e2"));
+}
+
+Test(provider_exec, without_a_cgroup_one_command_at_a_time_and_the_second_is_told_of_the_first,
+     .init = init_without_cgroup)
+{
+    static struct client c;
+    cr_assert_eq(exec_do(&c, "e1", "true", NULL, 5000)->status, 201);
+    cr_assert_eq(exec_do(&c, "e2", "sleep", NULL, 0)->status, 201);
+    cr_assert_eq(exec_do(&c, "e3", "true", "k", 0)->status, 409);
+    HAS(c, "invalid_state");
+    HAS(c, "e2 has not ended");
+    cr_expect_eq(box()->exec_count, 2, "init was not asked");
+    exec_get(&c, "e3", 0);
+    HAS(c, "\"reason\":\"not_started\"");
 }
 
 Test(provider_exec, IDEM_4_a_key_is_complete_when_the_command_is_accepted)

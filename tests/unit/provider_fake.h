@@ -63,6 +63,7 @@ static struct {
     bool silent_inits;               /* HELLO is not answered */
     bool busy_inits;                 /* sockets are full */
     bool dead_inits;                 /* connections are refused */
+    bool no_cgroups;
     int fd;
     bool lost;
     void (*died)(void *data, int64_t row, int64_t incarnation);
@@ -105,7 +106,7 @@ static inline struct fake_box *fake_add(int64_t row, int64_t incarnation)
     snprintf(box->identity.boot_id, sizeof box->identity.boot_id, "%s", fake.boot_id);
     box->identity.init_pid = 1000 + row * 10 + incarnation;
     box->identity.init_start = 77;
-    box->identity.cgroup_inode = row;
+    box->identity.cgroup_inode = fake.no_cgroups ? 0 : row;
     box->identity.netns_inode = row;
     box->identity.uid_base = 65536 * (row + 1);
     box->identity.uid_count = 65536;
