@@ -15,8 +15,8 @@ enum {
     LOOK_MS = 20,         /* commits come in heaps: one look for all of them */
     AGAIN_MS = 1000,      /* what was due and is still there */
     LONGEST_MS = 3600000, /* clocks are set */
-#ifdef BERTH_FAILPOINTS /* no process of a crash campaign lives for a minute */
-    PURGE_FIRST_MS = 300,
+#ifdef BERTH_FAILPOINTS
+    PURGE_FIRST_MS = 300, /* no process of a crash campaign lives for a minute */
     PURGE_MS = 300,
 #else
     PURGE_FIRST_MS = 60000,

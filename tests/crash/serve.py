@@ -13,6 +13,7 @@ import os
 import random
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -182,7 +183,8 @@ class Campaign:
         if os.environ.get("CRASH_KEEP"):
             print(f"# kept: {self.base}")
             return
-        subprocess.run(["umount", "-l", self.service.state], stderr=subprocess.DEVNULL, check=False)
+        if os.path.ismount(self.service.state):
+            subprocess.run(["umount", "-l", self.service.state], check=False)
         shutil.rmtree(self.base, ignore_errors=True)
 
     def summary(self):
@@ -405,6 +407,10 @@ CAMPAIGNS = {
 }
 
 
+def ended_from_outside(*_):
+    raise Failure("ended from outside")
+
+
 def main():
     which, rounds, seed = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
     build = os.environ.get("BUILD", "build")
@@ -412,6 +418,7 @@ def main():
     function, name = CAMPAIGNS[which]
     campaign = Campaign(seed, build, f"{build}/tests/crash/berth-front" if which == "points" else None)
     status = 1
+    signal.signal(signal.SIGTERM, ended_from_outside)
     try:
         function(campaign, rounds)
         if campaign.tally.faults:

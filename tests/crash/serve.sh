@@ -13,9 +13,14 @@ echo "seed $seed"
 # Processes and mounts of its own: everything ends with the program, whatever becomes of it.
 alone() {
     if [ -n "${CRASH_ONLY:-}" ] && [ "$CRASH_ONLY" != "$1" ]; then return 0; fi
-    unshare --mount --propagation private --pid --fork --kill-child --mount-proc -- \
-        python3 -B tests/crash/serve.py "$@" "$seed"
+    unshare --mount --propagation private --pid --fork --kill-child=TERM --mount-proc -- \
+        python3 -B tests/crash/serve.py "$@" "$seed" &
+    child=$!
+    wait "$child"
 }
+# The campaign then destroys what it made, and ends.
+child=
+trap '[ -z "$child" ] || kill -KILL "$child"; exit 130' INT TERM HUP
 if [ "$rounds" -ge 1000 ]; then kills=$rounds restarts=20; else kills=$((rounds / 10)) restarts=4; fi
 alone kill "$kills" || status=1
 alone points 0 || status=1
