@@ -22,8 +22,13 @@ alone() {
 child=
 trap '[ -z "$child" ] || kill -KILL "$child"; exit 130' INT TERM HUP
 if [ "$rounds" -ge 1000 ]; then kills=$rounds restarts=20; else kills=$((rounds / 10)) restarts=4; fi
-alone kill "$kills" || status=1
-alone points 0 || status=1
-alone hundred "$restarts" || status=1
-alone full 0 || status=1
+a_service_is_killed_at_random_instants() { alone kill "$kills"; }
+a_service_is_killed_at_every_fail_point() { alone points 0; }
+a_service_is_restarted_while_a_hundred_print() { alone hundred "$restarts"; }
+a_full_file_system_refuses_and_recovers() { alone full 0; }
+
+a_service_is_killed_at_random_instants || status=1
+a_service_is_killed_at_every_fail_point || status=1
+a_service_is_restarted_while_a_hundred_print || status=1
+a_full_file_system_refuses_and_recovers || status=1
 exit $status

@@ -187,7 +187,8 @@ class Client:
 
     def submit(self, command):
         command.may_have_run = True
-        answer = self.http.verb("POST", f"{command.session.path}/execs", {"argv": command.argv}, command.key, (201, 409))
+        answer = self.http.verb("POST", f"{command.session.path}/execs", {"argv": command.argv}, command.key, (201, 409),
+                                lambda first: self.was_not_started(command, first))
         if command not in command.session.execs:
             command.session.execs.append(command)
         if answer.status == 409:
@@ -197,6 +198,13 @@ class Client:
         command.path = f"{command.session.path}/execs/{command.document['exec_id']}"
         self.tally["execs"] += 1
         return True
+
+    def was_not_started(self, command, first):
+        if first.status != 201:
+            return False
+        self.tally["keys given back"] += 1
+        path = f"{command.session.path}/execs/{first.json()['exec_id']}"
+        return self.http.until_definite("GET", path).json().get("reason") == "not_started"
 
     def exec(self, session):
         command = self.start(session, self.rng.choice((0, 1, 20, 3000)), self.rng.choice((None, None, "0.01")) )
