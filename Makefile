@@ -319,11 +319,12 @@ attack-mutations: setup-build
 # ---- crashes: fail points are compiled in, here and nowhere else ---------------------------------------
 
 CRASH_PARTS    := $(wildcard tests/crash/vfs*.c tests/crash/model*.c)
-CRASH_PROGRAMS := $(patsubst tests/crash/%.c,$(BUILD)/tests/crash/%,$(filter-out $(CRASH_PARTS),$(wildcard tests/crash/*.c)))
+CRASH_FRONT    := tests/crash/serve_front.c
+CRASH_PROGRAMS := $(patsubst tests/crash/%.c,$(BUILD)/tests/crash/%,$(filter-out $(CRASH_PARTS) $(CRASH_FRONT),$(wildcard tests/crash/*.c)))
 CRASH_OBJECTS  := $(patsubst %.c,$(BUILD)/failpoint/%.o,$(LEDGER_SOURCES) provider/failpoint.c \
                     $(CRASH_PARTS))
 
-crash-build: $(CRASH_PROGRAMS)
+crash-build: all $(CRASH_PROGRAMS) $(BUILD)/tests/crash/berth-front
 
 $(BUILD)/failpoint/%.o: %.c $(BUILD)/stamp/flags
 	@mkdir -p $(@D)
@@ -332,6 +333,14 @@ $(BUILD)/failpoint/%.o: %.c $(BUILD)/stamp/flags
 $(BUILD)/tests/crash/%: $(BUILD)/failpoint/tests/crash/%.o $(CRASH_OBJECTS) $(LIB_base)
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ -pthread $(SQLITE)
+
+# A front that is killed where the test says: the engine once more, with its fail points.
+CRASH_FRONT_OBJECTS := $(patsubst %.c,$(BUILD)/failpoint/%.o,$(LEDGER_SOURCES) $(SERVICE_SOURCES) $(CRASH_FRONT)) \
+                       $(BUILD)/obj/api/front/main.o
+
+$(BUILD)/tests/crash/berth-front: $(CRASH_FRONT_OBJECTS) $(filter-out $(LIB_service) $(LIB_ledger),$(FRONT_LIBS))
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(STATIC) $(LDFLAGS) $(GC) $(LOADS_NOTHING) -o $@ $^ $(SQLITE) $(LIBUV_STATIC)
 
 # The whole campaign; `make test` runs a bounded one.
 crash: setup-test

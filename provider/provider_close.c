@@ -134,14 +134,17 @@ void verb_end(struct verb *verb)
     call_free(&verb->call);
 }
 
-/* Another verb took its place, or the sandbox died under it. */
+/* Another verb took its place, or the sandbox died under it. Its key was released with that
+ * (IDEM-2), so this is no answer that would be kept (IDEM-3): who asks again hears of the state. */
 static void displaced(struct verb *verb)
 {
     struct err err;
-    err_set(&err, ERR_INVALID_STATE, 0, session_event_name(verb->event), verb->call.session_id,
-            "The session was destroyed or has ended meanwhile.");
+    err_set(
+        &err, ERR_UNAVAILABLE, ECANCELED, session_event_name(verb->event), verb->call.session_id,
+        "The session was destroyed or has ended meanwhile. Ask again: the answer is then that of "
+        "its new state.");
     if (!verb->call.answered)
-        call_fail(&verb->call, &err, NULL);
+        call_fail(&verb->call, &err, &(struct document_problem){.retry_after_s = 1});
     verb_end(verb);
 }
 

@@ -277,6 +277,11 @@ static void on_frozen_or_thawed(void *data, const struct launcher_reply *reply,
     struct work *work = &verb->call.work;
     bool freeze = verb->ticket.effect == SESSION_EFFECT_FREEZE;
     int r = launcher_result(reply, err, &verb->failure);
+    if (r < 0 && verb->failure.code == ERR_INVALID_STATE) {
+        /* Its init is dead, and the row does not say so yet: no answer that is kept (IDEM-3). */
+        verb->failure.code = ERR_UNAVAILABLE;
+        session_rescue(work->p, verb->ticket.session);
+    }
     if (launcher_lost(reply)) {
         work_again(work, verb_effect);
     } else if (r == 0) {

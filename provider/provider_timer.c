@@ -15,8 +15,13 @@ enum {
     LOOK_MS = 20,         /* commits come in heaps: one look for all of them */
     AGAIN_MS = 1000,      /* what was due and is still there */
     LONGEST_MS = 3600000, /* clocks are set */
+#ifdef BERTH_FAILPOINTS
+    PURGE_FIRST_MS = 300, /* no process of a crash campaign lives for a minute */
+    PURGE_MS = 300,
+#else
     PURGE_FIRST_MS = 60000,
     PURGE_MS = 600000,
+#endif
     PURGE_MAX = 200,
 };
 

@@ -43,7 +43,14 @@ struct launcher_options {
     struct runtime *runtime;            /* tests: opened already; NULL: by the configuration */
     const char *init_path;              /* PID 1's program; NULL: as runtime_options says */
     unsigned workers_max;               /* at once; 0: the default */
+    uint64_t generation;                /* of launcher_number(); 0: takes one itself */
 };
+
+/* The number of the next launcher, higher than all before. Workers of a launcher that has not the
+ * highest refuse to work. So who starts launchers takes it, in the order in which he starts them:
+ * one that takes it itself may do so late, after the one that follows it, which then never works.
+ */
+int launcher_number(const struct serve_config *config, uint64_t *ret, struct err *err);
 
 /* Until front or the supervisor ends and no worker is left: 0. -EPROTO: front sent what is no
  * request. Rootless: this process enters a user namespace for the rest of its life. */

@@ -10,11 +10,13 @@
 
 /* Descriptors of front at its start. 0 is /dev/null, 1 and 2 are the supervisor's log. */
 enum serve_fd {
-    SERVE_FD_SUPERVISOR = 3, /* SOCK_SEQPACKET: a byte 'L' + a new launcher socket comes in; its end
-                                means: end. front sends 'R' once it serves, 'I' when it is idle */
-    SERVE_FD_LAUNCHER = 4,   /* SOCK_SEQPACKET, runtime/launcher.h */
-    SERVE_FD_CONFIG = 5,     /* sealed memfd: struct serve_config */
-    SERVE_FD_LISTEN = 6,     /* listening unix socket for clients */
+    SERVE_FD_SUPERVISOR = 3,   /* SOCK_SEQPACKET: a byte 'L' + a new launcher socket comes in; 'E'
+                                  means: end in order. Its end without that means that the supervisor
+                                  is dead: so is the launcher, and the next berth waits for the
+                                  ledger. front sends 'R' once it serves, 'I' when it is idle */
+    SERVE_FD_LAUNCHER = 4,     /* SOCK_SEQPACKET, runtime/launcher.h */
+    SERVE_FD_CONFIG = 5,       /* sealed memfd: struct serve_config */
+    SERVE_FD_LISTEN = 6,       /* listening unix socket for clients */
     SERVE_FD_CAPABILITIES = 7, /* sealed memfd: the probed capabilities, registry_encode() with the
                                   key SERVE_CAPABILITIES_KEY */
     SERVE_FD_END = 8,

@@ -155,7 +155,8 @@ int serve_probe(const struct serve_config *config, int *ret_memfd, struct err *e
 /* ---- the launcher -------------------------------------------------------------------------------
  */
 
-static int run_launcher(const struct serve_launch *launch, int front, int supervisor)
+static int run_launcher(const struct serve_launch *launch, uint64_t number, int front,
+                        int supervisor)
 {
     struct err err;
     become_child();
@@ -168,8 +169,10 @@ static int run_launcher(const struct serve_launch *launch, int front, int superv
         err_set(&err, ERR_INTERNAL, -r, "start the launcher", NULL, NULL);
         return cli_fail(&err);
     }
-    const struct launcher_options options = {
-        .front = front, .supervisor = supervisor, .config = &launch->plan->config};
+    const struct launcher_options options = {.front = front,
+                                             .supervisor = supervisor,
+                                             .config = &launch->plan->config,
+                                             .generation = number};
     return launcher_main(&options, &err) < 0 ? cli_fail(&err) : CLI_EXIT_OK;
 }
 
@@ -177,6 +180,10 @@ int serve_start_launcher(const struct serve_launch *launch, int launcher, struct
                          struct err *err)
 {
     int pipes[2];
+    uint64_t number;
+    int r = launcher_number(&launch->plan->config, &number, err);
+    if (r < 0)
+        return r;
     if (pipe2(pipes, O_CLOEXEC) < 0)
         return err_set(err, ERR_UNAVAILABLE, errno, "start the launcher", NULL, NULL);
     _cleanup_fd_ int in = pipes[0], out = pipes[1];
@@ -184,7 +191,7 @@ int serve_start_launcher(const struct serve_launch *launch, int launcher, struct
     if (pid < 0)
         return err_set(err, ERR_UNAVAILABLE, errno, "start the launcher", NULL, NULL);
     if (pid == 0)
-        _exit(run_launcher(launch, launcher, in));
+        _exit(run_launcher(launch, number, launcher, in));
     child->pid = pid;
     child->born_ms = serve_now_ms();
     fd_replace(&child->channel, take_fd(&out));

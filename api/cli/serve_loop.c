@@ -186,7 +186,8 @@ static void stop(struct supervisor *s, bool at_once)
     serve_notify(s->notify, "STOPPING=1");
     s->phase = STOPPING_FRONT;
     s->deadline_ms = now + FRONT_STOP_MS;
-    fd_replace(&s->front.channel, -1);
+    if (s->front.channel >= 0)
+        (void)send(s->front.channel, "E", 1, MSG_NOSIGNAL | MSG_DONTWAIT);
 }
 
 /* One phase further when what it waits for has ended, or its time is up. */

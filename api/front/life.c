@@ -7,6 +7,7 @@
 #include "api/front/log.h"
 #include "runtime/base/fd.h"
 
+#include <errno.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -86,6 +87,19 @@ static ssize_t receive(int fd, char *ret_byte, int *ret_fd)
     return n;
 }
 
+/* Nothing that is under way can be finished, as the launcher ends too; the next berth needs the
+ * ledger now, and finds in it what it would find after SIGKILL. */
+static void supervisor_died(struct life *life)
+{
+    front_log_event("stopping", "The supervisor is gone.");
+    loop_watch_free(life->watch);
+    life->watch = NULL;
+    fd_replace(&life->supervisor, -1);
+    life->failed = true;
+    err_set(&life->why, ERR_UNAVAILABLE, EPIPE, "serve", NULL, "The supervisor is gone.");
+    loop_stop(life->front.loop);
+}
+
 static void on_supervisor(void *owner, unsigned events)
 {
     struct life *life = owner;
@@ -98,6 +112,10 @@ static void on_supervisor(void *owner, unsigned events)
         if (n == -EAGAIN || n == -EINTR)
             return;
         if (n <= 0) {
+            supervisor_died(life);
+            return;
+        }
+        if (byte == 'E') {
             stop(life);
             return;
         }

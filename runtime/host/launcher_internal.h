@@ -147,7 +147,4 @@ int launcher_work(const struct launcher *l, const struct job *job, bool clean, i
 unsigned launcher_time_of(const struct launcher_request *request); /* ms until it is killed */
 bool launcher_is_slow(unsigned type);
 
-/* A number that no other launcher of this runtime directory has or had. */
-int launcher_generation(const struct serve_config *config, uint64_t *ret, struct err *err);
-
 const struct launcher_calls *launcher_real_calls(void);

@@ -320,7 +320,9 @@ static int open_launcher(struct launcher *l, const struct launcher_options *opti
     int r = l->runtime ? 0 : runtime_open(&l->runtime, &how, err);
     if (r < 0)
         return r;
-    r = launcher_generation(l->config, &l->generation, err);
+    l->generation = options->generation;
+    if (l->generation == 0)
+        r = launcher_number(l->config, &l->generation, err);
     if (r < 0)
         return r;
     sigset_t set;

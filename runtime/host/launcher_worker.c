@@ -85,7 +85,7 @@ static int lock_byte(const struct serve_config *config, int64_t at, int *ret_loc
     return 0;
 }
 
-int launcher_generation(const struct serve_config *config, uint64_t *ret, struct err *err)
+int launcher_number(const struct serve_config *config, uint64_t *ret, struct err *err)
 {
     _cleanup_fd_ int fd = -1;
     int r = lock_byte(config, 0, &fd, err); /* no row is 0 */

@@ -24,7 +24,8 @@ struct call {
 };
 
 struct launcher_client {
-    int fd; /* -1: lost */
+    int fd;    /* -1: lost */
+    int spent; /* the one that was lost, shut down; -1 */
     uint64_t ticket;
     struct call *first, **end; /* in the order of calling */
     struct call *unsent;       /* the first one that was not sent; later ones were not either */
@@ -58,6 +59,7 @@ int launcher_client_new(struct launcher_client **ret, int fd, struct err *err)
         return err_set(err, ERR_INTERNAL, -r, "talk to the launcher", NULL, NULL);
     }
     client->end = &client->first;
+    client->spent = -1;
     client->fd = take_fd(&own);
     *ret = client;
     return 0;
@@ -73,6 +75,7 @@ void launcher_client_free(struct launcher_client *client)
         call = next;
     }
     fd_close(client->fd);
+    fd_close(client->spent);
     free(client);
 }
 
@@ -209,7 +212,9 @@ static int lost(struct launcher_client *client, int sys, const char *detail, str
     err_set(&why, ERR_UNAVAILABLE, sys, "talk to the launcher", NULL,
             "%s What was asked of it may have happened or not.", detail);
     why.sys = ECONNRESET;
-    fd_replace(&client->fd, -1);
+    /* Its number stays taken: the caller still watches it, and what is called below may open. */
+    shutdown(client->fd, SHUT_RDWR);
+    fd_replace(&client->spent, take_fd(&client->fd));
     for (struct call **at = &client->first; *at;) {
         if (!(*at)->sent) {
             at = &(*at)->next;
@@ -320,5 +325,6 @@ void launcher_client_replace(struct launcher_client *client, int fd)
     /* A descriptor that cannot be made non-blocking can't be used either way: recv() and sendmsg()
      * are asked not to wait each time. */
     (void)set_nonblocking(fd);
+    fd_replace(&client->spent, -1);
     client->fd = fd;
 }

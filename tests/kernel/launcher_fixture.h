@@ -233,6 +233,7 @@ static int front, life; /* this test's ends */
 static pid_t launcher;
 enum { EXIT_REFUSED = 3, EXIT_FAILED = 4 };
 static unsigned workers_max;
+static uint64_t generation;   /* 0: it takes its own */
 static const char *init_path; /* real sessions */
 
 UNUSED static void start_launcher(const struct launcher_calls *calls, struct runtime *rt)
@@ -252,7 +253,8 @@ UNUSED static void start_launcher(const struct launcher_calls *calls, struct run
                                                  .calls = calls,
                                                  .runtime = rt,
                                                  .init_path = init_path,
-                                                 .workers_max = workers_max};
+                                                 .workers_max = workers_max,
+                                                 .generation = generation};
         int r = launcher_main(&options, &err);
         char text[2048];
         err_format(&err, text, sizeof text);

@@ -326,6 +326,33 @@ Test(launcher_work, a_worker_that_lost_its_launcher_finishes_before_the_next_one
     stop_launcher();
 }
 
+Test(launcher_work, one_that_opens_late_does_not_displace_the_one_that_came_after_it)
+{
+    uint64_t early, late;
+    struct err err;
+    cr_assert_eq(launcher_number(&config, &early, &err), 0);
+    cr_assert_eq(launcher_number(&config, &late, &err), 0);
+    cr_assert(late > early);
+    generation = late;
+    start_fake();
+    send_for(LAUNCHER_END, 5);
+    cr_assert_eq(hear(&reply, 5000), 1);
+    cr_expect_eq(reply.result, 0);
+    int kept_front = front, kept_life = life;
+    pid_t kept = launcher;
+    generation = early;
+    start_fake();
+    send_for(LAUNCHER_END, 5);
+    cr_assert_eq(hear(&reply, 5000), 1);
+    cr_expect_eq(reply.result, -ESTALE, "its follower is at work already");
+    stop_launcher();
+    front = kept_front, life = kept_life, launcher = kept;
+    send_for(LAUNCHER_END, 6);
+    cr_assert_eq(hear(&reply, 5000), 1);
+    cr_expect_eq(reply.result, 0, "%d", reply.result);
+    stop_launcher();
+}
+
 /* ---- killed under load
  * ------------------------------------------------------------------------------ */
 

@@ -84,8 +84,9 @@ static void begin(void)
 
 static int end(void)
 {
-    fd_replace(&supervisor, -1);
+    cr_expect(send(supervisor, "E", 1, 0) == 1);
     pthread_join(life, NULL);
+    fd_replace(&supervisor, -1);
     unlink(harness.path);
     rmdir(harness.directory);
     return result;
@@ -162,6 +163,22 @@ Test(front_life, a_request_under_way_is_answered_before_the_end, .timeout = 30)
     cr_expect_eq(end(), 0);
     client_read(events, text, sizeof text, NULL, 100);
     cr_expect(strstr(text, "0\r\n\r\n"), "a stream of events has its end: %s", text);
+}
+
+Test(front_life, it_does_not_wait_when_the_supervisor_is_dead, .timeout = 30)
+{
+    char text[4096];
+    begin();
+    cr_expect_eq(next_byte(CLIENT_WAIT_MS), 'R');
+    _cleanup_fd_ int events = client_connect();
+    client_puts(events, "GET /v1/workspaces/w/sessions/s/events HTTP/1.1\r\nHost: b\r\n\r\n");
+    client_read(events, text, sizeof text, "id: 3\n", CLIENT_WAIT_MS);
+    fd_replace(&supervisor, -1);
+    pthread_join(life, NULL);
+    cr_expect_eq(result, -EPIPE);
+    cr_expect(closed == 0, "what is under way is left as after SIGKILL");
+    unlink(harness.path);
+    rmdir(harness.directory);
 }
 
 Test(front_life, rows_that_do_not_agree_end_it_with_the_reason, .timeout = 30)

@@ -6,6 +6,7 @@
 
 #include <criterion/criterion.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 
@@ -134,6 +135,29 @@ Test(launcher_client, what_was_sent_is_lost_with_the_connection_and_what_was_not
     give(&r, 0);
     work();
     cr_expect(a.done == 2 && a.lost == 1 && b.done == 1 && b.lost == 0);
+}
+
+static int opened = -1;
+
+static void open_when_lost(void *data, const struct launcher_reply *reply, const struct err *err)
+{
+    (void)data, (void)reply, (void)err;
+    opened = open("/dev/null", O_RDONLY | O_CLOEXEC);
+}
+
+Test(launcher_client, the_number_of_a_lost_connection_is_not_given_to_what_its_callers_open)
+{
+    struct launcher_request request = {.type = LAUNCHER_END, .row = 1, .incarnation = 1};
+    snprintf(request.instance, sizeof request.instance, "0123456789abcdef");
+    struct err err;
+    int fd = launcher_client_fd(client);
+    cr_assert_eq(launcher_client_call(client, &request, NULL, 0, open_when_lost, NULL, &err), 0);
+    work();
+    next();
+    fd_replace(&far, -1);
+    cr_assert_eq(work(), LAUNCHER_CLIENT_LOST);
+    cr_expect(opened >= 0 && opened != fd, "an event loop still watches it");
+    fd_close(opened);
 }
 
 Test(launcher_client, replies_that_came_before_the_end_are_delivered)

@@ -199,7 +199,7 @@ Test(provider_recover, destroy_takes_the_place_of_a_create_and_waits_for_its_wor
     cr_assert_eq(fake.asked[LAUNCHER_END], 0, "not beside the worker that builds it");
     fake_release(LAUNCHER_LAUNCH);
     fixture_until(&c.answer.came);
-    cr_assert_eq(c.answer.status, 409);
+    cr_assert_eq(c.answer.status, 503);
     fixture_until(&d.answer.came);
     fixture_until(&e.answer.came);
     cr_assert_eq(d.answer.status, 200);

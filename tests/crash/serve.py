@@ -1,0 +1,440 @@
+"""This file runs one campaign over the real processes of `berth serve`:
+
+    serve.py kill ROUNDS SEED     each round kills each kind of process once, under load
+    serve.py points 0 SEED        front is killed at every named point
+    serve.py hundred ROUNDS SEED  ROUNDS kills while 100 commands print
+    serve.py full 0 SEED          its file system is full, then it is not
+
+tests/crash/serve.sh gives it a namespace of processes and mounts of its own, in which it is PID 1:
+whatever it starts ends with it. SEED repeats what is asked and whom it kills, not the scheduler.
+"""
+import mmap
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import traceback
+
+from serve_client import WORKSPACE, Client, Exec, Session, Tally
+from serve_http import Failure, Http
+from serve_service import KINDS, Service, kill
+
+CLIENTS = 4
+POINT_SIZE, POINTS_MAX, POINT_PATIENCE_S = 96, 512, 25
+
+
+class Gate:
+    """Stops all clients between two operations."""
+
+    def __init__(self, clients):
+        self.condition = threading.Condition()
+        self.closed, self.waiting, self.clients = False, 0, clients
+
+    def pass_through(self):
+        with self.condition:
+            self.waiting += 1
+            self.condition.notify_all()
+            while self.closed:
+                self.condition.wait()
+            self.waiting -= 1
+
+    def leave(self):
+        with self.condition:
+            self.clients -= 1
+            self.condition.notify_all()
+
+    def close(self, patience=150):
+        with self.condition:
+            self.closed = True
+            if not self.condition.wait_for(lambda: self.waiting >= self.clients, patience):
+                raise Failure(f"clients hang: {self.waiting} of {self.clients} are between operations")
+
+    def open(self):
+        with self.condition:
+            self.closed = False
+            self.condition.notify_all()
+
+
+class Campaign:
+    def __init__(self, seed, build, front=None):
+        self.seed, self.rng, self.tally = seed, random.Random(seed), Tally()
+        self.base = tempfile.mkdtemp(prefix="berth-crash-")
+        os.chmod(self.base, 0o755)
+        self.bin = f"{self.base}/bin"
+        os.mkdir(self.bin)
+        for name in ("berth", "berth-init", "berth-files", "berth-front"):
+            shutil.copy(front if front and name == "berth-front" else f"{build}/bin/{name}", f"{self.bin}/{name}")
+        os.mkdir(f"{self.base}/state", 0o700)
+        self.http = Http(f"{self.base}/run/berth.sock", self.tally)
+        self.service = Service(self.base, self.bin, self.http)
+        self.stop, self.threads, self.clients = threading.Event(), [], []
+        self.gate = None
+
+    def begin_clients(self, count):
+        self.gate = Gate(count)
+        self.clients = [Client(i, self.http, self.tally, self.seed, self.gate) for i in range(count)]
+        self.threads = [threading.Thread(target=client.run, args=(self.stop,), daemon=True) for client in self.clients]
+        for thread in self.threads:
+            thread.start()
+
+    def look_at_clients(self):
+        for client in self.clients:
+            if client.failure:
+                raise client.failure
+
+    def check(self):
+        """All clients between two operations: ledger, kernel, disk and models say the same."""
+        self.gate.close()
+        self.look_at_clients()
+        self.compare([s for client in self.clients for s in client.sessions])
+        self.gate.open()
+
+    def compare(self, sessions, patience=15.0):
+        end, wrong = time.monotonic() + patience, None
+        while True:
+            self.service.wait_healthy()
+            wrong = self.differences(sessions)
+            if not wrong:
+                self.tally["comparisons of ledger, kernel, disk and models"] += 1
+                return
+            if time.monotonic() > end:
+                raise Failure("ledger, kernel and models differ: " + "; ".join(wrong))
+            time.sleep(0.05)
+
+    def listed(self):
+        rows, after = [], ""
+        while True:
+            page = self.http.until_definite("GET", f"{WORKSPACE}/sessions?limit=7{after}").json()
+            rows += page["sessions"]
+            if not page["next"]:
+                return rows
+            after = f"&after={page['next']}"
+
+    def differences(self, sessions):
+        wrong, rows = [], {}
+        for row in self.listed():
+            if row["session_id"] in rows:
+                wrong.append(f"{row['session_id']} is listed twice")
+            rows[row["session_id"]] = row
+        for session in sessions:
+            row = rows.get(session.name)
+            state = (row["state"], row["mode"]) if row else ("absent", None)
+            if session.state in ("running", "parked") and state == ("parked", "stop") and row["reason"] == "died":
+                session.state, session.mode = "parked", "stop"
+            if session.state == "absent" and state[0] in ("absent", "destroyed", "failed"):
+                continue
+            if state != (session.state, session.mode):
+                wrong.append(f"{session.name}: model {session.state}/{session.mode}, ledger {state}")
+        live = [row for row in rows.values() if row["state"] == "running" or row["mode"] == "freeze"]
+        kept = [row for row in rows.values() if row["state"] not in ("destroyed", "failed")]
+        found, strangers = self.service.kernel()
+        for kind, names in found.items():
+            if sorted(name.split("-")[1] for name in names) != sorted(str(row["incarnation"]) for row in live):
+                wrong.append(f"{kind}: {sorted(names)}, live {[(r['session_id'], r['incarnation']) for r in live]}")
+            if names != found["cgroup"]:
+                wrong.append(f"{kind} {sorted(names)} but cgroups {sorted(found['cgroup'])}")
+        wrong += [f"a process that nobody owns: {process}" for process in strangers]
+        told = self.http.until_definite("GET", "/v1/resources?owner=uid-0").json()
+        if {entry["name"] for entry in told["kernel"]} != found["cgroup"]:
+            wrong.append(f"resources says {told['kernel']}, there are {sorted(found['cgroup'])}")
+        volumes = f"{self.service.state}/volumes/local"
+        on_disk = set(os.listdir(volumes)) if os.path.isdir(volumes) else set()
+        if on_disk != {row["session_id"] for row in kept} or on_disk != {v["name"] for v in told["volumes"]}:
+            wrong.append(f"volumes on disk {sorted(on_disk)}, told {told['volumes']}, sessions "
+                         f"{sorted(row['session_id'] for row in kept)}")
+        spools = os.listdir(f"{self.service.state}/spool")
+        if len(spools) > len(kept):
+            wrong.append(f"spools of {spools}, sessions {len(kept)}")
+        return wrong
+
+    def end(self):
+        """Everything is destroyed, and nothing is there."""
+        self.stop.set()
+        if self.gate:
+            self.gate.open()
+        for thread in self.threads:
+            thread.join(150)
+            if thread.is_alive():
+                raise Failure("a client hangs")
+        self.look_at_clients()
+        sessions = [s for client in self.clients for s in client.sessions]
+        self.compare(sessions)
+        for client in self.clients:
+            for session in client.sessions:
+                if session.state != "absent":
+                    client.destroy(session)
+        for row in self.listed():
+            if row["state"] not in ("destroyed", "failed"):
+                self.http.verb("DELETE", f"{WORKSPACE}/sessions/{row['session_id']}?delete_volume=true", None, None, (200,))
+        self.compare(sessions)
+        found, _ = self.service.kernel()
+        if any(found.values()) or os.listdir(f"{self.service.state}/spool"):
+            raise Failure(f"left at the end: {found} {os.listdir(self.service.state + '/spool')}")
+        self.service.stop()
+
+    def close(self):
+        self.service.remove_leftovers()
+        if os.environ.get("CRASH_KEEP"):
+            print(f"# kept: {self.base}")
+            return
+        if os.path.ismount(self.service.state):
+            subprocess.run(["umount", "-l", self.service.state], check=False)
+        shutil.rmtree(self.base, ignore_errors=True)
+
+    def summary(self):
+        kills = ", ".join(f"{kind} {count}" for kind, count in self.service.kills.items() if count)
+        print(f"kills: {kills or 'none'}; " + "; ".join(f"{k}: {self.tally[k]}" for k in sorted(self.tally)), flush=True)
+
+
+# ---- campaigns -------------------------------------------------------------------------------------
+
+
+def kill_at_random(campaign, rounds):
+    service, rng = campaign.service, campaign.rng
+    service.start()
+    campaign.begin_clients(CLIENTS)
+    for _ in range(rounds):
+        kinds = list(KINDS)
+        rng.shuffle(kinds)
+        for kind in kinds:
+            time.sleep(rng.choice((0, rng.uniform(0, 0.15))))
+            end = time.monotonic() + 30
+            while not service.kill_one(kind, rng) and time.monotonic() < end:
+                campaign.look_at_clients()
+                time.sleep(0.002)
+            campaign.look_at_clients()
+        campaign.check()
+    campaign.end()
+    if campaign.tally["execs lost with their init"] > service.kills["init"]:
+        raise Failure(f"{campaign.tally['execs lost with their init']} execs were lost, {service.kills['init']} inits killed")
+    missed = [kind for kind in KINDS if service.kills[kind] < rounds]
+    if missed:
+        raise Failure(f"fewer kills than rounds: {missed}")
+
+
+def points_of(sources):
+    """The names that the tables in the sources make."""
+    def words(path, table):
+        with open(f"{sources}/{path}") as file:
+            text = re.sub(r"/\*.*?\*/", "", file.read().replace("\\\n", " "), flags=re.S)
+        line = next(line for line in text.split("\n") if line.startswith(f"#define {table}(X)"))
+        return re.findall(r'"([a-z_]+)"', line)
+    steps = words("provider/failpoint.h", "FAILPOINT_LEDGER_STEPS")
+    points = [f"ledger.{op}.{step}" for op in words("provider/ledger_ops.h", "LEDGER_OPS") for step in steps]
+    return points + [f"effect.{effect}.{step}" for effect in words("provider/session_state.h", "SESSION_EFFECTS")
+                     for step in ("before", "after")]
+
+
+def unused_points(sources):
+    """Rows of the tables that nothing in the service carries out: tests/crash/ledger.c has those of the ledger."""
+    text = ""
+    for name in os.listdir(f"{sources}/provider"):
+        if name.endswith(".c"):
+            with open(f"{sources}/provider/{name}") as file:
+                text += file.read()
+    with open(f"{sources}/provider/ledger_ops.h") as file:
+        operations = re.findall(r'X\(([A-Z_]+), "([a-z_]+)"', file.read())
+    unused = {f"ledger.{name}." for symbol, name in operations if not re.search(rf"LEDGER_OP_{symbol}\b", text)}
+    effects = re.search(r"((?:\s*case SESSION_EFFECT_[A-Z_]+:)+) /\* no verb has these", text)
+    return unused | {f"effect.{name.lower()}." for name in re.findall(r"SESSION_EFFECT_([A-Z_]+):", effects[1])}
+
+
+class Points:
+    """The file beside the front of the test."""
+
+    def __init__(self, directory):
+        with open(f"{directory}/points", "w+b") as file:
+            os.fchmod(file.fileno(), 0o666)
+            file.truncate(POINT_SIZE * (POINTS_MAX + 1))
+            self.map = mmap.mmap(file.fileno(), POINT_SIZE * (POINTS_MAX + 1))
+
+    def arm(self, armed):
+        self.map[0] = armed
+
+    def killed_at(self):
+        raw = self.map[POINT_SIZE:]
+        return {raw[i:i + POINT_SIZE].rstrip(b"\0").decode() for i in range(0, len(raw), POINT_SIZE)} - {""}
+
+
+def kill_at_points(campaign, rounds):
+    """Whoever meets a point first dies there: no point is waited for, and none is met twice."""
+    service, every, unused = campaign.service, points_of("."), unused_points(".")
+    table = {point for point in every if not point.startswith(tuple(unused))}
+    points = Points(campaign.bin)
+    service.start()
+    campaign.begin_clients(CLIENTS)
+    points.arm(1)
+    seen, restarted, checked, since = 0, 0, 0, time.monotonic()
+    while table - points.killed_at() and time.monotonic() < since + POINT_PATIENCE_S:
+        campaign.look_at_clients()
+        time.sleep(0.02)
+        count = len(points.killed_at())
+        if count > seen:
+            seen, since = count, time.monotonic()
+        if any("session_lost" in point for point in table - points.killed_at()) and time.monotonic() > since + 0.5:
+            inits = service.inits()
+            service.kills["init"] += bool(inits) and kill(campaign.rng.choice(inits))
+        if count - restarted >= 3:  # front's own pause between two lives grows; a new supervisor's does not
+            restarted = count
+            service.kill_one("supervisor", campaign.rng)
+        if count - checked >= 10:
+            checked = count
+            points.arm(0)
+            service.wait_healthy()
+            campaign.check()
+            points.arm(1)
+            since = time.monotonic()
+    points.arm(0)
+    service.wait_healthy()
+    campaign.check()
+    campaign.end()
+    service.kills["front"] += len(points.killed_at())
+    print(f"points: {len(every)} in the tables, of them in the service {len(table)}, killed at {len(points.killed_at())}")
+    if table != points.killed_at():
+        raise Failure(f"missed: {sorted(table - points.killed_at())}; in no list: {sorted(points.killed_at() - table)}")
+
+
+def kill_while_hundred_print(campaign, rounds):
+    service, failures = campaign.service, []
+    service.start()
+    client = Client(0, campaign.http, campaign.tally, campaign.seed, Gate(1), names=4)
+    campaign.clients, campaign.gate = [client], client.gate
+    for session in client.sessions:
+        client.create(session)
+
+    def one(number):
+        own = Client(number + 1, campaign.http, campaign.tally, campaign.seed, client.gate, names=0)
+        command = Exec(f"h{number}", 150, "0.05", 3)
+        command.key, command.session = f"h{number}", client.sessions[number % len(client.sessions)]
+        try:
+            for _ in range(10):
+                own.submit(command)
+                own.follow(command)
+                if own.wait(command)["reason"] != "not_started":
+                    break
+            own.settle(command.session, command)
+        except Exception as failure:
+            failures.append(failure)
+
+    threads = [threading.Thread(target=one, args=(number,), daemon=True) for number in range(100)]
+    for thread in threads:
+        thread.start()
+    time.sleep(1.5)
+    for count in range(rounds):
+        service.kill_one(("front", "all", "launcher", "supervisor")[count % 4], campaign.rng)
+        time.sleep(campaign.rng.uniform(0, 0.6))
+    for thread in threads:
+        thread.join(200)
+    if failures or any(thread.is_alive() for thread in threads):
+        raise failures[0] if failures else Failure("a follower hangs")
+    if campaign.tally["outputs compared"] != 100:
+        raise Failure(f"of 100 commands {campaign.tally['outputs compared']} were compared")
+    campaign.end()
+
+
+def fill(path):
+    """Until nothing more goes in, in pieces that get smaller."""
+    with open(path, "wb", buffering=0) as file:
+        for size in (1 << 20, 1 << 16, 4096, 512):
+            while True:
+                try:
+                    file.write(b"x" * size)
+                except OSError:
+                    break
+
+
+def full_file_system(campaign, rounds):
+    service, http = campaign.service, campaign.http
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m,mode=700", "crash", service.state], check=True)
+    service.start()
+    client = Client(0, http, campaign.tally, campaign.seed, Gate(1), names=2)
+    campaign.clients, campaign.gate = [client], client.gate
+    session, other = client.sessions
+    client.create(session)
+    long = {"argv": ["sh", "-c", "i=0; while [ ! -e /tmp/stop ]; do i=$((i+1)); sleep 0.1; done; exit 7"]}
+    running = http.verb("POST", f"{session.path}/execs", long, "long", (201,)).json()
+    fill(f"{service.state}/filler")
+    refused = 0
+    for number in range(20):
+        for method, path, body in (("POST", f"{WORKSPACE}/sessions", {"session_id": f"f{number}", "policy": "balanced"}),
+                                   ("POST", f"{session.path}/execs", {"argv": ["true"]})):
+            answer = http.once(method, path, body, f"full{number}{path[-5:]}")
+            if answer.status == 507 and answer.code() == "insufficient_storage":
+                refused += 1
+            elif number >= 5:
+                raise Failure(f"the disk is full, but {method} {path}: {answer}")
+            time.sleep(0.02)
+    document = http.until_definite("GET", f"{session.path}/execs/{running['exec_id']}").json()
+    if document["state"] != "running":
+        raise Failure(f"the disk is full, and a running command has ended: {document}")
+    if not service.inits():
+        raise Failure("the disk is full, and the session is gone")
+    os.remove(f"{service.state}/filler")
+    deadline = time.monotonic() + 15
+    while time.monotonic() < deadline:
+        answer = http.once("POST", f"{session.path}/execs", {"argv": ["touch", "/tmp/stop"]}, "after")
+        if answer.status == 201:
+            break
+        time.sleep(0.1)
+    if answer.status != 201:
+        raise Failure(f"there is space again, but {answer}")
+    end = http.until_definite("GET", f"{session.path}/execs/{running['exec_id']}?wait_ms=10000").json()
+    if (end["reason"], end["exit_code"]) != ("exit", 7):
+        raise Failure(f"what ran through it has not ended as it did: {end}")
+    for number in range(20):  # what was refused never happened
+        if http.until_definite("GET", f"{WORKSPACE}/sessions/f{number}").status == 200:
+            state = http.until_definite("GET", f"{WORKSPACE}/sessions/f{number}").json()["state"]
+            if state not in ("failed", "destroyed"):
+                http.verb("DELETE", f"{WORKSPACE}/sessions/f{number}?delete_volume=true", None, None, (200,))
+                campaign.tally["created before it was full"] += 1
+    client.create(other)
+    client.exec(other)
+    print(f"refused with insufficient_storage: {refused}")
+    campaign.end()
+
+
+CAMPAIGNS = {
+    "kill": (kill_at_random, "killed_at_random_instants"),
+    "points": (kill_at_points, "killed_at_every_fail_point"),
+    "hundred": (kill_while_hundred_print, "restarted_while_a_hundred_commands_print"),
+    "full": (full_file_system, "a_full_file_system_refuses_and_recovers"),
+}
+
+
+def ended_from_outside(*_):
+    raise Failure("ended from outside")
+
+
+def main():
+    which, rounds, seed = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+    build = os.environ.get("BUILD", "build")
+    random.seed(seed)
+    function, name = CAMPAIGNS[which]
+    campaign = Campaign(seed, build, f"{build}/tests/crash/berth-front" if which == "points" else None)
+    status = 1
+    signal.signal(signal.SIGTERM, ended_from_outside)
+    try:
+        function(campaign, rounds)
+        if campaign.tally.faults:
+            raise Failure("; ".join(campaign.tally.faults[:5]))
+        status = 0
+    except Exception:
+        traceback.print_exc(file=sys.stdout)
+        try:
+            print("# the service's last words:\n" + campaign.service.last_words())
+        except OSError:
+            pass
+    campaign.summary()
+    campaign.close()
+    print(f"{'not ok' if status else 'ok'} serve_{name}", flush=True)
+    os._exit(status)  # clients that hang are no reason to
+
+
+if __name__ == "__main__":
+    main()

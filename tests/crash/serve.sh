@@ -1,0 +1,34 @@
+#!/bin/bash
+# This file runs the campaigns of tests/crash/serve.py over real processes: CRASH_ROUNDS (100; `make crash`:
+# 2000) kills of each kind, scaled down when it is not the whole. CRASH_SEED repeats one run; CRASH_ONLY
+# names one campaign (kill, points, hundred, full).
+set -u
+cd "$(dirname "$0")/../.." || exit 2
+rounds=${CRASH_ROUNDS:-100} seed=${CRASH_SEED:-$((RANDOM + 1))} status=0
+if [ "$(id -u)" != 0 ]; then
+    for campaign in kill points hundred full; do echo "skip serve_$campaign: needs root"; done
+    exit 0
+fi
+echo "seed $seed"
+# Processes and mounts of its own: everything ends with the program, whatever becomes of it.
+alone() {
+    if [ -n "${CRASH_ONLY:-}" ] && [ "$CRASH_ONLY" != "$1" ]; then return 0; fi
+    unshare --mount --propagation private --pid --fork --kill-child=TERM --mount-proc -- \
+        python3 -B tests/crash/serve.py "$@" "$seed" &
+    child=$!
+    wait "$child"
+}
+# The campaign then destroys what it made, and ends.
+child=
+trap '[ -z "$child" ] || kill -KILL "$child"; exit 130' INT TERM HUP
+if [ "$rounds" -ge 1000 ]; then kills=$rounds restarts=20; else kills=$((rounds / 10)) restarts=4; fi
+a_service_is_killed_at_random_instants() { alone kill "$kills"; }
+a_service_is_killed_at_every_fail_point() { alone points 0; }
+a_service_is_restarted_while_a_hundred_print() { alone hundred "$restarts"; }
+a_full_file_system_refuses_and_recovers() { alone full 0; }
+
+a_service_is_killed_at_random_instants || status=1
+a_service_is_killed_at_every_fail_point || status=1
+a_service_is_restarted_while_a_hundred_print || status=1
+a_full_file_system_refuses_and_recovers || status=1
+exit $status
