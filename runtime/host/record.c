@@ -174,12 +174,17 @@ int process_start_time(pid_t pid, uint64_t *ret)
 bool process_lives(pid_t pid, uint64_t started)
 {
     uint64_t now;
-    _cleanup_fd_ int pidfd = pid > 1 ? sys_pidfd_open(pid) : -1;
-    /* The descriptor pins the process; only now is its start time sure to be its own. */
-    if (pidfd < 0 || process_start_time(pid, &now) < 0 || now != started)
+    if (pid <= 1)
         return false;
+    _cleanup_fd_ int pidfd = sys_pidfd_open(pid);
+    if (pidfd < 0)
+        return errno != ESRCH; /* who cannot be looked at is not taken for dead */
+    /* The descriptor pins the process; only now is its start time sure to be its own. */
+    int r = process_start_time(pid, &now);
+    if (r < 0)
+        return r != -ENOENT && r != -ESRCH;
     struct pollfd p = {.fd = pidfd, .events = POLLIN};
-    return poll(&p, 1, 0) == 0;
+    return now == started && poll(&p, 1, 0) <= 0;
 }
 
 static int send_kill(int pidfd)

@@ -114,6 +114,8 @@ MAY_FAIL=(
     # Another session's, met when one is there.
     "run flock\\($(of '[^>]*/berth-share[^>]*/(shared|exclusive)/[^>]*'), 0x6\\) after openat\\($FD, \"[^\"]*\", 0xa8000," 'a record whose lock cannot be tried counts as held'
 
+    "run pidfd_open\\([0-9]+, 0x0\\) after pread64\\($(of '/run/berth-share/slots/[0-9]+')" 'a range of ids whose last holder cannot be looked at counts as taken: the next one is'
+
     # Rights that are given up.
     'keyctl\(KEYCTL_JOIN_SESSION_KEYRING' 'commands have no keyctl and no /proc/keys: an inherited keyring is out of reach'
     'capget\(' 'without the answer setgroups is denied, which is the narrower of the two'
