@@ -38,6 +38,15 @@ static const struct {
     {CAP_WORKSPACE_TMPFS, PROBE_WORKSPACE_TMPFS},
     {CAP_ROOTFS_HOST, PROBE_ROOTFS_HOST},
     {CAP_ROOTFS_DIRECTORY, PROBE_ROOTFS_DIRECTORY},
+    {CAP_LIFECYCLE_PARK_STOP, PROBE_PARK_STOP},
+    {CAP_LIFECYCLE_PARK_FREEZE, PROBE_FREEZE},
+    {CAP_LIFECYCLE_RESUME, PROBE_RESUME},
+    {CAP_LIFECYCLE_SURVIVE_DAEMON_RESTART, PROBE_LASTS},
+    {CAP_EXEC_STREAM, PROBE_STREAM},
+    {CAP_EXEC_REATTACH, PROBE_REATTACH},
+    {CAP_FILES_READ, PROBE_FILES_READ},
+    {CAP_FILES_WRITE, PROBE_FILES_WRITE},
+    {CAP_USAGE_METERING, PROBE_METERING},
     {CAP_EXEC_STDIN, PROBE_EXEC},
     {CAP_EXEC_SIGNAL, PROBE_EXEC},
     {CAP_EXEC_TTY, PROBE_TTY},
@@ -177,8 +186,23 @@ static void store(const struct runtime_facts *facts, const char *key,
         unlinkat(directory, temporary, 0);
 }
 
-int registry_refresh(struct runtime *rt, const struct err *open_err, struct capability_set *ret,
-                     struct err *err)
+/* Who has a spec that needs nothing of a session that lasts does not wait for its probe. */
+static bool needs_lasting(const struct spec *spec)
+{
+    if (!spec)
+        return true;
+    struct capability_mask needed;
+    capability_required(spec, &needed);
+    for (size_t i = 0; i < ARRAY_LENGTH(map); i++) {
+        unsigned c = map[i].capability;
+        if (map[i].probe >= PROBE_LASTING_FIRST && needed.bits[c / 64] >> (c % 64) & 1)
+            return true;
+    }
+    return false;
+}
+
+static int refresh(struct runtime *rt, const struct err *open_err, bool lasting,
+                   struct capability_set *ret, struct err *err)
 {
     /* The key is taken before the probes: what changes meanwhile makes the answer stale, not wrong.
      */
@@ -188,13 +212,19 @@ int registry_refresh(struct runtime *rt, const struct err *open_err, struct capa
     _cleanup_free_ struct probe_result *results = calloc(PROBE_COUNT, sizeof *results);
     if (!results)
         return err_set(err, ERR_INTERNAL, 0, "probe this host", NULL, "Out of memory.");
-    int r = probe_run(rt, open_err, results, err);
+    int r = probe_run(rt, open_err, lasting, results, err);
     if (r < 0)
         return r;
     registry_map(results, ret);
     if (rt && key[0])
         store(runtime_facts(rt), key, ret);
     return 0;
+}
+
+int registry_refresh(struct runtime *rt, const struct err *open_err, struct capability_set *ret,
+                     struct err *err)
+{
+    return refresh(rt, open_err, true, ret, err);
 }
 
 bool registry_doubtful(const struct capability_set *set, const struct spec *spec)
@@ -215,5 +245,5 @@ int registry_open(struct runtime *rt, const struct spec *spec, struct capability
     if (make_key(runtime_facts(rt), key) == 0 && load(runtime_facts(rt), key, ret) == 0 &&
         !registry_doubtful(ret, spec))
         return 0;
-    return registry_refresh(rt, NULL, ret, err);
+    return refresh(rt, NULL, needs_lasting(spec), ret, err);
 }

@@ -27,21 +27,21 @@
     X(ROOTFS_HOST, "rootfs.host", 1)                                           \
     X(ROOTFS_DIRECTORY, "rootfs.directory", 1)                                 \
     X(ROOTFS_IMAGE, "rootfs.image", 0)                                         \
-    X(LIFECYCLE_PARK_STOP, "lifecycle.park_stop", 0)                           \
-    X(LIFECYCLE_PARK_FREEZE, "lifecycle.park_freeze", 0)                       \
-    X(LIFECYCLE_RESUME, "lifecycle.resume", 0)                                 \
-    X(LIFECYCLE_SURVIVE_DAEMON_RESTART, "lifecycle.survive_daemon_restart", 0) \
+    X(LIFECYCLE_PARK_STOP, "lifecycle.park_stop", 1)                           \
+    X(LIFECYCLE_PARK_FREEZE, "lifecycle.park_freeze", 1)                       \
+    X(LIFECYCLE_RESUME, "lifecycle.resume", 1)                                 \
+    X(LIFECYCLE_SURVIVE_DAEMON_RESTART, "lifecycle.survive_daemon_restart", 1) \
     X(LIFECYCLE_PROCESS_SNAPSHOT, "lifecycle.process_snapshot", 0)             \
-    X(EXEC_STREAM, "exec.stream", 0)                                           \
+    X(EXEC_STREAM, "exec.stream", 1)                                           \
     X(EXEC_STDIN, "exec.stdin", 1)                                             \
     X(EXEC_TTY, "exec.tty", 1)                                                 \
     X(EXEC_SIGNAL, "exec.signal", 1)                                           \
-    X(EXEC_REATTACH, "exec.reattach", 0)                                       \
+    X(EXEC_REATTACH, "exec.reattach", 1)                                       \
     X(EXEC_TREE_KILL, "exec.tree_kill", 1)                                     \
     X(EXEC_TIMEOUT, "exec.timeout", 1)                                         \
     X(EXEC_IDLE_TIMEOUT, "exec.idle_timeout", 1)                               \
-    X(FILES_READ, "files.read", 0)                                             \
-    X(FILES_WRITE, "files.write", 0)                                           \
+    X(FILES_READ, "files.read", 1)                                             \
+    X(FILES_WRITE, "files.write", 1)                                           \
     X(FILES_WATCH, "files.watch", 0)                                           \
     X(FILES_TAR, "files.tar", 0)                                               \
     X(NETWORK_DENY, "network.deny", 1)                                         \
@@ -58,7 +58,7 @@
     X(SECRETS_QUERY_PROXY, "secrets.query_proxy", 0)                           \
     X(AUDIT_NETWORK, "audit.network", 0)                                       \
     X(AUDIT_SYSCALL, "audit.syscall", 0)                                       \
-    X(USAGE_METERING, "usage.metering", 0)                                     \
+    X(USAGE_METERING, "usage.metering", 1)                                     \
     X(GPU, "gpu", 0)
 
 enum capability {

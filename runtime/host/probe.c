@@ -4,15 +4,16 @@
  * PRIVILEGED: as the launcher, through the facade only. Callers: the registry, for `doctor` and for
  * the first `run` after something changed.
  *
- * Three sessions. "slow" has a CPU quota and a directory as workspace; its commands wait for
- * deadlines, so it is started first and judged last. "main" has every small limit. "tree" has a
- * directory as root and a volume as workspace. A probe whose session could not be made says so: it
- * is not available.
+ * Three sessions, and those of probe_lasting.c. "slow" has a CPU quota and a directory as
+ * workspace; its commands wait for deadlines, so it is started first and judged last. "main" has
+ * every small limit. "tree" has a directory as root and a volume as workspace. A probe whose
+ * session could not be made says so: it is not available.
  */
 #include "runtime/host/probe.h"
 
 #include "runtime/base/fd.h"
 #include "runtime/base/io.h"
+#include "runtime/host/probe_lasting.h"
 #include "runtime/host/probe_places.h"
 #include "runtime/host/probe_session.h"
 
@@ -523,7 +524,7 @@ static void fail_all(struct probing *p, const struct err *open_err)
         fails(p, (enum probe_id)id, open_err->detail, "%s", text);
 }
 
-int probe_run(struct runtime *rt, const struct err *open_err,
+int probe_run(struct runtime *rt, const struct err *open_err, bool lasting,
               struct probe_result ret_results[PROBE_COUNT], struct err *err)
 {
     _cleanup_free_ struct probing *p = calloc(1, sizeof *p);
@@ -547,6 +548,10 @@ int probe_run(struct runtime *rt, const struct err *open_err,
         judge_directory(p);
         judge_timeout(p);
         probe_close(&p->slow);
+        if (lasting)
+            probe_lasting(rt, &p->places, results);
+        for (int id = PROBE_LASTING_FIRST; id < PROBE_COUNT && !lasting; id++)
+            fails(p, (enum probe_id)id, "Ask `berth capabilities`.", "It was not probed yet.");
     }
     probe_places_remove(&p->places);
     if (r < 0)

@@ -28,7 +28,16 @@
     X(TTY, "tty")                                 \
     X(TREE_KILL, "tree_kill")                     \
     X(TIMEOUT, "timeout")                         \
-    X(NETWORK_DENY, "network_deny")
+    X(NETWORK_DENY, "network_deny")               \
+    X(LASTS, "lasts")                             \
+    X(STREAM, "stream")                           \
+    X(REATTACH, "reattach")                       \
+    X(FREEZE, "freeze")                           \
+    X(METERING, "metering")                       \
+    X(FILES_READ, "files_read")                   \
+    X(FILES_WRITE, "files_write")                 \
+    X(PARK_STOP, "park_stop")                     \
+    X(RESUME, "resume")
 
 enum probe_id {
 #define X(sym, name) PROBE_##sym,
@@ -47,9 +56,13 @@ struct probe_result {
     char remedy[384];
 };
 
-/* Runs all. A probe that cannot run is `works = false` with the reason; the function itself fails
- * only when it could not do its own work (no memory, no runtime directory). `rt` may be NULL when
- * runtime_open() failed with `open_err`: then the causes are looked for (AppArmor, sysctls, chroot,
- * container, kernel). */
-int probe_run(struct runtime *rt, const struct err *open_err,
+/* From here on: what a session that lasts gives. It takes sessions of its own to know, so they are
+ * probed only for who asks. */
+#define PROBE_LASTING_FIRST PROBE_LASTS
+
+/* Runs all; without `lasting` those from PROBE_LASTING_FIRST on stay doubtful. A probe that cannot
+ * run is `works = false` with the reason; the function itself fails only when it could not do its
+ * own work (no memory, no runtime directory). `rt` may be NULL when runtime_open() failed with
+ * `open_err`: then the causes are looked for (AppArmor, sysctls, chroot, container, kernel). */
+int probe_run(struct runtime *rt, const struct err *open_err, bool lasting,
               struct probe_result ret_results[PROBE_COUNT], struct err *err);

@@ -41,6 +41,8 @@ void probe_places_remove(struct probe_places *places)
         {places->workspace, "made-inside", false},
         {places->workspace, ".", true},
         {places->volume, "lock", false},
+        {places->volume, "data/made-inside", false},
+        {places->volume, "data/kept", false},
         {places->volume, "data", true},
         {places->volume, ".", true},
         {places->volume, "..", true},

@@ -323,8 +323,14 @@ static int runtime_setup(struct runtime *rt, const struct runtime_options *optio
         r = record_dir_open(rt->runtime_dir, &rt->records, err);
     if (r == 0)
         r = open_init(rt, options->init_path, err);
-    if (r == 0 && rt->no_reaper)
-        r = open_files_program(rt, err);
+    /* Now, while root is root: a launcher must have it right, to others a probe tells what is
+     * wrong.
+     */
+    int files = r == 0 ? open_files_program(rt, &rt->files_err) : 0;
+    if (files < 0 && rt->no_reaper) {
+        *err = rt->files_err;
+        r = files;
+    }
     if (r < 0)
         return r;
     r = look_at_rootfs(&rt->rootfs, err);

@@ -20,7 +20,8 @@ struct runtime {
     char state_dir[DIR_SIZE], runtime_dir[DIR_SIZE], share_dir[DIR_SIZE];
     int records; /* directory of run records */
     int init;    /* O_PATH of PID 1's program */
-    int files;   /* O_PATH of the file worker's program; -1: there is none */
+    int files;   /* O_PATH of the file worker's program; -1: there is none, or `files_err` */
+    struct err files_err;
     bool no_reaper;
     char reaper[DIR_SIZE]; /* program of the reaper's second half; "": this one */
     bool overlay_userxattr;

@@ -356,6 +356,29 @@ Test(registry, a_failed_probe_is_doubted_by_who_needs_it_and_a_fact_is_not)
     cr_assert(registry_doubtful(&back, NULL), "who asks for everything");
 }
 
+/* What a run leaves unprobed is neither given nor refused by a cache. */
+Test(registry, what_was_not_probed_is_doubted_by_who_needs_a_session_that_lasts)
+{
+    static struct probe_result results[PROBE_COUNT];
+    for (int i = 0; i < PROBE_LASTING_FIRST; i++)
+        results[i].works = true;
+    registry_map(results, &set);
+    static const enum capability lasting[] = {
+        CAP_LIFECYCLE_PARK_STOP, CAP_LIFECYCLE_PARK_FREEZE,
+        CAP_LIFECYCLE_RESUME,    CAP_LIFECYCLE_SURVIVE_DAEMON_RESTART,
+        CAP_EXEC_STREAM,         CAP_EXEC_REATTACH,
+        CAP_FILES_READ,          CAP_FILES_WRITE,
+        CAP_USAGE_METERING};
+    cr_assert(!registry_doubtful(&set, &spec), "a plain run needs none of them");
+    cr_assert(registry_doubtful(&set, NULL), "a service needs to know");
+    for (size_t i = 0; i < ARRAY_LENGTH(lasting); i++) {
+        plain();
+        cr_assert(!set.status[lasting[i]].available);
+        capability_name_required(&spec, lasting[i]);
+        cr_assert(registry_doubtful(&set, &spec), "%s", capability_name(lasting[i]));
+    }
+}
+
 Test(registry, any_changed_byte_or_length_or_key_makes_it_stale)
 {
     static struct capability_set back;
