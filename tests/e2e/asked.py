@@ -221,6 +221,13 @@ def CAP_2_every_missing_capability_is_listed_and_nothing_was_touched():
     call("GET", "/workspaces/w/volumes/d").is_(404)
 
 
+# Used by every other file of these tests: a document that does not advertise them is not true. An
+# ordinary user's sessions have cgroups on some hosts only.
+OF_CGROUPS = ["lifecycle.park_freeze", "usage.metering"]
+SERVED = OF_CGROUPS + ["lifecycle.park_stop", "lifecycle.resume", "lifecycle.survive_daemon_restart", "exec.stream",
+                       "exec.reattach", "files.read", "files.write"]
+
+
 @case
 def CAP_1_what_is_advertised_is_had_and_what_is_not_says_why():
     document = call("GET", "/capabilities").json
@@ -232,6 +239,10 @@ def CAP_1_what_is_advertised_is_had_and_what_is_not_says_why():
             lacking(name, requires=[name])
     there = [n for n, status in document["capabilities"].items() if status["available"]]
     shown("requires", there, requires=there) if MODE != "none" else None
+    for name in SERVED:
+        if MODE == "root" or name not in OF_CGROUPS:
+            check(name in there, name, document["capabilities"][name])
+            shown("requires", [name], requires=[name])
 
 
 @case

@@ -35,7 +35,7 @@ def without(*names):
 
 
 def no_cgroups():
-    got = without("limits.memory", "limits.cpu", "limits.pids")
+    got = without("limits.memory", "limits.cpu", "limits.pids", "lifecycle.park_freeze", "usage.metering")
     for name in ("memory", "cpus", "pids"):
         same(got["effective"]["limits"][name], None, "a limit that is not there:")
     check(len(got["notes"]) > 0, "nothing was said of the limits that were left out")
