@@ -1,12 +1,11 @@
-/* This header is what tests/bench/sessions.c asks berth with: HTTP/1.1 over its unix socket on
+/* This file is what tests/bench/sessions.c asks berth with: HTTP/1.1 over its unix socket on
  * connections that stay open, and the processes of `berth serve` started and killed; it never
  * measures or judges.
  *
  * Whatever goes wrong in the bench itself (no memory, no connection) ends it; an answer that is not
  * what was wanted is a number in the result.
  */
-#ifndef BERTH_TESTS_BENCH_CLIENT_H
-#define BERTH_TESTS_BENCH_CLIENT_H
+#pragma once
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -70,5 +69,3 @@ enum memory_part {
 };
 void memory_read(long ret_kib[MEMORY_END]);
 const char *memory_name(enum memory_part part);
-
-#endif

@@ -8,6 +8,9 @@
  * Phases, in this order: one (a session at a time, beside one that lives), output, many (creates in
  * waves of a hundred, memory, then `one` again beside all of these), recovery, parked. DIR is new
  * and empty, and on the file system whose fsync counts. Exit status 1: a goal was missed.
+ *
+ * This file is long because the phases share one service and what they have measured: a reader
+ * wants to see in one place what each number is of.
  */
 #include "tests/bench/client.h"
 
