@@ -147,6 +147,8 @@ struct seat {
     bool held;           /* no more frames until seat_go_on() */
     bool distrusted;     /* it said what no init of ours says: it must end */
     unsigned table_left;
+    uint64_t pauses,
+        pause_asked; /* pauses that init was asked for; the one that is awaited, or 0 */
     void (*table)(struct seat *seat, const struct agent_table_row *row); /* NULL row: it is over */
     void *table_data;
     uint64_t last_number, files_count; /* of what was sent to init */
@@ -282,6 +284,7 @@ void verb_settled(struct verb *verb); /* the outcome is written */
 void verb_tell(struct verb *verb);
 void verb_end(struct verb *verb);
 void verb_interrupted(struct seat *seat, uint64_t floor); /* init says so */
+void verb_paused(struct seat *seat, uint64_t number);     /* the same */
 void interrupts_over(struct seat *seat); /* there is no init any more that could answer */
 struct verb *verb_of_intent(struct provider *p, int64_t intent);
 /* A verb that nobody asked for: a timer's, reap's. `ended` (may be NULL) is told at its answer. */

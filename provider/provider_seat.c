@@ -140,10 +140,12 @@ static void on_frame(struct seat *seat, const struct agent_frame *frame, const v
         else
             exec_frame(seat, frame, payload);
         break;
+    case AGENT_FRAME_PONG:
+        verb_paused(seat, frame->exec);
+        break;
     case AGENT_FRAME_READY:
     case AGENT_FRAME_FAILED:
     case AGENT_FRAME_DATA:
-    case AGENT_FRAME_PONG:
     case AGENT_FRAME_TYPE_END:
         break;
     }
@@ -242,6 +244,7 @@ void seat_disconnect(struct seat *seat)
     loop_watch_free(take_ptr(&seat->control));
     agent_client_free(take_ptr(&seat->agent));
     seat->hello = seat->frozen = false;
+    seat->pause_asked = 0; /* who waits for it stops waiting in time */
     seat->table = NULL;
     seat->p->live--;
 }

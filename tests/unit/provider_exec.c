@@ -221,6 +221,23 @@ Test(provider_exec, EXEC_5_signal_cancel_and_standard_input)
     cr_assert_eq(c.answer.status, 409);
 }
 
+Test(provider_exec, SES_7_a_session_is_frozen_only_when_its_init_has_stopped_its_clocks)
+{
+    static struct client c;
+    fake.slow_inits = true;
+    client_verb_begin(&c, "w", "s", SESSION_EVENT_PARK_FREEZE, NULL);
+    fixture_for_ms(200);
+    cr_assert_eq(fake.asked[LAUNCHER_FREEZE], 0, "init has not answered yet");
+    fake_pong(box());
+    fixture_until(&c.answer.came);
+    cr_assert_eq(c.answer.status, 200);
+    cr_assert_eq(fake.asked[LAUNCHER_FREEZE], 1);
+    cr_assert_eq(client_verb(&c, "w", "s", SESSION_EVENT_RESUME, NULL)->status, 200);
+    cr_assert_eq(client_verb(&c, "w", "s", SESSION_EVENT_PARK_FREEZE, NULL)->status, 200,
+                 "one that never answers is frozen all the same");
+    cr_assert_eq(fake.asked[LAUNCHER_FREEZE], 2);
+}
+
 /* ---- followers ------------------------------------------------------------------------------- */
 
 struct followed {

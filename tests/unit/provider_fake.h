@@ -38,6 +38,7 @@ struct fake_exec {
 struct fake_box {
     int64_t row, incarnation;
     bool lives, frozen, paused;
+    uint64_t pinged; /* not answered yet */
     struct session_identity identity;
     struct fake_exec execs[FAKE_EXECS];
     unsigned exec_count;
@@ -61,6 +62,7 @@ static struct {
     struct err fail_with;
     bool hold[LAUNCHER_REQUEST_END]; /* not answered until released */
     bool silent_inits;               /* HELLO is not answered */
+    bool slow_inits;                 /* PING is answered by fake_pong() only */
     bool busy_inits;                 /* sockets are full */
     bool dead_inits;                 /* connections are refused */
     bool no_cgroups;
@@ -404,10 +406,19 @@ int agent_client_pause(struct agent_client *agent, bool pause)
     return r;
 }
 
+static inline void fake_pong(struct fake_box *box)
+{
+    fake_frame(box, AGENT_FRAME_PONG, box->pinged, 0, NULL, 0);
+}
+
 int agent_client_ping(struct agent_client *agent, uint64_t number)
 {
-    (void)number;
-    return fake_sends(agent);
+    int r = fake_sends(agent);
+    if (r == 0)
+        agent->box->pinged = number;
+    if (r == 0 && !fake.slow_inits && !agent->box->frozen)
+        fake_pong(agent->box);
+    return r;
 }
 
 /* ---- the spool's other side -------------------------------------------------------------------
