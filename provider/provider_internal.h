@@ -155,6 +155,9 @@ struct seat {
     unsigned files_running;
     int64_t spool_bytes, spool_added; /* of its spool files when last looked at; since */
     struct exec *execs;               /* that have not ended, in order of acceptance */
+    uint64_t *background;             /* numbers of those that have, and keep children */
+    size_t background_count, background_size;
+    bool idling; /* the idle time is being begun anew */
     struct work *interrupts;
     bool sampling;
 };
@@ -305,6 +308,13 @@ struct exec *exec_of_number(struct seat *seat, uint64_t number);
 void exec_frame(struct seat *seat, const struct agent_frame *frame, const void *payload);
 void execs_send(struct seat *seat); /* those that the socket had no room for */
 void execs_free(struct seat *seat);
+/* Children that an ended command keeps (EXEC-3): init says that there are any, or no more. A
+ * session with any is not idle. */
+void background_told(struct seat *seat, const struct agent_table_row *row);
+bool background_has(const struct seat *seat, uint64_t number);
+void background_forget(struct seat *seat);
+/* The idle time begins now. */
+void idle_anew(struct seat *seat);
 void files_frame(struct seat *seat, const struct agent_frame *frame, const void *payload);
 void exec_adopt(struct seat *seat, const struct exec_row *row, bool kill);
 /* The row's end, as init tells it. */

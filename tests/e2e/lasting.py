@@ -408,6 +408,21 @@ def EXEC_3_kept_children_stay_of_their_exec():
     same(sleepers(s), 1)
     s.post("execs/%s/cancel" % exec_id).is_(200)
     until(lambda: sleepers(s) == 0)
+    until(lambda: s.post("execs/%s/cancel" % exec_id).status == 409)
+    s.destroy().is_(200)
+
+
+@case
+def EXEC_3_a_session_with_kept_children_is_not_idle():
+    need("limits.pids")
+    s = Session("keeps-awake").made(idle={"after_ms": 800, "action": "park"})
+    exec_id = s.start("sleep 300 & echo main", keep_children=True)["exec_id"]
+    same(s.ended(exec_id)["reason"], "exit")
+    time.sleep(2.5)
+    same(s.get()["state"], "running", "with kept children:")
+    s.post("execs/%s/cancel" % exec_id).is_(200)
+    until(lambda: s.get()["state"] == "parked", 15)
+    same(s.get()["reason"], "idle")
     s.destroy().is_(200)
 
 

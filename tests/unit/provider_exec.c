@@ -238,6 +238,75 @@ Test(provider_exec, SES_7_a_session_is_frozen_only_when_its_init_has_stopped_its
     cr_assert_eq(fake.asked[LAUNCHER_FREEZE], 2);
 }
 
+static int64_t exec_control(struct client *c, const char *exec_id, int signo, bool tree)
+{
+    client_call(c, "w", "s", NULL, "");
+    c->call.exec_id = exec_id;
+    if (signo)
+        provider_exec_signal(fixture_provider, &c->call, signo, tree);
+    else
+        provider_exec_cancel(fixture_provider, &c->call);
+    fixture_until(&c->answer.came);
+    return c->answer.status;
+}
+
+Test(provider_exec, EXEC_3_children_that_are_kept_can_be_ended_also_after_a_restart)
+{
+    static struct client c;
+    const char *argv[] = {"true", NULL};
+    for (unsigned i = 0; i < 2; i++) {
+        struct provider_exec exec = {
+            .exec_id = i ? "e2" : "e1", .argv = argv, .keep_children = true, .wait_ms = 5000};
+        provider_exec_start(fixture_provider, client_call(&c, "w", "s", NULL, "/execs"), &exec);
+        fixture_until(&c.answer.came);
+        HAS(c, "\"state\":\"ended\"");
+        fixture_for_ms(50);
+        cr_assert_eq(box()->execs[i].state, AGENT_ROW_BACKGROUND);
+    }
+    cr_expect_eq(exec_control(&c, "e1", 15, false), 409, "its main process has ended");
+    cr_expect_eq(exec_control(&c, "e1", 15, true), 200);
+    cr_assert_eq(exec_control(&c, "e1", 0, false), 200);
+    cr_assert_eq(box()->execs[0].state, AGENT_ROW_ENDED);
+    fixture_for_ms(50);
+    cr_expect_eq(exec_control(&c, "e1", 0, false), 409, "there are no more");
+    fixture_stop();
+    fixture_open();
+    cr_assert_eq(exec_control(&c, "e2", 0, false), 200);
+    cr_assert_eq(box()->execs[1].state, AGENT_ROW_ENDED);
+}
+
+Test(provider_exec, EXEC_3_a_session_with_kept_children_is_not_idle)
+{
+    static struct client c;
+    static struct spec spec;
+    const char *argv[] = {"true", NULL};
+    cr_assert_eq(client_verb(&c, "w", "s", SESSION_EVENT_DESTROY, NULL)->status, 200);
+    fixture_for_ms(50);
+    spec_for_test(&spec, "w", "i");
+    struct provider_create create = {.spec = &spec,
+                                     .owner = "me",
+                                     .labels_json = "{}",
+                                     .client_socket = -1,
+                                     .idle_after_ms = 200};
+    provider_session_create(fixture_provider, client_call(&c, "w", "i", NULL, "/sessions"),
+                            &create);
+    fixture_until(&c.answer.came);
+    cr_assert_eq(c.answer.status, 201);
+    struct provider_exec exec = {
+        .exec_id = "e1", .argv = argv, .keep_children = true, .wait_ms = 5000};
+    provider_exec_start(fixture_provider, client_call(&c, "w", "i", NULL, "/execs"), &exec);
+    fixture_until(&c.answer.came);
+    HAS(c, "\"state\":\"ended\"");
+    fixture_for_ms(1500);
+    client_get(&c, "w", "i");
+    HAS(c, "\"state\":\"running\"");
+    fake_children_end(box(), &box()->execs[0]);
+    fixture_for_ms(1500);
+    client_get(&c, "w", "i");
+    HAS(c, "\"state\":\"parked\"");
+    HAS(c, "\"reason\":\"idle\"");
+}
+
 /* ---- followers ------------------------------------------------------------------------------- */
 
 struct followed {
