@@ -56,6 +56,11 @@ static void fail(struct exec_call *call)
 {
     struct err err;
     struct work *work = &call->call.work;
+    if (work->job.result > 0 && call->replayed) { /* it is kept no longer; its acceptance is */
+        call_replay(&call->call, call->replay_status, &call->replay);
+        call_free(&call->call);
+        return;
+    }
     if (work->job.result > 0) {
         no_exec(&call->call, &err);
         call_refuse(&call->call, &err, NULL);
@@ -70,7 +75,10 @@ static void tell(struct exec_call *call)
     struct buf document = {0};
     add_document(call->call.work.p, &document, &call->row, &call->call, buf_text(&call->command));
     buf_putc(&document, '\n');
-    call_answer(&call->call, call->status ? call->status : 200, &document);
+    if (call->replayed)
+        call_replay(&call->call, call->status, &document);
+    else
+        call_answer(&call->call, call->status ? call->status : 200, &document);
     call_free(&call->call);
 }
 

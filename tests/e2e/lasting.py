@@ -146,6 +146,7 @@ def IDEM_4_a_replayed_exec_is_the_same_exec_from_the_beginning():
     ended = s.post("execs?wait_ms=5000", body, "k").is_(201)
     same(ended.json["exec_id"], got[0][0]["exec_id"])
     same(ended.headers.get("Idempotent-Replayed"), "true")
+    same((ended.json["state"], ended.json["exit_code"]), ("ended", 0))
     s.post("execs", {"shell": "other"}, "k").is_(422, "idempotency_mismatch")
     s.destroy().is_(200)
 

@@ -112,6 +112,24 @@ Test(provider_exec, IDEM_4_a_key_is_complete_when_the_command_is_accepted)
     cr_assert_eq(box()->exec_count, 1, "no command ran twice");
 }
 
+Test(provider_exec, IDEM_4_a_replay_that_waits_is_told_the_end_of_the_same_command)
+{
+    static struct client a, b;
+    exec_do(&a, NULL, "sleep", "k", 0);
+    exec_begin(&b, NULL, "sleep", "k", 5000);
+    fixture_for_ms(100);
+    cr_assert_not(b.answer.came, "it has not ended");
+    fake_exec_end(box(), box()->execs[0].number, AGENT_REASON_EXIT, 3);
+    fixture_until(&b.answer.came);
+    cr_assert_eq(b.answer.status, 201);
+    cr_assert(b.answer.replayed);
+    HAS(b, "\"state\":\"ended\",\"reason\":\"exit\",\"exit_code\":3");
+    cr_assert_eq(strncmp(a.answer.text, b.answer.text, 30), 0, "the same exec_id");
+    exec_do(&b, NULL, "sleep", "k", 0);
+    cr_assert_str_eq(a.answer.text, b.answer.text, "without a wait: what was stored");
+    cr_assert_eq(box()->exec_count, 1);
+}
+
 Test(provider_exec, IDEM_4_what_init_never_got_is_not_started_and_its_key_open_again)
 {
     static struct client a, b;
