@@ -74,6 +74,11 @@ Test(provider_exec, a_command_runs_and_its_end_is_told)
     cr_assert_eq(exec_do(&c, "e1", "true", NULL, 0)->status, 409, "an exec_id is used once");
     cr_assert_eq(exec_do(&c, "e2", "missing", NULL, 5000)->status, 201);
     HAS(c, "\"reason\":\"start_failed\",\"exit_code\":127");
+    HAS(c, "\"error\":{\"step\":\"find the program\",\"errno\":2,\"message\":\"No such file");
+    fixture_restart();
+    client_call(&c, "w", "s", NULL, "");
+    exec_get(&c, "e2", 0);
+    HAS(c, "\"error\":{\"step\":\"find the program\"");
     cr_assert_eq(exec_do(&c, NULL, "sleep", NULL, 0)->status, 201);
     HAS(c, "\"state\":\"running\"");
     cr_assert_eq(exec_get(&c, "e9", 0)->status, 404);

@@ -342,7 +342,8 @@ int agent_client_exec(struct agent_client *agent, uint64_t number,
                 : request->stdout_fd < 0 ? -1
                                          : fcntl(request->stdout_fd, F_DUPFD_CLOEXEC, 3);
     exec->err = request->stderr_fd < 0 ? -1 : fcntl(request->stderr_fd, F_DUPFD_CLOEXEC, 3);
-    struct agent_start_failed failed = {.fault = AGENT_START_NOT_FOUND, .sys = ENOENT};
+    struct agent_start_failed failed = {
+        .fault = AGENT_START_NOT_FOUND, .sys = ENOENT, .step = "find the program"};
     struct agent_started started = {.pid = 2};
     if (strcmp(request->argv[0], "missing") == 0) {
         exec->state = 2;
