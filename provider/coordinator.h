@@ -129,6 +129,8 @@ int coordinator_exec_accept(struct ledger_tx *tx, const struct coordinator_exec 
                             int64_t *ret_status, struct buf *ret_body, struct err *err);
 
 /* init says that it runs. */
+/* What an ended command kept has ended too, or goes on: the idle time begins now. */
+int coordinator_idle_anew(struct ledger_tx *tx, int64_t session, int64_t now_ms, struct err *err);
 int coordinator_exec_running(struct ledger_tx *tx, int64_t exec, int64_t now_ms, struct err *err);
 
 /* Its end, once: COORDINATOR_STALE when it had one. `not_started` reopens its key. */

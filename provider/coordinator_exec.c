@@ -87,6 +87,17 @@ int coordinator_exec_accept(struct ledger_tx *tx, const struct coordinator_exec 
     return r;
 }
 
+int coordinator_idle_anew(struct ledger_tx *tx, int64_t session, int64_t now_ms, struct err *err)
+{
+    struct session_row row;
+    int r = ledger_session_get(tx, session, &row, err);
+    if (r == LEDGER_NOT_FOUND)
+        return COORDINATOR_NOT_FOUND;
+    if (r < 0 || row.state != SESSION_RUNNING || row.running_execs > 0)
+        return r;
+    return coordinator_idle(tx, &row, true, now_ms, err);
+}
+
 int coordinator_exec_running(struct ledger_tx *tx, int64_t exec, int64_t now_ms, struct err *err)
 {
     struct exec_row row;

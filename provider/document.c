@@ -261,11 +261,19 @@ void document_exec(struct buf *out, const struct document_exec *exec)
     document_time(out, row->ended_ms);
     buf_printf(out,
                ",\"cpu_ms\":%lld,\"max_rss_bytes\":%lld,\"oom_kills\":%lld,\"output_bytes\":%llu,"
-               "\"output_truncated\":%s,\"last_seq\":%llu,\"keep_children\":%s}",
+               "\"output_truncated\":%s,\"last_seq\":%llu,\"keep_children\":%s",
                (long long)row->cpu_ms, (long long)row->max_rss_bytes, (long long)row->oom_kills,
                (unsigned long long)(ended ? (uint64_t)row->output_bytes : exec->output_bytes),
                row->output_truncated ? "true" : "false", (unsigned long long)exec->last_seq,
                row->keep_children ? "true" : "false");
+    if (row->failed_step[0]) {
+        buf_puts(out, ",\"error\":{\"step\":");
+        buf_json_string(out, row->failed_step);
+        buf_printf(out, ",\"errno\":%lld,\"message\":", (long long)row->failed_errno);
+        buf_json_string(out, strerror((int)row->failed_errno));
+        buf_putc(out, '}');
+    }
+    buf_putc(out, '}');
 }
 
 static void add_word(struct buf *out, const char *word)

@@ -30,6 +30,8 @@ static int read_exec(struct ledger_tx *tx, sqlite3_stmt *s, struct exec_row *ret
     ret->output_truncated = ledger_int(s, 16) != 0;
     ret->keep_children = ledger_int(s, 17) != 0;
     ret->idempotency = ledger_int(s, 18);
+    ledger_text(tx, s, 19, ret->failed_step, sizeof ret->failed_step);
+    ret->failed_errno = ledger_int(s, 20);
     return ledger_readable(tx, err);
 }
 
@@ -106,13 +108,13 @@ int ledger_exec_ended(struct ledger_tx *tx, const struct exec_row *row, struct e
     int64_t changes = 0;
     int r = ledger_fits(row->reason, LEDGER_REASON_SIZE, "reason", err);
     if (r == 0)
-        r = ledger_do(tx, SQL_EXEC_ENDED,
-                      VALUES(V_INT(row->id), V_TEXT(row->reason), V_INT(row->exit_code),
-                             V_INT(row->signal), V_INT(row->ended_ms), V_INT(row->cpu_ms),
-                             V_INT(row->max_rss_bytes), V_INT(row->output_bytes),
-                             V_INT(row->oom_kills), V_INT(row->output_truncated),
-                             V_INT(row->started_ms)),
-                      &changes, err);
+        r = ledger_do(
+            tx, SQL_EXEC_ENDED,
+            VALUES(V_INT(row->id), V_TEXT(row->reason), V_INT(row->exit_code), V_INT(row->signal),
+                   V_INT(row->ended_ms), V_INT(row->cpu_ms), V_INT(row->max_rss_bytes),
+                   V_INT(row->output_bytes), V_INT(row->oom_kills), V_INT(row->output_truncated),
+                   V_INT(row->started_ms), V_TEXT(row->failed_step), V_INT(row->failed_errno)),
+            &changes, err);
     if (r == 0 && changes == 0)
         return LEDGER_NOT_FOUND;
     if (r == 0)

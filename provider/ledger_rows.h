@@ -25,6 +25,7 @@ enum ledger_outcome {
 
 enum {
     LEDGER_ID_SIZE = 72,
+    LEDGER_STEP_SIZE = 64,
     LEDGER_REASON_SIZE = 64,
     LEDGER_KEY_SIZE = 256,
     LEDGER_PATH_SIZE = 1024
@@ -149,6 +150,9 @@ struct exec_row {
     bool output_truncated, keep_children;
     char reason[LEDGER_REASON_SIZE];
     char exec_id[LEDGER_ID_SIZE];
+    /* reason start_failed: what of the start failed; "": it is not known */
+    char failed_step[LEDGER_STEP_SIZE];
+    int64_t failed_errno;
 };
 
 /* Gives row->id and row->ord. LEDGER_CONFLICT: this exec_id was used in this session. */

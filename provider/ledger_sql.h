@@ -15,7 +15,8 @@
 #define EXEC_COLUMNS                                                                              \
     "e.id, e.session, e.incarnation, e.exec_id, e.ord, e.state, e.reason, e.exit_code, e.signal," \
     " e.accepted_ms, e.started_ms, e.ended_ms, e.cpu_ms, e.max_rss_bytes, e.output_bytes,"        \
-    " e.oom_kills, e.output_truncated, e.keep_children, e.idempotency"
+    " e.oom_kills, e.output_truncated, e.keep_children, e.idempotency, e.failed_step, "           \
+    "e.failed_errno"
 #define VOLUME_COLUMNS                                     \
     "v.id, v.workspace_id, v.name, v.owner, v.created_ms," \
     " ifnull((SELECT u.session FROM volume_uses u WHERE u.volume = v.id ORDER BY 1 LIMIT 1), 0)"
@@ -96,7 +97,8 @@
       "UPDATE execs SET state = 3, reason = ?2, exit_code = ?3, signal = ?4, ended_ms = ?5,"       \
       " cpu_ms = ?6, max_rss_bytes = ?7, output_bytes = ?8, oom_kills = ?9, output_truncated = "   \
       "?10,"                                                                                       \
-      " started_ms = iif(started_ms = 0, ?11, started_ms) WHERE id = ?1 AND state <> 3")           \
+      " started_ms = iif(started_ms = 0, ?11, started_ms), failed_step = ?12, failed_errno = ?13 " \
+      "WHERE id = ?1 AND state <> 3")                                                              \
     X(EVENT_INSERT, "row",                                                                         \
       "INSERT INTO events (session, seq, time_ms, type, data) VALUES (?1, ?2, ?3, ?4, ?5)")        \
     X(EVENT_PAGE, "workspace",                                                                     \

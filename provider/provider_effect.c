@@ -16,7 +16,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-enum { READY_MS = 5000, UNLINK_AT_ONCE = 64 };
+enum { READY_MS = 5000, PAUSED_MS = 1000, UNLINK_AT_ONCE = 64 };
 
 static int point(enum session_effect effect, const char *step, struct err *err)
 {
@@ -300,21 +300,56 @@ static void on_frozen_or_thawed(void *data, const struct launcher_reply *reply,
     }
 }
 
-static void freeze_or_thaw(struct verb *verb)
+static void ask_freeze_or_thaw(struct work *work)
 {
-    struct work *work = &verb->call.work;
+    struct verb *verb = (struct verb *)work;
     struct err err = {0};
-    bool freeze = verb->ticket.effect == SESSION_EFFECT_FREEZE;
-    /* SES-7: time-outs stand still from before it is frozen until after it was thawed. */
-    if (freeze && verb->seat->agent && agent_client_pause(verb->seat->agent, true) == -EAGAIN) {
-        work_again(work, verb_effect);
-        return;
-    }
     struct launcher_request request = launcher_request_for(
         work->p, verb->ticket.effect == SESSION_EFFECT_FREEZE ? LAUNCHER_FREEZE : LAUNCHER_THAW,
         verb->ticket.session, verb->row.incarnation);
+    verb->seat->pause_asked = 0;
     if (provider_ask(work->p, &request, NULL, 0, on_frozen_or_thawed, verb, &err) < 0)
         work_again(work, verb_effect);
+}
+
+void verb_paused(struct seat *seat, uint64_t number)
+{
+    struct work *work = seat->holder;
+    if (number == 0 || number != seat->pause_asked || !work || !work->timer)
+        return;
+    loop_timer_clear(work->timer);
+    ask_freeze_or_thaw(work);
+}
+
+/* SES-7: time-outs stand still from before it is frozen until after it was thawed. An init that was
+ * sent the message and frozen before it read it would count the time of the freeze, so its answer
+ * is awaited. One that does not answer harms its own commands only. */
+static void pause_and_freeze(struct verb *verb)
+{
+    struct seat *seat = verb->seat;
+    struct work *work = &verb->call.work;
+    uint64_t number = seat->pauses + 1;
+    int r = agent_client_pause(seat->agent, true);
+    if (r == 0)
+        r = agent_client_ping(seat->agent, number);
+    if (r == -EAGAIN) {
+        work_again(work, verb_effect);
+        return;
+    }
+    if (r < 0) {
+        ask_freeze_or_thaw(work);
+        return;
+    }
+    seat->pauses = seat->pause_asked = number;
+    work_later(work, PAUSED_MS, ask_freeze_or_thaw);
+}
+
+static void freeze_or_thaw(struct verb *verb)
+{
+    if (verb->ticket.effect == SESSION_EFFECT_FREEZE && verb->seat->agent)
+        pause_and_freeze(verb);
+    else
+        ask_freeze_or_thaw(&verb->call.work);
 }
 
 /* ---- interrupt ------------------------------------------------------------------------------- */

@@ -272,6 +272,10 @@ static void start_failed(struct exec *exec, const struct agent_start_failed *fai
     if (failed->fault < ARRAY_LENGTH(codes) && failed->fault > 0)
         end.exit_code = codes[failed->fault];
     snprintf(end.reason, sizeof end.reason, "%s", cancelled ? "cancelled" : "start_failed");
+    if (!cancelled) {
+        snprintf(end.failed_step, sizeof end.failed_step, "%s", failed->step);
+        end.failed_errno = failed->sys;
+    }
     exec_record(exec, &end);
 }
 

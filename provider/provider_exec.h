@@ -54,6 +54,7 @@ struct exec_call {
     struct exec *waits; /* whose end; NULL: it does not wait */
     struct exec_call *next_waiter;
     bool waited;
+    bool replayed; /* the command is another call's, under the same key */
     struct exec_row row;
     int64_t status; /* of the answer */
 

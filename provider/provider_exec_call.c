@@ -56,6 +56,11 @@ static void fail(struct exec_call *call)
 {
     struct err err;
     struct work *work = &call->call.work;
+    if (work->job.result > 0 && call->replayed) { /* it is kept no longer; its acceptance is */
+        call_replay(&call->call, call->replay_status, &call->replay);
+        call_free(&call->call);
+        return;
+    }
     if (work->job.result > 0) {
         no_exec(&call->call, &err);
         call_refuse(&call->call, &err, NULL);
@@ -70,7 +75,10 @@ static void tell(struct exec_call *call)
     struct buf document = {0};
     add_document(call->call.work.p, &document, &call->row, &call->call, buf_text(&call->command));
     buf_putc(&document, '\n');
-    call_answer(&call->call, call->status ? call->status : 200, &document);
+    if (call->replayed)
+        call_replay(&call->call, call->status, &document);
+    else
+        call_answer(&call->call, call->status ? call->status : 200, &document);
     call_free(&call->call);
 }
 
@@ -263,6 +271,20 @@ static void refuse_ended(struct exec_call *call)
     call_refuse(&call->call, &err, NULL);
 }
 
+/* Children that it keeps are still of it (EXEC-3): they can be ended, and signalled as a tree. */
+static int to_children(const struct exec_call *call)
+{
+    const struct seat *seat = seat_find(call->call.work.p, call->row.session);
+    uint64_t number = number_of_order(call->row.ord);
+    if (!seat || !seat->agent || !background_has(seat, number))
+        return -ESRCH;
+    if (call->control == EXEC_CANCEL)
+        return agent_client_kill(seat->agent, number, AGENT_REASON_CANCELLED);
+    if (call->control == EXEC_SIGNAL && call->tree)
+        return agent_client_signal(seat->agent, number, call->signo, AGENT_SCOPE_TREE);
+    return -ESRCH;
+}
+
 static void control_again(struct work *work);
 
 static void control_found(struct work *work)
@@ -273,11 +295,12 @@ static void control_found(struct work *work)
         return;
     }
     struct exec *exec = in_memory(call);
-    if (call->row.state == EXEC_ENDED || !exec || !exec->seat->agent) {
+    bool ended = call->row.state == EXEC_ENDED;
+    if (!ended && (!exec || !exec->seat->agent)) {
         refuse_ended(call);
         return;
     }
-    if (exec->start && call->control == EXEC_CANCEL && !exec->ending) {
+    if (!ended && exec->start && call->control == EXEC_CANCEL && !exec->ending) {
         struct err err;
         err_set(&err, ERR_INVALID_STATE, ECANCELED, "start the command", call->call.exec_id,
                 "It was cancelled before it began.");
@@ -285,7 +308,7 @@ static void control_found(struct work *work)
         tell(call);
         return;
     }
-    int r = exec->start ? -EAGAIN : to_init(call, exec);
+    int r = ended ? to_children(call) : exec->start ? -EAGAIN : to_init(call, exec);
     if (r == -EAGAIN)
         work_again(work, control_again);
     else if (r < 0)

@@ -147,12 +147,17 @@ struct seat {
     bool held;           /* no more frames until seat_go_on() */
     bool distrusted;     /* it said what no init of ours says: it must end */
     unsigned table_left;
+    uint64_t pauses,
+        pause_asked; /* pauses that init was asked for; the one that is awaited, or 0 */
     void (*table)(struct seat *seat, const struct agent_table_row *row); /* NULL row: it is over */
     void *table_data;
     uint64_t last_number, files_count; /* of what was sent to init */
     unsigned files_running;
     int64_t spool_bytes, spool_added; /* of its spool files when last looked at; since */
     struct exec *execs;               /* that have not ended, in order of acceptance */
+    uint64_t *background;             /* numbers of those that have, and keep children */
+    size_t background_count, background_size;
+    bool idling; /* the idle time is being begun anew */
     struct work *interrupts;
     bool sampling;
 };
@@ -282,6 +287,7 @@ void verb_settled(struct verb *verb); /* the outcome is written */
 void verb_tell(struct verb *verb);
 void verb_end(struct verb *verb);
 void verb_interrupted(struct seat *seat, uint64_t floor); /* init says so */
+void verb_paused(struct seat *seat, uint64_t number);     /* the same */
 void interrupts_over(struct seat *seat); /* there is no init any more that could answer */
 struct verb *verb_of_intent(struct provider *p, int64_t intent);
 /* A verb that nobody asked for: a timer's, reap's. `ended` (may be NULL) is told at its answer. */
@@ -302,6 +308,13 @@ struct exec *exec_of_number(struct seat *seat, uint64_t number);
 void exec_frame(struct seat *seat, const struct agent_frame *frame, const void *payload);
 void execs_send(struct seat *seat); /* those that the socket had no room for */
 void execs_free(struct seat *seat);
+/* Children that an ended command keeps (EXEC-3): init says that there are any, or no more. A
+ * session with any is not idle. */
+void background_told(struct seat *seat, const struct agent_table_row *row);
+bool background_has(const struct seat *seat, uint64_t number);
+void background_forget(struct seat *seat);
+/* The idle time begins now. */
+void idle_anew(struct seat *seat);
 void files_frame(struct seat *seat, const struct agent_frame *frame, const void *payload);
 void exec_adopt(struct seat *seat, const struct exec_row *row, bool kill);
 /* The row's end, as init tells it. */

@@ -107,6 +107,7 @@ static void hello(struct seat *seat, const struct agent_frame *frame)
 
 static void table_row(struct seat *seat, const struct agent_table_row *row)
 {
+    background_told(seat, row);
     if (seat->table_left == 0)
         return;
     seat->table_left--;
@@ -140,10 +141,12 @@ static void on_frame(struct seat *seat, const struct agent_frame *frame, const v
         else
             exec_frame(seat, frame, payload);
         break;
+    case AGENT_FRAME_PONG:
+        verb_paused(seat, frame->exec);
+        break;
     case AGENT_FRAME_READY:
     case AGENT_FRAME_FAILED:
     case AGENT_FRAME_DATA:
-    case AGENT_FRAME_PONG:
     case AGENT_FRAME_TYPE_END:
         break;
     }
@@ -241,7 +244,9 @@ void seat_disconnect(struct seat *seat)
     loop_watch_free(take_ptr(&seat->frames));
     loop_watch_free(take_ptr(&seat->control));
     agent_client_free(take_ptr(&seat->agent));
+    background_forget(seat);
     seat->hello = seat->frozen = false;
+    seat->pause_asked = 0; /* who waits for it stops waiting in time */
     seat->table = NULL;
     seat->p->live--;
 }

@@ -84,7 +84,9 @@ static void ring(struct provider *p, const struct due *due)
     case TIMER_IDLE_DESTROY:
     case TIMER_IDLE_PARK:
         /* File operations are no commands and do not start the time anew, but they are not cut. */
-        if (!seat || seat->files_running == 0)
+        if (seat && (seat->background_count > 0 || seat->idling))
+            idle_anew(seat);
+        else if (!seat || seat->files_running == 0)
             verb_internal(p, due->workspace_id, due->session_id,
                           due->timer.kind == TIMER_IDLE_PARK ? SESSION_EVENT_PARK_STOP
                                                              : SESSION_EVENT_DESTROY,

@@ -420,7 +420,7 @@ static bool may_repeat(const struct client_request *request)
     struct stat st;
     if (request->has_upload)
         return fstat(request->upload, &st) == 0 && S_ISREG(st.st_mode);
-    return strcmp(request->method, "POST") != 0 || request->key;
+    return strcmp(request->method, "POST") != 0 || request->key || request->repeats;
 }
 
 /* The refusal on a stream as an error. 0: it is one that goes away by waiting; *ret_wait_ms. */

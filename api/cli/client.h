@@ -37,6 +37,7 @@ struct client_request {
     uint64_t last_event;       /* Last-Event-ID; 0: none */
     int upload;                /* a body from this descriptor; only when has_upload */
     bool has_upload, once;     /* once: one try, no waiting */
+    bool repeats; /* a POST that comes to the same when it is done twice, and takes no key */
 };
 
 /* A new key for a POST. */

@@ -128,7 +128,9 @@ int cp_remote_mkdir(struct cp *cp, const char *path, mode_t mode, struct err *er
     buf_puts(&body, "{\"path\": ");
     buf_json_string(&body, path);
     buf_printf(&body, ", \"mode\": \"%04o\"}", (unsigned)mode & 0777);
-    return verb_try(cp->verb, "POST", buf_text(&target), buf_text(&body), NULL, err);
+    const struct client_request request = {
+        .method = "POST", .path = buf_text(&target), .body = buf_text(&body), .repeats = true};
+    return client_call(cp->verb->client, &request, NULL, err);
 }
 
 int cp_remote_list(struct cp *cp, const char *path, const char *after, struct buf *ret_document,

@@ -164,10 +164,23 @@ static bool read_mode(struct front_call *call, const char *text, const char *poi
     return false;
 }
 
+/* What is done to a file is in no ledger, so no key can stand for it (CAP-3). */
+static struct file_call *change_new(struct front_call *call, enum files_operation operation,
+                                    const char *member, const char *pointer)
+{
+    struct err err;
+    if (!call->provider.key)
+        return front_file_call_new(call, operation, front_call_text(call, member), pointer);
+    err_set(&err, ERR_INVALID_REQUEST, 0, "read the request's head", "Idempotency-Key",
+            "Operations on files take no key: a session's own commands change its files too. Send "
+            "it without one, and before you repeat it look at what is there.");
+    front_call_refuse(call, &err, NULL);
+    return NULL;
+}
+
 void files_mkdir_handle(struct front_call *call)
 {
-    struct file_call *file =
-        front_file_call_new(call, FILES_MKDIR, front_call_text(call, "path"), "/path");
+    struct file_call *file = change_new(call, FILES_MKDIR, "path", "/path");
     if (!file)
         return;
     if (read_mode(call, front_call_text(call, "mode"), "/mode", &file->request.mode))
@@ -176,16 +189,14 @@ void files_mkdir_handle(struct front_call *call)
 
 void files_chmod_handle(struct front_call *call)
 {
-    struct file_call *file =
-        front_file_call_new(call, FILES_CHMOD, front_call_text(call, "path"), "/path");
+    struct file_call *file = change_new(call, FILES_CHMOD, "path", "/path");
     if (file && read_mode(call, front_call_text(call, "mode"), "/mode", &file->request.mode))
         front_file_ask(file, -1, -1, on_changed);
 }
 
 void files_move_handle(struct front_call *call)
 {
-    struct file_call *file =
-        front_file_call_new(call, FILES_MOVE, front_call_text(call, "from"), "/from");
+    struct file_call *file = change_new(call, FILES_MOVE, "from", "/from");
     if (file && copy_path(call, front_call_text(call, "to"), "/to", file->request.path2))
         front_file_ask(file, -1, -1, on_changed);
 }

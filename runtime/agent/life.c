@@ -422,6 +422,13 @@ static void finish(struct init *init, struct row *row)
     table_end(&init->table, row);
 }
 
+/* Unasked: not among the rows of a table that is being told, whose reader counts them. */
+static bool may_tell_row(const struct init *init)
+{
+    return !init->table.frozen && output_has_room(&init->output, sizeof(struct agent_table_row) +
+                                                                     sizeof(struct agent_frame));
+}
+
 static void advance_draining(struct init *init, struct row *row, uint64_t now)
 {
     if (!drained(init, row, now))
@@ -434,6 +441,7 @@ static void advance_draining(struct init *init, struct row *row, uint64_t now)
         else if (output_data_room(&init->output) == 0 || !push_exit(init, row))
             return;
         row->state = ROW_BACKGROUND;
+        row->owes_background = true;
         return;
     }
     row->state = ROW_KILLING;
@@ -442,12 +450,14 @@ static void advance_draining(struct init *init, struct row *row, uint64_t now)
 
 static void advance_background(struct init *init, struct row *row, uint64_t now)
 {
+    if (row->owes_background && !row->owes_exit && may_tell_row(init)) {
+        push_row(init, row, AGENT_ROW_BACKGROUND);
+        row->owes_background = false;
+    }
     if (!gone_now(init, row, now, row->killed ? retry_ns : retry_background_ns))
         return;
     /* What is owed comes first; the pipe of frames wakes us. */
-    if (!capture_rest(init, row) || row->owes_exit ||
-        !output_has_room(&init->output,
-                         sizeof(struct agent_table_row) + sizeof(struct agent_frame))) {
+    if (!capture_rest(init, row) || row->owes_background || !may_tell_row(init)) {
         row->look_ns = 0;
         return;
     }

@@ -184,8 +184,9 @@ enum agent_frame_type {
     /* Answer to AGENT_HELLO; `seq` = number of table frames that follow. A row that could not be
      * started is preceded by its AGENT_FRAME_START_FAILED. */
     AGENT_FRAME_HELLO,
-    /* One exec of init's table; payload: struct agent_table_row. Unasked: the kept children of an
-     * exec have ended (AGENT_ROW_ENDED after AGENT_ROW_BACKGROUND). */
+    /* One exec of init's table; payload: struct agent_table_row. Unasked, and never between HELLO
+     * and the last row of its table: AGENT_ROW_BACKGROUND, the exec has told its EXIT and keeps
+     * children; then AGENT_ROW_ENDED, they have ended. */
     AGENT_FRAME_TABLE,
     AGENT_FRAME_STARTED,      /* execve() of the command succeeded; payload: struct agent_started */
     AGENT_FRAME_START_FAILED, /* payload: struct agent_start_failed */

@@ -57,6 +57,7 @@ struct row {
     bool main_killed;     /* init sent KILL to the main process */
     bool recorded;        /* the controller needs this row no more */
     bool owes_exit;       /* BACKGROUND with a spool: EXIT is to be queued */
+    bool owes_background; /* that it is BACKGROUND is to be queued, after EXIT */
     bool captures;        /* its streams are waited for */
     bool exit_spooled;    /* the exit is in the spool, as exit_seq */
     bool spool_news;      /* SPOOL is to be queued */

@@ -146,6 +146,7 @@ def IDEM_4_a_replayed_exec_is_the_same_exec_from_the_beginning():
     ended = s.post("execs?wait_ms=5000", body, "k").is_(201)
     same(ended.json["exec_id"], got[0][0]["exec_id"])
     same(ended.headers.get("Idempotent-Replayed"), "true")
+    same((ended.json["state"], ended.json["exit_code"]), ("ended", 0))
     s.post("execs", {"shell": "other"}, "k").is_(422, "idempotency_mismatch")
     s.destroy().is_(200)
 
@@ -408,6 +409,21 @@ def EXEC_3_kept_children_stay_of_their_exec():
     same(sleepers(s), 1)
     s.post("execs/%s/cancel" % exec_id).is_(200)
     until(lambda: sleepers(s) == 0)
+    until(lambda: s.post("execs/%s/cancel" % exec_id).status == 409)
+    s.destroy().is_(200)
+
+
+@case
+def EXEC_3_a_session_with_kept_children_is_not_idle():
+    need("limits.pids")
+    s = Session("keeps-awake").made(idle={"after_ms": 800, "action": "park"})
+    exec_id = s.start("sleep 300 & echo main", keep_children=True)["exec_id"]
+    same(s.ended(exec_id)["reason"], "exit")
+    time.sleep(2.5)
+    same(s.get()["state"], "running", "with kept children:")
+    s.post("execs/%s/cancel" % exec_id).is_(200)
+    until(lambda: s.get()["state"] == "parked", 15)
+    same(s.get()["reason"], "idle")
     s.destroy().is_(200)
 
 

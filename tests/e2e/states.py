@@ -34,7 +34,7 @@ def send(session, verb, key=None):
     if verb == "file_read":
         return session.read("/workspace/none-such")
     if verb == "file_write":
-        return session.post("files/mkdir", {"path": "/workspace/made"}, key)
+        return session.post("files/mkdir", {"path": "/workspace/made"})  # takes no key
     if verb in ("park", "freeze"):
         return session.post("park", {"mode": "freeze" if verb == "freeze" else "stop"}, key)
     return session.post(verb, {}, key, timeout=10)

@@ -226,6 +226,7 @@ Test(agent_spool, EXEC_3_what_kept_children_write_is_background)
     cr_assert_eq(text->last, SPOOL_NONE, "the spool is complete too early");
     cr_assert_str_eq(text->bytes[SPOOL_STDOUT], "early\n");
     const void *payload;
+    cr_assert_eq(row_of(1).state, AGENT_ROW_BACKGROUND);
     cr_assert_eq(row_of(1).state, AGENT_ROW_ENDED);
     text = read_spool();
     cr_assert_eq(text->last, SPOOL_END);

@@ -184,6 +184,22 @@ Test(front_routes, IDEM_1_a_stored_answer_says_so_and_the_key_arrives_with_its_s
     cr_expect(strstr(fake_asked(), "key=k2 scope=\"\""), "%s", fake_asked());
 }
 
+Test(front_routes, CAP_3_a_change_of_files_refuses_a_key)
+{
+    static const char *const changes[][2] = {
+        {S "/files/mkdir", "{\"path\":\"/d\"}"},
+        {S "/files/move", "{\"from\":\"/f\",\"to\":\"/g\"}"},
+        {S "/files/chmod", "{\"path\":\"/f\",\"mode\":\"640\"}"},
+    };
+    unsigned before = fake.asked_count;
+    for (unsigned i = 0; i < ARRAY_LENGTH(changes); i++) {
+        const char *answer =
+            front_ask("POST", changes[i][0], "Idempotency-Key: k\r\n", changes[i][1]);
+        cr_expect(strstr(answer, " 400 ") && strstr(answer, "Idempotency-Key"), "%s", answer);
+    }
+    cr_expect_eq(fake.asked_count, before);
+}
+
 Test(front_routes, every_built_route_has_a_handler_and_what_is_later_says_so)
 {
     const char *answer = front_ask("GET", S "/tar?path=/", "", NULL);

@@ -74,6 +74,11 @@ Test(provider_exec, a_command_runs_and_its_end_is_told)
     cr_assert_eq(exec_do(&c, "e1", "true", NULL, 0)->status, 409, "an exec_id is used once");
     cr_assert_eq(exec_do(&c, "e2", "missing", NULL, 5000)->status, 201);
     HAS(c, "\"reason\":\"start_failed\",\"exit_code\":127");
+    HAS(c, "\"error\":{\"step\":\"find the program\",\"errno\":2,\"message\":\"No such file");
+    fixture_restart();
+    client_call(&c, "w", "s", NULL, "");
+    exec_get(&c, "e2", 0);
+    HAS(c, "\"error\":{\"step\":\"find the program\"");
     cr_assert_eq(exec_do(&c, NULL, "sleep", NULL, 0)->status, 201);
     HAS(c, "\"state\":\"running\"");
     cr_assert_eq(exec_get(&c, "e9", 0)->status, 404);
@@ -110,6 +115,24 @@ Test(provider_exec, IDEM_4_a_key_is_complete_when_the_command_is_accepted)
     exec_do(&b, NULL, "sleep", "k", 0);
     cr_assert(b.answer.replayed);
     cr_assert_eq(box()->exec_count, 1, "no command ran twice");
+}
+
+Test(provider_exec, IDEM_4_a_replay_that_waits_is_told_the_end_of_the_same_command)
+{
+    static struct client a, b;
+    exec_do(&a, NULL, "sleep", "k", 0);
+    exec_begin(&b, NULL, "sleep", "k", 5000);
+    fixture_for_ms(100);
+    cr_assert_not(b.answer.came, "it has not ended");
+    fake_exec_end(box(), box()->execs[0].number, AGENT_REASON_EXIT, 3);
+    fixture_until(&b.answer.came);
+    cr_assert_eq(b.answer.status, 201);
+    cr_assert(b.answer.replayed);
+    HAS(b, "\"state\":\"ended\",\"reason\":\"exit\",\"exit_code\":3");
+    cr_assert_eq(strncmp(a.answer.text, b.answer.text, 30), 0, "the same exec_id");
+    exec_do(&b, NULL, "sleep", "k", 0);
+    cr_assert_str_eq(a.answer.text, b.answer.text, "without a wait: what was stored");
+    cr_assert_eq(box()->exec_count, 1);
 }
 
 Test(provider_exec, IDEM_4_what_init_never_got_is_not_started_and_its_key_open_again)
@@ -219,6 +242,92 @@ Test(provider_exec, EXEC_5_signal_cancel_and_standard_input)
     provider_exec_signal(fixture_provider, &c.call, 15, false);
     fixture_until(&c.answer.came);
     cr_assert_eq(c.answer.status, 409);
+}
+
+Test(provider_exec, SES_7_a_session_is_frozen_only_when_its_init_has_stopped_its_clocks)
+{
+    static struct client c;
+    fake.slow_inits = true;
+    client_verb_begin(&c, "w", "s", SESSION_EVENT_PARK_FREEZE, NULL);
+    fixture_for_ms(200);
+    cr_assert_eq(fake.asked[LAUNCHER_FREEZE], 0, "init has not answered yet");
+    fake_pong(box());
+    fixture_until(&c.answer.came);
+    cr_assert_eq(c.answer.status, 200);
+    cr_assert_eq(fake.asked[LAUNCHER_FREEZE], 1);
+    cr_assert_eq(client_verb(&c, "w", "s", SESSION_EVENT_RESUME, NULL)->status, 200);
+    cr_assert_eq(client_verb(&c, "w", "s", SESSION_EVENT_PARK_FREEZE, NULL)->status, 200,
+                 "one that never answers is frozen all the same");
+    cr_assert_eq(fake.asked[LAUNCHER_FREEZE], 2);
+}
+
+static int64_t exec_control(struct client *c, const char *exec_id, int signo, bool tree)
+{
+    client_call(c, "w", "s", NULL, "");
+    c->call.exec_id = exec_id;
+    if (signo)
+        provider_exec_signal(fixture_provider, &c->call, signo, tree);
+    else
+        provider_exec_cancel(fixture_provider, &c->call);
+    fixture_until(&c->answer.came);
+    return c->answer.status;
+}
+
+Test(provider_exec, EXEC_3_children_that_are_kept_can_be_ended_also_after_a_restart)
+{
+    static struct client c;
+    const char *argv[] = {"true", NULL};
+    for (unsigned i = 0; i < 2; i++) {
+        struct provider_exec exec = {
+            .exec_id = i ? "e2" : "e1", .argv = argv, .keep_children = true, .wait_ms = 5000};
+        provider_exec_start(fixture_provider, client_call(&c, "w", "s", NULL, "/execs"), &exec);
+        fixture_until(&c.answer.came);
+        HAS(c, "\"state\":\"ended\"");
+        fixture_for_ms(50);
+        cr_assert_eq(box()->execs[i].state, AGENT_ROW_BACKGROUND);
+    }
+    cr_expect_eq(exec_control(&c, "e1", 15, false), 409, "its main process has ended");
+    cr_expect_eq(exec_control(&c, "e1", 15, true), 200);
+    cr_assert_eq(exec_control(&c, "e1", 0, false), 200);
+    cr_assert_eq(box()->execs[0].state, AGENT_ROW_ENDED);
+    fixture_for_ms(50);
+    cr_expect_eq(exec_control(&c, "e1", 0, false), 409, "there are no more");
+    fixture_stop();
+    fixture_open();
+    cr_assert_eq(exec_control(&c, "e2", 0, false), 200);
+    cr_assert_eq(box()->execs[1].state, AGENT_ROW_ENDED);
+}
+
+Test(provider_exec, EXEC_3_a_session_with_kept_children_is_not_idle)
+{
+    static struct client c;
+    static struct spec spec;
+    const char *argv[] = {"true", NULL};
+    cr_assert_eq(client_verb(&c, "w", "s", SESSION_EVENT_DESTROY, NULL)->status, 200);
+    fixture_for_ms(50);
+    spec_for_test(&spec, "w", "i");
+    struct provider_create create = {.spec = &spec,
+                                     .owner = "me",
+                                     .labels_json = "{}",
+                                     .client_socket = -1,
+                                     .idle_after_ms = 200};
+    provider_session_create(fixture_provider, client_call(&c, "w", "i", NULL, "/sessions"),
+                            &create);
+    fixture_until(&c.answer.came);
+    cr_assert_eq(c.answer.status, 201);
+    struct provider_exec exec = {
+        .exec_id = "e1", .argv = argv, .keep_children = true, .wait_ms = 5000};
+    provider_exec_start(fixture_provider, client_call(&c, "w", "i", NULL, "/execs"), &exec);
+    fixture_until(&c.answer.came);
+    HAS(c, "\"state\":\"ended\"");
+    fixture_for_ms(1500);
+    client_get(&c, "w", "i");
+    HAS(c, "\"state\":\"running\"");
+    fake_children_end(box(), &box()->execs[0]);
+    fixture_for_ms(1500);
+    client_get(&c, "w", "i");
+    HAS(c, "\"state\":\"parked\"");
+    HAS(c, "\"reason\":\"idle\"");
 }
 
 /* ---- followers ------------------------------------------------------------------------------- */

@@ -27,8 +27,8 @@ enum { FAKE_BOXES = 4096, FAKE_CALLS = 8192, FAKE_EXECS = 64, FAKE_FRAMES = 256 
 
 struct fake_exec {
     uint64_t number;
-    int state; /* 1 running, 2 ended */
-    bool has_files, forgotten;
+    int state; /* 1 running, 2 ended, 3 ended and keeps children */
+    bool has_files, forgotten, keeps;
     uint64_t seq; /* of its spool */
     char argv0[64];
     int out, in, err;
@@ -38,6 +38,7 @@ struct fake_exec {
 struct fake_box {
     int64_t row, incarnation;
     bool lives, frozen, paused;
+    uint64_t pinged; /* not answered yet */
     struct session_identity identity;
     struct fake_exec execs[FAKE_EXECS];
     unsigned exec_count;
@@ -61,6 +62,7 @@ static struct {
     struct err fail_with;
     bool hold[LAUNCHER_REQUEST_END]; /* not answered until released */
     bool silent_inits;               /* HELLO is not answered */
+    bool slow_inits;                 /* PING is answered by fake_pong() only */
     bool busy_inits;                 /* sockets are full */
     bool dead_inits;                 /* connections are refused */
     bool no_cgroups;
@@ -185,6 +187,13 @@ static inline void fake_print(struct fake_box *box, uint64_t number, const char 
     fake_frame(box, AGENT_FRAME_SPOOL, number, exec->seq, NULL, 0);
 }
 
+static inline void fake_table_row(struct fake_box *box, const struct fake_exec *exec)
+{
+    struct agent_table_row line = {
+        .exec = exec->number, .state = (uint32_t)exec->state, .exit = exec->exit};
+    fake_frame(box, AGENT_FRAME_TABLE, line.exec, 0, &line, sizeof line);
+}
+
 static inline void fake_exec_end(struct fake_box *box, uint64_t number, enum agent_reason reason,
                                  int code)
 {
@@ -204,6 +213,16 @@ static inline void fake_exec_end(struct fake_box *box, uint64_t number, enum age
     fd_close(exec->err);
     exec->out = exec->in = exec->err = -1;
     fake_frame(box, AGENT_FRAME_EXIT, number, 2, &exec->exit, sizeof exec->exit);
+    if (exec->keeps) {
+        exec->state = AGENT_ROW_BACKGROUND;
+        fake_table_row(box, exec);
+    }
+}
+
+static inline void fake_children_end(struct fake_box *box, struct fake_exec *exec)
+{
+    exec->state = AGENT_ROW_ENDED;
+    fake_table_row(box, exec);
 }
 
 static inline void fake_box_ends(struct fake_box *box)
@@ -250,12 +269,8 @@ int agent_client_open(struct agent_client **ret, const char *path, int64_t init_
     box->connects++;
     if (!fake.silent_inits) {
         fake_frame(box, AGENT_FRAME_HELLO, 0, box->exec_count, NULL, 0);
-        for (unsigned i = 0; i < box->exec_count; i++) {
-            struct agent_table_row line = {.exec = box->execs[i].number,
-                                           .state = (uint32_t)box->execs[i].state,
-                                           .exit = box->execs[i].exit};
-            fake_frame(box, AGENT_FRAME_TABLE, line.exec, 0, &line, sizeof line);
-        }
+        for (unsigned i = 0; i < box->exec_count; i++)
+            fake_table_row(box, &box->execs[i]);
     }
     *ret = agent;
     return 0;
@@ -319,14 +334,16 @@ int agent_client_exec(struct agent_client *agent, uint64_t number,
     for (unsigned i = 0; i < box->exec_count; i++)
         cr_assert_lt(box->execs[i].number, number, "numbers go up");
     struct fake_exec *exec = &box->execs[box->exec_count++];
-    *exec = (struct fake_exec){.number = number, .state = 1, .has_files = request->files};
+    *exec = (struct fake_exec){
+        .number = number, .state = 1, .has_files = request->files, .keeps = request->keep_children};
     snprintf(exec->argv0, sizeof exec->argv0, "%s", request->argv[0]);
     exec->in = request->stdin_fd < 0 ? -1 : fcntl(request->stdin_fd, F_DUPFD_CLOEXEC, 3);
     exec->out = spool >= 0               ? fcntl(spool, F_DUPFD_CLOEXEC, 3)
                 : request->stdout_fd < 0 ? -1
                                          : fcntl(request->stdout_fd, F_DUPFD_CLOEXEC, 3);
     exec->err = request->stderr_fd < 0 ? -1 : fcntl(request->stderr_fd, F_DUPFD_CLOEXEC, 3);
-    struct agent_start_failed failed = {.fault = AGENT_START_NOT_FOUND, .sys = ENOENT};
+    struct agent_start_failed failed = {
+        .fault = AGENT_START_NOT_FOUND, .sys = ENOENT, .step = "find the program"};
     struct agent_started started = {.pid = 2};
     if (strcmp(request->argv[0], "missing") == 0) {
         exec->state = 2;
@@ -364,6 +381,8 @@ int agent_client_kill(struct agent_client *agent, uint64_t exec, enum agent_reas
     struct fake_exec *found = r == 0 ? fake_exec_find(agent->box, exec) : NULL;
     if (found && found->state == 1)
         fake_exec_end(agent->box, exec, reason, -1);
+    else if (found && found->state == AGENT_ROW_BACKGROUND)
+        fake_children_end(agent->box, found);
     return r;
 }
 
@@ -390,7 +409,7 @@ int agent_client_forget(struct agent_client *agent, uint64_t exec)
 {
     int r = fake_sends(agent);
     struct fake_exec *found = r == 0 ? fake_exec_find(agent->box, exec) : NULL;
-    cr_assert(!found || found->state == 2, "forgotten while it runs");
+    cr_assert(!found || found->state != 1, "forgotten while it runs");
     if (found)
         found->forgotten = true;
     return r;
@@ -404,10 +423,19 @@ int agent_client_pause(struct agent_client *agent, bool pause)
     return r;
 }
 
+static inline void fake_pong(struct fake_box *box)
+{
+    fake_frame(box, AGENT_FRAME_PONG, box->pinged, 0, NULL, 0);
+}
+
 int agent_client_ping(struct agent_client *agent, uint64_t number)
 {
-    (void)number;
-    return fake_sends(agent);
+    int r = fake_sends(agent);
+    if (r == 0)
+        agent->box->pinged = number;
+    if (r == 0 && !fake.slow_inits && !agent->box->frozen)
+        fake_pong(agent->box);
+    return r;
 }
 
 /* ---- the spool's other side -------------------------------------------------------------------
