@@ -87,6 +87,10 @@ static void on_list(void *data, const struct launcher_reply *reply, const struct
         work_again(work, list);
         return;
     }
+    /* The launcher's word and not what /proc says here: it wrote down what this is compared with.
+     */
+    if (reply->identity.boot_id[0])
+        memcpy(work->p->boot_id, reply->identity.boot_id, sizeof work->p->boot_id);
     if (reply->list.more && reply->list.count > 0) {
         list(work);
         return;

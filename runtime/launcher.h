@@ -113,7 +113,7 @@ struct launcher_reply {
     int32_t result; /* 0 or -errno, then `err` says it */
     uint32_t found; /* LOOK */
     struct err err;
-    struct session_identity identity; /* LAUNCH, LOOK */
+    struct session_identity identity; /* LAUNCH, LOOK; LIST: this boot alone */
     union {
         struct {
             struct launcher_effective effective;

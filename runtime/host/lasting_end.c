@@ -78,16 +78,17 @@ static struct cgroup_host host_of(const struct runtime *rt, const struct lasting
     return host;
 }
 
-/* Everything that lives, and its cgroups. */
+/* Everything that lives, and its cgroups. *ret_proven: it has been a whole session once. */
 static int kill_all(struct runtime *rt, const struct lasting_names *names, unsigned timeout_ms,
-                    struct err *err)
+                    bool *ret_proven, struct err *err)
 {
     _cleanup_fd_ int pidfd = -1;
     static struct lasting_file file;
-    file.cgroup[0] = 0;
+    memset(&file, 0, sizeof file);
     int r = find_init(rt, names->directory, &file, &pidfd, err);
     if (r < 0)
         return r;
+    *ret_proven = file.identity.netns_inode != 0;
     /* The cgroup first: it needs only to be written to, whatever ids init has. */
     struct cgroup_host host = host_of(rt, &file);
     r = cgroup_leftover_destroy(&host, names->cgroup, timeout_ms, err);
@@ -97,9 +98,16 @@ static int kill_all(struct runtime *rt, const struct lasting_names *names, unsig
     return r == 0 && pidfd >= 0 ? wait_init(pidfd, timeout_ms, err) : r;
 }
 
-static int remove_rest(struct runtime *rt, const struct lasting_names *names, struct err *err)
+static int clean(struct runtime *rt, const struct lasting_names *names, unsigned timeout_ms,
+                 void (*note)(void *data, const char *key, const char *text), void *data,
+                 struct err *err)
 {
-    int r = workspace_end_lasting(rt->share_dir, rt->state_dir, names->id, err);
+    bool proven = false;
+    int r = kill_all(rt, names, timeout_ms, &proven, err);
+    if (r == 0)
+        r = workspace_end_lasting(rt->share_dir, names->id, note, data, err);
+    if (r == 0 && !proven) /* its maker may have been killed in the middle of a new volume */
+        r = workspace_reap_volumes(rt->state_dir, err);
     return r == 0 ? lasting_place_remove(rt, names->directory, err) : r;
 }
 
@@ -110,9 +118,7 @@ int lasting_clean(struct runtime *rt, const char *id, unsigned timeout_ms, struc
     if (!lasting_name_parse(id, &name))
         return err_set(err, ERR_INTERNAL, EINVAL, "clean up after a session", id, NULL);
     int r = lasting_names_make(&name, &names, err);
-    if (r == 0)
-        r = kill_all(rt, &names, timeout_ms, err);
-    return r == 0 ? remove_rest(rt, &names, err) : r;
+    return r == 0 ? clean(rt, &names, timeout_ms, NULL, NULL, err) : r;
 }
 
 /* The lock of the record, or the certainty that there is no record. Its maker, if he lives, finds
@@ -120,6 +126,7 @@ int lasting_clean(struct runtime *rt, const char *id, unsigned timeout_ms, struc
 static int take_record(struct runtime *rt, const struct lasting_names *names, unsigned timeout_ms,
                        struct record *ret, struct err *err)
 {
+    bool proven;
     for (unsigned waited_ms = 0;; waited_ms++) {
         int r = record_take(ret, rt->records, names->id, err);
         if (r != 2)
@@ -128,7 +135,7 @@ static int take_record(struct runtime *rt, const struct lasting_names *names, un
             return err_set(err, ERR_IN_PROGRESS, EBUSY, "end a session", names->id,
                            "Another process of berth is at work on it. Ask again.");
         if (waited_ms % 20 == 0)
-            r = kill_all(rt, names, timeout_ms, err);
+            r = kill_all(rt, names, timeout_ms, &proven, err);
         if (r < 0)
             return r;
         if (waited_ms > 0)
@@ -143,14 +150,12 @@ int session_end(struct runtime *rt, const struct session_name *name, unsigned ti
     struct lasting_names names;
     struct record record = {.fd = -1};
     unsigned patience = timeout_ms ? timeout_ms : TIMEOUT_MS;
-    (void)note;
-    (void)data;
     int r = lasting_names_make(name, &names, err);
     if (r == 0)
         r = take_record(rt, &names, patience, &record, err);
     if (r < 0)
         return r;
-    r = lasting_clean(rt, names.id, patience, err);
+    r = clean(rt, &names, patience, note, data, err);
     if (r == 0)
         r = record_remove(&record, err);
     record_fini(&record);

@@ -248,7 +248,9 @@ static int list_one(void *data, const struct session_name *name)
 
 static int do_list(struct work *w, struct err *err)
 {
-    return w->l->calls->list(w->l->runtime, w->job->request.instance, list_one, w, err);
+    /* After a restart of the host nothing is named, and so nothing is looked at by name. */
+    int r = lasting_boot_id(w->reply.identity.boot_id, err);
+    return r < 0 ? r : w->l->calls->list(w->l->runtime, w->job->request.instance, list_one, w, err);
 }
 
 static int do_sample(struct work *w, struct err *err)

@@ -454,6 +454,40 @@ int placeholder_release_end(struct placeholder_book *b, struct err *err)
     return r;
 }
 
+/* Without the directory itself, by the path in its record. The guard is held. */
+static int release_by_path(struct placeholder_book *b, struct err *err)
+{
+    struct stat st;
+    if (b->record < 0 || flock(b->record, LOCK_EX | LOCK_NB) < 0)
+        return 0;
+    _cleanup_fd_ int dir =
+        pin_openat2(AT_FDCWD, b->head.path, O_PATH | O_DIRECTORY, RESOLVE_NO_SYMLINKS);
+    /* Moved or deleted since: what is left there are sockets that nobody can find. */
+    if (dir < 0 || fstat(dir, &st) < 0 || st.st_dev != b->head.dev || st.st_ino != b->head.ino)
+        b->head.count = 0;
+    b->dir = dir;
+    return release_locked(b, err);
+}
+
+int placeholder_end(int share, uint64_t dev, uint64_t ino, const char *use,
+                    const struct notes *notes, struct err *err)
+{
+    struct placeholder_book *b = NULL;
+    struct stat st;
+    char name[64];
+    record_name(dev, ino, name);
+    /* Those of this session were made when its use was written, and it is dead: none comes now. */
+    if (fstatat(share, name, &st, AT_SYMLINK_NOFOLLOW) < 0 && errno == ENOENT)
+        return 0;
+    int r = book_open(share, -1, dev, ino, "", true, notes, &b, err);
+    if (r < 0)
+        return r;
+    b->use = use;
+    r = release_by_path(b, err);
+    book_free(b);
+    return r;
+}
+
 static void reap_one(int share, const char *name, unsigned *count)
 {
     unsigned long long dev, ino;
@@ -463,17 +497,8 @@ static void reap_one(int share, const char *name, unsigned *count)
     /* Who holds the guard is at work on this very directory: the next reap comes. */
     if (book_open(share, -1, dev, ino, "", false, NULL, &b, NULL) < 0 || !b)
         return;
-    if (b->record >= 0 && flock(b->record, LOCK_EX | LOCK_NB) == 0) {
-        struct stat st;
-        _cleanup_fd_ int dir =
-            pin_openat2(AT_FDCWD, b->head.path, O_PATH | O_DIRECTORY, RESOLVE_NO_SYMLINKS);
-        /* Moved or deleted since: what is left there are sockets that nobody can find. */
-        if (dir < 0 || fstat(dir, &st) < 0 || st.st_dev != dev || st.st_ino != ino)
-            b->head.count = 0;
-        b->dir = dir;
-        if (release_locked(b, NULL) == 0 && b->ours)
-            ++*count;
-    }
+    if (release_by_path(b, NULL) == 0 && b->ours)
+        ++*count;
     book_free(b);
 }
 

@@ -63,6 +63,10 @@ int placeholder_release_begin(int share, int dir, const struct stat *st, int rec
                               struct placeholder_book **ret, struct err *err);
 int placeholder_release_end(struct placeholder_book *book, struct err *err);
 
+/* Of a session that lasted and is dead, whose use record `use` says that it was at dev:ino. */
+int placeholder_end(int share, uint64_t dev, uint64_t ino, const char *use,
+                    const struct notes *notes, struct err *err);
+
 /* True when a record of any session says that the socket `st` with the name `name` is a
  * placeholder, or is about to be one. It reads records without their guards: right for whatever is
  * at its place, and nothing connects to one. */

@@ -489,17 +489,31 @@ int workspace_reap(const char *share_dir, const char *state_dir, unsigned *ret_c
     return r;
 }
 
-int workspace_end_lasting(const char *share_dir, const char *state_dir, const char *record_id,
+int workspace_reap_volumes(const char *state_dir, struct err *err)
+{
+    unsigned count = 0;
+    return volume_reap(state_dir, &count, err);
+}
+
+/* The use goes last: it says where the placeholders are, to whoever does this again. */
+int workspace_end_lasting(const char *share_dir, const char *record_id,
+                          void (*note)(void *data, const char *key, const char *text), void *data,
                           struct err *err)
 {
-    if (access(share_dir, F_OK) == 0) {
-        _cleanup_fd_ int share = -1;
-        int r = share_open(share_dir, &share, err);
-        if (r < 0)
-            return r;
-        use_end_lasting(share, record_id);
-    }
-    return workspace_reap(share_dir, state_dir, NULL, err);
+    struct notes notes = {note, data};
+    struct use_found use;
+    _cleanup_fd_ int share = -1;
+    if (access(share_dir, F_OK) < 0 && errno == ENOENT)
+        return 0;
+    int r = share_open(share_dir, &share, err);
+    if (r == 0)
+        r = use_find_lasting(share, record_id, &use, err);
+    if (r != 0)
+        return r < 0 ? r : 0;
+    r = placeholder_end(share, use.root.dev, use.root.ino, use.name, &notes, err);
+    if (r == 0)
+        use_end(share, use.name, use.exclusive);
+    return r;
 }
 
 int workspace_open_image(const char *path, const struct workspace_options *options, int *ret_tree,

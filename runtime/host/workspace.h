@@ -101,9 +101,14 @@ int workspace_close(struct workspace *ws,
 /* Of a session that lasts and goes on: closes everything and removes nothing. */
 void workspace_leave(struct workspace *ws);
 
-/* Of a session that lasted, by its record's name, when it is dead: its use, its placeholders. */
-int workspace_end_lasting(const char *share_dir, const char *state_dir, const char *record_id,
+/* Of a session that lasted, by its record's name, when it is dead: its use, and the placeholders
+ * that nobody else needs. It looks at no other directory than the session's. Repeatable. */
+int workspace_end_lasting(const char *share_dir, const char *record_id,
+                          void (*note)(void *data, const char *key, const char *text), void *data,
                           struct err *err);
+
+/* Volumes that nobody is making any more. */
+int workspace_reap_volumes(const char *state_dir, struct err *err);
 
 /* Open the directory of an image with the asker's rights and clone its mount. The owner that an
  * asker who is not root is himself becomes the session's root; every other owner stays unknown. */

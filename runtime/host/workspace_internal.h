@@ -140,8 +140,14 @@ int use_begin(int share, int dir, const struct use_wish *wish, char ret_name[USE
 /* The first half alone: refuse or not. */
 int use_check(int share, int dir, const struct use_wish *wish, struct err *err);
 void use_end(int share, const char *name, bool exclusive);
-/* The use of a session that lasted and is dead. */
-void use_end_lasting(int share, const char *record_id);
+struct use_found {
+    char name[USE_NAME_SIZE];
+    bool exclusive;
+    struct use_node root; /* zero: none was written */
+};
+
+/* The use of a session that lasted and is dead, by its record's id. 0; 1: there is none; -errno. */
+int use_find_lasting(int share, const char *record_id, struct use_found *ret, struct err *err);
 int use_reap(int share, unsigned *count, struct err *err);
 /* Does a session that lasts, another than the one of `except` (NULL allowed), live there? */
 bool use_lasts(int share, uint64_t dev, uint64_t ino, const char *except);

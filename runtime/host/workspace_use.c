@@ -93,7 +93,14 @@ static bool is_record(const struct use_record *r, ssize_t size)
            memcmp(r->magic, use_magic, sizeof use_magic) == 0;
 }
 
-/* 0 and a live record, 1 when it is dead or not a record (and is gone now), or -errno. */
+/* That of a session that lasts says where its placeholders are, so it stays for whoever ends it. */
+static bool is_lasting(const char *name)
+{
+    return strncmp(name, LASTING_PREFIX, sizeof LASTING_PREFIX - 1) == 0;
+}
+
+/* 0 and a live record, 1 when it is dead or not a record (and is gone now, unless it is of a
+ * session that lasts), or -errno. */
 static int read_record(int folder, const char *name, struct use_record *ret)
 {
     _cleanup_fd_ int fd = openat(folder, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
@@ -105,7 +112,8 @@ static int read_record(int folder, const char *name, struct use_record *ret)
     /* init can give up what it holds while it lives. */
     if (unheld && !(n > 0 && is_record(ret, n) && ret->init_pid &&
                     process_lives((pid_t)ret->init_pid, ret->init_start))) {
-        unlinkat(folder, name, 0);
+        if (!is_lasting(name))
+            unlinkat(folder, name, 0);
         return 1;
     }
     if (n < 0)
@@ -267,12 +275,29 @@ int use_check(int share, int dir, const struct use_wish *wish, struct err *err)
     return r == 0 ? compare(share, &mine, wish, err) : r;
 }
 
-void use_end_lasting(int share, const char *record_id)
+int use_find_lasting(int share, const char *record_id, struct use_found *ret, struct err *err)
 {
-    char name[USE_NAME_SIZE];
-    snprintf(name, sizeof name, LASTING_PREFIX "%s", record_id);
-    use_end(share, name, false);
-    use_end(share, name, true);
+    static struct use_record record;
+    struct use_found found = {0};
+    char path[96];
+    snprintf(found.name, sizeof found.name, LASTING_PREFIX "%s", record_id);
+    for (unsigned i = 0; i < 2; i++) {
+        snprintf(path, sizeof path, "%s/%s", use_folder[i], found.name);
+        _cleanup_fd_ int fd = openat(share, path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+        if (fd < 0 && errno == ENOENT)
+            continue;
+        ssize_t n = fd < 0 ? -errno : io_read_full(fd, &record, sizeof record);
+        if (n < 0)
+            return err_set(err, ERR_UNAVAILABLE, (int)-n, "read the record of a session", path,
+                           NULL);
+        found.exclusive = i == 1;
+        /* Cut short: its writer was killed before he made anything on the strength of it. */
+        if (is_record(&record, n))
+            found.root = record.chain[0];
+        *ret = found;
+        return 0;
+    }
+    return 1;
 }
 
 static bool one_lasts(int folder, const char *name, uint64_t dev, uint64_t ino)
@@ -297,8 +322,7 @@ bool use_lasts(int share, uint64_t dev, uint64_t ino, const char *except)
         }
         const struct dirent *e;
         while (!found && (e = readdir(dir)))
-            if (strncmp(e->d_name, LASTING_PREFIX, sizeof LASTING_PREFIX - 1) == 0 &&
-                !(except && strcmp(e->d_name, except) == 0))
+            if (is_lasting(e->d_name) && !(except && strcmp(e->d_name, except) == 0))
                 found = one_lasts(folder, e->d_name, dev, ino);
         closedir(dir);
     }
@@ -339,8 +363,10 @@ int use_reap(int share, unsigned *count, struct err *err)
             if (share_guard(share, SHARE_GUARD_USES, true, &guard, NULL) < 0)
                 continue;
             static struct use_record dead;
-            if (read_record(folder, e->d_name, &dead) == 1)
-                ++*count;
+            if (read_record(folder, e->d_name, &dead) != 1)
+                continue;
+            unlinkat(folder, e->d_name, 0); /* placeholders of the dead are looked for next */
+            ++*count;
         }
         closedir(dir);
     }

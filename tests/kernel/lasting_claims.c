@@ -161,3 +161,49 @@ static void unlocked(void)
     end(name_of(2, 1));
 }
 AS_ROOT_ONLY(lasting_claims, P_6_an_init_that_gives_its_locks_up_gains_nothing, unlocked)
+
+static void berth_of(const char *name)
+{
+    snprintf(runtime_dir, sizeof runtime_dir, "%.60s/%s", place, name);
+}
+
+static unsigned of_the_dead(const char *elsewhere)
+{
+    return entries("%s/.bashrc %s/.profile", elsewhere, elsewhere);
+}
+
+/* A host has a thousand sessions of other berths: an end that looked at each of theirs would wait
+ * for all of their locks. */
+static void own_only(void)
+{
+    char elsewhere[96];
+    snprintf(elsewhere, sizeof elsewhere, "%s/elsewhere", place);
+    cr_assert_eq(mkdir(elsewhere, 0755), 0);
+    cr_assert_eq(chown(elsewhere, who == AS_ROOT ? 2000 : tester, who == AS_ROOT ? 2000 : tester),
+                 0);
+    struct spec *there = protecting_spec(), *alone = lasting_spec();
+    strcpy(there->workspace.path, elsewhere);
+    strcpy(alone->workspace.path, elsewhere);
+    alone->workspace.exclusive = true;
+    berth_of("other");
+    struct shared *dead = make_session(there, name_of(2, 1));
+    cr_assert_eq(kill((pid_t)dead->identity.init_pid, SIGKILL), 0);
+    for (int i = 0; i < 2000 && process_is_there(dead->identity.init_pid); i++)
+        usleep(1000);
+    berth_of("run");
+    make_session(protecting_spec(), name_of(1, 1));
+    end(name_of(1, 1));
+    assert_nothing(name_of(1, 1));
+    cr_assert_eq(placeholders(), 0);
+    cr_assert_eq(of_the_dead(elsewhere), 2, "it went through what is not its own");
+    /* Whoever compares himself with it finds it dead, and leaves the way to its placeholders. */
+    make_session(alone, name_of(3, 1));
+    end(name_of(3, 1));
+    cr_assert_eq(entries("%s/shared/s-%s-2-1", share_dir, instance), 1);
+    berth_of("other");
+    end(name_of(2, 1));
+    assert_nothing(name_of(2, 1));
+    cr_assert_eq(of_the_dead(elsewhere), 0);
+    cr_assert_eq(entries("%s/.berth-* %s/.berth-*", elsewhere, project), 0);
+}
+AS_EACH(lasting_claims, WS_3_an_end_looks_at_the_placeholders_of_its_own_directory, own_only)

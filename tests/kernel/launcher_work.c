@@ -250,6 +250,7 @@ Test(launcher_work, a_list_comes_in_pages_in_order)
     do {
         ask(&r, NULL, 0);
         cr_assert_eq(hear(&reply, 5000), 1);
+        cr_assert_eq(strlen(reply.identity.boot_id), 36, "which boot this is");
         for (uint32_t i = 0; i < reply.list.count; i++)
             cr_assert_eq(reply.list.names[i].row, expected++);
         r.ticket++;

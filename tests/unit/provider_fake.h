@@ -598,6 +598,7 @@ bool launcher_client_wants_write(const struct launcher_client *client)
 
 static inline void fake_list(const struct launcher_request *request, struct launcher_reply *reply)
 {
+    snprintf(reply->identity.boot_id, sizeof reply->identity.boot_id, "%s", fake.boot_id);
     for (;;) {
         struct fake_box *least = NULL;
         struct launcher_name after = {request->row, request->incarnation};

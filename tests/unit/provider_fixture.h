@@ -66,9 +66,6 @@ static inline void fixture_start(void)
     int r = provider_open(&fixture_provider, &fixture_options, &err);
     err_format(&err, text, sizeof text);
     cr_assert_eq(r, 0, "%s", text);
-    /* The fake's boot is the engine's, until a test says otherwise. */
-    if (fake.boot_id[0])
-        snprintf(fixture_provider->boot_id, sizeof fixture_provider->boot_id, "%s", fake.boot_id);
 }
 
 static inline void fixture_open(void)
