@@ -131,9 +131,10 @@ static const char *const migrations[] = {
     ") STRICT;"
     "CREATE INDEX audit_time ON audit (time_ms);",
 
-    /* what failed of a command that could not be started */
-    "ALTER TABLE execs ADD COLUMN failed_step TEXT NOT NULL DEFAULT '';"
-    "ALTER TABLE execs ADD COLUMN failed_errno INTEGER NOT NULL DEFAULT 0;"};
+    /* 4: what failed of a command that could not be started */
+    ("ALTER TABLE execs ADD COLUMN failed_step TEXT NOT NULL DEFAULT '';"
+     "ALTER TABLE execs ADD COLUMN failed_errno INTEGER NOT NULL DEFAULT 0;"),
+};
 
 enum { LATEST = (int)ARRAY_LENGTH(migrations) };
 
