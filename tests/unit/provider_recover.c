@@ -39,7 +39,8 @@ Test(provider_recover, sessions_that_agree_are_adopted_and_what_is_in_no_row_is_
     HAS(c, "\"state\":\"running\"");
 }
 
-Test(provider_recover, SES_2_after_a_reboot_that_only_the_launcher_sees_every_running_session_is_parked_and_resumes)
+Test(provider_recover,
+     SES_2_after_a_reboot_that_only_the_launcher_sees_every_running_session_is_parked_and_resumes)
 {
     static struct client c;
     must_create("a");
