@@ -155,8 +155,7 @@ static int check_stale(const char *path, const struct sockaddr_un *at, struct er
 
 /* Bound under another name and moved over: at its own name it has its mode and group from the first
  * instant, and replaces a stale one without a gap. */
-static int listen_at(const struct serve_config *config, const char *path, int *ret_fd,
-                     struct err *err)
+static int listen_at(struct serve_config *config, const char *path, int *ret_fd, struct err *err)
 {
     struct sockaddr_un at, hidden;
     char name[SPEC_PATH_MAX + 8];
@@ -179,6 +178,12 @@ static int listen_at(const struct serve_config *config, const char *path, int *r
     umask(mask);
     if (r < 0)
         return failed(err, -r, "listen on", path);
+    /* The launcher knows clients' sockets by it: an accepted socket has its listener's address. */
+    socklen_t length = sizeof config->listen_address;
+    if (getsockname(fd, (struct sockaddr *)config->listen_address, &length) < 0 ||
+        length > sizeof config->listen_address)
+        return failed(err, errno, "ask for the address of", path);
+    config->listen_length = length;
     bool group = config->socket_gid != SERVE_NOBODY;
     if ((group && (lchown(name, (uid_t)-1, config->socket_gid) < 0 || chmod(name, 0660) < 0)) ||
         listen(fd, 4096) < 0 || rename(name, path) < 0) {

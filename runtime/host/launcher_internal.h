@@ -136,8 +136,8 @@ const char *launcher_permit_fds(const struct launcher_request *request, const in
 int launcher_permit_instance(struct launcher *l, const char *instance, struct err *err);
 /* The client's socket among these; -1: there is none. */
 int launcher_permit_socket(const int *fds, unsigned fd_count);
-int launcher_permit_asker(const int *fds, unsigned fd_count, struct launcher_asker *ret,
-                          struct err *err);
+int launcher_permit_asker(const struct serve_config *config, const int *fds, unsigned fd_count,
+                          struct launcher_asker *ret, struct err *err);
 /* May this be built, for this asker? spec_check() has passed. */
 int launcher_permit_spec(const struct serve_config *config, const struct spec *spec,
                          const struct launcher_asker *asker, struct err *err);

@@ -135,14 +135,28 @@ int launcher_permit_socket(const int *fds, unsigned fd_count)
     return fd_count > 1 && is_socket(fds[fd_count - 1]) ? fds[fd_count - 1] : -1;
 }
 
-int launcher_permit_asker(const int *fds, unsigned fd_count, struct launcher_asker *ret,
-                          struct err *err)
+/* Was it accepted where berth listens? A socket that front has connected itself has another one's
+ * credentials at its far end, root's for many services of a host: it must not pass for a client. An
+ * accepted socket has its listener's address, and front can bind nothing there. */
+static bool is_accepted(const struct serve_config *config, int fd)
+{
+    uint8_t address[SERVE_ADDRESS_MAX] = {0};
+    socklen_t length = sizeof address;
+    return config->listen_length > 0 && getsockname(fd, (struct sockaddr *)address, &length) == 0 &&
+           length == config->listen_length && memcmp(address, config->listen_address, length) == 0;
+}
+
+int launcher_permit_asker(const struct serve_config *config, const int *fds, unsigned fd_count,
+                          struct launcher_asker *ret, struct err *err)
 {
     ret->uid = ret->gid = UINT32_MAX;
     ret->group_count = 0;
     int fd = launcher_permit_socket(fds, fd_count);
     if (fd < 0)
         return 0;
+    if (!is_accepted(config, fd))
+        return err_set(err, ERR_FORBIDDEN, 0, "ask who the client is", NULL,
+                       "Its socket was not accepted where berth listens.");
     struct ucred peer;
     socklen_t length = sizeof peer, groups = sizeof ret->groups;
     /* A peer outside of this user namespace has the overflow id: nobody's rights. */

@@ -128,7 +128,7 @@ static int check_spec(const struct work *w, const struct spec *spec, struct err 
 {
     int r = spec_check(spec, err);
     if (r == 0)
-        r = launcher_permit_asker(w->job->fds, w->job->fd_count, &the_asker, err);
+        r = launcher_permit_asker(w->l->config, w->job->fds, w->job->fd_count, &the_asker, err);
     return r < 0 ? r : launcher_permit_spec(w->l->config, spec, &the_asker, err);
 }
 

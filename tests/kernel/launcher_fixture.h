@@ -314,6 +314,10 @@ UNUSED static void fixture(void)
                                    .front_gid = 64001,
                                    .socket_gid = UINT32_MAX,
                                    .sessions_max = 1000};
+    /* The ends of socket pairs stand for sockets that were accepted: all have no name. */
+    config.listen_length = sizeof(sa_family_t);
+    const sa_family_t family = AF_UNIX;
+    memcpy(config.listen_address, &family, sizeof family);
     snprintf(config.state_dir, sizeof config.state_dir, "%s/state", place);
     snprintf(config.runtime_dir, sizeof config.runtime_dir, "%s/run", place);
     cr_assert_eq(mkdir(config.state_dir, 0711), 0);

@@ -2,6 +2,8 @@
  * the connection, nothing of it is done, and no amount of frames makes the launcher grow. */
 #include "tests/kernel/launcher_fixture.h"
 
+#include <sys/un.h>
+
 TestSuite(launcher_hostile, .init = fixture, .fini = fixture_end, .timeout = 60);
 
 /* The launcher ends by itself, having done nothing. */
@@ -232,6 +234,52 @@ static struct spec *directory_spec(const char *path)
     spec->workspace.kind = SPEC_WORKSPACE_DIRECTORY;
     snprintf(spec->workspace.path, sizeof spec->workspace.path, "%s", path);
     return spec;
+}
+
+/* A listener at NAME of the place, whose own address is `ret`. */
+static int listener_at(const char *name, struct sockaddr_un *ret)
+{
+    *ret = (struct sockaddr_un){.sun_family = AF_UNIX};
+    snprintf(ret->sun_path, sizeof ret->sun_path, "%s/%s", place, name);
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    cr_assert_eq(bind(fd, (struct sockaddr *)ret, sizeof *ret), 0);
+    cr_assert_eq(listen(fd, 4), 0);
+    return fd;
+}
+
+static int connected_to(const struct sockaddr_un *address)
+{
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    cr_assert_eq(connect(fd, (const struct sockaddr *)address, sizeof *address), 0);
+    return fd;
+}
+
+/* A service of root's that anybody may connect to has root at its end: front must not become him.
+ */
+Test(launcher_hostile, P_7_a_socket_that_front_connected_itself_is_no_client)
+{
+    char roots[96];
+    snprintf(roots, sizeof roots, "%s/roots", place);
+    cr_assert(mkdir(roots, 0700) == 0);
+    struct sockaddr_un ours, another;
+    int here = listener_at("berth.sock", &ours), there = listener_at("bus", &another);
+    socklen_t length = sizeof config.listen_address;
+    cr_assert_eq(getsockname(here, (struct sockaddr *)config.listen_address, &length), 0);
+    config.listen_length = length;
+    int client = connected_to(&ours), accepted = accept4(here, NULL, NULL, SOCK_CLOEXEC);
+    int stolen = connected_to(&another), pair[2];
+    cr_assert_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+    start_fake();
+    struct spec *spec = directory_spec(roots);
+    spec->workspace.allow_root_owned = 1;
+    cr_expect_eq(refused_spec(spec, accepted), 0, "who connected to berth is root here");
+    cr_expect_eq(refused_spec(spec, stolen), ERR_FORBIDDEN, "root's other service");
+    cr_expect_eq(refused_spec(spec, client), ERR_FORBIDDEN, "a client's end of our own");
+    cr_expect_eq(refused_spec(spec, pair[0]), ERR_FORBIDDEN, "a pair");
+    stop_launcher();
+    int close_these[] = {here, there, client, accepted, stolen, pair[0], pair[1]};
+    for (unsigned i = 0; i < ARRAY_LENGTH(close_these); i++)
+        close(close_these[i]);
 }
 
 Test(launcher_hostile, host_directories_are_those_of_who_really_asks)
