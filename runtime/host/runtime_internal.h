@@ -34,24 +34,24 @@ struct reaper;
 struct session {
     struct runtime *runtime; /* outlives the session */
     struct record record;
-    int uid_lock;                 /* -1 rootless */
-    int reaper_pipe;              /* write end: a byte says done, end of file says clean up; -1 */
-    pid_t reaper;                 /* 0: none */
-    struct reaper *reaper_memory; /* its stack, while it lives */
-    struct cgroup_session cgroup;
-    bool cgroup_made, workspace_open;
-    struct workspace workspace;
-    pid_t init; /* 0: not started, or reaped */
+    int uid_lock;    /* -1 rootless */
+    int reaper_pipe; /* write end: a byte says done, end of file says clean up; -1 */
+    pid_t reaper;    /* 0: none */
+    pid_t init;      /* 0: not started, or reaped */
     int pidfd;
     int control; /* SOCK_SEQPACKET to init */
     int frames;  /* pipe from init */
+    int place;   /* its directory with the socket; -1 */
+    unsigned note_count;
+    bool cgroup_made, workspace_open;
+    struct reaper *reaper_memory; /* its stack, while it lives */
+    struct cgroup_session cgroup;
+    struct workspace workspace;
     struct frame_reader reader;
     uint64_t epoch;
     const struct session_lasting *lasting; /* while it is made; NULL: ends with its maker */
-    int place;                             /* its directory with the socket; -1 */
     struct session_identity identity;
     struct session_effective effective;
-    unsigned note_count;
     struct session_note notes[SESSION_NOTES_MAX];
 };
 

@@ -122,7 +122,9 @@ static void send_launcher(char byte, int fd)
     cr_assert(sendmsg(supervisor, &message, 0) == 1);
 }
 
-Test(front_life, it_says_when_it_serves_and_ends_with_the_supervisor, .timeout = 30)
+TestSuite(front_life, .timeout = 40);
+
+Test(front_life, it_says_when_it_serves_and_ends_with_the_supervisor)
 {
     begin();
     cr_expect_eq(next_byte(CLIENT_WAIT_MS), 'R');
@@ -132,7 +134,7 @@ Test(front_life, it_says_when_it_serves_and_ends_with_the_supervisor, .timeout =
     cr_expect(closed == 1, "the ledger is closed");
 }
 
-Test(front_life, a_new_launcher_is_handed_on, .timeout = 30)
+Test(front_life, a_new_launcher_is_handed_on)
 {
     begin();
     cr_expect_eq(next_byte(CLIENT_WAIT_MS), 'R');
@@ -149,7 +151,7 @@ Test(front_life, a_new_launcher_is_handed_on, .timeout = 30)
     cr_expect_eq(end(), 0);
 }
 
-Test(front_life, a_request_under_way_is_answered_before_the_end, .timeout = 30)
+Test(front_life, a_request_under_way_is_answered_before_the_end)
 {
     char text[4096];
     begin();
@@ -165,7 +167,7 @@ Test(front_life, a_request_under_way_is_answered_before_the_end, .timeout = 30)
     cr_expect(strstr(text, "0\r\n\r\n"), "a stream of events has its end: %s", text);
 }
 
-Test(front_life, it_does_not_wait_when_the_supervisor_is_dead, .timeout = 30)
+Test(front_life, it_does_not_wait_when_the_supervisor_is_dead)
 {
     char text[4096];
     begin();
@@ -181,7 +183,7 @@ Test(front_life, it_does_not_wait_when_the_supervisor_is_dead, .timeout = 30)
     rmdir(harness.directory);
 }
 
-Test(front_life, rows_that_do_not_agree_end_it_with_the_reason, .timeout = 30)
+Test(front_life, rows_that_do_not_agree_end_it_with_the_reason)
 {
     err_set(&fails, ERR_INTERNAL, EIO, "recover", NULL, "It cannot be.");
     begin();
@@ -193,7 +195,7 @@ Test(front_life, rows_that_do_not_agree_end_it_with_the_reason, .timeout = 30)
     rmdir(harness.directory);
 }
 
-Test(front_life, on_demand_it_says_that_nobody_is_there_after_ten_seconds, .timeout = 40)
+Test(front_life, on_demand_it_says_that_nobody_is_there_after_ten_seconds)
 {
     start.config.on_demand = 1;
     begin();

@@ -19,6 +19,8 @@ static void init_without_cgroup(void)
 }
 
 TestSuite(provider_exec, .init = init_with_session, .fini = fixture_fini, .timeout = 60);
+/* Of its own: a test's init comes after its suite's, not in its place. */
+TestSuite(provider_exec_alone, .init = init_without_cgroup, .fini = fixture_fini, .timeout = 60);
 
 static void exec_begin(struct client *c, const char *exec_id, const char *program, const char *key,
                        uint64_t wait_ms)
@@ -89,8 +91,8 @@ Test(provider_exec, a_command_runs_and_its_end_is_told)
     cr_assert_null(strstr(c.answer.text, "e2"));
 }
 
-Test(provider_exec, without_a_cgroup_one_command_at_a_time_and_the_second_is_told_of_the_first,
-     .init = init_without_cgroup)
+Test(provider_exec_alone,
+     without_a_cgroup_one_command_at_a_time_and_the_second_is_told_of_the_first)
 {
     static struct client c;
     cr_assert_eq(exec_do(&c, "e1", "true", NULL, 5000)->status, 201);
