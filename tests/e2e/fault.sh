@@ -116,6 +116,8 @@ MAY_FAIL=(
 
     "run pidfd_open\\([0-9]+, 0x0\\) after pread64\\($(of '/run/berth-share/slots/[0-9]+')" 'a range of ids whose last holder cannot be looked at counts as taken: the next one is'
 
+    "run readlink\\(\"/proc/self/fd/[0-9]+\", 0x[0-9a-f]+, 4089\\) after fstat\\($(of '[^>]*/berth-init')" 'where the file worker is: only sessions that last have one, and these refuse'
+
     # Rights that are given up.
     'keyctl\(KEYCTL_JOIN_SESSION_KEYRING' 'commands have no keyctl and no /proc/keys: an inherited keyring is out of reach'
     'capget\(' 'without the answer setgroups is denied, which is the narrower of the two'
