@@ -22,7 +22,12 @@ enum serve_fd {
     SERVE_FD_END = 8,
 };
 
-enum { SERVE_CONFIG_VERSION = 1, SERVE_ROOTS_MAX = 16, SERVE_NAME_SIZE = 48, SERVE_ADDRESS_MAX = 112 };
+enum {
+    SERVE_CONFIG_VERSION = 1,
+    SERVE_ROOTS_MAX = 16,
+    SERVE_NAME_SIZE = 48,
+    SERVE_ADDRESS_MAX = 112
+};
 
 #define SERVE_CAPABILITIES_KEY "serve"
 
@@ -44,7 +49,7 @@ struct serve_config {
     uint32_t root_count; /* directories beneath which a `directory` workspace may be; 0: none but
                             what the asker owns (rootless) */
     uint32_t ceiling_length; /* bytes of the ceiling policy's source text that follow this struct */
-    uint32_t listen_length; /* of listen_address: what getsockname(2) says of clients' sockets */
+    uint32_t listen_length;  /* of listen_address: what getsockname(2) says of clients' sockets */
     uint8_t listen_address[SERVE_ADDRESS_MAX];
     char state_dir[SPEC_PATH_MAX], runtime_dir[SPEC_PATH_MAX];
     char roots[SERVE_ROOTS_MAX][SPEC_PATH_MAX];
