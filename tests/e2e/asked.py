@@ -103,7 +103,7 @@ SESSION = {
     "idle": lambda: shown("idle", {"after_ms": 3600000, "action": "destroy"}, idle={"after_ms": 3600000, "action": "destroy"}),
 }
 WORKSPACE = {
-    "mount_path": lambda: seen("pwd", "/work/here", workspace={"mount_path": "/work/here"}),
+    "mount_path": lambda: seen("pwd", "/srv/here", workspace={"mount_path": "/srv/here"}),
     "read_only": lambda: seen("touch x 2>/dev/null || echo no", "no", workspace={**VOLUME, "read_only": True}),
     "persistence": SESSION["workspace"],
 }
