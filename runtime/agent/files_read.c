@@ -106,7 +106,7 @@ int files_read(struct files_job *job, struct err *err)
 {
     const struct files_request *request = job->request;
     _cleanup_fd_ int fd = -1;
-    struct stat st;
+    struct stat st = {0};
     int r = files_open_regular(job, &fd, &st, err);
     if (r < 0)
         return r;
