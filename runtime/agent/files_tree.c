@@ -57,7 +57,7 @@ static int read_link(struct reader *t, int dir, const char *name, const struct s
 static int read_file(struct reader *t, int dir, const char *name, struct err *err)
 {
     struct stat st;
-    uint64_t sent;
+    uint64_t sent = 0;
     _cleanup_fd_ int fd = files_open(t->job->view, dir, name, O_RDONLY, 0, 0);
     if (fd == -EMFILE || fd == -ENFILE || fd == -ENOMEM)
         return files_failed(err, -fd, "read", t->path);
