@@ -246,17 +246,19 @@ void provider_free(struct provider *p);
 struct verb {
     struct call call; /* first */
     struct verb *next_verb;
-    enum session_event event;
-    bool accept_loss, delete_volume, internal;
+    enum session_event event, outcome;
+    enum timer_kind idle_action; /* create */
     int client_socket;
+    bool accept_loss, delete_volume, internal;
+    bool volume_read_only; /* create */
+    bool has_volume;       /* volume_row is there */
+    bool failed;           /* the effect: `failure` says how */
 
     /* create */
     struct buf spec, dropped;
     char owner[LEDGER_ID_SIZE], spec_hash[65], volume[LEDGER_ID_SIZE];
     char *labels_json;
-    bool volume_read_only;
     int64_t ttl_ms, idle_after_ms;
-    enum timer_kind idle_action;
 
     char reason[LEDGER_REASON_SIZE];
     struct coordinator_request request;
@@ -265,15 +267,12 @@ struct verb {
     int64_t replay_status;
     struct buf replay;
     struct volume_row volume_row; /* destroy with its volume */
-    bool has_volume;
 
     struct seat *seat;
     struct session_identity identity; /* launched */
     struct buf effective;
     struct coordinator_end end;
-    enum session_event outcome;
     struct err failure; /* of the effect: what the client is told */
-    bool failed;
     struct buf answer;
     int64_t answer_status;
     struct verb *joiners; /* destroys that wait for this one */

@@ -492,7 +492,7 @@ int client_call(struct client *c, const struct client_request *request,
         int r = open_patiently(c, request, &p, &s, err);
         if (r < 0)
             return r;
-        if (r == CLIENT_STREAM_AGAIN)
+        if (r > 0 || !s)
             return -EAGAIN;
         r = collect(s, &document, err);
         if (r == 0) {
