@@ -18,9 +18,8 @@ static int send_first(void *data, struct session *s, struct err *err)
     f->calls++;
     if (f->fail)
         return err_set(err, ERR_INTERNAL, f->fail, "send the first command", NULL, NULL);
-    if (f->command)
-        exec_shell(s, f->spec, 1, f->command, 0);
-    return 0;
+    /* Not the one that ends the test: the stage may have failed, and init be gone, before this. */
+    return f->command ? try_exec_shell(s, f->spec, 1, f->command, 0, err) : 0;
 }
 
 static struct session *create_with(struct runtime *rt, struct first *f, bool only)

@@ -126,10 +126,9 @@ UNUSED static struct session *create(struct runtime *rt, const struct spec *spec
     return s;
 }
 
-UNUSED static void exec_shell(struct session *s, const struct spec *spec, uint64_t exec,
-                              const char *command, uint64_t timeout_ms)
+UNUSED static int try_exec_shell(struct session *s, const struct spec *spec, uint64_t exec,
+                                 const char *command, uint64_t timeout_ms, struct err *err)
 {
-    struct err err = {0};
     char **env = exec_environment(spec, NULL, NULL);
     const char *const argv[] = {"/bin/sh", "-c", command, NULL};
     struct exec_request request = {
@@ -145,9 +144,17 @@ UNUSED static void exec_shell(struct session *s, const struct spec *spec, uint64
         .grace_ms = 100,
         .open_files = spec->limits.open_files,
     };
-    if (session_exec(s, exec, &request, &err) < 0)
-        die("exec", &err);
+    int r = session_exec(s, exec, &request, err);
     free(env);
+    return r;
+}
+
+UNUSED static void exec_shell(struct session *s, const struct spec *spec, uint64_t exec,
+                              const char *command, uint64_t timeout_ms)
+{
+    struct err err = {0};
+    if (try_exec_shell(s, spec, exec, command, timeout_ms, &err) < 0)
+        die("exec", &err);
 }
 
 /* Reads frames until the exec ended. */
