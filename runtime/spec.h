@@ -77,6 +77,18 @@ struct spec_rule {
     uint16_t ports[SPEC_PORTS_MAX];
 };
 
+/* What a session may reach (contract §6). */
+struct spec_network {
+    uint32_t egress; /* enum spec_egress */
+    uint8_t sni_match;
+    uint8_t allow_private;
+    uint16_t reserved;
+    uint32_t allow_count, deny_count, publish_count;
+    struct spec_rule allow[SPEC_RULES_MAX];
+    struct spec_rule deny[SPEC_RULES_MAX];
+    uint16_t publish[SPEC_PORTS_MAX];
+};
+
 /* Bits of struct spec_limits.asked: which limits somebody asked for by name (a file, a flag, a
  * body), as against a preset's default. CAP-2: what was asked for is had or refused. */
 enum {
@@ -131,16 +143,7 @@ struct spec {
     struct spec_mount mounts[SPEC_MOUNTS_MAX];
     struct spec_protect protect[SPEC_PROTECT_MAX];
 
-    struct {
-        uint32_t egress; /* enum spec_egress */
-        uint8_t sni_match;
-        uint8_t allow_private;
-        uint16_t reserved;
-        uint32_t allow_count, deny_count, publish_count;
-        struct spec_rule allow[SPEC_RULES_MAX];
-        struct spec_rule deny[SPEC_RULES_MAX];
-        uint16_t publish[SPEC_PORTS_MAX];
-    } network;
+    struct spec_network network;
 
     struct {
         uint32_t uid, gid; /* inside: SPEC_UID_USER or SPEC_UID_ROOT, or another below 65,533 */

@@ -1,0 +1,90 @@
+/* This file decides what a session may reach (contract §6) and plans the ruleset that enforces it;
+ * it never touches a socket. The gateway, `policy explain`, `--learn` and the ruleset all ask here.
+ * Pure. Any process may call.
+ */
+#pragma once
+
+#include "runtime/base/buf.h"
+#include "runtime/plan/address.h"
+#include "runtime/spec.h"
+
+/* Why; also the word of an event. */
+#define NETWORK_REASONS(X)                                                                         \
+    X(RULE, "rule")               /* an allow rule names it */                                     \
+    X(EGRESS, "egress")           /* the mode allows it */                                         \
+    X(DENY_RULE, "deny_rule")     /* a deny rule names it: deny beats allow */                     \
+    X(NO_RULE, "no_rule")         /* nothing names it and the mode does not allow it */            \
+    X(PORT, "port")               /* the host is named, but not with this port */                  \
+    X(ADDRESS, "address")         /* of a class that is not reached: `address_class` says which */ \
+    X(OWN_ADDRESS, "own_address") /* an address of the host itself */                              \
+    X(PROTOCOL, "protocol")       /* UDP, ICMP, …: not carried */                                \
+    X(SNI, "sni")                 /* the ClientHello names another host */                         \
+    X(NAME, "name")               /* no canonical host name */                                     \
+    X(NAMES_MAX, "names_max")     /* the session has used up its pool of names */                  \
+    X(UNREACHABLE, "unreachable") /* allowed, but the dial failed: `sys` of the event */           \
+    X(LIMIT, "limit")             /* a bound of the gateway for one session */
+
+enum network_reason {
+    NETWORK_REASON_NONE = 0,
+#define X(symbol, name) NETWORK_BY_##symbol,
+    NETWORK_REASONS(X)
+#undef X
+        NETWORK_REASON_COUNT
+};
+const char *network_reason_name(enum network_reason reason);
+
+struct network_decision {
+    bool allowed;
+    enum network_reason reason;
+    int rule; /* index in spec_network.allow (or .deny for DENY_RULE); -1: none */
+    enum address_class address_class;
+};
+
+/* A name at the moment of a DNS question: may any port of it be reached? `name` is canonical. */
+void network_decide_name(const struct spec_network *net, const char *name,
+                         struct network_decision *ret);
+/* A name and port, before it is resolved. */
+void network_decide_host(const struct spec_network *net, const char *name, uint16_t port,
+                         struct network_decision *ret);
+/* A literal destination. `own`: a route look-up says that it is the host's own. */
+void network_decide_address(const struct spec_network *net, const struct network_address *address,
+                            uint16_t port, bool own, struct network_decision *ret);
+/* What an allowed name resolved to, at the dial (NET-3). The name host.berth.internal is the one
+ * whose address may be the host's own, when a rule names it. */
+void network_decide_resolved(const struct spec_network *net, const char *name, uint16_t port,
+                             const struct network_address *address, bool own,
+                             struct network_decision *ret);
+
+/* The line of a policy file that would allow it, `{"host": "a.example", "ports": [443]}`, and the
+ * flag of `berth run`, `--allow a.example:8443`; empty when no rule can (loopback, own address,
+ * multicast, UDP). `name` NULL: by address. */
+void network_rule_to_add(const struct spec_network *net, const char *name,
+                         const struct network_address *address, uint16_t port,
+                         const struct network_decision *decision, struct buf *ret_line,
+                         struct buf *ret_flag);
+
+/* Does anything of it need a gateway, names, a ruleset? false for `deny` without rules and ports.
+ */
+bool network_wanted(const struct spec_network *net);
+
+/* ---- the ruleset ---------------------------------------------------------------------------- */
+
+enum { NETWORK_LISTENER_PORT = 3, NETWORK_DNS_PORT = 53, NETWORK_LOG_GROUP = 5 };
+
+/* Named counters of the ruleset, in this order. */
+#define NETWORK_COUNTERS(X) \
+    X(PASSED, "passed")     \
+    X(DENIED_TCP, "denied_tcp") X(DENIED_UDP, "denied_udp") X(DENIED_OTHER, "denied_other")
+enum network_counter {
+#define X(symbol, name) NETWORK_COUNT_##symbol,
+    NETWORK_COUNTERS(X)
+#undef X
+        NETWORK_COUNTER_COUNT
+};
+
+/* As nft(8) reads it. */
+void network_print(const struct spec_network *net, struct buf *out);
+/* The same as one nfnetlink batch (NFNL_MSG_BATCH_BEGIN … END), sequence numbers from 1. */
+int network_encode(const struct spec_network *net, struct buf *out, struct err *err);
+/* A batch that replaces the elements and mode of a ruleset that is there, in one transaction. */
+int network_encode_replace(const struct spec_network *net, struct buf *out, struct err *err);
