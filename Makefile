@@ -252,7 +252,9 @@ $(BUILD)/bin/berth-front: $(BUILD)/obj/api/front/main.o $(FRONT_LIBS)
 	$(Q)$(CC) $(STATIC) $(LDFLAGS) $(GC) $(LOADS_NOTHING) -o $@ $^ $(SQLITE) $(LIBUV_STATIC)
 
 # gateway: glibc too, because Debian's archive of c-ares is. It is linked whole by nobody else.
-CARES := -l:libcares.a
+# It asks for no service by name, so that no code of the host gets into this process.
+CARES := -l:libcares.a -Wl,--wrap=getservbyname,--defsym=__wrap_getservbyname=gateway_knows_no_service \
+         -Wl,--wrap=getservbyport_r,--defsym=__wrap_getservbyport_r=gateway_knows_no_port
 
 $(BUILD)/bin/berth-gateway: $(BUILD)/obj/runtime/gateway/main.o $(LIB_gateway) $(LIB_plan) $(LIB_base)
 	@mkdir -p $(@D)
@@ -412,7 +414,7 @@ $(BUILD)/tests/bench/paired: $(BUILD)/obj/tests/bench/paired.o
 
 PACKAGES_BUILD := gcc libc6-dev linux-libc-dev musl-dev libuv1-dev libsqlite3-dev libc-ares-dev make git python3-minimal uidmap
 PACKAGES_TEST  := libseccomp-dev clang clang-format clang-tidy libclang-rt-dev cppcheck shellcheck libcriterion-dev pkg-config \
-                  busybox-static strace procps util-linux e2fsprogs libcap2-bin attr mandoc python3
+                  busybox-static strace iproute2 procps util-linux e2fsprogs libcap2-bin attr mandoc python3
 PACKAGES_BENCH := bubblewrap runc python3
 PACKAGES_VM    := qemu-system-x86 debootstrap debian-archive-keyring cpio kmod
 

@@ -24,7 +24,6 @@ enum {
     TRIES = 2,
     SECOND_FAMILY_MS = 50,
     ANSWERS_MAX = 8, /* of each family */
-    SERVER_TEXT = ADDRESS_TEXT_SIZE + 10,
 };
 
 struct server_socket {
@@ -148,17 +147,18 @@ int resolver_new(struct gateway *g, struct err *err)
 
 int resolver_start(struct gateway *g)
 {
-    char text[GATEWAY_RESOLVERS_MAX * (SERVER_TEXT + 3)] = "";
-    size_t used = 0;
+    struct ares_addr_port_node nodes[GATEWAY_RESOLVERS_MAX] = {{.next = NULL}};
     for (unsigned i = 0; i < g->config.resolver_count; i++) {
-        char address[ADDRESS_TEXT_SIZE];
-        address_print(&g->config.resolvers[i].address, address);
-        used += (size_t)snprintf(text + used, sizeof text - used, "%s[%s]:%u", i ? "," : "",
-                                 address, g->config.resolvers[i].port);
+        const struct network_address *address = &g->config.resolvers[i].address;
+        struct ares_addr_port_node *node = &nodes[i];
+        node->next = i + 1 < g->config.resolver_count ? node + 1 : NULL;
+        node->family = address->family == 4 ? AF_INET : AF_INET6;
+        node->udp_port = node->tcp_port = g->config.resolvers[i].port;
+        memcpy(&node->addr, address->bytes, address->family == 4 ? 4 : 16);
     }
     if (g->config.resolver_count == 0)
         return 0;
-    return ares_set_servers_ports_csv(g->resolver->channel, text) == ARES_SUCCESS ? 0 : -EINVAL;
+    return ares_set_servers_ports(g->resolver->channel, nodes) == ARES_SUCCESS ? 0 : -EINVAL;
 }
 
 /* ---- lookups --------------------------------------------------------------------------------- */
