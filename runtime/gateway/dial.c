@@ -32,6 +32,7 @@ struct dial {
         struct watch watch;
         struct connection *connection;
         struct network_address address;
+        unsigned number; /* of the dial's candidates: the lower, the older */
         bool used;
     } attempts[ATTEMPTS_MAX];
 };
@@ -230,32 +231,45 @@ static bool decide_candidate(struct gateway *g, struct connection *c,
     return d.allowed;
 }
 
+/* A free one; where there is none, the oldest makes room: it had its time. */
+static struct attempt *attempt_for_next(struct gateway *g, struct dial *dial)
+{
+    struct attempt *oldest = &dial->attempts[0];
+    for (unsigned i = 0; i < ATTEMPTS_MAX; i++) {
+        struct attempt *attempt = &dial->attempts[i];
+        if (!attempt->used)
+            return attempt;
+        if (attempt->number < oldest->number)
+            oldest = attempt;
+    }
+    end_attempt(g, oldest);
+    return oldest;
+}
+
 static void attempt_next(struct gateway *g, struct connection *c)
 {
     struct dial *dial = c->dial;
-    while (dial->next < dial->count && running(dial) < ATTEMPTS_MAX) {
-        struct attempt *attempt = dial->attempts;
+    while (dial->next < dial->count) {
         const struct network_address *address = &dial->candidates[dial->next];
-        while (attempt->used)
-            attempt++;
         if (!decide_candidate(g, c, address)) {
             dial->next++;
             continue;
         }
+        struct attempt *attempt = attempt_for_next(g, dial);
         int r = start(g, c, attempt, address);
         if (r == -EAGAIN) {
             list_put(&c->session->waiting, &c->in_lookup);
             control_need(g, c->session);
             return;
         }
-        dial->next++;
+        attempt->number = dial->next++;
         if (r == 0) {
             dial->next_ms = g->now_ms + NEXT_ATTEMPT_MS;
             return;
         }
         dial->sys = -r;
     }
-    if (running(dial) == 0 && dial->next >= dial->count)
+    if (running(dial) == 0)
         give_up(g, c);
 }
 

@@ -493,8 +493,8 @@ HELPER void default_config(void)
                                      .sessions_max = 16,
                                      .connections_per_session = 4000,
                                      .connections_max = 8000,
-                                     .connect_timeout_ms = 8000,
-                                     .idle_timeout_ms = 60000};
+                                     .connect_timeout_ms = 60000,
+                                     .idle_timeout_ms = 600000};
     config.resolvers[0].port = WORLD_DNS;
     MUST(53, address_parse("10.99.0.2", &config.resolvers[0].address) == 0);
 }
@@ -670,7 +670,9 @@ HELPER int in_session(void (*work)(void))
     }
     int status = -1;
     waitpid(pid, &status, 0);
-    return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+    int r = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+    EXPECT(r == 0, "a program of the session ended at step %d", r);
+    return r;
 }
 
 HELPER size_t put_question(uint8_t *at, const char *name, unsigned type)
@@ -732,9 +734,6 @@ HELPER int dial_address(const char *address, int port)
     struct sockaddr_storage to;
     socklen_t length = address_make(address, port, &to);
     int fd = socket(to.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    struct timeval patience = {PATIENCE_MS / 1000, 0};
-    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
-    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
     if (connect(fd, (void *)&to, length) < 0) {
         int e = errno;
         fd_close(fd);
