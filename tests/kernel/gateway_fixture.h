@@ -1,6 +1,7 @@
 /* This file is what the tests of the gateway share: a host, a world behind it with servers and a
  * resolver, a session's network, and the real berth-gateway between them, all in network namespaces
- * that the test makes; it never judges, and nothing of it leaves them. Needs root.
+ * that the test makes; it never judges, and nothing of it leaves them. Needs root. This file is
+ * long because a world, a host and a session are one setting: tests of each part need all of it.
  *
  * A test's work runs in a child (in_child()): the child is the host and the launcher in one. What
  * programs of the session and of the world do runs in children of its own, which end with it.
@@ -696,7 +697,8 @@ HELPER size_t put_question(uint8_t *at, const char *name, unsigned type)
 {
     static uint16_t id;
     uint8_t *to = at;
-    const uint8_t head[12] = {(uint8_t)(++id >> 8), (uint8_t)id, 1, 0, 0, 1};
+    id++;
+    const uint8_t head[12] = {(uint8_t)(id >> 8), (uint8_t)id, 1, 0, 0, 1};
     memcpy(to, head, sizeof head);
     to += sizeof head;
     for (const char *label = name; *label;) {
