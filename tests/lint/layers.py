@@ -26,7 +26,8 @@ INCLUDES = {
     "runtime": ["runtime/base/*", "runtime/*.h"],
     # The pure plans are what `policy explain` answers from.
     "policy": ["policy/*", "runtime/base/*", "runtime/spec.h", "runtime/capability_names.h",
-               "runtime/plan/seccomp.h", "runtime/plan/rootfs.h", "runtime/plan/landlock.h"],
+               "runtime/plan/seccomp.h", "runtime/plan/rootfs.h", "runtime/plan/landlock.h",
+               "runtime/plan/host_name.h", "runtime/plan/address.h", "runtime/plan/network.h"],
     # probe.h is the half of the facade that says what this host gives (CAP-1).
     "provider": ["provider/*", "policy/*", "runtime/base/*", "runtime/link/*", "runtime/*.h",
                  "runtime/host/probe.h", "runtime/agent/spool.h"],
