@@ -80,6 +80,10 @@ void network_rule_to_add(const struct spec_network *net, const char *name,
                          const struct network_decision *decision, struct buf *ret_line,
                          struct buf *ret_flag);
 
+/* Does the mode alone reach addresses of this class; is there nothing at all that opens it? */
+bool network_mode_opens(const struct spec_network *net, enum address_class what);
+bool network_class_is_closed(enum address_class what);
+
 /* Does anything of it need a gateway, names, a ruleset? false for `deny` without rules and ports.
  */
 bool network_wanted(const struct spec_network *net);
@@ -105,3 +109,5 @@ void network_print(const struct spec_network *net, struct buf *out);
 int network_encode(const struct spec_network *net, struct buf *out, struct err *err);
 /* A batch that replaces the elements and mode of a ruleset that is there, in one transaction. */
 int network_encode_replace(const struct spec_network *net, struct buf *out, struct err *err);
+/* What message `sequence` of a batch makes, for errors: "set allow4", or a rule as text. */
+void network_message_print(const struct buf *batch, uint32_t sequence, struct buf *out);
