@@ -514,9 +514,11 @@ static int limit_cgroups(struct session *s, const struct spec *spec, struct err 
     if (!s->cgroup_made)
         return 0;
     int r = cgroup_session_limit(&s->cgroup, &spec->limits, err);
-    return r < 0 ? r
-                 : cgroup_session_read(&s->cgroup, &s->effective.limits,
-                                       &s->effective.kernel_memory_bytes, err);
+    if (r == 0) {
+        s->effective.limits = s->cgroup.proven;
+        s->effective.kernel_memory_bytes = s->cgroup.proven_kernel_memory;
+    }
+    return r;
 }
 
 /* What init may do with its cgroups, and the descriptors for it; limit files stay the launcher's.

@@ -333,6 +333,8 @@ static bool file(struct trial *t, uint64_t exec, enum files_operation operation,
 static void try_files(struct trial *t)
 {
     char text[32] = "";
+    if (!t->rt->facts.rootless && t->rt->files < 0)
+        (void)runtime_open_files(t->rt, &t->rt->files_err); /* told below */
     if (t->rt->files < 0) {
         char why[256] = "There is no program berth-files beside berth's init.";
         if (t->rt->files_err.code != ERR_NONE)

@@ -211,8 +211,10 @@ static int open_init(struct runtime *rt, const char *given, struct err *err)
 }
 
 /* The file worker's program lies beside init's; only sessions that last have it. */
-static int open_files_program(struct runtime *rt, struct err *err)
+int runtime_open_files(struct runtime *rt, struct err *err)
 {
+    if (rt->files >= 0)
+        return 0;
     char descriptor[40], program[PATH_MAX] = "";
     snprintf(descriptor, sizeof descriptor, "/proc/self/fd/%d", rt->init);
     ssize_t n = readlink(descriptor, program, sizeof program - sizeof "-files");
@@ -324,9 +326,11 @@ static int runtime_setup(struct runtime *rt, const struct runtime_options *optio
     if (r == 0)
         r = open_init(rt, options->init_path, err);
     /* Now, while root is root: a launcher must have it right, to others a probe tells what is
-     * wrong.
+     * wrong, which opens it itself where nothing changes in between.
      */
-    int files = r == 0 ? open_files_program(rt, &rt->files_err) : 0;
+    int files = r == 0 && (rt->no_reaper || rt->facts.rootless)
+                    ? runtime_open_files(rt, &rt->files_err)
+                    : 0;
     if (files < 0 && rt->no_reaper) {
         *err = rt->files_err;
         r = files;

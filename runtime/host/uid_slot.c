@@ -86,8 +86,9 @@ static int open_slots(const char *share_dir, int *ret_dir, struct err *err)
 }
 
 /* The lock is ours, so nobody writes. 1: init of the last session lives on and has given its claim
- * up; 0: free; -errno. */
-static int is_haunted(int slots, const char *name, int fd)
+ * up; 0: free; -errno. What names a process that is gone stays: it is as free as an empty file, and
+ * to empty a file waits for the journal of its file system. */
+static int is_haunted(int fd)
 {
     struct stat st;
     if (fstat(fd, &st) < 0)
@@ -99,10 +100,7 @@ static int is_haunted(int slots, const char *name, int fd)
     uint64_t started;
     if (pread(fd, text, sizeof text - 1, 0) < 0)
         return -errno;
-    if (sscanf(text, "init %d %" SCNu64, &pid, &started) == 2 && process_lives(pid, started))
-        return 1;
-    _cleanup_fd_ int writable = openat(slots, name, O_WRONLY | O_NOFOLLOW | O_CLOEXEC);
-    return writable < 0 || ftruncate(writable, 0) < 0 ? -errno : 0;
+    return sscanf(text, "init %d %" SCNu64, &pid, &started) == 2 && process_lives(pid, started);
 }
 
 /* 0 with the lock; 1: taken; -errno. */
@@ -115,7 +113,7 @@ static int try_slot(int slots, unsigned slot, int *ret_lock)
         return -errno;
     if (flock(fd, LOCK_EX | LOCK_NB) < 0)
         return errno == EWOULDBLOCK ? 1 : -errno;
-    int r = is_haunted(slots, name, fd);
+    int r = is_haunted(fd);
     if (r == 0)
         *ret_lock = take_fd(&fd);
     return r;

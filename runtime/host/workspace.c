@@ -57,12 +57,17 @@ enum err_code workspace_code(int sys)
     }
 }
 
+/* Protected paths count from protect_begin() on, which sets what it counts: to clear their pages
+ * here would cost a fault and a copy each. */
 void workspace_init(struct workspace *ws)
 {
-    memset(ws, 0, sizeof *ws);
+    memset(ws, 0, offsetof(struct workspace, protect));
+    ws->socket_count = 0;
+    ws->sockets = NULL;
+    ws->private = NULL;
     ws->tree = ws->dir = ws->lock = ws->share_lock = ws->hold = -1;
     for (unsigned i = 0; i < SPEC_MOUNTS_MAX; i++)
-        ws->mounts[i].tree = -1;
+        ws->mounts[i].tree = -1, ws->mounts[i].is_directory = false;
 }
 
 static struct use_wish use_of(const struct opening *o, bool exclusive, const char *path)

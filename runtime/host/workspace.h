@@ -64,7 +64,7 @@ struct workspace {
     int hold;       /* of a session that lasts: its use, read-only, for init; -1 */
     uint32_t owner_uid, owner_gid; /* on the host */
     uint32_t protect_count;
-    struct workspace_protect protect[SPEC_PROTECT_MAX];
+    struct workspace_protect protect[SPEC_PROTECT_MAX]; /* the first protect_count are set */
     uint32_t socket_count;
     struct workspace_socket *sockets; /* owned */
     struct {

@@ -225,13 +225,19 @@ static void made(void *data, unsigned i, enum placeholder_fate fate)
     }
 }
 
+static void set_path(struct workspace_protect *p, const char *path)
+{
+    p->held = p->placeholder = p->directory = false;
+    memcpy(p->path, path, strlen(path) + 1); /* spec_check() has seen that it fits */
+}
+
 int protect_begin(struct workspace *ws, const struct spec *spec, const struct asker *owner,
                   const struct notes *notes, struct err *err)
 {
     struct workspace_private *private = ws->private;
     ws->protect_count = spec->protect_count;
     for (uint32_t i = 0; i < spec->protect_count; i++)
-        snprintf(ws->protect[i].path, sizeof ws->protect[i].path, "%s", spec->protect[i].path);
+        set_path(&ws->protect[i], spec->protect[i].path);
     if (spec->workspace.read_only || spec->protect_count == 0)
         return 0;
     struct placeholder_book *book = NULL;
@@ -259,10 +265,11 @@ int protect_tmpfs(struct workspace *ws, const struct spec *spec, uint32_t uid, u
     ws->protect_count = spec->protect_count;
     struct lookup l = {.dir = ws->tree, .parent = -1};
     int r = 0;
+    for (uint32_t i = 0; i < spec->protect_count; i++)
+        set_path(&ws->protect[i], spec->protect[i].path);
     for (uint32_t i = 0; i < spec->protect_count && r >= 0; i++) {
         struct workspace_protect *p = &ws->protect[i];
         struct stat st;
-        snprintf(p->path, sizeof p->path, "%s", spec->protect[i].path);
         if (spec->protect[i].is_default || spec->protect[i].home || spec->workspace.read_only)
             continue;
         r = look_up(&l, p->path, &st);

@@ -25,6 +25,7 @@
 
 #include "runtime/base/fd.h"
 #include "runtime/base/io.h"
+#include "runtime/base/names.h"
 #include "runtime/base/units.h"
 #include "runtime/host/record.h"
 
@@ -137,38 +138,35 @@ static int refuse(const struct use_record *mine, const struct use_record *other,
                    other->exclusive ? " exclusively" : ", and exclusive use was asked for");
 }
 
+/* One record of `folder` against `mine`. */
+static int compare_one(int folder, const char *name, const struct use_record *mine,
+                       const char *folder_name, const char *path, struct err *err)
+{
+    static struct use_record other; /* 8 KiB; one thread only */
+    int found = read_record(folder, name, &other);
+    if (found < 0)
+        return err_set(err, ERR_UNAVAILABLE, -found, "read the record of a session", name,
+                       "Exclusive use cannot be proven. Remove that file from %s of berth's "
+                       "shared directory when no session lives.",
+                       folder_name);
+    return found == 0 && use_conflicts(mine, &other) ? refuse(mine, &other, path, err) : 0;
+}
+
 static int compare_all(int share, const struct use_record *mine, const char *folder_name,
                        const char *path, struct err *err)
 {
-    _cleanup_fd_ int fd = openat(share, folder_name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0)
+    _cleanup_fd_ int folder = openat(share, folder_name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (folder < 0)
         return err_set(err, ERR_UNAVAILABLE, errno, "open", folder_name, NULL);
-    DIR *dir = fdopendir(fd);
-    if (!dir)
-        return err_set(err, ERR_UNAVAILABLE, errno, "list", folder_name, NULL);
-    int folder = take_fd(&fd), r = 0;
-    const struct dirent *e;
-    static struct use_record other; /* 8 KiB; one thread only */
-    while (r == 0) {
-        errno = 0;
-        e = readdir(dir);
-        if (!e && errno)
-            r = err_set(err, ERR_UNAVAILABLE, errno, "list", folder_name,
-                        "Exclusive use cannot be proven.");
-        if (!e)
-            break;
-        if (e->d_name[0] == '.')
-            continue;
-        int found = read_record(folder, e->d_name, &other);
-        if (found < 0)
-            r = err_set(err, ERR_UNAVAILABLE, -found, "read the record of a session", e->d_name,
-                        "Exclusive use cannot be proven. Remove that file from %s of berth's "
-                        "shared directory when no session lives.",
-                        folder_name);
-        else if (found == 0 && use_conflicts(mine, &other))
-            r = refuse(mine, &other, path, err);
-    }
-    closedir(dir);
+    struct names names;
+    const char *name;
+    int r = 0, more = 0;
+    names_begin(&names, folder);
+    while (r == 0 && (more = names_next(&names, &name)) > 0)
+        r = compare_one(folder, name, mine, folder_name, path, err);
+    if (r == 0 && more < 0)
+        r = err_set(err, ERR_UNAVAILABLE, -more, "list", folder_name,
+                    "Exclusive use cannot be proven.");
     return r;
 }
 
