@@ -517,7 +517,7 @@ int workspace_end_lasting(const char *share_dir, const char *record_id,
         return r < 0 ? r : 0;
     r = placeholder_end(share, use.root.dev, use.root.ino, use.name, &notes, err);
     if (r == 0)
-        use_end(share, use.name, use.exclusive);
+        use_end(share, use.name, false);
     return r;
 }
 

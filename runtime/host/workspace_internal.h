@@ -139,10 +139,11 @@ int use_begin(int share, int dir, const struct use_wish *wish, char ret_name[USE
               int *ret_lock, struct err *err);
 /* The first half alone: refuse or not. */
 int use_check(int share, int dir, const struct use_wish *wish, struct err *err);
+/* `exclusive` is looked at for a session that does not last only. */
 void use_end(int share, const char *name, bool exclusive);
+
 struct use_found {
     char name[USE_NAME_SIZE];
-    bool exclusive;
     struct use_node root; /* zero: none was written */
 };
 
