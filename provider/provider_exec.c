@@ -10,6 +10,9 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+/* A start is written after this, and with the end of a command that is quicker. */
+enum { STARTED_MS = 2 };
+
 /* ---- in memory ------------------------------------------------------------------------------- */
 
 uint64_t number_of_order(int64_t ord)
@@ -89,7 +92,8 @@ void execs_free(struct seat *seat)
         exec_free(seat->execs);
 }
 
-void exec_over(struct exec *exec)
+/* `row` and `command`: as they are now; NULL: that is to be read. */
+static void over(struct exec *exec, const struct exec_row *row, const char *command)
 {
     struct seat *seat = exec->seat;
     struct provider *p = seat->p;
@@ -100,7 +104,10 @@ void exec_over(struct exec *exec)
         call->waited = true;
         loop_timer_free(take_ptr(&work->timer));
         work_rest(work, false);
-        exec_answer(call);
+        if (row)
+            exec_answer_with(call, row, command);
+        else
+            exec_answer(call);
     }
     if (seat->agent && !exec->start)
         agent_client_forget(seat->agent, exec->number);
@@ -109,6 +116,11 @@ void exec_over(struct exec *exec)
     spool_trim(seat);
     provider_committed(p, seat->workspace_id, seat->session_id);
     seat_release(seat);
+}
+
+void exec_over(struct exec *exec)
+{
+    over(exec, NULL, NULL);
 }
 
 void seat_execs_over(struct seat *seat)
@@ -137,14 +149,19 @@ struct record {
     struct work work; /* first */
     int64_t session, ord;
     bool running; /* its start, not its end */
+    bool wanted;  /* somebody waits for the end: what he is answered is read with it */
+    int64_t started_ms;
     struct exec_row row;
     char event[512];
     struct exec_call *asker; /* told `err` when it is written */
     struct err err;
+    struct exec_row told; /* id 0: not read */
+    struct buf command;
 };
 
 static void free_record(struct work *work)
 {
+    buf_fini(&((struct record *)work)->command);
     work_end(work);
     free(work);
 }
@@ -172,12 +189,30 @@ void exec_event(const struct exec_row *row, char *ret, size_t size)
              row->exec_id, row->reason, (long long)row->exit_code, (long long)row->signal);
 }
 
+static int read_told(struct ledger_tx *tx, struct record *record, struct err *err)
+{
+    struct exec_row row;
+    buf_fini(&record->command);
+    record->told.id = 0;
+    int r = ledger_exec_get(tx, record->row.id, &row, err);
+    if (r == 0)
+        r = ledger_exec_command(tx, row.id, &record->command, err);
+    if (r == 0)
+        record->told = row;
+    return r;
+}
+
 static int record_apply(struct ledger_tx *tx, struct work *work, struct err *err)
 {
     struct record *record = (struct record *)work;
-    int r = record->running ? coordinator_exec_running(tx, record->row.id, now_ms(), err)
-                            : coordinator_exec_end(tx, &record->row, record->event, err);
+    int r = 0;
     /* STALE, NOT_FOUND: written by another way, or purged. The outcome is the same. */
+    if (record->started_ms > 0)
+        r = coordinator_exec_running(tx, record->row.id, record->started_ms, err);
+    if (r >= 0 && !record->running)
+        r = coordinator_exec_end(tx, &record->row, record->event, err);
+    if (r >= 0 && record->wanted)
+        r = read_told(tx, record, err);
     return r > 0 ? 0 : r;
 }
 
@@ -200,7 +235,7 @@ static void recorded(struct work *work)
         call_free(&asker->call);
     }
     if (exec && !record->running)
-        exec_over(exec);
+        over(exec, record->told.id ? &record->told : NULL, buf_text(&record->command));
     else if (seat)
         provider_committed(p, seat->workspace_id, seat->session_id);
     free_record(work);
@@ -208,7 +243,11 @@ static void recorded(struct work *work)
 
 static void record_again(struct work *work)
 {
-    const struct record *record = (const struct record *)work;
+    struct record *record = (struct record *)work;
+    struct seat *seat = record->running ? seat_find(work->p, record->session) : NULL;
+    struct exec *exec = seat ? exec_find(seat, record->ord) : NULL;
+    if (exec && exec->started == record)
+        exec->started = NULL;
     work_job(work, record->running ? LEDGER_OP_EXEC_RUNNING : LEDGER_OP_EXEC_END, record_apply,
              recorded);
 }
@@ -226,6 +265,17 @@ static struct record *record_new(struct exec *exec)
     return record;
 }
 
+/* Its end came before its start was written: they go together. */
+static void take_started(struct exec *exec, struct record *record)
+{
+    struct record *started = exec->started;
+    if (!started)
+        return;
+    exec->started = NULL;
+    record->started_ms = started->started_ms;
+    free_record(&started->work);
+}
+
 void exec_record(struct exec *exec, const struct exec_row *end)
 {
     struct record *record = exec->ending ? NULL : record_new(exec);
@@ -236,6 +286,8 @@ void exec_record(struct exec *exec, const struct exec_row *end)
     snprintf(record->row.exec_id, sizeof record->row.exec_id, "%s", exec->exec_id);
     exec_event(&record->row, record->event, sizeof record->event);
     exec->seat->spool_added += end->output_bytes;
+    take_started(exec, record);
+    record->wanted = exec->waiters != NULL;
     record->asker = exec->asker;
     exec->asker = NULL;
     exec->ending = true;
@@ -285,10 +337,12 @@ void exec_frame(struct seat *seat, const struct agent_frame *frame, const void *
     if (!exec || exec->start)
         return;
     if (frame->type == AGENT_FRAME_STARTED && !exec->ending) {
-        struct record *record = record_new(exec);
+        struct record *record = exec->started ? NULL : record_new(exec);
         if (record) {
             record->running = true;
-            record_again(&record->work);
+            record->started_ms = now_ms();
+            exec->started = record;
+            work_later(&record->work, STARTED_MS, record_again);
         }
     } else if (frame->type == AGENT_FRAME_START_FAILED) {
         struct agent_start_failed failed;

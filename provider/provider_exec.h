@@ -43,9 +43,12 @@ struct exec {
     int stdin_write;          /* -1: none */
     bool kill;                /* adopted below an interrupt's floor */
     bool ending;              /* its end is being written */
+    struct record *started;   /* that it started, which is not being written yet */
     struct exec_call *waiters;
     struct provider_follower *followers; /* that wait for more of its output */
 };
+
+struct record; /* of what init told of it (provider_exec.c) */
 
 /* A call about one command. */
 struct exec_call {
@@ -86,6 +89,8 @@ void exec_record(struct exec *exec, const struct exec_row *end);
 void exec_not_sent(struct exec *exec, const char *reason, const struct err *err);
 /* Answer `call` with the row as it is; or first wait for its end. */
 void exec_answer(struct exec_call *call);
+/* The same with a row that was just read. */
+void exec_answer_with(struct exec_call *call, const struct exec_row *row, const char *command);
 void exec_wait(struct exec_call *call, struct exec *exec);
 void exec_send_pending(struct seat *seat);
 

@@ -107,6 +107,14 @@ void exec_answer(struct exec_call *call)
     work_job(&call->call.work, LEDGER_OP_READ, find_apply, found);
 }
 
+void exec_answer_with(struct exec_call *call, const struct exec_row *row, const char *command)
+{
+    call->row = *row;
+    buf_fini(&call->command);
+    buf_puts(&call->command, command);
+    tell(call);
+}
+
 static void waited_enough(struct work *work)
 {
     struct exec_call *call = (struct exec_call *)work;

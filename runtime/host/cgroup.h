@@ -107,6 +107,10 @@ int cgroup_session_destroy(struct cgroup_session *cg, unsigned timeout_ms, struc
 int cgroup_leftover_destroy(const struct cgroup_host *host, const char *name, unsigned timeout_ms,
                             struct err *err);
 
+/* Begins it: kill all of S, where there is an S that can be. Who has a descriptor that tells of the
+ * end waits there before he calls the former, which can only look again and again. */
+bool cgroup_leftover_kill(const struct cgroup_host *host, const char *name);
+
 /* Of a session that lasts, by the directory S. Freeze or thaw `run`, never init, and wait until it
  * is so. -EOPNOTSUPP: before Linux 5.2. */
 int cgroup_freeze(int s, bool freeze, unsigned timeout_ms, struct err *err);

@@ -276,6 +276,15 @@ int cgroup_leftover_destroy(const struct cgroup_host *host, const char *name, un
     return destroy(host, name, s, timeout_ms, err);
 }
 
+bool cgroup_leftover_kill(const struct cgroup_host *host, const char *name)
+{
+    char path[CGROUP_PATH_MAX];
+    if (!cgroup_name_valid(name) || host->layout == RUNTIME_CGROUP_NONE)
+        return false;
+    snprintf(path, sizeof path, "%s/%s/cgroup.kill", host->v2, name);
+    return io_write_at(AT_FDCWD, path, "1") == 0;
+}
+
 int cgroup_session_destroy(struct cgroup_session *cg, unsigned timeout_ms, struct err *err)
 {
     if (!cg->host || cg->host->layout == RUNTIME_CGROUP_NONE)

@@ -17,7 +17,7 @@
 #include <string.h>
 #include <sys/wait.h>
 
-enum { TIMEOUT_MS = 10000 };
+enum { TIMEOUT_MS = 10000, LOOK_MS = 50 };
 
 static int kill_init(int pidfd, struct err *err)
 {
@@ -91,8 +91,11 @@ static int kill_all(struct runtime *rt, const struct lasting_names *names, unsig
     *ret_proven = file.identity.netns_inode != 0;
     /* The cgroup first: it needs only to be written to, whatever ids init has. */
     struct cgroup_host host = host_of(rt, &file);
-    r = cgroup_leftover_destroy(&host, names->cgroup, timeout_ms, err);
     struct pollfd p = {.fd = pidfd, .events = POLLIN};
+    /* init's end is told, a cgroup's is only seen. What init is not the last of is looked for. */
+    if (pidfd >= 0 && cgroup_leftover_kill(&host, names->cgroup))
+        poll(&p, 1, LOOK_MS);
+    r = cgroup_leftover_destroy(&host, names->cgroup, timeout_ms, err);
     if (r == 0 && pidfd >= 0 && poll(&p, 1, 0) == 0)
         r = kill_init(pidfd, err);
     return r == 0 && pidfd >= 0 ? wait_init(pidfd, timeout_ms, err) : r;

@@ -726,6 +726,8 @@ int launch(struct session *s, const struct spec *spec, const struct session_firs
     r = wait_ready(s, deadline, err);
     if (r == 0 && s->lasting)
         r = lasting_prove(s, spec, parts.late->netns_inode, deadline, err);
+    if (r == 0)
+        r = workspace_settle(&s->workspace, err);
     phase_end(s, PHASE_STAGE, &started);
     if (r == 0 && sent < 0) {
         *err = unsent;

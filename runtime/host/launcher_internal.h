@@ -87,6 +87,9 @@ struct launcher {
     char instance[24]; /* "": front has not said it yet */
     uint64_t generation;
     bool counted; /* `live` has every session of this instance */
+    pid_t spare;  /* a worker without a request; 0 */
+    int spare_socket;
+    bool spare_wanted;
 };
 
 static inline struct session_name launcher_name_of(const struct launcher_request *request)
@@ -141,6 +144,13 @@ int launcher_permit_asker(const struct serve_config *config, const int *fds, uns
 /* May this be built, for this asker? spec_check() has passed. */
 int launcher_permit_spec(const struct serve_config *config, const struct spec *spec,
                          const struct launcher_asker *asker, struct err *err);
+
+/* launcher_spare.c. To be called when nothing else waits. */
+void launcher_spare_make(struct launcher *l);
+/* Its pid, and where it will answer; 0: there is none, and nobody was told of the job. */
+pid_t launcher_spare_take(struct launcher *l, const struct job *job, bool clean, int *ret_result);
+void launcher_spare_died(struct launcher *l, pid_t pid);
+void launcher_spare_end(struct launcher *l);
 
 /* launcher_worker.c: in the worker. Answers on `result`; its return is the exit status. */
 int launcher_work(const struct launcher *l, const struct job *job, bool clean, int result);

@@ -175,26 +175,35 @@ static void in_worker(const struct launcher *l, const struct job *job, bool clea
     _exit(launcher_work(l, job, clean, result));
 }
 
+/* Its pid, and where it will answer; -errno. */
+static pid_t fork_worker(const struct launcher *l, const struct job *job, bool clean,
+                         int *ret_result)
+{
+    int pair[2];
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+        return -errno;
+    _cleanup_fd_ int ours = pair[0], theirs = pair[1];
+    pid_t pid = fork();
+    if (pid == 0)
+        in_worker(l, job, clean, theirs);
+    if (pid < 0)
+        return -errno;
+    *ret_result = take_fd(&ours);
+    return pid;
+}
+
 /* 0, also when it was answered with an error instead; -errno: the launcher cannot go on. */
 static int start(struct launcher *l, struct job *job, bool clean)
 {
-    int pair[2];
     struct err err;
-    int r = socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0 ? -errno : 0;
-    pid_t pid = -1;
-    if (r == 0) {
-        pid = fork();
-        if (pid == 0)
-            in_worker(l, job, clean, pair[1]);
-        r = pid < 0 ? -errno : 0;
-        fd_close(pair[1]);
-        if (r < 0)
-            fd_close(pair[0]);
-    }
-    if (r < 0) {
-        err_set(&err, ERR_UNAVAILABLE, -r, "start a worker of the launcher", NULL,
+    int result = -1;
+    pid_t pid = launcher_spare_take(l, job, clean, &result);
+    if (pid == 0)
+        pid = fork_worker(l, job, clean, &result);
+    if (pid < 0) {
+        err_set(&err, ERR_UNAVAILABLE, -pid, "start a worker of the launcher", NULL,
                 "This host is short of processes, memory or files. Try again.");
-        r = answer_err(l, job, clean ? &job->why : &err);
+        int r = answer_err(l, job, clean ? &job->why : &err);
         job_free(l, job);
         return r;
     }
@@ -202,7 +211,7 @@ static int start(struct launcher *l, struct job *job, bool clean)
         fd_close(job->fds[i]);
     job->fd_count = 0;
     launcher_unwatch(l, &job->result);
-    job->result = pair[0];
+    job->result = result;
     job->worker = pid;
     job->state = clean ? JOB_CLEANING : JOB_RUNNING;
     job->deadline_ms = launcher_now_ms() + launcher_time_of(&job->request);
@@ -389,6 +398,7 @@ int launcher_reap(struct launcher *l)
         pid_t pid = waitpid(-1, &status, WNOHANG);
         if (pid <= 0)
             return 0;
+        launcher_spare_died(l, pid);
         for (struct job *job = l->jobs; job; job = job->next) {
             if (job->worker != pid)
                 continue;

@@ -287,7 +287,14 @@ static int turn(struct launcher *l, struct err *err)
     struct epoll_event event;
     if (l->front < 0 && l->running == 0)
         return 0;
-    r = epoll_wait(l->epoll, &event, 1, wait_ms);
+    r = 0;
+    if (l->front >= 0 && l->spare_wanted && l->spare == 0) {
+        r = epoll_wait(l->epoll, &event, 1, 0);
+        if (r == 0)
+            launcher_spare_make(l);
+    }
+    if (r == 0)
+        r = epoll_wait(l->epoll, &event, 1, wait_ms);
     if (r < 0 && errno != EINTR)
         return err_set(err, ERR_UNAVAILABLE, errno, "run the launcher", NULL, NULL);
     return r > 0 ? hear(l, event.data.ptr, event.events, err) : 0;
@@ -303,6 +310,7 @@ static void close_launcher(struct launcher *l)
     }
     launcher_drop_waiting(l);
     launcher_live_fini(l);
+    launcher_spare_end(l);
     fd_close(l->front);
     fd_close(l->supervisor);
     fd_close(l->epoll);
@@ -353,6 +361,8 @@ int launcher_main(const struct launcher_options *options, struct err *err)
                          .supervisor = options->supervisor,
                          .epoll = -1,
                          .signals = -1,
+                         .spare_socket = -1,
+                         .spare_wanted = true,
                          .workers_max =
                              options->workers_max ? options->workers_max : LAUNCHER_WORKERS};
     l.jobs_end = &l.jobs;

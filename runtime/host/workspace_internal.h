@@ -269,6 +269,7 @@ struct workspace_private {
     int share;                    /* the shared directory; -1 */
     char use_name[USE_NAME_SIZE]; /* of the record of this use; "" for none */
     bool exclusive, lasting;
+    pid_t syncing;                  /* a child that makes a new volume durable; 0 */
     bool submounts_inside;          /* rootless: they came along */
     bool named_directory;           /* a path of the host that somebody named */
     struct stat stat;               /* of the pinned directory */
