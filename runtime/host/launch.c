@@ -580,6 +580,9 @@ static int start_stage(struct session *s, const struct spec *spec, struct launch
 {
     struct runtime *rt = s->runtime;
     struct stage_args args = {.image_tree = -1, .userns = -1, .cgroupns = -1, .listen_dir = -1};
+    /* Taken, whatever comes of it: one that a session may have been in is no other's. */
+    _cleanup_fd_ int netns = take_fd(&rt->netns);
+    args.netns = netns;
     for (int i = 0; i < AGENT_FD_END; i++)
         args.agent_fds[i] = -1;
     _cleanup_fd_ int image = -1, control = -1, frames = -1;

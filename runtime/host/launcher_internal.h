@@ -6,6 +6,7 @@
  */
 #pragma once
 
+#include "runtime/host/netns_pool.h"
 #include "runtime/launcher.h"
 #include "runtime/launcher_main.h"
 
@@ -29,7 +30,14 @@ struct launcher_asker {
 };
 
 /* What epoll tells of: the first member of each. */
-enum watch_kind { WATCH_FRONT, WATCH_SUPERVISOR, WATCH_SIGNALS, WATCH_JOB, WATCH_LIVE };
+enum watch_kind {
+    WATCH_FRONT,
+    WATCH_SUPERVISOR,
+    WATCH_SIGNALS,
+    WATCH_POOL,
+    WATCH_JOB,
+    WATCH_LIVE,
+};
 struct watch {
     enum watch_kind kind;
 };
@@ -87,6 +95,7 @@ struct launcher {
     char instance[24]; /* "": front has not said it yet */
     uint64_t generation;
     bool counted; /* `live` has every session of this instance */
+    struct netns_pool pool;
 };
 
 static inline struct session_name launcher_name_of(const struct launcher_request *request)
@@ -143,7 +152,9 @@ int launcher_permit_spec(const struct serve_config *config, const struct spec *s
                          const struct launcher_asker *asker, struct err *err);
 
 /* launcher_worker.c: in the worker. Answers on `result`; its return is the exit status. */
-int launcher_work(const struct launcher *l, const struct job *job, bool clean, int result);
+/* `netns` is taken: for the session that is launched; -1. */
+int launcher_work(const struct launcher *l, const struct job *job, bool clean, int netns,
+                  int result);
 unsigned launcher_time_of(const struct launcher_request *request); /* ms until it is killed */
 bool launcher_is_slow(unsigned type);
 

@@ -161,7 +161,7 @@ static int check_count(struct launcher *l, const struct job *job, struct err *er
                    count);
 }
 
-static void in_worker(const struct launcher *l, const struct job *job, bool clean, int result)
+static void in_worker(struct launcher *l, const struct job *job, bool clean, int netns, int result)
 {
     sigset_t none;
     sigemptyset(&none);
@@ -171,8 +171,10 @@ static void in_worker(const struct launcher *l, const struct job *job, bool clea
     fd_close(l->supervisor);
     fd_close(l->epoll);
     fd_close(l->signals);
+    /* Those of other sessions. */
+    netns_pool_fini(&l->pool);
     title_set("berth: worker");
-    _exit(launcher_work(l, job, clean, result));
+    _exit(launcher_work(l, job, clean, netns, result));
 }
 
 /* 0, also when it was answered with an error instead; -errno: the launcher cannot go on. */
@@ -182,10 +184,13 @@ static int start(struct launcher *l, struct job *job, bool clean)
     struct err err;
     int r = socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0 ? -errno : 0;
     pid_t pid = -1;
+    /* Given to this worker alone; a copy of the launcher's ends below. */
+    _cleanup_fd_ int netns =
+        job->request.type == LAUNCHER_LAUNCH && !clean ? netns_pool_take(&l->pool) : -1;
     if (r == 0) {
         pid = fork();
         if (pid == 0)
-            in_worker(l, job, clean, pair[1]);
+            in_worker(l, job, clean, take_fd(&netns), pair[1]);
         r = pid < 0 ? -errno : 0;
         fd_close(pair[1]);
         if (r < 0)
