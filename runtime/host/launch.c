@@ -675,6 +675,7 @@ int launch(struct session *s, const struct spec *spec, const struct session_firs
         r = begin_session_helper(s, &parts, err);
     if (r == 0 && identity_first)
         r = make_identity(s, &parts, err);
+    userns_helper_end(&parts.session_helper); /* it would be a process in S */
     if (r == 0 && unified)
         r = complete_cgroups(s, err);
     if (r == 0 && unified)
@@ -710,6 +711,9 @@ int launch(struct session *s, const struct spec *spec, const struct session_firs
     (void)stage_mounts; /* that it is closed is its use */
     if (r == 0)
         r = send_identity(s, &parts, err);
+    /* They have ended meanwhile. */
+    userns_helper_end(&parts.map_helper);
+    userns_helper_end(&parts.session_helper);
     if (r == 0 && !unified)
         r = limit_cgroups(s, spec, err);
     if (r < 0)

@@ -40,10 +40,12 @@ void userns_helper_init(struct userns_helper *h); /* none */
 int userns_helper_begin(struct userns_helper *h, uint64_t namespaces, uint32_t owner, int cgroup_fd,
                         bool join_by_write, struct err *err);
 int userns_helper_wait(struct userns_helper *h, struct err *err); /* its namespaces exist */
+/* Tells it to end, and does not wait for that: _end() does. Nothing can be made with it any more. */
+void userns_helper_release(struct userns_helper *h);
 void userns_helper_end(struct userns_helper *h); /* safe after a failed begin, and twice */
 
 /* userns_make_joining() with a helper that was begun, for the same owner, cgroup and way to join;
- * the helper is ended. *ret_cgroupns only where it was begun with a cgroup. */
+ * the helper is released. *ret_cgroupns only where it was begun with a cgroup. */
 int userns_make_with(struct userns_helper *h, const struct userns_extent *uids, unsigned uid_count,
                      const struct userns_extent *gids, unsigned gid_count, int *ret_userns,
                      int *ret_cgroupns, struct err *err);

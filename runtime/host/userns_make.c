@@ -92,7 +92,7 @@ int userns_make_with(struct userns_helper *h, const struct userns_extent *uids, 
         r = open_namespace(h->pid, "user", &userns, err);
     if (r == 0 && with_cgroup)
         r = open_namespace(h->pid, "cgroup", &cgroupns, err);
-    userns_helper_end(h);
+    userns_helper_release(h);
     if (r < 0)
         return r;
     *ret_userns = take_fd(&userns);
@@ -118,10 +118,9 @@ int userns_make_joining(const struct userns_extent *uids, unsigned uid_count,
     int r =
         userns_helper_begin(&helper, cgroup_fd >= 0 ? USERNS_HELPER_CGROUP : USERNS_HELPER_ALONE,
                             owner, cgroup_fd, join_by_write, err);
-    if (r < 0) {
-        userns_helper_end(&helper);
-        return r;
-    }
-    return userns_make_with(&helper, uids, uid_count, gids, gid_count, ret_userns, ret_cgroupns,
-                            err);
+    if (r == 0)
+        r = userns_make_with(&helper, uids, uid_count, gids, gid_count, ret_userns, ret_cgroupns,
+                             err);
+    userns_helper_end(&helper);
+    return r;
 }

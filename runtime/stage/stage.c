@@ -141,12 +141,27 @@ static void act_as(const struct stage_args *args, uint32_t uid, uint32_t gid)
     }
 }
 
+/* A fresh root has only what this process has made in it, so its paths are what they say. */
+static void make_fresh_file(const struct stage_args *args, int root, const struct rootfs_step *step)
+{
+    int fd = TRY(
+        openat(root, step->path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, step->mode),
+        "make a file of the root directory", step->path);
+    size_t length = strlen(step->text);
+    if (write(fd, step->text, length) != (ssize_t)length)
+        stage_fail(args, "write a file of the root directory", step->path);
+    fd_close(fd);
+}
+
 static void make_file(const struct stage_args *args, int root, const struct rootfs_step *step)
 {
+    if (args->plan->fresh) {
+        make_fresh_file(args, root, step);
+        return;
+    }
     const char *name;
     int parent = place_parent(args, root, step->path, &name);
-    if (!args->plan->fresh && step->kind == ROOTFS_FILE && unlinkat(parent, name, 0) < 0 &&
-        errno != ENOENT)
+    if (step->kind == ROOTFS_FILE && unlinkat(parent, name, 0) < 0 && errno != ENOENT)
         stage_fail(args, "replace a file of the image", step->path);
     int fd = openat(parent, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, step->mode);
     if (fd < 0 && errno == EEXIST && step->kind == ROOTFS_FILE_DEFAULT) {
