@@ -119,8 +119,9 @@ NO_SANITIZE static long clone3_call(struct clone_args *args, struct userns_helpe
 
 static int born(struct userns_helper *h, int cgroup_fd, struct err *err)
 {
+    h->born_inside = h->owner == UINT32_MAX && h->join < 0;
     struct clone_args args = {
-        .flags = CLONE_VM | (h->owner == UINT32_MAX && h->join < 0 ? h->namespaces : 0) |
+        .flags = CLONE_VM | (h->born_inside ? h->namespaces : 0) |
                  (cgroup_fd >= 0 && h->join < 0 ? CLONE_INTO_CGROUP : 0),
         .exit_signal = 0, /* nobody's SIGCHLD, whatever the caller does with those */
         .stack = (uint64_t)(uintptr_t)h->stack,
