@@ -61,6 +61,7 @@ struct cgroup_session {
     uint64_t scratch_bytes;        /* part of the kernel's memory limit, to tell them apart */
     struct spec_limits proven;     /* read back by cgroup_session_limit() */
     uint64_t proven_kernel_memory;
+    bool vacated; /* cgroup_session_vacate() has said so */
 };
 
 /* Unset all descriptors; call before anything else, so that _fini works on every path. */

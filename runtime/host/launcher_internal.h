@@ -6,6 +6,7 @@
  */
 #pragma once
 
+#include "runtime/host/netns_pool.h"
 #include "runtime/launcher.h"
 #include "runtime/launcher_main.h"
 
@@ -29,7 +30,14 @@ struct launcher_asker {
 };
 
 /* What epoll tells of: the first member of each. */
-enum watch_kind { WATCH_FRONT, WATCH_SUPERVISOR, WATCH_SIGNALS, WATCH_JOB, WATCH_LIVE };
+enum watch_kind {
+    WATCH_FRONT,
+    WATCH_SUPERVISOR,
+    WATCH_SIGNALS,
+    WATCH_POOL,
+    WATCH_JOB,
+    WATCH_LIVE,
+};
 struct watch {
     enum watch_kind kind;
 };
@@ -90,6 +98,7 @@ struct launcher {
     pid_t spare;  /* a worker without a request; 0 */
     int spare_socket;
     bool spare_wanted;
+    struct netns_pool pool;
 };
 
 static inline struct session_name launcher_name_of(const struct launcher_request *request)
@@ -147,13 +156,17 @@ int launcher_permit_spec(const struct serve_config *config, const struct spec *s
 
 /* launcher_spare.c. To be called when nothing else waits. */
 void launcher_spare_make(struct launcher *l);
-/* Its pid, and where it will answer; 0: there is none, and nobody was told of the job. */
-pid_t launcher_spare_take(struct launcher *l, const struct job *job, bool clean, int *ret_result);
+/* Its pid, and where it will answer; 0: there is none, and nobody was told of the job. `netns` (-1:
+ * none) is copied. */
+pid_t launcher_spare_take(struct launcher *l, const struct job *job, bool clean, int netns,
+                          int *ret_result);
 void launcher_spare_died(struct launcher *l, pid_t pid);
 void launcher_spare_end(struct launcher *l);
 
 /* launcher_worker.c: in the worker. Answers on `result`; its return is the exit status. */
-int launcher_work(const struct launcher *l, const struct job *job, bool clean, int result);
+/* `netns` is taken: for the session that is launched; -1. */
+int launcher_work(const struct launcher *l, const struct job *job, bool clean, int netns,
+                  int result);
 unsigned launcher_time_of(const struct launcher_request *request); /* ms until it is killed */
 bool launcher_is_slow(unsigned type);
 

@@ -161,7 +161,7 @@ static int check_count(struct launcher *l, const struct job *job, struct err *er
                    count);
 }
 
-static void in_worker(const struct launcher *l, const struct job *job, bool clean, int result)
+static void in_worker(struct launcher *l, const struct job *job, bool clean, int netns, int result)
 {
     sigset_t none;
     sigemptyset(&none);
@@ -171,12 +171,14 @@ static void in_worker(const struct launcher *l, const struct job *job, bool clea
     fd_close(l->supervisor);
     fd_close(l->epoll);
     fd_close(l->signals);
+    /* Those of other sessions. */
+    netns_pool_fini(&l->pool);
     title_set("berth: worker");
-    _exit(launcher_work(l, job, clean, result));
+    _exit(launcher_work(l, job, clean, netns, result));
 }
 
 /* Its pid, and where it will answer; -errno. */
-static pid_t fork_worker(const struct launcher *l, const struct job *job, bool clean,
+static pid_t fork_worker(struct launcher *l, const struct job *job, bool clean, int *netns,
                          int *ret_result)
 {
     int pair[2];
@@ -185,7 +187,7 @@ static pid_t fork_worker(const struct launcher *l, const struct job *job, bool c
     _cleanup_fd_ int ours = pair[0], theirs = pair[1];
     pid_t pid = fork();
     if (pid == 0)
-        in_worker(l, job, clean, theirs);
+        in_worker(l, job, clean, take_fd(netns), theirs);
     if (pid < 0)
         return -errno;
     *ret_result = take_fd(&ours);
@@ -197,9 +199,12 @@ static int start(struct launcher *l, struct job *job, bool clean)
 {
     struct err err;
     int result = -1;
-    pid_t pid = launcher_spare_take(l, job, clean, &result);
+    /* Given to this worker alone; a copy of the launcher's ends below. */
+    _cleanup_fd_ int netns =
+        job->request.type == LAUNCHER_LAUNCH && !clean ? netns_pool_take(&l->pool) : -1;
+    pid_t pid = launcher_spare_take(l, job, clean, netns, &result);
     if (pid == 0)
-        pid = fork_worker(l, job, clean, &result);
+        pid = fork_worker(l, job, clean, &netns, &result);
     if (pid < 0) {
         err_set(&err, ERR_UNAVAILABLE, -pid, "start a worker of the launcher", NULL,
                 "This host is short of processes, memory or files. Try again.");

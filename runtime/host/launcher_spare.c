@@ -20,18 +20,19 @@
 /* What a worker is told. */
 struct order {
     struct launcher_request request;
-    uint32_t clean;
+    uint32_t clean, netns; /* netns: the last descriptor is a network namespace that is ready */
 };
 
 union control {
     struct cmsghdr header;
-    char room[CMSG_SPACE(sizeof(int) * LAUNCHER_FDS_MAX)];
+    char room[CMSG_SPACE(sizeof(int) * (LAUNCHER_FDS_MAX + 1))];
 };
 
 /* Nothing of the launcher's, and nothing of the requests that wait or run: a client would not see
  * the end of a connection that a spare has open. */
-static void close_others(const struct launcher *l)
+static void close_others(struct launcher *l)
 {
+    netns_pool_fini(&l->pool);
     fd_close(l->front);
     fd_close(l->supervisor);
     fd_close(l->epoll);
@@ -45,7 +46,7 @@ static void close_others(const struct launcher *l)
 }
 
 /* False: the launcher is gone. */
-static bool receive(int socket, struct order *order, struct job *job)
+static bool receive(int socket, struct order *order, struct job *job, int *ret_netns)
 {
     union control control;
     memset(&control, 0, sizeof control);
@@ -62,14 +63,19 @@ static bool receive(int socket, struct order *order, struct job *job)
         return false;
     const struct cmsghdr *header = CMSG_FIRSTHDR(&message);
     if (header && header->cmsg_type == SCM_RIGHTS) {
-        job->fd_count = (unsigned)((header->cmsg_len - CMSG_LEN(0)) / sizeof(int));
-        memcpy(job->fds, CMSG_DATA(header), job->fd_count * sizeof(int));
+        int fds[LAUNCHER_FDS_MAX + 1];
+        unsigned count = (unsigned)((header->cmsg_len - CMSG_LEN(0)) / sizeof(int));
+        memcpy(fds, CMSG_DATA(header), count * sizeof(int));
+        if (order->netns)
+            *ret_netns = fds[--count];
+        memcpy(job->fds, fds, count * sizeof(int));
+        job->fd_count = count;
     }
     job->request = order->request;
     return true;
 }
 
-static void be_spare(const struct launcher *l, pid_t launcher, int socket)
+static void be_spare(struct launcher *l, pid_t launcher, int socket)
 {
     static struct order order;
     static struct job job;
@@ -82,11 +88,12 @@ static void be_spare(const struct launcher *l, pid_t launcher, int socket)
      * alone would come late. */
     if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0 || getppid() != launcher)
         _exit(0);
-    if (!receive(socket, &order, &job))
+    int netns = -1;
+    if (!receive(socket, &order, &job, &netns))
         _exit(0);
     prctl(PR_SET_PDEATHSIG, 0, 0, 0, 0); /* what was begun is finished without a launcher */
     title_set("berth: worker");
-    _exit(launcher_work(l, &job, order.clean != 0, socket));
+    _exit(launcher_work(l, &job, order.clean != 0, netns, socket));
 }
 
 void launcher_spare_make(struct launcher *l)
@@ -110,21 +117,26 @@ void launcher_spare_make(struct launcher *l)
     l->spare_socket = pair[0];
 }
 
-static int send_order(int socket, const struct job *job, bool clean)
+static int send_order(int socket, const struct job *job, bool clean, int netns)
 {
     union control control;
-    struct order order = {.request = job->request, .clean = clean};
+    int fds[LAUNCHER_FDS_MAX + 1];
+    unsigned count = job->fd_count;
+    memcpy(fds, job->fds, count * sizeof(int));
+    if (netns >= 0)
+        fds[count++] = netns;
+    struct order order = {.request = job->request, .clean = clean, .netns = netns >= 0};
     struct iovec part = {&order, sizeof order};
     struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1};
-    if (job->fd_count > 0) {
+    if (count > 0) {
         memset(&control, 0, sizeof control);
         message.msg_control = &control;
-        message.msg_controllen = (socklen_t)CMSG_SPACE(sizeof(int) * job->fd_count);
+        message.msg_controllen = (socklen_t)CMSG_SPACE(sizeof(int) * count);
         struct cmsghdr *header = CMSG_FIRSTHDR(&message);
         header->cmsg_level = SOL_SOCKET;
         header->cmsg_type = SCM_RIGHTS;
-        header->cmsg_len = (socklen_t)CMSG_LEN(sizeof(int) * job->fd_count);
-        memcpy(CMSG_DATA(header), job->fds, sizeof(int) * job->fd_count);
+        header->cmsg_len = (socklen_t)CMSG_LEN(sizeof(int) * count);
+        memcpy(CMSG_DATA(header), fds, sizeof(int) * count);
     }
     ssize_t n;
     do
@@ -133,11 +145,12 @@ static int send_order(int socket, const struct job *job, bool clean)
     return n < 0 ? -errno : 0;
 }
 
-pid_t launcher_spare_take(struct launcher *l, const struct job *job, bool clean, int *ret_result)
+pid_t launcher_spare_take(struct launcher *l, const struct job *job, bool clean, int netns,
+                          int *ret_result)
 {
     pid_t pid = l->spare;
     l->spare_wanted = true;
-    if (pid <= 0 || send_order(l->spare_socket, job, clean) < 0)
+    if (pid <= 0 || send_order(l->spare_socket, job, clean, netns) < 0)
         return 0;
     *ret_result = take_fd(&l->spare_socket);
     l->spare = 0;

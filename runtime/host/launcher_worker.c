@@ -331,8 +331,11 @@ static int answer(const struct work *w, int result)
     return n < 0;
 }
 
-int launcher_work(const struct launcher *l, const struct job *job, bool clean, int result)
+int launcher_work(const struct launcher *l, const struct job *job, bool clean, int netns,
+                  int result)
 {
+    if (netns >= 0)
+        fd_replace(&l->runtime->netns, netns);
     const struct launcher_request *request = &job->request;
     struct work *w = &the_work;
     *w = (struct work){.l = l, .job = job, .pidfd = -1};

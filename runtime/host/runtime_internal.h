@@ -22,6 +22,7 @@ struct runtime {
     int init;    /* O_PATH of PID 1's program */
     int files;   /* O_PATH of the file worker's program; -1: not opened, none, or `files_err` */
     struct err files_err;
+    int netns; /* for the next session that starts, and for no other; -1: it makes its own */
     bool no_reaper;
     char reaper[DIR_SIZE]; /* program of the reaper's second half; "": this one */
     bool overlay_userxattr;

@@ -221,7 +221,7 @@ static int compare_all(int share, const struct use_record *mine, const char *fol
     struct names names;
     const char *name;
     int r = 0, more = 0;
-    names_begin(&names, folder);
+    names_begin(&names, folder, NAMES_WITHOUT_DOT);
     while (r == 0 && (more = names_next(&names, &name)) > 0)
         r = compare_one(folder, name, mine, folder_name, path, err);
     if (r == 0 && more < 0)
