@@ -360,20 +360,22 @@ static void interrupt(struct verb *verb)
     struct work *work = &verb->call.work;
     /* No command was ever accepted: there is nothing to end, and init has no answer for number 0.
      */
-    if (verb->ticket.floor == 0) {
+    if (verb->ticket.floor == 0 && seat->files_running == 0) {
         succeed(verb, SESSION_EVENT_INTERRUPTED);
         return;
     }
     execs_interrupt(seat, verb->ticket.floor);
-    if (verb->ticket.floor == 0) { /* no exec was ever accepted: init has nothing to answer for */
-        succeed(verb, SESSION_EVENT_INTERRUPTED);
-        return;
-    }
-    int r = seat->agent ? agent_client_interrupt(seat->agent, number_of_order(verb->ticket.floor))
-                        : -EPIPE;
+    /* 1 is below every number that there is, and ends file workers as any floor does. */
+    uint64_t floor = verb->ticket.floor == 0 ? 1 : number_of_order(verb->ticket.floor);
+    int r = seat->agent ? agent_client_interrupt(seat->agent, floor) : -EPIPE;
     if (r == -EAGAIN) {
         work_again(work, verb_effect);
         return;
+    }
+    /* Commands below the floor may never have been sent: what comes next stands above it. */
+    if (r == 0 && seat->last_number < floor && floor > 1) {
+        seat->last_number = floor;
+        seat->files_count = 0;
     }
     /* Where init cannot be reached its end is told soon, and ends this too. */
     work->next = seat->interrupts;
@@ -423,9 +425,11 @@ void verb_effect(struct work *work)
         break;
     case SESSION_EFFECT_STOP:
     case SESSION_EFFECT_SEAL:
+        files_cancel(work->p, verb->ticket.session);
         end_it(verb, stopped);
         break;
     case SESSION_EFFECT_TEARDOWN:
+        files_cancel(work->p, verb->ticket.session);
         end_it(verb, torn_down);
         break;
     case SESSION_EFFECT_FREEZE:
@@ -459,6 +463,8 @@ void verb_settled(struct verb *verb)
     }
     if (verb->outcome == SESSION_EVENT_FROZEN_NOW || verb->outcome == SESSION_EVENT_RESUMED)
         seat->frozen = verb->outcome == SESSION_EVENT_FROZEN_NOW;
+    if (seat->frozen) /* init ended them; what was frozen on its way is not waited for */
+        files_over(seat);
     if (verb->outcome != SESSION_EVENT_GONE)
         verb_tell(verb);
     if (verb->outcome == SESSION_EVENT_DEAD) {

@@ -364,11 +364,14 @@ static int adopt_apply(struct ledger_tx *tx, struct work *work, struct err *err)
 }
 
 /* What runs there and is none of the ledger's: file operations of an older front, whose pipes have
- * ended, and what an older row gave up. */
+ * ended, and what an older row gave up. What has ended is in the ledger now: init's table needs
+ * its place. */
 static void end_strangers(const struct rescue *rescue)
 {
     for (size_t i = 0; i < rescue->table_count; i++) {
-        bool known = rescue->table[i].state != 1;
+        bool known = rescue->table[i].state != AGENT_ROW_RUNNING;
+        if (known)
+            agent_client_forget(rescue->seat->agent, rescue->table[i].exec);
         for (size_t k = 0; k < rescue->adopted_count; k++)
             known |= number_of_order(rescue->adopted[k].row.ord) == rescue->table[i].exec;
         if (!known)

@@ -107,7 +107,10 @@ static void hello(struct seat *seat, const struct agent_frame *frame)
 
 static void table_row(struct seat *seat, const struct agent_table_row *row)
 {
-    background_told(seat, row);
+    if (number_is_files(row->exec))
+        files_told(seat, row);
+    else
+        background_told(seat, row);
     if (seat->table_left == 0)
         return;
     seat->table_left--;
@@ -245,6 +248,8 @@ void seat_disconnect(struct seat *seat)
     loop_watch_free(take_ptr(&seat->control));
     agent_client_free(take_ptr(&seat->agent));
     background_forget(seat);
+    files_over(seat);
+    seat->files_running = 0;
     seat->hello = seat->frozen = false;
     seat->pause_asked = 0; /* who waits for it stops waiting in time */
     seat->table = NULL;

@@ -82,10 +82,19 @@ static enum agent_reason reason_from(uint64_t arg)
                                                              : AGENT_REASON_CANCELLED;
 }
 
+/* Each that init was told of before this: with or without a number that tells so. */
+static void end_workers(struct init *init, enum agent_reason reason)
+{
+    for (unsigned i = 0; i < init->table.live_count; i++)
+        if (init->table.rows[init->table.live[i]].files)
+            life_ask_end(init, &init->table.rows[init->table.live[i]], reason);
+}
+
 static void pause_times(struct init *init, bool pause)
 {
     uint64_t now = init_now_ns(CLOCK_MONOTONIC);
     if (pause) {
+        end_workers(init, AGENT_REASON_CANCELLED);
         if (init->paused_ns == 0)
             init->paused_ns = now;
         return;
@@ -122,14 +131,18 @@ static void interrupt(struct init *init, uint64_t floor)
         if (row->number <= floor)
             life_ask_end(init, row, AGENT_REASON_INTERRUPTED);
     }
+    end_workers(init, AGENT_REASON_INTERRUPTED);
     ask_interrupted(init, floor);
 }
 
 static bool lives_up_to(const struct init *init, uint64_t floor)
 {
-    for (unsigned i = 0; i < init->table.live_count; i++)
-        if (init->table.rows[init->table.live[i]].number <= floor)
+    for (unsigned i = 0; i < init->table.live_count; i++) {
+        const struct row *row = &init->table.rows[init->table.live[i]];
+        bool ends = row->files && row->reason_asked == AGENT_REASON_INTERRUPTED;
+        if ((row->number <= floor || ends) && !row->abandoned)
             return true;
+    }
     return false;
 }
 

@@ -131,7 +131,8 @@ static int check_allowed(struct init *init, struct start *start, const struct ro
     }
     if (exec->flags & AGENT_EXEC_FILES && !(init->config.have & AGENT_HAVE_FILES))
         return wrong(start, EOPNOTSUPP, "start file worker", "this session has none");
-    if (exec->idle_timeout_ms > 0 && exec->fds & (AGENT_EXEC_FD_STDOUT | AGENT_EXEC_FD_STDERR))
+    if (exec->idle_timeout_ms > 0 && !row->files &&
+        exec->fds & (AGENT_EXEC_FD_STDOUT | AGENT_EXEC_FD_STDERR))
         return wrong(start, EINVAL, "check request",
                      "an idle timeout needs output that goes through init");
     if (!(init->config.have & AGENT_HAVE_CGROUP)) {
@@ -295,8 +296,11 @@ static void note_start(struct init *init, struct row *row, const struct agent_ex
     init->no_children = false;
     row->keep_children = exec->flags & AGENT_EXEC_KEEP_CHILDREN;
     row->idle_ns = exec->idle_timeout_ms * 1000000u;
+    if (row->files && row->idle_ns == 0)
+        row->idle_ns = AGENT_FILES_STILL_MS * UINT64_C(1000000);
     row->grace_ns = exec->grace_ms * 1000000u;
     row->activity_ns = init_now_ns(CLOCK_MONOTONIC);
+    row->cpu_look_ns = row->activity_ns + row->idle_ns / 4;
     if (exec->timeout_ms > 0)
         row->deadline_ns = row->activity_ns + exec->timeout_ms * 1000000u;
     row->exit.started_ns = init_now_ns(CLOCK_REALTIME);

@@ -32,6 +32,9 @@ enum {
     AGENT_V1_MAX = 4,
     AGENT_SECCOMP_MAX = 4096, /* instructions, BPF_MAXINSNS */
     AGENT_HELLO_MS = 2000,
+    /* A file worker that has used no processor time for so long is killed (FS-2), unless its
+     * idle_timeout_ms says another time: it was stopped, or its disk or its pipes do not move. */
+    AGENT_FILES_STILL_MS = 90 * 1000,
 };
 
 /* The number of the command that proves a session ready (SES-5): its maker has it forgotten before
@@ -113,14 +116,15 @@ enum agent_message_type {
     AGENT_RESIZE, /* arg[0] rows, arg[1] columns */
     AGENT_KILL,   /* ends the exec as `arg[0]` (enum agent_reason): TERM, grace, KILL */
     AGENT_CLOSE_STDIN,
-    AGENT_INTERRUPT, /* ends every exec with a number <= exec; sets the floor; answered by
-                        AGENT_FRAME_INTERRUPTED when they have ended */
+    AGENT_INTERRUPT, /* ends every exec with a number <= exec, and every file worker; sets the floor;
+                        answered by AGENT_FRAME_INTERRUPTED when they have ended */
     AGENT_PING,      /* answered by AGENT_FRAME_PONG with the same `exec` */
     AGENT_SHUTDOWN,  /* kill everything, then exit 0 */
     AGENT_FORGET,    /* the outcome of `exec` is recorded durably: its row may go. Not obeyed before
                         the exec has ended; with children that were kept the row goes with them */
-    AGENT_PAUSE, /* arg[0] 1: the session is about to be frozen, and time-outs of its execs stand
-                    still (SES-7); 0: they go on. KILL after a grace stays as it is */
+    AGENT_PAUSE, /* arg[0] 1: the session is about to be frozen, time-outs of its execs stand
+                    still (SES-7), and file workers are killed; 0: time-outs go on. KILL after a
+                    grace stays as it is */
     AGENT_MESSAGE_TYPE_END
 };
 
@@ -191,7 +195,10 @@ enum agent_frame_type {
     AGENT_FRAME_STARTED,      /* execve() of the command succeeded; payload: struct agent_started */
     AGENT_FRAME_START_FAILED, /* payload: struct agent_start_failed */
     AGENT_FRAME_DATA,         /* captured output of `stream`; payload: bytes */
-    AGENT_FRAME_EXIT,         /* payload: struct agent_exit; the only terminal frame of an exec */
+    /* payload: struct agent_exit; the only terminal frame of an exec. Of a file worker that was
+     * killed and does not go, because a disk does not answer, it comes early, with ended_ns 0; when
+     * it has gone TABLE follows with AGENT_ROW_ENDED. */
+    AGENT_FRAME_EXIT,
     AGENT_FRAME_PONG,
     AGENT_FRAME_SPOOL, /* the spool file has grown; `seq`: last whole frame in it. Coalesced */
     /* No exec at or below `exec` lives, kept children included. One frame may answer several

@@ -61,6 +61,7 @@ struct row {
     bool captures;        /* its streams are waited for */
     bool exit_spooled;    /* the exit is in the spool, as exit_seq */
     bool spool_news;      /* SPOOL is to be queued */
+    bool abandoned;       /* a file worker that was killed and has not gone: EXIT was queued */
     pid_t pid;            /* of the main process; stays for the table after it ended */
     int cgroup;           /* directory e<number>; -1 */
     int error;            /* pipe from the child until execve(); -1 */
@@ -79,6 +80,7 @@ struct row {
     uint64_t drain_until_ns;
     uint64_t rest_ns; /* a terminal that nobody has open is looked at again then; 0: it is read */
     uint64_t look_ns; /* do not look again whether the tree is gone before */
+    uint64_t cpu_ns, cpu_look_ns; /* a file worker's, when last looked at; when to look again */
     uint32_t rest_bytes; /* read after the tree was gone */
     uint64_t oom_before, pids_before;
     struct agent_exit exit;           /* filled as it becomes known */

@@ -144,3 +144,71 @@ Test(agent_files, a_session_without_a_worker_says_so)
     cr_assert(r->start_failed);
     cr_assert_eq(r->failed.sys, EOPNOTSUPP);
 }
+
+static struct exec_request worker_of(const char *text)
+{
+    static const char *argv[] = {"sh", "-c", NULL, NULL};
+    struct exec_request request = shell("");
+    argv[2] = text;
+    request.argv = argv;
+    request.files = true;
+    request.null_stdout = true;
+    return request;
+}
+
+static struct agent_exit end_of(uint64_t exec)
+{
+    const void *payload;
+    struct agent_exit exit;
+    await(AGENT_FRAME_EXIT, exec, &payload);
+    memcpy(&exit, payload, sizeof exit);
+    return exit;
+}
+
+Test(agent_files, FS_2_a_worker_that_does_not_move_is_ended_and_one_that_moves_is_not)
+{
+    struct err err;
+    const void *payload;
+    start_files("/bin/sh", 0);
+    struct exec_request moves =
+        worker_of("i=0; while [ $i -lt 50 ]; do sleep 0.1; i=$((i+1)); done; exit 7");
+    moves.idle_timeout_ms = 3000;
+    cr_assert_eq(agent_client_exec(client, 1, &moves, -1, NULL, &err), 0);
+    await(AGENT_FRAME_STARTED, 1, &payload);
+    struct exec_request stops = worker_of("kill -STOP $$");
+    stops.idle_timeout_ms = 300;
+    cr_assert_eq(agent_client_exec(client, 2, &stops, -1, NULL, &err), 0);
+    cr_expect_eq(end_of(2).reason, AGENT_REASON_IDLE_TIMEOUT);
+    cr_expect_eq(end_of(1).exit_code, 7, "it was ended while it moved");
+}
+
+static void expect_ended_by(uint64_t exec, void (*end)(void), enum agent_reason reason)
+{
+    struct err err;
+    const void *payload;
+    struct exec_request stops = worker_of("kill -STOP $$");
+    cr_assert_eq(agent_client_exec(client, exec, &stops, -1, NULL, &err), 0);
+    await(AGENT_FRAME_STARTED, exec, &payload);
+    end();
+    cr_expect_eq(end_of(exec).reason, reason);
+}
+
+static void interrupts(void)
+{
+    cr_assert_eq(agent_client_interrupt(client, 5), 0);
+}
+
+static void pauses(void)
+{
+    cr_assert_eq(agent_client_pause(client, true), 0);
+    cr_assert_eq(agent_client_pause(client, false), 0);
+}
+
+Test(agent_files, FS_2_an_interrupt_and_a_freeze_end_workers_whatever_their_number)
+{
+    const void *payload;
+    start_files("/bin/sh", 0);
+    expect_ended_by(1000, interrupts, AGENT_REASON_INTERRUPTED);
+    await(AGENT_FRAME_INTERRUPTED, 5, &payload);
+    expect_ended_by(1001, pauses, AGENT_REASON_CANCELLED);
+}

@@ -23,7 +23,7 @@
 
 /* ---- what the kernel holds ------------------------------------------------------------------- */
 
-enum { FAKE_BOXES = 4096, FAKE_CALLS = 8192, FAKE_EXECS = 64, FAKE_FRAMES = 256 };
+enum { FAKE_BOXES = 4096, FAKE_CALLS = 8192, FAKE_EXECS = 128, FAKE_FRAMES = 256 };
 
 struct fake_exec {
     uint64_t number;
@@ -399,7 +399,7 @@ int agent_client_interrupt(struct agent_client *agent, uint64_t floor)
         return r;
     struct fake_box *box = agent->box;
     for (unsigned i = 0; i < box->exec_count; i++)
-        if (box->execs[i].state == 1 && box->execs[i].number <= floor)
+        if (box->execs[i].state == 1 && (box->execs[i].number <= floor || box->execs[i].has_files))
             fake_exec_end(box, box->execs[i].number, AGENT_REASON_INTERRUPTED, -1);
     fake_frame(box, AGENT_FRAME_INTERRUPTED, floor, 0, NULL, 0);
     return 0;
@@ -573,7 +573,17 @@ void launcher_client_forget(struct launcher_client *client, const void *data)
 
 void launcher_client_cancel(struct launcher_client *client, const void *data)
 {
-    (void)client, (void)data;
+    static const struct err cancelled = {
+        .sys = ECANCELED, .code = ERR_UNAVAILABLE, .step = "work on the session", .detail = ""};
+    (void)client;
+    for (unsigned i = 0; i < FAKE_CALLS; i++) {
+        struct fake_call call = fake.calls[i];
+        if (!call.used || call.data != data)
+            continue;
+        fake.calls[i].used = false;
+        if (call.done)
+            call.done(call.data, NULL, &cancelled);
+    }
 }
 
 void launcher_client_on_died(struct launcher_client *client,
