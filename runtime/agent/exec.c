@@ -95,22 +95,16 @@ static int read_payload(struct start *start, int fd)
     return 0;
 }
 
-/* Without cgroups a command's tree is everything that runs, so there can be one; it ends with
- * kill(-1). A file worker starts nothing: it runs beside the command, and when that ends with
- * processes left over it ends too. None begins while that is under way, or the end might never
- * come. */
+/* Without cgroups a command's tree is everything that runs but file workers, which start nothing:
+ * so there can be one command, and workers beside it (tree.c). */
 static int check_alone(const struct init *init, struct start *start, const struct row *row)
 {
-    for (unsigned i = 0; i < init->table.live_count; i++) {
+    for (unsigned i = 0; !row->files && i < init->table.live_count; i++) {
         const struct row *other = &init->table.rows[init->table.live[i]];
         if (other == row || other->files)
             continue;
-        if (!row->files)
-            return wrong(start, EBUSY, "start command",
-                         "without cgroups a session runs one command at a time");
-        if (other->killed || (other->state != ROW_STARTING && other->state != ROW_RUNNING))
-            return wrong(start, EBUSY, "start file worker",
-                         "without cgroups none starts while a command ends");
+        return wrong(start, EBUSY, "start command",
+                     "without cgroups a session runs one command at a time");
     }
     return 0;
 }
@@ -283,10 +277,17 @@ static int start_child(struct init *init, struct row *row, struct start *start)
             plan.open_files.rlim_max = start->exec->open_files;
         plan.open_files.rlim_cur = plan.open_files.rlim_max;
     }
+    sigset_t all, before;
+    sigfillset(&all);
+    if (plan.program >= 0 && sigprocmask(SIG_SETMASK, &all, &before) < 0)
+        return wrong(start, errno, "block signals", NULL);
     pid_t pid = clone_child(init, row, &plan);
     if (pid == 0)
         child_run(&plan);
-    return pid < 0 ? wrong(start, errno, "clone command", NULL) : pid;
+    int r = pid < 0 ? wrong(start, errno, "clone command", NULL) : pid;
+    if (plan.program >= 0)
+        sigprocmask(SIG_SETMASK, &before, NULL);
+    return r;
 }
 
 static void note_start(struct init *init, struct row *row, const struct agent_exec *exec, pid_t pid)

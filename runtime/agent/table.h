@@ -61,6 +61,7 @@ struct row {
     bool captures;        /* its streams are waited for */
     bool exit_spooled;    /* the exit is in the spool, as exit_seq */
     bool spool_news;      /* SPOOL is to be queued */
+    uint16_t kill_tries;  /* without a cgroup: kills of the whole tree */
     bool abandoned;       /* a file worker that was killed and has not gone: EXIT was queued */
     pid_t pid;            /* of the main process; stays for the table after it ended */
     int cgroup;           /* directory e<number>; -1 */

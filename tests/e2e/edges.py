@@ -46,7 +46,6 @@ def expect_ended(box, what):
 
 @case
 def FS_2_an_interrupt_ends_file_workers_that_a_program_has_stopped():
-    need("limits.pids")
     s = Session("stopper").made()
     s.write("/workspace/file", b"x" * 100).is_(200)
     s.start(STOPPER)
@@ -58,6 +57,26 @@ def FS_2_an_interrupt_ends_file_workers_that_a_program_has_stopped():
     box = stopped_reader(s)
     s.did("park")
     expect_ended(box, "a park")
+    s.destroy().is_(200)
+
+
+@case
+def FS_2_the_end_of_a_command_ends_no_file_operation():
+    s, results, ends = Session("beside").made(), [], threading.Event()
+    s.write("/workspace/file", b"x" * 300000).is_(200)
+
+    def operate():
+        while not ends.is_set():
+            results.append(s.read("/workspace/file").status)
+            results.append(s.write("/workspace/other", b"y" * 300000).status)
+    thread = threading.Thread(target=operate, daemon=True)
+    thread.start()
+    for _ in range(20):
+        s.run("sleep 60 & setsid sleep 60 & true")
+    ends.set()
+    thread.join(20 * SLOWER)
+    same(set(results), {200}, len(results), "operations")
+    same(s.run("cat /proc/[0-9]*/comm 2>/dev/null | grep -c sleep")["text"], "0\n", "outlived its command:")
     s.destroy().is_(200)
 
 
