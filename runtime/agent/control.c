@@ -4,6 +4,7 @@
 #include "runtime/agent/control.h"
 
 #include "runtime/agent/exec.h"
+#include "runtime/agent/input.h"
 #include "runtime/agent/life.h"
 #include "runtime/agent/pty.h"
 #include "runtime/agent/tree.h"
@@ -175,7 +176,7 @@ static void about_exec(struct init *init, const struct agent_message *message)
         life_ask_end(init, row, reason_from(message->arg[0]));
         return;
     case AGENT_CLOSE_STDIN:
-        pty_close_input(init, row);
+        input_end(init, row);
         pty_work(init, row);
         return;
     default:
@@ -212,6 +213,12 @@ static void obey(struct init *init, const struct agent_message *message, int *fd
     case AGENT_PAUSE:
         pause_times(init, message->arg[0] != 0);
         return;
+    case AGENT_STDIN: {
+        struct row *row = table_find(&init->table, message->exec);
+        if (row && row->state != ROW_ENDED && count == 1 && !truncated)
+            input_attach(init, row, take_fd(&fds[0]));
+        return;
+    }
     case AGENT_FORGET: {
         struct row *row = table_find(&init->table, message->exec);
         if (row)

@@ -4,6 +4,7 @@
 #include "runtime/agent/borrow.h"
 #include "runtime/agent/child.h"
 #include "runtime/agent/life.h"
+#include "runtime/agent/input.h"
 #include "runtime/agent/pty.h"
 #include "runtime/agent/spool_writer.h"
 #include "runtime/agent/tree.h"
@@ -197,6 +198,13 @@ static int open_streams(struct init *init, struct row *row, struct start *start,
             if ((start->fds[i] = fcntl(slave, F_DUPFD_CLOEXEC, AGENT_FD_END)) < 0)
                 return wrong(start, errno, "open terminal", NULL);
         return 0;
+    }
+    if (start->fds[0] >= 0 && init->table.keeps && !row->files) {
+        const char *step;
+        int from = take_fd(&start->fds[0]);
+        int r = input_open(init, row, exec, from, &start->fds[0], &step);
+        if (r < 0)
+            return wrong(start, -r, step, NULL);
     }
     row->direct = exec->fds & (AGENT_EXEC_FD_STDOUT | AGENT_EXEC_FD_STDERR);
     int r = 0;

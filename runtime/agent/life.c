@@ -4,6 +4,7 @@
 #include "runtime/agent/life.h"
 
 #include "runtime/agent/exec.h"
+#include "runtime/agent/input.h"
 #include "runtime/agent/pty.h"
 #include "runtime/agent/spool_writer.h"
 #include "runtime/agent/tree.h"
@@ -177,6 +178,7 @@ void life_close(struct init *init, struct row *row)
     stream_close(init, row, 0);
     stream_close(init, row, 1);
     pty_free(init, row);
+    input_free(init, row);
     spool_writer_close(row->spool);
     row->spool = NULL;
     if (row->error >= 0)

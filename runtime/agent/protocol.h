@@ -111,20 +111,24 @@ enum agent_message_type {
      * older connections are closed, with what is unread in them, before it is answered. One that
      * says something else, nothing for AGENT_HELLO_MS, or an epoch older than init's is closed. */
     AGENT_HELLO = 1,
-    AGENT_EXEC,   /* starts a command; fds: payload memfd, then those that `fds` names */
-    AGENT_SIGNAL, /* arg[0] signal number, arg[1] enum agent_scope */
-    AGENT_RESIZE, /* arg[0] rows, arg[1] columns */
-    AGENT_KILL,   /* ends the exec as `arg[0]` (enum agent_reason): TERM, grace, KILL */
-    AGENT_CLOSE_STDIN,
-    AGENT_INTERRUPT, /* ends every exec with a number <= exec, and every file worker; sets the floor;
-                        answered by AGENT_FRAME_INTERRUPTED when they have ended */
-    AGENT_PING,      /* answered by AGENT_FRAME_PONG with the same `exec` */
-    AGENT_SHUTDOWN,  /* kill everything, then exit 0 */
-    AGENT_FORGET,    /* the outcome of `exec` is recorded durably: its row may go. Not obeyed before
-                        the exec has ended; with children that were kept the row goes with them */
-    AGENT_PAUSE, /* arg[0] 1: the session is about to be frozen, time-outs of its execs stand
-                    still (SES-7), and file workers are killed; 0: time-outs go on. KILL after a
-                    grace stays as it is */
+    AGENT_EXEC,        /* starts a command; fds: payload memfd, then those that `fds` names */
+    AGENT_SIGNAL,      /* arg[0] signal number, arg[1] enum agent_scope */
+    AGENT_RESIZE,      /* arg[0] rows, arg[1] columns */
+    AGENT_KILL,        /* ends the exec as `arg[0]` (enum agent_reason): TERM, grace, KILL */
+    AGENT_CLOSE_STDIN, /* the end of its input comes after what is in the pipe */
+    AGENT_INTERRUPT,   /* ends every exec with a number <= exec, and every file worker; sets the
+                          floor;   answered by AGENT_FRAME_INTERRUPTED when they have ended */
+    AGENT_PING,        /* answered by AGENT_FRAME_PONG with the same `exec` */
+    AGENT_SHUTDOWN,    /* kill everything, then exit 0 */
+    AGENT_FORGET, /* the outcome of `exec` is recorded durably: its row may go. Not obeyed before
+                     the exec has ended; with children that were kept the row goes with them */
+    AGENT_PAUSE,  /* arg[0] 1: the session is about to be frozen, time-outs of its execs stand
+                     still (SES-7), and file workers are killed; 0: time-outs go on. KILL after a
+                     grace stays as it is */
+    /* Sessions that outlive their controllers: standard input of `exec` comes through this pipe
+     * (its read end is the descriptor) after what is in the one that was there; answered by
+     * AGENT_FRAME_STDIN. The end of a pipe is not the end of the input: AGENT_CLOSE_STDIN is. */
+    AGENT_STDIN,
     AGENT_MESSAGE_TYPE_END
 };
 
@@ -204,8 +208,15 @@ enum agent_frame_type {
     /* No exec at or below `exec` lives, kept children included. One frame may answer several
      * interrupts: all with a floor up to `exec`. */
     AGENT_FRAME_INTERRUPTED,
+    /* Answer to AGENT_STDIN: `seq` - 1 bytes were before those of the new pipe, or it is one of the
+     * two numbers below. */
+    AGENT_FRAME_STDIN,
     AGENT_FRAME_TYPE_END
 };
+
+/* There is no input, or nobody reads it; what two controllers have left is not read yet. */
+#define AGENT_STDIN_NONE (UINT64_MAX - 1)
+#define AGENT_STDIN_BUSY (UINT64_MAX - 2)
 
 enum agent_stream { AGENT_STDOUT = 1, AGENT_STDERR, AGENT_TTY, AGENT_BACKGROUND, AGENT_STREAM_END };
 

@@ -80,5 +80,101 @@ def FS_2_the_end_of_a_command_ends_no_file_operation():
     s.destroy().is_(200)
 
 
+# ---- standard input ----------------------------------------------------------------------------------
+
+OCTETS = {"Content-Type": "application/octet-stream"}
+
+
+def send(session, exec_id, data, offset=None, timeout=10):
+    return call("POST", "%s/execs/%s/stdin%s" % (session.path, exec_id, "" if offset is None else "?offset=%d" % offset),
+                data, headers=OCTETS, timeout=timeout)
+
+
+def where(session, exec_id):
+    """How many bytes went in."""
+    def ask():
+        answer = send(session, exec_id, b"")
+        return answer if answer.status == 200 else check(answer.status == 503, answer)
+    return until(ask).json["offset"]
+
+
+@case
+def EXEC_5_standard_input_has_one_writer_and_says_how_far_it_is():
+    s = Session("input").made()
+    s.start("sleep 60", exec_id="e", stdin="pipe")
+    same(send(s, "e", b"hello").is_(200).json, {"bytes": 5, "offset": 5})
+    send(s, "e", b"x", offset=4).is_(412, "precondition_failed")
+    same(send(s, "e", b"", offset=5).is_(200).json, {"bytes": 0, "offset": 5})
+    slow = in_background(lambda: send(s, "e", b"y" * 1000000, timeout=60))  # more than pipes hold
+    until(lambda: send(s, "e", b"z").status == 409)
+    send(s, "e", b"z").is_(409, "in_progress")
+    s.post("execs/e/cancel").is_(200)
+    slow().is_(409, "invalid_state")
+    s.start("cat", exec_id="none")
+    send(s, "none", b"x").is_(409, "invalid_state")
+    s.destroy().is_(200)
+
+
+@case
+def EXEC_5_standard_input_goes_on_over_a_front_that_is_killed_in_the_middle(service):
+    data = os.urandom(3000000)
+    s = Session("fed").made()
+    s.start("while dd bs=4096 count=16 2>/dev/null | grep -c . >/dev/null && ! [ -e stop ]; do :; done; cat >/dev/null",
+            exec_id="slow", stdin="pipe")
+    s.start("cat >copy; echo end >>copy", exec_id="e", stdin="pipe")
+    at = 0
+    for part in (700000, 1500000, 2400000):
+        sent = in_background(lambda: send(s, "e", data[at:part], offset=at, timeout=60))
+        service.kill("front")
+        try:
+            sent()
+        except (OSError, http.client.HTTPException):
+            pass
+        service.healthy()
+        at = where(s, "e")
+        check(at <= part, at, "of", part)
+        s.exec("e")["state"] == "running" or check(False, "its input ended with front")
+    while at < len(data):
+        at = send(s, "e", data[at:], offset=at, timeout=60).is_(200).json["offset"]
+    s.post("execs/e/close-stdin").is_(200)
+    s.ended("e")
+    same(s.read("/workspace/copy").raw, data + b"end\n", "what arrived")
+    s.destroy().is_(200)
+
+
+@case
+def EXEC_5_a_terminal_outlives_front_and_takes_more_input(service):
+    s = Session("typed").made()
+    s.post("execs", {"argv": ["sh"], "exec_id": "sh", "stdin": "pipe", "tty": {"rows": 24, "cols": 80}}).is_(201)
+    send(s, "sh", b"echo a1 >>out\n").is_(200)
+    until(lambda: s.read("/workspace/out").status == 200)
+    service.kill("front")
+    service.healthy()
+    same(where(s, "sh"), 14)
+    send(s, "sh", b"echo b2 >>out; exit 3\n", offset=14).is_(200)
+    same(s.ended("sh")["exit_code"], 3)
+    same(s.read("/workspace/out").raw, b"a1\nb2\n")
+    s.destroy().is_(200)
+
+
+@case
+def EXEC_5_a_person_s_input_arrives_whole_over_a_front_that_is_killed(service):
+    s = Session("piped", "local").made()
+    data = os.urandom(2000000)
+    with subprocess.Popen([BERTH, "exec", "--stdin", "--tty", "never", "piped", "--", "sh", "-c", "cat >copy"],
+                          stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as client:
+        for i in range(0, len(data), 100000):
+            client.stdin.write(data[i:i + 100000])
+            client.stdin.flush()
+            if i in (300000, 1200000):
+                service.kill("front")
+        client.stdin.close()
+        words = client.stderr.read()
+        same(client.wait(60 * SLOWER), 0, words)
+    service.healthy()
+    same(s.read("/workspace/copy").raw, data, "what arrived")
+    s.destroy().is_(200)
+
+
 if __name__ == "__main__":
     main(Service())

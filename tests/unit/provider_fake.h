@@ -392,6 +392,21 @@ int agent_client_close_stdin(struct agent_client *agent, uint64_t exec)
     return fake_sends(agent);
 }
 
+int agent_client_stdin(struct agent_client *agent, uint64_t exec, int pipe)
+{
+    int r = fake_sends(agent);
+    struct fake_exec *found = r == 0 ? fake_exec_find(agent->box, exec) : NULL;
+    if (!found)
+        return r;
+    bool has = found->in >= 0;
+    if (has) {
+        fd_close(found->in);
+        found->in = fcntl(pipe, F_DUPFD_CLOEXEC, 3);
+    }
+    fake_frame(agent->box, AGENT_FRAME_STDIN, exec, (has ? 41 : AGENT_STDIN_NONE) + 1, NULL, 0);
+    return r;
+}
+
 int agent_client_interrupt(struct agent_client *agent, uint64_t floor)
 {
     int r = fake_sends(agent);
