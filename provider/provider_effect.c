@@ -76,9 +76,18 @@ void end_sandbox(struct work *work, int64_t row, int64_t incarnation,
 
 /* ---- launch ---------------------------------------------------------------------------------- */
 
+static void remove_volume(struct work *work);
+
 static void launch_undone(struct work *work)
 {
     struct verb *verb = (struct verb *)work;
+    if (verb->ticket.volume_made && !verb->has_volume) {
+        verb->has_volume = true;
+        snprintf(verb->volume_row.name, sizeof verb->volume_row.name, "%s", verb->volume);
+        work->tries = 0;
+        remove_volume(work);
+        return;
+    }
     verb->outcome = verb->event == SESSION_EVENT_CREATE ? SESSION_EVENT_START_FAILED
                                                         : SESSION_EVENT_RESUME_FAILED;
     verb_close(verb);
@@ -161,14 +170,14 @@ static void stopped(struct work *work)
                                                        : SESSION_EVENT_PARKED_NOW);
 }
 
-static void remove_volume(struct work *work);
-
 static void on_volume_removed(void *data, const struct launcher_reply *reply, const struct err *err)
 {
     struct verb *verb = data;
     struct err why;
     if (launcher_result(reply, err, &why) < 0)
         work_again(&verb->call.work, remove_volume);
+    else if (verb->event == SESSION_EVENT_CREATE)
+        launch_undone(&verb->call.work);
     else
         succeed(verb, SESSION_EVENT_DEAD);
 }
