@@ -216,7 +216,8 @@ int seat_connect(struct seat *seat, int64_t incarnation, const struct session_id
     struct agent_client *agent = NULL;
     seat_disconnect(seat);
     serve_name(name, seat->row, incarnation);
-    snprintf(path, sizeof path, "%s/sessions/%s/control", p->options.config->runtime_dir, name);
+    snprintf(path, sizeof path, "%s/" SERVE_SESSIONS_DIR "/%s-%s/control",
+             p->options.config->runtime_dir, p->born.instance, name);
     int r = agent_client_open(&agent, path, identity->init_pid, p->born.epoch, err);
     if (r == 0)
         r = loop_watch_new(p->loop, agent_client_fd(agent), on_frames, seat, &seat->frames, err);

@@ -252,7 +252,8 @@ int agent_client_open(struct agent_client **ret, const char *path, int64_t init_
     unsigned long long row = 0;
     long long incarnation = 0;
     const char *name = strstr(path, "/sessions/");
-    cr_assert(name && sscanf(name, "/sessions/%llx-%lld/control", &row, &incarnation) == 2);
+    name = name ? strchr(name + strlen("/sessions/"), '-') : NULL; /* behind the instance */
+    cr_assert(name && sscanf(name, "-%llx-%lld/control", &row, &incarnation) == 2);
     cr_assert_gt(epoch, 0);
     struct fake_box *box = fake_find((int64_t)row, incarnation);
     if (!box || !box->lives || fake.dead_inits)
