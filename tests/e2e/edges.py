@@ -176,5 +176,47 @@ def EXEC_5_a_person_s_input_arrives_whole_over_a_front_that_is_killed(service):
     s.destroy().is_(200)
 
 
+# ---- starting ----------------------------------------------------------------------------------------
+
+@case
+def a_berth_that_may_not_use_its_state_ends_and_says_so(service):
+    service.stop()
+    ledger = STATE + "/ledger"
+    mode = os.stat(ledger).st_mode & 0o777
+    os.chmod(ledger, 0)
+    try:
+        done = subprocess.run([BERTH, "serve"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+                              timeout=60 * SLOWER)
+    except subprocess.TimeoutExpired:
+        raise Failure("it is started again for ever")
+    finally:
+        os.chmod(ledger, mode)
+        service.start()
+    check(done.returncode == 125, "status", done.returncode)
+    check(b"so berth ends" in done.stderr and b"ermission denied" in done.stderr, done.stderr.decode())
+    service.healthy()
+
+
+@case
+def health_says_that_berth_recovers_until_it_has(service):
+    sessions = [Session("h%d" % i).made() for i in range(4)]
+    seen = set()
+    service.kill("launcher")  # whose answers recovery needs
+    service.kill("front")
+    end = time.monotonic() + 10 * SLOWER
+    while time.monotonic() < end and 200 not in seen:
+        try:
+            answer = call("GET", "/health")
+        except OSError:
+            continue
+        if answer.status == 503:
+            check(answer.headers.get("Retry-After") and answer.json["code"] == "unavailable", answer)
+        seen.add(answer.status)
+    check(seen <= {200, 503} and 200 in seen, seen)
+    for s in sessions:
+        same(s.get()["state"], "running", "when it says that it is well")
+        s.destroy().is_(200)
+
+
 if __name__ == "__main__":
     main(Service())
