@@ -331,6 +331,18 @@ static void start_failed(struct exec *exec, const struct agent_start_failed *fai
     exec_record(exec, &end);
 }
 
+/* Without input its pipe is of no use; one that is busy is asked for again when it is needed. */
+static void attached(struct exec *exec, uint64_t bytes)
+{
+    if (exec->attach != ATTACH_ASKED)
+        return;
+    exec->attach = bytes == AGENT_STDIN_BUSY ? ATTACH_BUSY : ATTACH_NONE;
+    if (bytes == AGENT_STDIN_BUSY || bytes == AGENT_STDIN_NONE)
+        fd_closep(&exec->stdin_write);
+    else
+        exec->stdin_bytes = bytes;
+}
+
 void exec_frame(struct seat *seat, const struct agent_frame *frame, const void *payload)
 {
     struct exec *exec = exec_of_number(seat, frame->exec);
@@ -356,6 +368,8 @@ void exec_frame(struct seat *seat, const struct agent_frame *frame, const void *
         exec_record(exec, &end);
     } else if (frame->type == AGENT_FRAME_SPOOL) {
         output_wake(exec);
+    } else if (frame->type == AGENT_FRAME_STDIN) {
+        attached(exec, frame->seq - 1);
     }
 }
 
@@ -367,8 +381,12 @@ void exec_adopt(struct seat *seat, const struct exec_row *row, bool kill)
     if (!exec)
         return;
     exec->kill = kill;
-    if (kill)
+    if (kill) {
         agent_client_kill(seat->agent, exec->number, AGENT_REASON_INTERRUPTED);
+        return;
+    }
+    exec->attach = ATTACH_WANTED;
+    execs_send(seat);
 }
 
 void execs_interrupt(struct seat *seat, int64_t floor)
@@ -384,6 +402,23 @@ void execs_interrupt(struct seat *seat, int64_t floor)
 }
 
 /* ---- to init --------------------------------------------------------------------------------- */
+
+/* Its input was an older front's. Whether it has any, init knows. 0, -EAGAIN. */
+static int attach_stdin(struct exec *exec)
+{
+    int ends[2];
+    fd_closep(&exec->stdin_write);
+    if (!exec->seat->agent || pipe2(ends, O_CLOEXEC) < 0) {
+        exec->attach = ATTACH_BUSY;
+        return 0;
+    }
+    int r = agent_client_stdin(exec->seat->agent, exec->number, ends[0]);
+    fd_close(ends[0]);
+    exec->stdin_write = ends[1];
+    if (r == 0)
+        exec->attach = ATTACH_ASKED;
+    return r == -EAGAIN ? r : 0;
+}
 
 static int send_one(struct exec *exec, struct err *err)
 {
@@ -416,6 +451,10 @@ void execs_send(struct seat *seat)
     for (struct exec *exec = seat->execs, *next; exec; exec = next) {
         struct err err = {0};
         next = exec->next;
+        if (exec->attach == ATTACH_WANTED && attach_stdin(exec) == -EAGAIN) {
+            seat_want_write(seat, true);
+            return;
+        }
         if (!exec->start || exec->ending)
             continue;
         int r = seat->agent ? send_one(exec, &err)

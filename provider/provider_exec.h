@@ -41,9 +41,12 @@ struct exec {
     struct exec_start *start; /* not sent yet */
     struct exec_call *asker;  /* whom its being sent is to be told */
     int stdin_write;          /* -1: none */
-    bool kill;                /* adopted below an interrupt's floor */
-    bool ending;              /* its end is being written */
-    struct record *started;   /* that it started, which is not being written yet */
+    uint64_t stdin_bytes;     /* that went into it, by all fronts */
+    bool stdin_busy;          /* somebody writes */
+    enum exec_attach { ATTACH_NONE = 0, ATTACH_WANTED, ATTACH_ASKED, ATTACH_BUSY } attach;
+    bool kill;              /* adopted below an interrupt's floor */
+    bool ending;            /* its end is being written */
+    struct record *started; /* that it started, which is not being written yet */
     struct exec_call *waiters;
     struct provider_follower *followers; /* that wait for more of its output */
 };

@@ -152,7 +152,7 @@ struct seat {
     void (*table)(struct seat *seat, const struct agent_table_row *row); /* NULL row: it is over */
     void *table_data;
     uint64_t last_number, files_count; /* of what was sent to init */
-    unsigned files_running;
+    unsigned files_running; /* file workers in it, as init tells */
     int64_t spool_bytes, spool_added; /* of its spool files when last looked at; since */
     struct exec *execs;               /* that have not ended, in order of acceptance */
     uint64_t *background;             /* numbers of those that have, and keep children */
@@ -315,6 +315,11 @@ void background_forget(struct seat *seat);
 /* The idle time begins now. */
 void idle_anew(struct seat *seat);
 void files_frame(struct seat *seat, const struct agent_frame *frame, const void *payload);
+void files_told(struct seat *seat, const struct agent_table_row *row); /* one of its numbers */
+/* Those in the session have ended, or are not waited for any longer. */
+void files_over(struct seat *seat);
+/* The same outside of it: its workspace is about to be changed under them. */
+void files_cancel(struct provider *p, int64_t row);
 void exec_adopt(struct seat *seat, const struct exec_row *row, bool kill);
 /* The row's end, as init tells it. */
 void exec_row_end(struct exec_row *row, const struct agent_exit *exit);

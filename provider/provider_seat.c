@@ -107,7 +107,10 @@ static void hello(struct seat *seat, const struct agent_frame *frame)
 
 static void table_row(struct seat *seat, const struct agent_table_row *row)
 {
-    background_told(seat, row);
+    if (number_is_files(row->exec))
+        files_told(seat, row);
+    else
+        background_told(seat, row);
     if (seat->table_left == 0)
         return;
     seat->table_left--;
@@ -136,6 +139,7 @@ static void on_frame(struct seat *seat, const struct agent_frame *frame, const v
     case AGENT_FRAME_START_FAILED:
     case AGENT_FRAME_EXIT:
     case AGENT_FRAME_SPOOL:
+    case AGENT_FRAME_STDIN:
         if (number_is_files(frame->exec))
             files_frame(seat, frame, payload);
         else
@@ -212,7 +216,8 @@ int seat_connect(struct seat *seat, int64_t incarnation, const struct session_id
     struct agent_client *agent = NULL;
     seat_disconnect(seat);
     serve_name(name, seat->row, incarnation);
-    snprintf(path, sizeof path, "%s/sessions/%s/control", p->options.config->runtime_dir, name);
+    snprintf(path, sizeof path, "%s/" SERVE_SESSIONS_DIR "/%s-%s/control",
+             p->options.config->runtime_dir, p->born.instance, name);
     int r = agent_client_open(&agent, path, identity->init_pid, p->born.epoch, err);
     if (r == 0)
         r = loop_watch_new(p->loop, agent_client_fd(agent), on_frames, seat, &seat->frames, err);
@@ -245,6 +250,8 @@ void seat_disconnect(struct seat *seat)
     loop_watch_free(take_ptr(&seat->control));
     agent_client_free(take_ptr(&seat->agent));
     background_forget(seat);
+    files_over(seat);
+    seat->files_running = 0;
     seat->hello = seat->frozen = false;
     seat->pause_asked = 0; /* who waits for it stops waiting in time */
     seat->table = NULL;

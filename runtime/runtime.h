@@ -213,7 +213,7 @@ struct session_lasting {
     uint32_t asker_group_count;
 };
 
-/* As session_create(), but init listens on `<runtime_dir>/sessions/<name>/control`, holds its own
+/* As session_create(), but init listens on `<runtime_dir>/sessions/<instance>-<name>/control`, holds its own
  * locks (P-6) and lives on when the caller ends. Ready means that init answered *and* that a probe
  * command ran. On failure nothing is left. `*ret` is for session_effective(), session_notes() and
  * session_leave() only. */

@@ -85,7 +85,7 @@ static int kill_all(struct runtime *rt, const struct lasting_names *names, unsig
     _cleanup_fd_ int pidfd = -1;
     static struct lasting_file file;
     memset(&file, 0, sizeof file);
-    int r = find_init(rt, names->directory, &file, &pidfd, err);
+    int r = find_init(rt, names->id, &file, &pidfd, err);
     if (r < 0)
         return r;
     *ret_proven = file.identity.netns_inode != 0;
@@ -111,7 +111,7 @@ static int clean(struct runtime *rt, const struct lasting_names *names, unsigned
         r = workspace_end_lasting(rt->share_dir, names->id, note, data, err);
     if (r == 0 && !proven) /* its maker may have been killed in the middle of a new volume */
         r = workspace_reap_volumes(rt->state_dir, err);
-    return r == 0 ? lasting_place_remove(rt, names->directory, err) : r;
+    return r == 0 ? lasting_place_remove(rt, names->id, err) : r;
 }
 
 int lasting_clean(struct runtime *rt, const char *id, unsigned timeout_ms, struct err *err)

@@ -18,6 +18,7 @@ enum {
     LAUNCHER_WORKERS = 32,      /* at once; half of them at most for what may take minutes */
     LAUNCHER_OUTSTANDING = 256, /* jobs and unsent replies: more are not read from the socket */
     LAUNCHER_BUCKETS = 1024,
+    LAUNCHER_FILES_STILL_MS = 90 * 1000, /* a file operation that does not move is ended */
 };
 
 enum { LAUNCHER_GROUPS = 256 };
@@ -60,6 +61,7 @@ struct job {
     int result; /* where the worker's one message comes; -1 */
     bool answered;
     uint64_t deadline_ms;
+    uint64_t cpu_ns, moved_ms;    /* FILES: what it has used, and when that last grew */
     struct err why;               /* KILLED, CLEANING: what the answer says */
     struct launcher_reply *reply; /* what the worker said; NULL: nothing yet */
     int pidfd;                    /* came with it; -1 */

@@ -415,13 +415,35 @@ int launcher_reap(struct launcher *l)
     }
 }
 
+/* Whoever moves a byte uses the processor; whoever waits for a client or a disk does not. */
+static bool is_still(struct job *job, uint64_t now, uint64_t *next)
+{
+    clockid_t clock;
+    struct timespec used = {0};
+    if (job->request.type != LAUNCHER_FILES || job->state != JOB_RUNNING)
+        return false;
+    if (clock_getcpuclockid(job->worker, &clock) == 0)
+        clock_gettime(clock, &used);
+    uint64_t cpu_ns = (uint64_t)used.tv_sec * 1000000000u + (uint64_t)used.tv_nsec;
+    if (cpu_ns != job->cpu_ns || job->moved_ms == 0)
+        job->moved_ms = now;
+    job->cpu_ns = cpu_ns;
+    uint64_t again = now + LAUNCHER_FILES_STILL_MS / 4;
+    if (again < *next)
+        *next = again;
+    return now >= job->moved_ms + LAUNCHER_FILES_STILL_MS;
+}
+
 int launcher_overdue(struct launcher *l, int *ret_wait_ms)
 {
     uint64_t now = launcher_now_ms(), next = UINT64_MAX;
     for (struct job *job = l->jobs; job; job = job->next) {
         if (job->state == JOB_WAITING || (job->state == JOB_KILLED && job->answered))
             continue;
-        if (now >= job->deadline_ms && job->state == JOB_RUNNING) {
+        if (is_still(job, now, &next)) {
+            kill_worker(job, "It did not move for a long time and was ended: its disk does not "
+                             "answer, or its data did not come or was not taken.");
+        } else if (now >= job->deadline_ms && job->state == JOB_RUNNING) {
             kill_worker(job, "It took longer than it may and was killed.");
         } else if (now >= job->deadline_ms && job->state == JOB_CLEANING) {
             kill(job->worker, SIGKILL);

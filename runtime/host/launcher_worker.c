@@ -274,7 +274,8 @@ static int do_files(struct work *w, struct err *err)
     bool data = job->fd_count > 2 && launcher_permit_socket(job->fds, job->fd_count) != job->fds[2];
     bool own = w->l->config->rootless;
     return w->l->calls->files(w->l->runtime, &the_files.spec, own ? UINT32_MAX : the_asker.uid,
-                              own ? UINT32_MAX : the_asker.gid, &the_files.request, job->fds[1],
+                              own ? UINT32_MAX : the_asker.gid, the_asker.groups,
+                              the_asker.group_count, &the_files.request, job->fds[1],
                               data ? job->fds[2] : -1, job->request.read_only != 0, err);
 }
 

@@ -145,7 +145,7 @@ static bool connect_as(struct trial *t, uint64_t epoch)
     memset(t->runs, 0, sizeof t->runs);
     if (lasting_names_make(&t->name, &names, &t->err) < 0)
         return false;
-    snprintf(path, sizeof path, "%s/sessions/%s/control", t->facts->runtime_dir, names.directory);
+    snprintf(path, sizeof path, "%s/sessions/%s/control", t->facts->runtime_dir, names.id);
     return agent_client_open(&t->agent, path, t->identity.init_pid, epoch, &t->err) == 0;
 }
 

@@ -51,6 +51,8 @@ enum err_code workspace_code(int sys)
         return ERR_INSUFFICIENT_STORAGE;
     case ENOENT:
         return ERR_NOT_FOUND;
+    case EACCES: /* with the rights of who asks */
+        return ERR_FORBIDDEN;
     case ENOMEM:
         return ERR_INTERNAL;
     default:

@@ -254,6 +254,11 @@ int agent_client_close_stdin(struct agent_client *agent, uint64_t exec)
     return tell(agent, AGENT_CLOSE_STDIN, exec, 0, 0);
 }
 
+int agent_client_stdin(struct agent_client *agent, uint64_t exec, int pipe)
+{
+    return send_message(agent, (struct agent_message){.type = AGENT_STDIN, .exec = exec}, &pipe, 1);
+}
+
 int agent_client_interrupt(struct agent_client *agent, uint64_t floor)
 {
     return floor == 0 ? -EINVAL : tell(agent, AGENT_INTERRUPT, floor, 0, 0);

@@ -221,9 +221,22 @@ Test(provider_exec, EXEC_5_signal_cancel_and_standard_input)
     char byte = 0;
     struct err err;
     c.call.exec_id = "e1";
-    cr_assert_eq(provider_exec_stdin(fixture_provider, &c.call, &fd, &err), 0);
+    uint64_t offset = 9;
+    cr_assert_eq(provider_exec_stdin(fixture_provider, &c.call, UINT64_MAX, &fd, &offset, &err), 0);
+    cr_assert_eq(offset, 0);
     cr_assert_eq(write(fd, "x", 1), 1);
+    int second = -1;
+    cr_assert_lt(provider_exec_stdin(fixture_provider, &c.call, UINT64_MAX, &second, &offset, &err),
+                 0);
+    cr_assert_eq(err.code, ERR_IN_PROGRESS, "one writer at a time");
     close(fd);
+    provider_exec_stdin_end(fixture_provider, &c.call, 1);
+    cr_assert_lt(provider_exec_stdin(fixture_provider, &c.call, 0, &fd, &offset, &err), 0);
+    cr_assert_eq(err.code, ERR_PRECONDITION_FAILED);
+    cr_assert_eq(provider_exec_stdin(fixture_provider, &c.call, 1, &fd, &offset, &err), 0);
+    cr_assert_eq(offset, 1);
+    close(fd);
+    provider_exec_stdin_end(fixture_provider, &c.call, 0);
     cr_assert_eq(read(box()->execs[0].in, &byte, 1), 1);
     cr_assert_eq(byte, 'x');
     client_call(&c, "w", "s", NULL, "");
@@ -232,7 +245,7 @@ Test(provider_exec, EXEC_5_signal_cancel_and_standard_input)
     fixture_until(&c.answer.came);
     cr_assert_eq(c.answer.status, 200);
     cr_assert_eq(read(box()->execs[0].in, &byte, 1), 0, "its end");
-    cr_assert_lt(provider_exec_stdin(fixture_provider, &c.call, &fd, &err), 0);
+    cr_assert_lt(provider_exec_stdin(fixture_provider, &c.call, UINT64_MAX, &fd, &offset, &err), 0);
     client_call(&c, "w", "s", NULL, "");
     c.call.exec_id = "e1";
     provider_exec_cancel(fixture_provider, &c.call);
@@ -244,6 +257,34 @@ Test(provider_exec, EXEC_5_signal_cancel_and_standard_input)
     provider_exec_signal(fixture_provider, &c.call, 15, false);
     fixture_until(&c.answer.came);
     cr_assert_eq(c.answer.status, 409);
+}
+
+Test(provider_exec, EXEC_5_standard_input_goes_on_over_a_restart_where_it_was)
+{
+    static struct client c;
+    const char *argv[] = {"cat", NULL};
+    struct provider_exec exec = {.exec_id = "e1", .argv = argv, .stdin_pipe = true};
+    provider_exec_start(fixture_provider, client_call(&c, "w", "s", NULL, "/execs"), &exec);
+    fixture_until(&c.answer.came);
+    struct provider_exec none = {.exec_id = "e2", .argv = argv};
+    provider_exec_start(fixture_provider, client_call(&c, "w", "s", NULL, "/execs"), &none);
+    fixture_until(&c.answer.came);
+    fixture_restart();
+    fixture_for_ms(30);
+    int fd = -1;
+    uint64_t offset = 0;
+    char byte = 0;
+    struct err err;
+    c.call.exec_id = "e1";
+    cr_assert_eq(provider_exec_stdin(fixture_provider, &c.call, 41, &fd, &offset, &err), 0, "%s",
+                 err.detail);
+    cr_assert_eq(offset, 41, "what init says");
+    cr_assert_eq(write(fd, "y", 1), 1);
+    cr_assert_eq(read(box()->execs[0].in, &byte, 1), 1);
+    close(fd);
+    c.call.exec_id = "e2";
+    cr_assert_lt(provider_exec_stdin(fixture_provider, &c.call, UINT64_MAX, &fd, &offset, &err), 0);
+    cr_assert_eq(err.code, ERR_INVALID_STATE);
 }
 
 Test(provider_exec, SES_7_a_session_is_frozen_only_when_its_init_has_stopped_its_clocks)
