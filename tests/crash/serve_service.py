@@ -67,10 +67,10 @@ class Service:
 
     def start(self):
         for _ in range(50):
+            self.dead.clear()  # before: it may have died when fork() returns
             self.supervisor = os.fork()
             if self.supervisor == 0:
                 self.become_service()
-            self.dead.discard(self.supervisor)
             end = time.monotonic() + 30
             while time.monotonic() < end and self.supervisor not in self.dead:
                 if self.health():
@@ -100,7 +100,8 @@ class Service:
                     lines.append(f"# {pid} parent {stat.read().rsplit(')', 1)[1].split()[1]} {title_of(pid)[:60]!r} waits in {wait.read()} {mark[-1]}\n")
             except OSError:
                 continue
-        return "".join(lines[-60:])
+        internal = [line for line in lines[:-60] if '"code":"internal"' in line]
+        return "".join(internal[-20:] + lines[-60:])
 
     def health(self):
         try:
@@ -197,6 +198,8 @@ class Service:
         found = {"cgroup": {path.rsplit(mark, 1)[1] for path in groups},
                  "socket": set(os.listdir(f"{self.runtime}/sessions")),
                  "record": {name.split("-", 1)[1] for name in os.listdir(f"{self.runtime}/runs")},
+                 "use": {path.rsplit(f"s-{self.instance()}-", 1)[1]
+                         for path in glob.glob(f"/run/berth-share/*/s-{self.instance()}-*")},
                  "process": set()}
         owned = {pid for group in self.roles().values() for pid in group} | {1, os.getpid()}
         strangers = []
@@ -217,6 +220,10 @@ class Service:
             else:
                 strangers.append(f"{name} {title_of(name)}")
         return found, strangers
+
+    def mounts(self):
+        with open("/proc/self/mountinfo") as file:
+            return sorted(line.split(" - ")[0].split()[4] for line in file)
 
     def remove_leftovers(self):
         """Only after a failure: what its service has not taken away."""
