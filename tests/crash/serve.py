@@ -4,6 +4,7 @@
     serve.py points 0 SEED        front is killed at every named point
     serve.py hundred ROUNDS SEED  ROUNDS kills while 100 commands print
     serve.py full 0 SEED          its file system is full, then it is not
+    serve.py reboot ROUNDS SEED   the host is restarted: nothing is left but the disk
     serve.py seeded 0 SEED        the verdict finds what is done to a service at rest
     serve.py calls ROUNDS SEED    any process is killed before and after each call that changes something;
                                   0: until no new one is met, else at so many, and one in CRASH_ONE_IN only
@@ -28,7 +29,8 @@ import traceback
 
 from serve_calls import PROGRAMS, Calls, kill_at_calls, refuse_calls
 from serve_client import WORKSPACE, Client, Exec, Session, Tally
-from serve_http import Failure, Http
+from serve_http import Failure, Http, clock
+from serve_reboot import host_is_restarted
 from serve_seeded import each_seeded_fault_is_found
 from serve_service import KINDS, Service, kill
 
@@ -112,14 +114,14 @@ class Campaign:
         self.gate.open()
 
     def compare(self, sessions, patience=15.0):
-        end, wrong = time.monotonic() + patience, None
+        end, wrong = clock() + patience, None
         while True:
             self.service.wait_healthy()
             wrong = self.differences(sessions)
             if not wrong:
                 self.tally["comparisons of ledger, kernel, disk and models"] += 1
                 return
-            if time.monotonic() > end:
+            if clock() > end:
                 raise Failure("ledger, kernel and models differ: " + "; ".join(wrong))
             time.sleep(0.05)
 
@@ -242,8 +244,8 @@ def kill_at_random(campaign, rounds):
         rng.shuffle(kinds)
         for kind in kinds:
             time.sleep(rng.choice((0, rng.uniform(0, 0.15))))
-            end = time.monotonic() + 30
-            while not service.kill_one(kind, rng) and time.monotonic() < end:
+            end = clock() + 30
+            while not service.kill_one(kind, rng) and clock() < end:
                 campaign.look_at_clients()
                 time.sleep(0.002)
             campaign.look_at_clients()
@@ -308,14 +310,14 @@ def kill_at_points(campaign, rounds):
     service.start()
     campaign.begin_clients(CLIENTS)
     points.arm(1)
-    seen, restarted, checked, since = 0, 0, 0, time.monotonic()
-    while table - points.killed_at() and time.monotonic() < since + POINT_PATIENCE_S:
+    seen, restarted, checked, since = 0, 0, 0, clock()
+    while table - points.killed_at() and clock() < since + POINT_PATIENCE_S:
         campaign.look_at_clients()
         time.sleep(0.02)
         count = len(points.killed_at())
         if count > seen:
-            seen, since = count, time.monotonic()
-        if any("session_lost" in point for point in table - points.killed_at()) and time.monotonic() > since + 0.5:
+            seen, since = count, clock()
+        if any("session_lost" in point for point in table - points.killed_at()) and clock() > since + 0.5:
             inits = service.inits()
             service.kills["init"] += bool(inits) and kill(campaign.rng.choice(inits))
         if count - restarted >= 3:  # front's own pause between two lives grows; a new supervisor's does not
@@ -327,7 +329,7 @@ def kill_at_points(campaign, rounds):
             service.wait_healthy()
             campaign.check()
             points.arm(1)
-            since = time.monotonic()
+            since = clock()
     points.arm(0)
     service.wait_healthy()
     campaign.check()
@@ -414,8 +416,8 @@ def full_file_system(campaign, rounds):
     if not service.inits():
         raise Failure("the disk is full, and the session is gone")
     os.remove(f"{service.state}/filler")
-    deadline = time.monotonic() + 15
-    while time.monotonic() < deadline:
+    deadline = clock() + 15
+    while clock() < deadline:
         answer = http.once("POST", f"{session.path}/execs", {"argv": ["touch", "/tmp/stop"]}, "after")
         if answer.status == 201:
             break
@@ -444,6 +446,7 @@ CAMPAIGNS = {
     "full": (full_file_system, "a_full_file_system_refuses_and_recovers"),
     "calls": (kill_at_calls, "killed_at_every_call_that_changes_something"),
     "seeded": (each_seeded_fault_is_found, "each_seeded_fault_is_found"),
+    "reboot": (host_is_restarted, "SES_2_is_whole_after_restarts_of_the_host"),
     "refuse": (refuse_calls, "lives_when_any_call_is_refused"),
 }
 

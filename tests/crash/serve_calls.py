@@ -9,7 +9,7 @@ import struct
 import subprocess
 import time
 
-from serve_http import Failure
+from serve_http import Failure, clock
 from serve_service import kill
 
 POINTS_MAX = 16384
@@ -90,11 +90,11 @@ class Calls:
 
 
 def heal(service, patience=40.0):
-    end = time.monotonic() + patience
+    end = clock() + patience
     while not service.health():
         if service.supervisor in service.dead:
             service.start()
-        if time.monotonic() > end:
+        if clock() > end:
             raise Failure(f"the service has not come back in {patience} s: {service.last_words()}")
         time.sleep(0.003)
 
@@ -124,14 +124,14 @@ def stop_at_calls(campaign, what, rounds, begin_clients, check_every=20):
     while met < rounds and quiet < 36:
         campaign.look_at_clients()
         calls.arm(what)
-        end = time.monotonic() + 0.25
-        while calls.is_armed() and time.monotonic() < end:
+        end = clock() + 0.25
+        while calls.is_armed() and clock() < end:
             time.sleep(0.002)
         if calls.is_armed():  # clients alone meet nothing new
             provoke(service, campaign.rng, provoked)
             provoked += 1
-            end = time.monotonic() + 0.5
-            while calls.is_armed() and time.monotonic() < end:
+            end = clock() + 0.5
+            while calls.is_armed() and clock() < end:
                 if service.supervisor in service.dead:
                     heal(service)
                 time.sleep(0.002)

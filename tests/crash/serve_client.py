@@ -9,7 +9,7 @@ import random
 import threading
 import time
 
-from serve_http import BROKEN, Failure, events_of
+from serve_http import BROKEN, Failure, clock, events_of
 
 WORKSPACE = "/v1/workspaces/local"
 
@@ -137,6 +137,10 @@ class Client:
             raise Failure(f"{session.name} is gone: {answer}")
         return answer.json()
 
+    def events(self, session):
+        answer = self.http.until_definite("GET", f"{session.path}/events?follow=false")
+        return [json.loads(line[5:]) for line in answer.body.decode().split("\n") if line.startswith("data:")]
+
     def park(self, session):
         if self.verb(session, "park", {"mode": "stop"}, "parked", "stop"):
             self.check_marks(session)
@@ -170,10 +174,10 @@ class Client:
             raise Failure(f"destroyed, but {answer}")
         session.state, session.execs = "absent", []
         self.tally["destroys"] += 1
-        end = time.monotonic() + 20  # the name is free when it is over
-        while time.monotonic() < end and self.show(session)["state"] != "destroyed":
+        end = clock() + 20  # the name is free when it is over
+        while clock() < end and self.show(session)["state"] != "destroyed":
             time.sleep(0.01)
-        if time.monotonic() >= end:
+        if clock() >= end:
             raise Failure(f"{session.name} is still being destroyed after 20 s")
 
     def write(self, session):
@@ -282,8 +286,8 @@ class Client:
             self.settle(session, command)
 
     def wait(self, command):
-        end = time.monotonic() + 60
-        while time.monotonic() < end:
+        end = clock() + 60
+        while clock() < end:
             answer = self.http.until_definite("GET", command.path + "?wait_ms=500")
             if answer.status != 200:
                 raise Failure(f"the command {command.path} is gone: {answer}")
@@ -339,8 +343,8 @@ class Client:
 
     def follow(self, command):
         """All of its output by seq, over as many connections as it takes (EXEC-2)."""
-        collected, last, end = {"stdout": b"", "stderr": b""}, 0, time.monotonic() + 60
-        while time.monotonic() < end:
+        collected, last, end = {"stdout": b"", "stderr": b""}, 0, clock() + 60
+        while clock() < end:
             connection = None
             try:
                 headers = {"Last-Event-ID": str(last)} if last else {}
