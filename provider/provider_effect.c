@@ -16,7 +16,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-enum { READY_MS = 5000, PAUSED_MS = 1000, UNLINK_AT_ONCE = 64 };
+enum { READY_MS = 5000, PAUSED_MS = 1000, UNLINK_AT_ONCE = 64, THAW_TRIES = 20 };
 
 static int point(enum session_effect effect, const char *step, struct err *err)
 {
@@ -259,7 +259,8 @@ static void on_thawed_again(void *data, const struct launcher_reply *reply, cons
     struct verb *verb = data;
     struct err why;
     int r = launcher_result(reply, err, &why);
-    if (!reply) {
+    /* It may be frozen by half, and nobody else would thaw what the row says is running. */
+    if (!reply || (r < 0 && why.code == ERR_UNAVAILABLE && verb->call.work.tries < THAW_TRIES)) {
         work_again(&verb->call.work, thawed_again);
         return;
     }
@@ -301,6 +302,7 @@ static void on_frozen_or_thawed(void *data, const struct launcher_reply *reply,
             go_on_timing(work);
     } else if (freeze) {
         verb->failed = true;
+        work->tries = 0;
         thawed_again(work);
     } else {
         verb->failed = true;

@@ -320,14 +320,11 @@ static void start_failed(struct exec *exec, const struct agent_start_failed *fai
                                     [AGENT_START_NOT_FOUND] = 127,
                                     [AGENT_START_NOT_EXECUTABLE] = 126};
     struct exec_row end = {.state = EXEC_ENDED, .exit_code = -1, .ended_ms = now_ms()};
-    bool cancelled = failed->fault == AGENT_START_BERTH && failed->sys == ECANCELED;
     if (failed->fault < ARRAY_LENGTH(codes) && failed->fault > 0)
         end.exit_code = codes[failed->fault];
-    snprintf(end.reason, sizeof end.reason, "%s", cancelled ? "cancelled" : "start_failed");
-    if (!cancelled) {
-        snprintf(end.failed_step, sizeof end.failed_step, "%s", failed->step);
-        end.failed_errno = failed->sys;
-    }
+    snprintf(end.reason, sizeof end.reason, "start_failed");
+    snprintf(end.failed_step, sizeof end.failed_step, "%s", failed->step);
+    end.failed_errno = failed->sys;
     exec_record(exec, &end);
 }
 

@@ -193,7 +193,8 @@ static int next_frame(struct provider_follower *f)
         follower_end(f, &err);
         return -1;
     }
-    if (r == SPOOL_END) {
+    /* The file of a command that could not be started is closed without an exit: the row has it. */
+    if (r == SPOOL_END && spool_reader_has_exit(f->reader)) {
         follower_end(f, NULL);
         return -1;
     }

@@ -100,6 +100,10 @@ static void row_read(struct work *work)
             seat_take(rescue->seat, work, read_row);
         return;
     }
+    /* A worker of a launcher that is gone may be about to make what LIST did not have. It holds the
+     * row's lock: who asks about the row itself hears of what came of it. */
+    if (rescue->intent_count > 0)
+        rescue->surely_absent = false;
     look(work);
 }
 

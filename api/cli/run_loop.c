@@ -41,7 +41,6 @@ struct wait {
     enum agent_reason at_deadline;
     uint64_t first_ms[FORWARD_COUNT];
     unsigned seen[FORWARD_COUNT];
-    int last;         /* the signal that was forwarded last; 0: none */
     bool output_gone; /* the reader of captured output left, and the command was told */
     bool done;
 };
@@ -145,7 +144,6 @@ static void forward(struct wait *wait, const struct signalfd_siginfo *info)
     for (size_t i = 0; i < FORWARD_COUNT; i++) {
         if (forwards[i].signo != (int)info->ssi_signo)
             continue;
-        wait->last = forwards[i].signo;
         /* A session that takes no signal runs nothing any more: berth is what is to end. */
         if (cancels(wait, i) || session_signal(wait->run->session, RUN_EXEC, forwards[i].signo,
                                                scope_of(wait->run, info)) < 0)
@@ -238,10 +236,6 @@ static void take_frame(struct wait *wait, const struct agent_frame *frame, const
         return;
     case AGENT_FRAME_START_FAILED: /* the only frame of its exec: no EXIT follows */
         wait->done = true;
-        if (wait->last && ((const struct agent_start_failed *)payload)->sys == ECANCELED) {
-            died_of(outcome, wait->last); /* it came between clone and exec */
-            return;
-        }
         take_start_failure(outcome, payload, wait->run->options.command[0]);
         outcome->reason = AGENT_REASON_START_FAILED;
         return;

@@ -464,8 +464,15 @@ bool exec_report_failure(struct init *init, struct row *row)
 {
     if (!output_has_room(&init->output, sizeof row->failed))
         return false;
-    if (io_read_full(row->error, &row->failed, sizeof row->failed) != (ssize_t)sizeof row->failed)
-        fill_failed(&row->failed, ECANCELED, "start command", "it was ended before it could run");
+    if (io_read_full(row->error, &row->failed, sizeof row->failed) != (ssize_t)sizeof row->failed) {
+        /* Killed by somebody else, the kernel for want of memory or a client's signal: that is how
+         * it ended, and the kernel has told it (EXEC-6). */
+        if (row->exit.signal != 0) {
+            row->state = ROW_FINISHING;
+            return true;
+        }
+        fill_failed(&row->failed, ECHILD, "start command", "it ended before it could run");
+    }
     end_failed(init, row);
     return true;
 }

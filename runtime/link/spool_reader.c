@@ -371,6 +371,11 @@ int spool_reader_new(struct spool_reader **ret, int fd, uint64_t from, struct er
     return 0;
 }
 
+bool spool_reader_has_exit(const struct spool_reader *reader)
+{
+    return reader->state.flags & SPOOL_EXITED;
+}
+
 void spool_reader_free(struct spool_reader *reader)
 {
     free(reader);

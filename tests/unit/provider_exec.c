@@ -442,6 +442,16 @@ static struct provider_follower *follow(struct client *c, struct followed *f, co
     return follower;
 }
 
+Test(provider_exec, EXEC_2_a_command_that_could_not_be_started_has_an_exit_too)
+{
+    static struct client c;
+    static struct followed late = {.room = 1000};
+    exec_do(&c, "e1", "missing", NULL, 5000);
+    follow(&c, &late, "e1", true);
+    fixture_until(&late.ended);
+    cr_assert(late.exited, "else its follower comes back for ever");
+}
+
 Test(provider_exec, EXEC_2_a_follower_gets_every_frame_once_slow_or_not_and_over_a_restart)
 {
     static struct client c;

@@ -168,6 +168,9 @@ struct fake_spool_head {
     uint32_t kind, length;
 };
 
+/* No frame: the file is complete. With an exit it is so by itself. */
+#define FAKE_SPOOL_CLOSED UINT32_MAX
+
 static inline void fake_spool_add(struct fake_exec *exec, uint32_t kind, const void *data,
                                   uint32_t length)
 {
@@ -348,6 +351,7 @@ int agent_client_exec(struct agent_client *agent, uint64_t number,
     struct agent_started started = {.pid = 2};
     if (strcmp(request->argv[0], "missing") == 0) {
         exec->state = 2;
+        fake_spool_add(exec, FAKE_SPOOL_CLOSED, "", 0);
         fake_frame(box, AGENT_FRAME_START_FAILED, number, 0, &failed, sizeof failed);
     } else {
         fake_frame(box, AGENT_FRAME_STARTED, number, 0, &started, sizeof started);
@@ -480,6 +484,11 @@ void spool_reader_free(struct spool_reader *reader)
     free(reader);
 }
 
+bool spool_reader_has_exit(const struct spool_reader *reader)
+{
+    return reader->exited;
+}
+
 int spool_reader_next(struct spool_reader *reader, struct spool_frame *ret, struct err *err)
 {
     struct fake_spool_head head;
@@ -492,6 +501,10 @@ int spool_reader_next(struct spool_reader *reader, struct spool_frame *ret, stru
         cr_assert_eq(pread(reader->fd, reader->data, head.length, reader->at + (off_t)sizeof head),
                      (ssize_t)head.length);
         reader->at += (off_t)sizeof head + head.length;
+        if (head.kind == FAKE_SPOOL_CLOSED) {
+            reader->at -= (off_t)sizeof head;
+            return SPOOL_END;
+        }
         if (head.seq >= reader->from)
             break;
     }

@@ -373,3 +373,16 @@ Test(provider_more, a_caller_that_left_is_not_told_and_the_work_goes_on)
     cr_assert_not(c.answer.came);
     cr_assert_eq(fake_living(), 1);
 }
+
+Test(provider_more, what_was_frozen_by_half_is_thawed_until_it_is)
+{
+    static struct client c;
+    client_create(&c, "w", "s", NULL);
+    fake.fail_with = (struct err){.code = ERR_UNAVAILABLE, .sys = EMFILE};
+    fake.fail[LAUNCHER_FREEZE] = 1;
+    fake.fail[LAUNCHER_THAW] = 3;
+    cr_assert_eq(client_verb(&c, "w", "s", SESSION_EVENT_PARK_FREEZE, NULL)->status, 503);
+    cr_assert_eq(fake.asked[LAUNCHER_THAW], 4);
+    client_get(&c, "w", "s");
+    cr_assert(strstr(c.answer.text, "\"state\":\"running\""), "%s", c.answer.text);
+}

@@ -112,6 +112,22 @@ Test(provider_recover, a_create_that_was_cut_is_undone_and_its_key_free)
     cr_assert_not(d.answer.replayed);
 }
 
+Test(provider_recover,
+     SES_1_a_create_that_was_cut_is_ended_by_name_also_when_nothing_of_it_is_there_yet)
+{
+    static struct client c, d;
+    fake.hold[LAUNCHER_LAUNCH] = true;
+    client_create_begin(&c, "w", "s", "k");
+    fixture_for_ms(50);
+    fixture_stop();
+    fake.hold[LAUNCHER_LAUNCH] = false;
+    unsigned before = fake.asked[LAUNCHER_END];
+    fixture_open();
+    cr_assert_gt(fake.asked[LAUNCHER_END], before, "its worker may have begun after LIST");
+    client_get(&d, "w", "s");
+    HAS(d, "\"state\":\"failed\"");
+}
+
 static void cut_and_finish(enum session_event verb, enum launcher_request_type held,
                            const char *wanted)
 {
