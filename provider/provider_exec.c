@@ -235,7 +235,9 @@ void exec_record(struct exec *exec, const struct exec_row *end)
     record->row.id = exec->row;
     snprintf(record->row.exec_id, sizeof record->row.exec_id, "%s", exec->exec_id);
     exec_event(&record->row, record->event, sizeof record->event);
-    exec->seat->spool_added += end->output_bytes;
+    if (__builtin_add_overflow(exec->seat->spool_added, end->output_bytes,
+                               &exec->seat->spool_added))
+        exec->seat->spool_added = INT64_MAX; /* init may say any number */
     record->asker = exec->asker;
     exec->asker = NULL;
     exec->ending = true;
@@ -377,6 +379,7 @@ void execs_send(struct seat *seat)
         }
         seat->last_number = exec->number;
         seat->files_count = 0;
+        trust_more(seat);
         exec_start_free(take_ptr(&exec->start));
         struct exec_call *asker = exec->asker;
         exec->asker = NULL;

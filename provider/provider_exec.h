@@ -42,6 +42,7 @@ struct exec {
     struct exec_call *asker;  /* whom its being sent is to be told */
     int stdin_write;          /* -1: none */
     bool kill;                /* adopted below an interrupt's floor */
+    bool started;             /* init has told so on this connection */
     bool ending;              /* its end is being written */
     struct exec_call *waiters;
     struct provider_follower *followers; /* that wait for more of its output */

@@ -258,6 +258,7 @@ static void send_inside(struct work *work)
         fail(op, &err);
         return;
     }
+    trust_more(seat);
     give_away(op);
 }
 

@@ -3,6 +3,7 @@
  * provider.c           open, close, the loop's side of ledger and launcher
  * provider_call.c      a client's call: copied, answered once; refusals and keys
  * provider_seat.c      what front holds in memory of one session; its init's frames
+ * provider_trust.c     which of those are believed
  * provider_session.c   verbs: asked for, opened
  * provider_effect.c    what they do to the kernel
  * provider_close.c     closed and told
@@ -146,7 +147,9 @@ struct seat {
     bool hello;          /* the table has been told */
     bool held;           /* no more frames until seat_go_on() */
     bool distrusted;     /* it said what no init of ours says: it must end */
+    bool greeted;        /* HELLO has come */
     unsigned table_left;
+    uint64_t credit, credit_ms; /* frames that it may say; when they were counted */
     uint64_t pauses,
         pause_asked; /* pauses that init was asked for; the one that is awaited, or 0 */
     void (*table)(struct seat *seat, const struct agent_table_row *row); /* NULL row: it is over */
@@ -173,6 +176,11 @@ void seat_give(struct seat *seat, struct work *work);
 int seat_connect(struct seat *seat, int64_t incarnation, const struct session_identity *identity,
                  struct err *err);
 void seat_go_on(struct seat *seat);
+/* What init may say (provider_trust.c): of a connection that is new; after a command was sent; this
+ * frame, in this place. */
+void trust_begin(struct seat *seat);
+void trust_more(struct seat *seat);
+bool trust_frame(struct seat *seat, const struct agent_frame *frame, const void *payload);
 void seat_disconnect(struct seat *seat); /* execs stay in memory: seat_execs_over() */
 /* The rows say that they have ended: tell who waits. */
 void seat_execs_over(struct seat *seat);

@@ -102,7 +102,8 @@ void spool_trim(struct seat *seat)
 {
     char path[SPEC_PATH_MAX + 64];
     /* Looked at when as much as the limit may have been added since, by what ended. */
-    if (seat->spool_bytes >= 0 && seat->spool_bytes + seat->spool_added <= SESSION_SPOOL_MAX)
+    if (seat->spool_bytes >= 0 && seat->spool_added <= SESSION_SPOOL_MAX &&
+        seat->spool_bytes + seat->spool_added <= SESSION_SPOOL_MAX)
         return;
     provider_spool_path(seat->p, path, sizeof path, seat->row, 0);
     DIR *dir = opendir(path);

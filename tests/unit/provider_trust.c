@@ -1,0 +1,205 @@
+/* This file is inits that were taken over, each of which says something that no init of ours says:
+ * its session must end, and nobody else's notice (P-1, attack 52).
+ */
+#include "provider_fixture.h"
+
+static void two_sessions(void)
+{
+    static struct client c;
+    fixture_init();
+    cr_assert_eq(client_create(&c, "w", "bad", NULL)->status, 201, "%s", c.answer.text);
+    cr_assert_eq(client_create(&c, "w", "good", NULL)->status, 201, "%s", c.answer.text);
+}
+
+TestSuite(provider_trust, .init = two_sessions, .fini = fixture_fini, .timeout = 60);
+
+static struct answer *run(const char *session, const char *exec_id, const char *program,
+                          uint64_t wait_ms)
+{
+    static struct client c;
+    const char *argv[] = {program, NULL};
+    struct provider_exec exec = {.exec_id = exec_id,
+                                 .argv = argv,
+                                 .timeout_ms = UINT64_MAX,
+                                 .idle_timeout_ms = UINT64_MAX,
+                                 .grace_ms = UINT64_MAX,
+                                 .wait_ms = wait_ms};
+    provider_exec_start(fixture_provider, client_call(&c, "w", session, NULL, "/execs"), &exec);
+    fixture_until(&c.answer.came);
+    return &c.answer;
+}
+
+/* The first one made: `bad`. */
+static struct fake_box *bad(void)
+{
+    struct fake_box *box = NULL;
+    for (unsigned i = 0; i < fake.box_count; i++)
+        if (fake.boxes[i] && (!box || fake.boxes[i]->row < box->row))
+            box = fake.boxes[i];
+    cr_assert(box);
+    return box;
+}
+
+static void expect_state(const char *session, const char *state)
+{
+    static struct client c;
+    int64_t by = now_boot_ms() + 5000;
+    char wanted[64];
+    snprintf(wanted, sizeof wanted, "\"state\":\"%s\"", state);
+    do {
+        fixture_for_ms(5);
+        client_get(&c, "w", session);
+    } while (!strstr(c.answer.text, wanted) && now_boot_ms() < by);
+    cr_expect(strstr(c.answer.text, wanted), "%s is not %s: %s", session, state, c.answer.text);
+}
+
+static void expect_only_it_ends(void)
+{
+    expect_state("bad", "parked");
+    expect_state("good", "running");
+    cr_expect_eq(fake_living(), 1, "what stood under its name is gone");
+    cr_expect_eq(run("good", NULL, "true", 5000)->status, 201);
+}
+
+static uint64_t running(void)
+{
+    cr_assert_eq(run("bad", "e1", "sleep", 0)->status, 201);
+    fixture_for_ms(20);
+    return bad()->execs[0].number;
+}
+
+/* Each one would be a row of the ledger. */
+Test(provider_trust, SES_2_a_start_that_is_told_twice_ends_the_session)
+{
+    struct agent_started started = {.pid = 2};
+    fake_frame(bad(), AGENT_FRAME_STARTED, running(), 0, &started, sizeof started);
+    expect_only_it_ends();
+}
+
+Test(provider_trust, a_start_of_a_command_that_was_never_sent_ends_the_session)
+{
+    struct agent_started started = {.pid = 2};
+    fake_frame(bad(), AGENT_FRAME_STARTED, running() + (UINT64_C(1) << 40), 0, &started,
+               sizeof started);
+    expect_only_it_ends();
+}
+
+Test(provider_trust, an_end_of_a_command_that_was_never_sent_ends_the_session)
+{
+    struct agent_exit exit = {.reason = AGENT_REASON_EXIT};
+    fake_frame(bad(), AGENT_FRAME_EXIT, number_of_order(7), 1, &exit, sizeof exit);
+    expect_only_it_ends();
+}
+
+Test(provider_trust, a_second_greeting_ends_the_session)
+{
+    fake_frame(bad(), AGENT_FRAME_HELLO, 0, 3, NULL, 0);
+    expect_only_it_ends();
+}
+
+Test(provider_trust, a_row_of_a_table_that_nobody_asked_for_ends_the_session)
+{
+    struct agent_table_row row = {.exec = running(), .state = AGENT_ROW_RUNNING};
+    fake_frame(bad(), AGENT_FRAME_TABLE, row.exec, 0, &row, sizeof row);
+    expect_only_it_ends();
+}
+
+Test(provider_trust, what_only_a_sessions_maker_is_told_ends_the_session)
+{
+    struct agent_ready ready = {.pid = 1};
+    fake_frame(bad(), AGENT_FRAME_READY, 0, 0, &ready, sizeof ready);
+    expect_only_it_ends();
+}
+
+Test(provider_trust, captured_output_that_goes_to_a_spool_ends_the_session_as_a_frame)
+{
+    fake_frame(bad(), AGENT_FRAME_DATA, running(), 1, "x", 1);
+    expect_only_it_ends();
+}
+
+static void flood(enum agent_frame_type type, uint64_t exec, uint64_t seq)
+{
+    for (unsigned sent = 0; sent < 2000000 && bad()->agent; sent++) {
+        fake_frame(bad(), type, exec, seq, NULL, 0);
+        if (bad()->agent->count >= FAKE_FRAMES / 2)
+            loop_step(fixture_loop, false);
+        if (fake_living() < 2)
+            break;
+    }
+    expect_only_it_ends();
+}
+
+Test(provider_trust, answers_without_end_to_what_was_not_asked_end_the_session)
+{
+    flood(AGENT_FRAME_PONG, 1, 0);
+}
+
+Test(provider_trust, news_of_a_spool_without_end_end_the_session)
+{
+    flood(AGENT_FRAME_SPOOL, running(), 1);
+}
+
+/* A table of four thousand million rows is memory that all sessions lack. */
+Test(provider_trust, SES_2_a_table_that_is_larger_than_a_table_ends_the_session)
+{
+    running();
+    fake.silent_inits = true;
+    fixture_stop();
+    fixture_start();
+    for (int i = 0; i < 2000 && !bad()->agent; i++)
+        fixture_for_ms(1);
+    cr_assert(bad()->agent);
+    fake_frame(bad(), AGENT_FRAME_HELLO, 0, AGENT_TABLE_MAX + 1, NULL, 0);
+    for (unsigned i = 0; i < fake.box_count; i++)
+        if (fake.boxes[i] && fake.boxes[i] != bad() && fake.boxes[i]->agent)
+            fake_frame(fake.boxes[i], AGENT_FRAME_HELLO, 0, 0, NULL, 0);
+    fake.silent_inits = false;
+    fixture_until(&fixture_recovered);
+    expect_only_it_ends();
+}
+
+Test(provider_trust, anything_before_the_greeting_ends_the_session)
+{
+    fake.silent_inits = true;
+    fixture_stop();
+    fixture_start();
+    for (int i = 0; i < 2000 && !bad()->agent; i++)
+        fixture_for_ms(1);
+    fake_frame(bad(), AGENT_FRAME_PONG, 1, 0, NULL, 0);
+    for (unsigned i = 0; i < fake.box_count; i++)
+        if (fake.boxes[i] && fake.boxes[i] != bad() && fake.boxes[i]->agent)
+            fake_frame(fake.boxes[i], AGENT_FRAME_HELLO, 0, 0, NULL, 0);
+    fake.silent_inits = false;
+    fixture_until(&fixture_recovered);
+    expect_only_it_ends();
+}
+
+/* Forged, and no more than that: sums of them stay numbers. */
+Test(provider_trust, numbers_as_large_as_they_come_are_told_and_harm_nothing)
+{
+    static struct client c;
+    for (int i = 0; i < 3; i++) {
+        char id[8];
+        snprintf(id, sizeof id, "e%d", i);
+        cr_assert_eq(run("bad", id, "sleep", 0)->status, 201);
+        fixture_for_ms(10);
+        struct fake_exec *exec = &bad()->execs[i];
+        struct agent_exit exit = {.reason = AGENT_REASON_EXIT,
+                                  .cpu_us = UINT64_MAX,
+                                  .max_rss_bytes = UINT64_MAX,
+                                  .output_bytes = UINT64_MAX,
+                                  .started_ns = UINT64_MAX,
+                                  .ended_ns = UINT64_MAX,
+                                  .oom_kills = UINT32_MAX,
+                                  .output_truncated = 1};
+        exec->state = 2;
+        fake_frame(bad(), AGENT_FRAME_EXIT, exec->number, 1, &exit, sizeof exit);
+        fixture_for_ms(10);
+    }
+    provider_session_usage(fixture_provider, client_call(&c, "w", "bad", NULL, ""));
+    fixture_until(&c.answer.came);
+    cr_expect_eq(c.answer.status, 200);
+    cr_expect_null(strstr(c.answer.text, ":-"), "%s", c.answer.text);
+    expect_state("bad", "running");
+    expect_state("good", "running");
+}
