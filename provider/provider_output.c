@@ -197,6 +197,10 @@ static int next_frame(struct provider_follower *f)
         follower_end(f, NULL);
         return -1;
     }
+    if (r == SPOOL_MORE) { /* others have their turn */
+        follower_soon(f);
+        return 1;
+    }
     return nothing_more(f);
 }
 
