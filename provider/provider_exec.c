@@ -113,6 +113,7 @@ void exec_over(struct exec *exec)
 
 void seat_execs_over(struct seat *seat)
 {
+    spool_let_go(seat);
     /* Those whose end is being written have a job that finds its row ended, and calls again. */
     for (struct exec *exec = seat->execs, *next; exec; exec = next) {
         next = exec->next;

@@ -14,7 +14,6 @@
 #include <unistd.h>
 
 enum { GRACE_MS = 2000, DEADLINE_SLACK_MS = 5000 };
-#define OUTPUT_LIMIT     (UINT64_C(16) << 20)
 #define OUTPUT_LIMIT_MAX (UINT64_C(1) << 40)
 
 static void start_fini(struct call *call)
@@ -161,7 +160,7 @@ static int fill(struct exec_call *call, struct exec_start *start, struct spec *s
     static const char *const none[] = {NULL};
     uint64_t limit = call->output_limit          ? call->output_limit
                      : spec->limits.output_bytes ? spec->limits.output_bytes
-                                                 : OUTPUT_LIMIT;
+                                                 : SPOOL_USUAL;
     if (limit > OUTPUT_LIMIT_MAX)
         limit = OUTPUT_LIMIT_MAX;
     if (read_user(call, spec, &start->uid, &start->gid) < 0)
@@ -200,6 +199,9 @@ static int prepare(struct exec_call *call, struct exec *exec, struct err *err)
         r = fill(call, start, &p->scratch, err);
     if (r == 0)
         r = spool_create(p, call->row.session, call->row.id, &start->spool, err);
+    if (r == 0)
+        r = spool_allow(p, call->row.session, call->row.id, start->limits.head + start->limits.tail,
+                        err);
     if (r < 0 || !call->stdin_pipe)
         return r;
     if (pipe2(ends, O_CLOEXEC) < 0)

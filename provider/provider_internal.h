@@ -11,7 +11,7 @@
  * provider_start.c     all of them, at the start
  * provider_exec.c      commands that live (and provider_exec_start.c, provider_exec_call.c)
  * provider_follow.c    who follows output and events (provider_output.c, provider_events.c)
- * provider_spool.c     files of output
+ * provider_spool.c     files of output (provider_spool_watch.c: what they take of the disk)
  * provider_read.c      get and list
  * provider_timer.c     what is due, retention
  * provider_usage.c     samples
@@ -157,6 +157,7 @@ struct seat {
     uint64_t last_number, files_count; /* of what was sent to init */
     unsigned files_running;
     int64_t spool_bytes, spool_added; /* of its spool files when last looked at; since */
+    bool spool_hidden;                /* some may have been dropped that init has open */
     struct exec *execs;               /* that have not ended, in order of acceptance */
     uint64_t *background;             /* numbers of those that have, and keep children */
     size_t background_count, background_size;
@@ -176,6 +177,7 @@ void seat_give(struct seat *seat, struct work *work);
 int seat_connect(struct seat *seat, int64_t incarnation, const struct session_identity *identity,
                  struct err *err);
 void seat_go_on(struct seat *seat);
+void seat_distrust(struct seat *seat); /* its init is none of ours any more: the session ends */
 /* What init may say (provider_trust.c): of a connection that is new; after a command was sent; this
  * frame, in this place. */
 void trust_begin(struct seat *seat);
@@ -221,6 +223,7 @@ struct provider {
     struct provider_follower *events[EVENT_HASH]; /* those who follow, by session */
     struct timers *timers;
     struct usage_round *usage;
+    struct spool_watch *spools;
     struct operation *operations; /* on files */
     struct verb *verbs;           /* that are under way */
 
@@ -350,6 +353,10 @@ void timers_start(struct provider *p);
 void timers_look(struct provider *p); /* the ledger's timers may have changed */
 void timers_free(struct provider *p);
 void usage_start(struct provider *p); /* samples every ten seconds from now on */
+
+int spool_watch_open(struct provider *p, struct err *err);
+void spool_watch_now(struct provider *p); /* all sessions, at once: for tests */
+void spool_watch_free(struct provider *p);
 
 void events_wake(struct provider *p, const char *workspace_id, const char *session_id);
 void followers_free(struct provider *p);

@@ -452,6 +452,7 @@ static void adopt(struct rescue *rescue)
         act(rescue);
         return;
     }
+    seat->spool_hidden = true; /* an older front's, perhaps */
     /* The row may be older than what was sent since. */
     if (seat->last_number < number_of_order(rescue->row.exec_order))
         seat->last_number = number_of_order(rescue->row.exec_order);

@@ -153,7 +153,7 @@ static void on_frame(struct seat *seat, const struct agent_frame *frame, const v
 }
 
 /* Its end, or what no init of ours says: either way it is to be looked at, and ended. */
-static void distrust(struct seat *seat)
+void seat_distrust(struct seat *seat)
 {
     loop_watch_set(seat->frames, 0);
     seat->distrusted = true;
@@ -178,7 +178,7 @@ static void on_frames(void *owner, unsigned events)
         if (r == SESSION_FRAME_NONE)
             return;
         if (r != 0 || !trust_frame(seat, &frame, payload)) {
-            distrust(seat);
+            seat_distrust(seat);
             return;
         }
         on_frame(seat, &frame, payload);

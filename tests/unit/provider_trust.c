@@ -119,12 +119,14 @@ Test(provider_trust, captured_output_that_goes_to_a_spool_ends_the_session_as_a_
 
 static void flood(enum agent_frame_type type, uint64_t exec, uint64_t seq)
 {
-    for (unsigned sent = 0; sent < 2000000 && bad()->agent; sent++) {
-        fake_frame(bad(), type, exec, seq, NULL, 0);
-        if (bad()->agent->count >= FAKE_FRAMES / 2)
+    /* It is not read any more when it is not believed any more. */
+    for (unsigned sent = 0; sent < 2000000 && fake_living() == 2 && bad()->agent; sent++) {
+        if (bad()->agent->count == FAKE_FRAMES)
+            fixture_for_ms(1);
+        else
+            fake_frame(bad(), type, exec, seq, NULL, 0);
+        if (bad()->agent && bad()->agent->count % 128 == 0)
             loop_step(fixture_loop, false);
-        if (fake_living() < 2)
-            break;
     }
     expect_only_it_ends();
 }
@@ -202,4 +204,88 @@ Test(provider_trust, numbers_as_large_as_they_come_are_told_and_harm_nothing)
     cr_expect_null(strstr(c.answer.text, ":-"), "%s", c.answer.text);
     expect_state("bad", "running");
     expect_state("good", "running");
+}
+
+/* ---- spools that grow behind their cap ------------------------------------------------------- */
+
+static void fill(int fd, uint64_t at, uint64_t bytes)
+{
+    static char block[1 << 20];
+    memset(block, 'x', sizeof block);
+    for (uint64_t end = at + bytes; at < end; at += sizeof block)
+        cr_assert_eq(pwrite(fd, block, sizeof block, (off_t)at), (ssize_t)sizeof block);
+}
+
+static void spool_path(char *ret, size_t size, const char *suffix)
+{
+    snprintf(ret, size, "%s/spool/%llx/%x%s", fixture_config.state_dir,
+             (unsigned long long)bad()->row, 1, suffix);
+}
+
+Test(provider_trust, EXEC_8_a_spool_that_grows_behind_its_cap_ends_the_session)
+{
+    running();
+    fill(bad()->execs[0].out, 0, 40 << 20);
+    spool_watch_now(fixture_provider);
+    expect_state("bad", "running");
+    fill(bad()->execs[0].out, 1 << 30, 20 << 20);
+    spool_watch_now(fixture_provider);
+    expect_only_it_ends();
+}
+
+/* It is one that this front never made. */
+Test(provider_trust, EXEC_8_a_limit_that_was_asked_for_holds_also_for_a_front_that_is_new)
+{
+    static struct client c;
+    const char *argv[] = {"sleep", NULL};
+    struct provider_exec exec = {.exec_id = "e1",
+                                 .argv = argv,
+                                 .timeout_ms = UINT64_MAX,
+                                 .idle_timeout_ms = UINT64_MAX,
+                                 .grace_ms = UINT64_MAX,
+                                 .output_limit_bytes = 64 << 20};
+    provider_exec_start(fixture_provider, client_call(&c, "w", "bad", NULL, "/execs"), &exec);
+    fixture_until(&c.answer.came);
+    cr_assert_eq(c.answer.status, 201);
+    fixture_for_ms(20);
+    fill(bad()->execs[0].out, 0, 150 << 20);
+    fixture_restart();
+    spool_watch_now(fixture_provider);
+    expect_state("bad", "running");
+    fill(bad()->execs[0].out, 1 << 30, 60 << 20);
+    spool_watch_now(fixture_provider);
+    expect_only_it_ends();
+}
+
+/* What init says of an output is no measure of its file, and a file without a name is still one. */
+Test(provider_trust, EXEC_8_what_was_dropped_while_init_has_it_open_is_still_looked_at)
+{
+    char path[1200], hidden[1200];
+    struct stat st;
+    int open_still[9];
+    for (int i = 0; i < 9; i++) {
+        char id[8];
+        snprintf(id, sizeof id, "e%d", i);
+        cr_assert_eq(run("bad", id, "sleep", 0)->status, 201);
+        fixture_for_ms(20);
+        struct fake_exec *exec = &bad()->execs[i];
+        open_still[i] = fcntl(exec->out, F_DUPFD_CLOEXEC, 3);
+        fill(open_still[i], 0, 32 << 20);
+        fake_exec_end(bad(), exec->number, AGENT_REASON_EXIT, 0);
+        fixture_for_ms(20);
+    }
+    spool_path(path, sizeof path, "");
+    spool_path(hidden, sizeof hidden, "~");
+    cr_assert_eq(stat(path, &st), 0);
+    spool_watch_now(fixture_provider);
+    cr_expect_lt(stat(path, &st), 0, "the oldest has been dropped");
+    cr_assert_eq(stat(hidden, &st), 0);
+    cr_expect_eq(st.st_blocks, 0);
+    expect_state("bad", "running");
+    fill(open_still[0], 0, 60 << 20);
+    spool_watch_now(fixture_provider);
+    expect_only_it_ends();
+    cr_expect_lt(stat(hidden, &st), 0, "nothing is left of it");
+    for (int i = 0; i < 9; i++)
+        close(open_still[i]);
 }
