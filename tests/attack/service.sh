@@ -135,6 +135,110 @@ interrupt_without_a_command() {
     status_is 0
 }
 
+# ---- an init that was taken over (52) ----
+
+inits() { # those that are PID 1 of their session, not what they fork
+    local directory
+    for directory in /proc/[0-9]*; do
+        case $(readlink "$directory/exe" 2>/dev/null) in
+        */berth-init*) grep -qsE '^NSpid:.*[^0-9]1$' "$directory/status" && echo "${directory#/proc/}" ;;
+        esac
+    done
+}
+bad_session() { # INIT: the init of a session `bad` in which a command runs
+    local before new _
+    before=" $(inits | tr '\n' ' ') "
+    if [ "${1:-create}" = create ]; then berth session create bad; else berth session resume bad; fi
+    status_is 0 'the session to be taken over'
+    berth exec --detach bad -- sh -c 'echo begun; sleep 1000'
+    status_is 0
+    BAD_EXEC=$(cat "$OUT") INIT=
+    for _ in $(seq 100); do # its init has nothing else under way then
+        client ask GET "$SESSIONS/bad/execs/$BAD_EXEC"
+        if grep -q '"output_bytes":6[,}]' "$OUT"; then break; fi
+        sleep 0.05
+    done
+    for new in $(inits); do case $before in *" $new "*) ;; *) INIT=$new ;; esac done
+    [ -n "$INIT" ] || fail 'its init is not seen'
+}
+possess() { timeout 60 "$PROGRAMS/possess" "$INIT" "$@" >"$D/out/possess" 2>&1; }
+bad_is_ended() { # it alone
+    local _
+    for _ in $(seq $((${2:-20} * 5))); do
+        client ask GET $SESSIONS/bad
+        if grep -q '"state":"parked","mode":"stop","reason":"died"' "$OUT"; then break; fi
+        sleep 0.2
+    done
+    grep -q '"state":"parked"' "$OUT" || fail "$1: the session goes on: $(head -c 120 "$OUT") $(tail -n 1 "$D/out/possess")"
+    [ ! -d "/proc/$INIT" ] || fail "$1: its init lives"
+    others_go_on "$1"
+}
+others_go_on() {
+    TIME=10 berth exec --tty never s1 -- echo on
+    status_is 0 "$1: the other session"
+    grep -qx on "$OUT" || fail "$1: the other session answers $(head -c 60 "$OUT")"
+}
+may_possess() { [ "$(id -u)" = 0 ] || { need 'taking an init over needs root'; return 1; }; }
+taken_over_init_says() {
+    local how verb=create
+    may_possess || return
+    for how in garbage huge order started endless linger; do
+        bad_session $verb
+        verb=resume
+        possess "$how" &
+        bad_is_ended "$how"
+        wait $!
+    done
+    berth session destroy bad --delete-volume
+    status_is 0
+}
+taken_over_init_keeps_silent() {
+    may_possess || return
+    bad_session
+    possess half
+    others_go_on half
+    kill -STOP "$INIT"
+    others_go_on stopped
+    TIME=15 berth session destroy bad --delete-volume
+    status_is 0 'it is ended all the same'
+    [ ! -d "/proc/$INIT" ] || fail 'its init lives'
+}
+taken_over_init_ruins_spools() {
+    may_possess || return
+    bad_session
+    possess ruin
+    TIME=5 berth logs bad "$BAD_EXEC"
+    [ "$RC" != 124 ] || fail 'who asks for the output is not answered'
+    others_go_on ruin
+    berth session destroy bad --delete-volume
+    status_is 0
+}
+taken_over_init_fills_the_disk() {
+    may_possess || return
+    bad_session
+    possess spool 120000000
+    bad_is_ended spool 90
+    berth session destroy bad --delete-volume
+    status_is 0
+    [ -z "$(find "$D/state/spool" -size +1M)" ] || fail 'what it wrote is left'
+}
+taken_over_init_lies_to_a_new_front() {
+    local rows verb=create _
+    may_possess || return
+    for rows in 5000 3; do
+        bad_session $verb
+        verb=resume
+        possess table $rows &
+        for _ in $(seq 100); do grep -q waiting "$D/out/possess" && break; sleep 0.05; done
+        FRONT=$(pgrep -P "$SERVICE" -f '^berth: front')
+        kill -KILL "$FRONT"
+        bad_is_ended "a table of $rows"
+        wait $!
+    done
+    berth session destroy bad --delete-volume
+    status_is 0
+}
+
 # ---- as a client ----
 
 framing_is_one() { # 53
@@ -230,7 +334,8 @@ names_are_shown_clean() { # 12, 38
     ! grep -q "$escape" "$OUT" || fail 'the list has an escape sequence'
 }
 
-CASES='init_is_out_of_reach workers_are_harmed stopped_workers_are_bounded rename_storm kinds_in_turn floods_are_bounded
+CASES='taken_over_init_says taken_over_init_keeps_silent taken_over_init_ruins_spools
+taken_over_init_fills_the_disk taken_over_init_lies_to_a_new_front init_is_out_of_reach workers_are_harmed stopped_workers_are_bounded rename_storm kinds_in_turn floods_are_bounded
 interrupt_without_a_command framing_is_one targets_are_refused slow_clients_are_bounded names_are_shown_clean'
 ROOT_CASES='another_user_is_refused rights_of_the_asker parked_with_planted_links'
 if [ $# -gt 0 ]; then CASES=$* ROOT_CASES=; fi
