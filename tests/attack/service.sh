@@ -71,6 +71,73 @@ init_is_out_of_reach() { # 17
     berth exec --tty never s1 -- true
     status_is 0 'the session still answers'
 }
+pid1_is_out_of_reach() { # 17
+    local user
+    place_in s1 pid1
+    for user in user root; do
+        # An ordinary user without subordinate ids has one id inside.
+        if [ "$MODE$user" = singleroot ]; then continue; fi
+        berth exec --tty never --user $user s1 -- ./pid1 1
+        all_denied pid1 30
+        status_is 0 "PID 1 is reached for as $user"
+    done
+    berth exec --tty never s1 -- sh -c '(sleep 50 & sleep 50 &); kill -9 -1; exit 7'
+    status_is 7 'everybody but the caller and PID 1 is killed'
+    berth exec --tty never s1 -- true
+    status_is 0 'the session still answers'
+}
+zombies_and_stopped() { # 29
+    place_in s1 resources
+    TIME=100 berth exec --tty never s1 -- ./resources zombies 3000
+    grep -q '^zombies 3000' "$OUT" || fail "$(tail -n 1 "$OUT")"
+    TIME=30 berth exec --tty never --timeout 1s s1 -- sh -c './resources stopped; kill -STOP $$'
+    status_is 124 'a command that stopped itself'
+    background sh -c './resources vfork & ./resources stopped & kill -STOP $$'
+    TIME=30 berth session interrupt s1
+    status_is 0
+    berth exec --tty never s1 -- sh -c 'grep -l "^State:.[ZT]" /proc/[0-9]*/status 2>/dev/null | wc -l'
+    [ "$(tail -n 1 "$OUT")" = 0 ] || fail "$(tail -n 1 "$OUT") of them are left"
+}
+verbs_race() { # 30
+    local i pids=() pid
+    berth session create s2
+    for i in 1 2 3 4 5; do
+        "${AS[@]}" timeout 100 "$PROGRAMS/client" "$SOCKET" race "${RACE:-200}" $SESSIONS/s2 $i >"$D/out/race$i" &
+        pids+=($!)
+    done
+    for pid in "${pids[@]}"; do wait "$pid" || fail "$(tail -n 1 "$D"/out/race* | tr '\n' ' ')"; done
+    ! grep -q ' 2xx 0,' "$D"/out/race? || fail "one of them never had its way: $(cat "$D"/out/race? | tr '\n' ' ')"
+    others_go_on 'beside a race of verbs'
+    client ask POST $SESSIONS/s2/resume '{}'
+    berth exec --tty never s2 -- echo on
+    grep -qx on "$OUT" || fail "the session is stuck: $(tail -n 1 "$ERR")"
+}
+births_after_kills() { # 31b
+    local i pids=() killed=() pid
+    for i in 1 2 3 4 5; do
+        berth exec --tty never --timeout 200ms s1 -- sleep 30
+        status_is 124 'a command that is killed'
+        berth exec --tty never s1 -- echo born
+        grep -qx born "$OUT" || fail "round $i: $(tail -n 1 "$ERR")"
+    done
+    for i in 1 2 3 4; do
+        "${AS[@]}" "${ENVIRONMENT[@]}" timeout 60 "$BERTH" session create "new$i" </dev/null >/dev/null 2>&1 &
+        pids+=($!)
+        if has_capability limits.pids; then # else it runs one command at a time
+            "${AS[@]}" "${ENVIRONMENT[@]}" timeout 60 "$BERTH" exec --tty never --timeout 50ms s1 -- sleep 9 </dev/null >/dev/null 2>&1 &
+            killed+=($!)
+            "${AS[@]}" "${ENVIRONMENT[@]}" timeout 60 "$BERTH" exec --tty never s1 -- true </dev/null >/dev/null 2>&1 &
+            pids+=($!)
+        fi
+    done
+    for pid in "${pids[@]}"; do wait "$pid" || fail "died at birth (status $?)"; done
+    for i in 1 2 3 4; do
+        berth exec --tty never "new$i" -- true
+        status_is 0 "in new$i"
+        berth session destroy "new$i" --delete-volume
+    done
+    for pid in "${killed[@]+"${killed[@]}"}"; do wait "$pid"; done
+}
 workers_are_harmed() { # 34: hostile programs have their uid
     local how _
     # Without a cgroup a session runs one command at a time.
@@ -335,7 +402,8 @@ names_are_shown_clean() { # 12, 38
 }
 
 CASES='taken_over_init_says taken_over_init_keeps_silent taken_over_init_ruins_spools
-taken_over_init_fills_the_disk taken_over_init_lies_to_a_new_front init_is_out_of_reach workers_are_harmed stopped_workers_are_bounded rename_storm kinds_in_turn floods_are_bounded
+taken_over_init_fills_the_disk taken_over_init_lies_to_a_new_front init_is_out_of_reach pid1_is_out_of_reach zombies_and_stopped
+verbs_race births_after_kills workers_are_harmed stopped_workers_are_bounded rename_storm kinds_in_turn floods_are_bounded
 interrupt_without_a_command framing_is_one targets_are_refused slow_clients_are_bounded names_are_shown_clean'
 ROOT_CASES='another_user_is_refused rights_of_the_asker parked_with_planted_links'
 if [ $# -gt 0 ]; then CASES=$* ROOT_CASES=; fi
