@@ -13,7 +13,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-enum { GRACE_MS = 2000, DEADLINE_SLACK_MS = 5000 };
+enum { GRACE_MS = 2000, DEADLINE_SLACK_MS = 5000, UNSENT_MAX = 64 };
 #define OUTPUT_LIMIT_MAX (UINT64_C(1) << 40)
 
 static void start_fini(struct call *call)
@@ -244,6 +244,20 @@ static void no_room_again(struct work *work)
     work_job(work, LEDGER_OP_EXEC_END, no_room_apply, no_room_done);
 }
 
+/* An init that reads nothing leaves them here, each with descriptors and memory of front's. */
+static int check_unsent(const struct seat *seat, struct err *err)
+{
+    unsigned unsent = 0;
+    for (const struct exec *other = seat->execs; other; other = other->next)
+        unsent += other->start && !other->ending;
+    if (unsent <= UNSENT_MAX)
+        return 0;
+    return err_set(err, ERR_UNAVAILABLE, EAGAIN, "start the command", seat->session_id,
+                   "%d commands wait until the session's init takes them. Try again; if none is "
+                   "ever taken, park and resume the session.",
+                   UNSENT_MAX);
+}
+
 /* Without a cgroup init can end one command only, and only with everything that it started. It
  * would refuse by itself, but cannot say so to whoever asks: he was answered by then. */
 static int check_alone(const struct seat *seat, const struct exec *exec, bool keep_children,
@@ -317,7 +331,8 @@ static void accepted(struct work *work)
     }
     exec->start->stdin_read = exec->start->spool = -1;
     exec->asker = start;
-    if (check_alone(seat, exec, start->keep_children, &err) < 0 || prepare(start, exec, &err) < 0)
+    if (check_alone(seat, exec, start->keep_children, &err) < 0 || check_unsent(seat, &err) < 0 ||
+        prepare(start, exec, &err) < 0)
         exec_not_sent(exec, "not_started", &err);
     else
         execs_send(seat);

@@ -3,6 +3,8 @@
  */
 #include "provider_fixture.h"
 
+#include "policy/json.h"
+
 static void two_sessions(void)
 {
     static struct client c;
@@ -59,6 +61,15 @@ static void expect_only_it_ends(void)
     expect_state("good", "running");
     cr_expect_eq(fake_living(), 1, "what stood under its name is gone");
     cr_expect_eq(run("good", NULL, "true", 5000)->status, 201);
+}
+
+static bool is_utf8(const char *text)
+{
+    size_t length = strlen(text);
+    for (size_t i = 0, n; i < length; i += n)
+        if (!(n = json_utf8_length((const unsigned char *)text + i, length - i)))
+            return false;
+    return true;
 }
 
 static uint64_t running(void)
@@ -204,6 +215,56 @@ Test(provider_trust, numbers_as_large_as_they_come_are_told_and_harm_nothing)
     cr_expect_null(strstr(c.answer.text, ":-"), "%s", c.answer.text);
     expect_state("bad", "running");
     expect_state("good", "running");
+}
+
+/* Each of them has memory and descriptors that all sessions share. */
+Test(provider_trust, commands_that_an_init_never_takes_are_bounded)
+{
+    static struct client c[80];
+    unsigned waiting = 0, refused = 0;
+    const char *argv[] = {"sleep", NULL};
+    struct provider_exec exec = {
+        .argv = argv, .timeout_ms = UINT64_MAX, .idle_timeout_ms = UINT64_MAX, .stdin_pipe = true};
+    fake.busy_inits = true;
+    for (unsigned i = 0; i < ARRAY_LENGTH(c); i++) {
+        provider_exec_start(fixture_provider, client_call(&c[i], "w", "bad", NULL, "/execs"),
+                            &exec);
+        fixture_for_ms(3);
+    }
+    fixture_for_ms(100);
+    for (unsigned i = 0; i < ARRAY_LENGTH(c); i++) {
+        waiting += !c[i].answer.came;
+        refused += c[i].answer.came && c[i].answer.err.code == ERR_UNAVAILABLE;
+    }
+    cr_expect_eq(waiting, 64, "%u", waiting);
+    cr_expect_eq(refused, 16, "%u", refused);
+    fake.busy_inits = false;
+    expect_state("good", "running");
+    for (unsigned i = 0; i < ARRAY_LENGTH(c); i++)
+        provider_forget(fixture_provider, &c[i].answer);
+}
+
+/* What init says of a start that failed is shown to people and parsed by programs. */
+Test(provider_trust, words_of_an_init_are_text_in_a_document_whatever_they_are)
+{
+    static struct client c;
+    struct agent_start_failed failed = {.fault = AGENT_START_BERTH,
+                                        .sys = ENOEXEC,
+                                        .step = "\"}\n\x1b[31m\xff\xc2\x9b",
+                                        .subject = "\n\n"};
+    uint64_t number = running();
+    bad()->execs[0].state = 2;
+    fake_frame(bad(), AGENT_FRAME_START_FAILED, number, 0, &failed, sizeof failed);
+    fixture_for_ms(50);
+    client_call(&c, "w", "bad", NULL, "");
+    c.call.exec_id = "e1";
+    provider_exec_get(fixture_provider, &c.call, 0);
+    fixture_until(&c.answer.came);
+    cr_expect(strstr(c.answer.text, "\"reason\":\"start_failed\""), "%s", c.answer.text);
+    for (const char *at = c.answer.text; at[0] && at[1]; at++)
+        cr_expect((unsigned char)*at >= 0x20 && *at != 0x7f, "a control byte in %s", c.answer.text);
+    cr_expect_null(strstr(c.answer.text, "\"}\n"));
+    cr_expect(is_utf8(c.answer.text), "no UTF-8: %s", c.answer.text);
 }
 
 /* ---- spools that grow behind their cap ------------------------------------------------------- */
