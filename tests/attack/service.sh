@@ -11,6 +11,7 @@ make_scene
 SESSIONS=/v1/workspaces/local/sessions
 SECRET=the-word-of-the-host
 OPERATIONS=${OPERATIONS:-10000}
+BOUND=()
 
 service_start() {
     SOCKET=$D/run/berth.sock
@@ -24,7 +25,7 @@ service_start() {
     if [ "$MODE" = root ]; then group=", \"socket_group\": $OTHER_UID"; fi
     echo "{\"roots\": [\"$D/roots\"]$group}" >"$D/serve.jsonc"
     if [ "$MODE" != self ]; then chown "$UID_HERE" "$D/serve.jsonc"; fi
-    "${AS[@]}" "${ENVIRONMENT[@]}" "$BERTH" serve --config "$D/serve.jsonc" </dev/null >"$D/out/serve" 2>&1 &
+    "${AS[@]}" "${BOUND[@]+"${BOUND[@]}"}" "${ENVIRONMENT[@]}" "$BERTH" serve --config "$D/serve.jsonc" </dev/null >"$D/out/serve" 2>&1 &
     SERVICE=$!
     local _
     for _ in $(seq 400); do
@@ -87,6 +88,29 @@ pid1_is_out_of_reach() { # 17
     status_is 7 'everybody but the caller and PID 1 is killed'
     berth exec --tty never s1 -- true
     status_is 0 'the session still answers'
+}
+births_are_watched() { # 1, 3: what init forks has all of init's until it is executed
+    local before i
+    # Without a cgroup a session runs one command at a time.
+    has_capability limits.pids || { need 'limits.pids is not available'; return; }
+    before=$(sha256sum "$BUILD"/bin/berth*)
+    berth exec --detach --exec-id watcher s1 -- ./beside born 12
+    status_is 0
+    for i in $(seq 60); do
+        client ask POST "$SESSIONS/s1/execs?wait_ms=5000" '{"argv":["true"]}'
+        answered 201
+        client ask HEAD "$SESSIONS/s1/files?path=/workspace/beside"
+    done
+    for i in $(seq 100); do
+        client ask GET $SESSIONS/s1/execs/watcher
+        if grep -q '"state":"ended"' "$OUT"; then break; fi
+        sleep 0.2
+    done
+    TIME=30 berth logs s1 watcher
+    grep -q '^done beside' "$OUT" || fail 'it did not come to its end'
+    grep -qE '^saw [0-9]{2}' "$OUT" || fail "it saw nobody: $(grep '^saw' "$OUT")"
+    ! grep -q SUCCEEDED "$OUT" || fail "$(grep -m 3 SUCCEEDED "$OUT" | tr '\n' ';')"
+    [ "$before" = "$(sha256sum "$BUILD"/bin/berth*)" ] || fail 'a program of berth was changed'
 }
 zombies_and_stopped() { # 29
     place_in s1 resources
@@ -347,6 +371,26 @@ slow_clients_are_bounded() { # 53
     fi
     [ $(($(memory_of "$FRONT") - before)) -lt 65536 ] || fail "front grew to $(memory_of "$FRONT") KiB"
 }
+few_descriptors_are_shared() { # 53: who has all that he may have leaves enough for sessions
+    local crowd _
+    [ "$MODE" = root ] || return
+    kill -TERM "$SERVICE"
+    wait "$SERVICE"
+    BOUND=(prlimit --nofile=1500:1500 --)
+    service_start
+    BOUND=()
+    setpriv --reuid "$OTHER_UID" --regid "$OTHER_UID" --clear-groups -- \
+        "$PROGRAMS/client" "$SOCKET" crowd 3000 /v1/health >"$D/out/crowd" &
+    crowd=$!
+    sleep 1
+    client ask GET /v1/health
+    answered 200 'beside a crowd, with few descriptors'
+    berth session create s2
+    status_is 0 'a session beside a crowd'
+    berth exec --tty never s2 -- true
+    status_is 0 'a command beside a crowd'
+    wait "$crowd"
+}
 another_user_is_refused() {
     client_as $((OTHER_UID + 1)) $((OTHER_UID + 1)) ask GET /v1/health
     status_is 1 'he may not connect'
@@ -413,10 +457,10 @@ names_are_shown_clean() { # 12, 38
 }
 
 CASES='taken_over_init_says taken_over_init_keeps_silent taken_over_init_ruins_spools
-taken_over_init_fills_the_disk taken_over_init_lies_to_a_new_front init_is_out_of_reach pid1_is_out_of_reach zombies_and_stopped
+taken_over_init_fills_the_disk taken_over_init_lies_to_a_new_front init_is_out_of_reach pid1_is_out_of_reach births_are_watched zombies_and_stopped
 verbs_race births_after_kills workers_are_harmed stopped_workers_are_bounded rename_storm kinds_in_turn floods_are_bounded
 interrupt_without_a_command framing_is_one targets_are_refused slow_clients_are_bounded names_are_shown_clean'
-ROOT_CASES='another_user_is_refused rights_of_the_asker parked_with_planted_links'
+ROOT_CASES='few_descriptors_are_shared another_user_is_refused rights_of_the_asker parked_with_planted_links'
 if [ $# -gt 0 ]; then CASES=$* ROOT_CASES=; fi
 
 for mode in ${MODES:-$(modes_here)}; do
