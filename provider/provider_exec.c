@@ -125,6 +125,7 @@ void exec_over(struct exec *exec)
 
 void seat_execs_over(struct seat *seat)
 {
+    spool_let_go(seat);
     /* Those whose end is being written have a job that finds its row ended, and calls again. */
     for (struct exec *exec = seat->execs, *next; exec; exec = next) {
         next = exec->next;
@@ -285,7 +286,9 @@ void exec_record(struct exec *exec, const struct exec_row *end)
     record->row.id = exec->row;
     snprintf(record->row.exec_id, sizeof record->row.exec_id, "%s", exec->exec_id);
     exec_event(&record->row, record->event, sizeof record->event);
-    exec->seat->spool_added += end->output_bytes;
+    if (__builtin_add_overflow(exec->seat->spool_added, end->output_bytes,
+                               &exec->seat->spool_added))
+        exec->seat->spool_added = INT64_MAX; /* init may say any number */
     take_started(exec, record);
     record->wanted = exec->waiters != NULL;
     record->asker = exec->asker;
@@ -467,6 +470,7 @@ void execs_send(struct seat *seat)
         }
         seat->last_number = exec->number;
         seat->files_count = 0;
+        trust_more(seat);
         exec_start_free(take_ptr(&exec->start));
         struct exec_call *asker = exec->asker;
         exec->asker = NULL;

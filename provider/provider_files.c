@@ -279,6 +279,7 @@ static void send_inside(struct work *work)
     }
     op->seat_row = seat->row;
     seat->files_running++;
+    trust_more(seat);
     give_away(op);
 }
 

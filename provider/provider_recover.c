@@ -499,7 +499,10 @@ static void adopt(struct rescue *rescue)
         act(rescue);
         return;
     }
-    seat->last_number = number_of_order(rescue->row.exec_order);
+    seat->spool_hidden = true; /* an older front's, perhaps */
+    /* The row may be older than what was sent since. */
+    if (seat->last_number < number_of_order(rescue->row.exec_order))
+        seat->last_number = number_of_order(rescue->row.exec_order);
     seat->table = on_table;
     seat->table_data = rescue;
     work_later(&rescue->work, TABLE_MS, no_answer);

@@ -1,8 +1,8 @@
 /* This file is what front holds in memory of a session that lives or that somebody works on: whose
  * turn it is, the connection to its init, and what init tells. It never changes a row.
  *
- * init is a hostile peer: agent_client.c has proven the shape of what it sends; here a frame about
- * what we never asked is ignored, and one that makes no sense ends the session.
+ * init is a hostile peer: agent_client.c has proven the shape of what it sends, provider_trust.c
+ * looks at its place and number; one that makes no sense ends the session.
  */
 #include "provider/provider_internal.h"
 #include "runtime/link/agent_client.h"
@@ -156,6 +156,17 @@ static void on_frame(struct seat *seat, const struct agent_frame *frame, const v
     }
 }
 
+/* Its end, or what no init of ours says: either way it is to be looked at, and ended. */
+void seat_distrust(struct seat *seat)
+{
+    loop_watch_set(seat->frames, 0);
+    seat->distrusted = true;
+    if (seat->table) /* who waits for the table is at it already */
+        seat->table(seat, NULL);
+    else if (!seat->ending)
+        session_rescue(seat->p, seat->row);
+}
+
 static void on_frames(void *owner, unsigned events)
 {
     struct seat *seat = owner;
@@ -170,13 +181,8 @@ static void on_frames(void *owner, unsigned events)
         int r = agent_client_next(agent, &frame, &payload, &err);
         if (r == SESSION_FRAME_NONE)
             return;
-        if (r != 0) { /* its end, or garbage: either way it is to be looked at, and ended */
-            loop_watch_set(seat->frames, 0);
-            seat->distrusted = true;
-            if (seat->table) /* who waits for the table is at it already */
-                seat->table(seat, NULL);
-            else if (!seat->ending)
-                session_rescue(p, row);
+        if (r != 0 || !trust_frame(seat, &frame, payload)) {
+            seat_distrust(seat);
             return;
         }
         on_frame(seat, &frame, payload);
@@ -237,6 +243,7 @@ int seat_connect(struct seat *seat, int64_t incarnation, const struct session_id
     seat->identity = *identity;
     seat->hello = seat->ending = seat->held = seat->distrusted = false;
     seat->table_left = 0;
+    trust_begin(seat);
     p->live++;
     provider_look_idle(p);
     return 0;

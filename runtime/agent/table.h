@@ -38,7 +38,7 @@ enum row_state {
     ROW_ENDED
 };
 
-enum { TABLE_ROWS = 4096, TABLE_GONE = 1024 };
+enum { TABLE_ROWS = AGENT_TABLE_MAX, TABLE_GONE = 1024 };
 
 struct pty;
 struct spool;

@@ -62,7 +62,11 @@ static int connect_to(const char *path, int *ret_fd)
     if (r < 0)
         return r;
     _cleanup_fd_ int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (fd < 0 || connect(fd, (const struct sockaddr *)&address, sizeof address) < 0)
+    /* Nothing can be sent to us, from the first instant on (unix(7) leaves a socket that is not
+     * connected yet its shutdown; Linux 3.0 to 6.18). What came unread would be closed by us, and
+     * closing a socket with SO_LINGER out of it would hold the whole front up (P-5). */
+    if (fd < 0 || shutdown(fd, SHUT_RD) < 0 ||
+        connect(fd, (const struct sockaddr *)&address, sizeof address) < 0)
         return -errno;
     *ret_fd = take_fd(&fd);
     return 0;

@@ -514,6 +514,30 @@ Test(provider_exec, EXEC_2_a_stream_whose_init_died_has_an_exit_and_one_that_was
     cr_assert_eq(none.err.code, ERR_NOT_FOUND);
 }
 
+/* A client that is cut off comes back, for ever when it is cut off each time. */
+Test(provider_exec, EXEC_2_a_stream_from_a_file_that_is_no_spool_ends_with_a_gap_and_the_exit)
+{
+    static struct client c;
+    struct followed f = {.room = 1000}, once = {.room = 10};
+    exec_do(&c, "e1", "sleep", NULL, 0);
+    follow(&c, &f, "e1", true);
+    uint64_t number = box()->execs[0].number;
+    fake_print(box(), number, "x");
+    fake_spool_add(&box()->execs[0], FAKE_NO_SPOOL, "y", 1);
+    fake_print(box(), number, "z");
+    fixture_for_ms(20);
+    follow(&c, &once, "e1", false);
+    fixture_until(&once.ended);
+    cr_expect_eq(once.err.code, ERR_NONE);
+    cr_expect_not(f.ended, "it may be right again");
+    fake_exec_end(box(), number, AGENT_REASON_EXIT, 0);
+    fixture_until(&f.ended);
+    cr_expect_eq(f.err.code, ERR_NONE);
+    cr_expect(f.gap);
+    cr_expect(f.exited);
+    cr_expect_str_eq(f.text, "x");
+}
+
 Test(provider_exec, EV_1_events_come_in_order_from_any_number_and_end_after_session_deleted)
 {
     static struct client c, d;

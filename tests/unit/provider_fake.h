@@ -163,6 +163,8 @@ static inline struct fake_exec *fake_exec_find(struct fake_box *box, uint64_t nu
 }
 
 /* A spool of the fake's own: a head and bytes, one after another. */
+#define FAKE_NO_SPOOL 0xa5a5a5a5u
+
 struct fake_spool_head {
     uint64_t seq, time_ms;
     uint32_t kind, length;
@@ -498,6 +500,8 @@ int spool_reader_next(struct spool_reader *reader, struct spool_frame *ret, stru
     for (;;) {
         if (pread(reader->fd, &head, sizeof head, reader->at) != (ssize_t)sizeof head)
             return SPOOL_NONE;
+        if (head.kind == FAKE_NO_SPOOL)
+            return -EPROTO;
         cr_assert_eq(pread(reader->fd, reader->data, head.length, reader->at + (off_t)sizeof head),
                      (ssize_t)head.length);
         reader->at += (off_t)sizeof head + head.length;
