@@ -147,7 +147,7 @@ need() { SKIP=$*; }
 
 # test_case LABEL FUNCTION: runs it and prints its line.
 test_case() {
-    local label=$1
+    local label=$1 began=$SECONDS
     shift
     REASON='' SKIP='' OPTIONS=() TIME=20 STDIN=/dev/null OUT=/dev/null ERR=/dev/null RC=
     "$@"
@@ -163,6 +163,7 @@ test_case() {
         passed=$((passed + 1))
         echo "ok $label"
     fi
+    if [ -n "${FOLLOW:-}" ]; then echo "# $((SECONDS - began)) s: $label"; fi
 }
 
 show_output() {
