@@ -415,7 +415,7 @@ vm-test: setup-vm
 # In a minute: does it boot, do sessions work there as root and as an ordinary user?
 vm-smoke: setup-vm
 	$(Q)$(MAKE) --no-print-directory all kernel-tests
-	$(Q)BUILD=$(BUILD) SUITES='kernel smoke' ONLY=session USERS='root rootless nosubids' tests/vm/run
+	$(Q)BUILD=$(BUILD) VM_ONLY='@(root/kernel/session|*/smoke/berth)' tests/vm/run
 
 fresh-test: setup-vm
 	$(Q)BUILD=$(BUILD) tests/fresh/run

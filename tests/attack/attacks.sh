@@ -1095,7 +1095,7 @@ attack_file_storm() {
     TIME=60
     session -- /bin/sh -c "mkdir '$WS/d'; echo inside >'$WS/d/f'
         (while :; do mv '$WS/d' '$WS/e'; ln -s '$T/outside' '$WS/d'; rm '$WS/d'; mv '$WS/e' '$WS/d'; done) &
-        i=0; while [ \$i -lt 500 ]; do i=\$((i + 1))
+        i=0; while [ \$i -lt ${STORM:-500} ]; do i=\$((i + 1))
             '$WS/.attack/berth-files' read '$READ_ALL' '$WS/d/f' '' 2>/dev/null && echo was-read
             echo inside | '$WS/.attack/berth-files' write '$WRITE_ALL' '$WS/d/f' '' 2>/dev/null
         done; kill %1 2>/dev/null; exit 0"
