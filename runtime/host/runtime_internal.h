@@ -23,6 +23,7 @@ struct runtime {
     int files;   /* O_PATH of the file worker's program; -1: there is none, or `files_err` */
     struct err files_err;
     bool no_reaper;
+    int gateway;           /* control socket, borrowed; 0 or -1: none */
     char reaper[DIR_SIZE]; /* program of the reaper's second half; "": this one */
     bool overlay_userxattr;
 };
