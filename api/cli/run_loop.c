@@ -17,6 +17,7 @@ enum {
     POLL_FRAMES,
     POLL_SIGNALS,
     POLL_PARENT,
+    POLL_NETWORK,
     POLL_STREAMS,
     POLL_COUNT = POLL_STREAMS + STREAMS_POLL,
     /* init keeps the deadlines; when it does not (it is a hostile peer), berth does, so much
@@ -321,6 +322,7 @@ static void step(struct wait *wait)
     fds[POLL_FRAMES] = (struct pollfd){.fd = frames, .events = POLLIN};
     fds[POLL_SIGNALS] = (struct pollfd){.fd = run->signals, .events = POLLIN};
     fds[POLL_PARENT] = (struct pollfd){.fd = run->parent, .events = POLLIN};
+    fds[POLL_NETWORK] = (struct pollfd){.fd = run_network_fd(run), .events = POLLIN};
     streams_poll(&run->streams, fds + POLL_STREAMS);
     if (poll(fds, POLL_COUNT, poll_timeout(wait, retry)) < 0) {
         if (errno == EINTR)
@@ -337,6 +339,8 @@ static void step(struct wait *wait)
         run->outcome.parent_died = true;
         cancel(wait);
     }
+    if (fds[POLL_NETWORK].revents)
+        run_network_take(run);
     streams_step(&run->streams, fds + POLL_STREAMS);
     check_output(wait);
     if (fds[POLL_FRAMES].revents)
@@ -386,6 +390,7 @@ void run_loop_drain(struct run *run)
         fds[POLL_FRAMES] = (struct pollfd){.fd = -1};
         fds[POLL_SIGNALS] = (struct pollfd){.fd = run->signals, .events = POLLIN};
         fds[POLL_PARENT] = (struct pollfd){.fd = run->parent, .events = POLLIN};
+        fds[POLL_NETWORK] = (struct pollfd){.fd = -1};
         streams_poll(&run->streams, fds + POLL_STREAMS);
         bool pending =
             relay_pending(&run->streams.relay[1]) || relay_pending(&run->streams.relay[2]);
