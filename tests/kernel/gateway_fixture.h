@@ -55,12 +55,29 @@ HELPER __attribute__((format(printf, 1, 2))) void say(const char *format, ...)
             say(__VA_ARGS__);  \
     } while (0)
 
+static void (*test_work)(void);
+
+HELPER void die_with_parent_and_work(void)
+{
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    test_work();
+}
+
+/* Whoever changes his credentials is not ended with his parent any more, unless he says so again.
+ */
+HELPER void become_dependent_user(void)
+{
+    become_user();
+    MUST(79, prctl(PR_SET_PDEATHSIG, SIGKILL) == 0);
+}
+
 /* The test's verdict. */
 HELPER void run_in_child(void (*work)(void))
 {
     shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     cr_assert_neq(shared, MAP_FAILED);
-    int r = in_child(work);
+    test_work = work;
+    int r = in_child(die_with_parent_and_work);
     cr_expect(r == 0 && !shared->said[0], "step %d: %s", r, shared->said);
     munmap(shared, sizeof *shared);
 }
@@ -525,7 +542,7 @@ HELPER void start_gateway(void)
             MUST(56, dup2(given[i], GATEWAY_FD_LIFE + i) >= 0);
         MUST(57, syscall(SYS_close_range, GATEWAY_FD_END, ~0u, 0) == 0);
         /* A user of its own, as berth gives it. */
-        become_user();
+        become_dependent_user();
         char *argv[] = {path, NULL};
         execv(path, argv);
         _exit(58);
@@ -664,7 +681,7 @@ HELPER int in_session(void (*work)(void))
     if (pid == 0) {
         MUST(30, setns(session_netns, CLONE_NEWNET) == 0);
         raise_files();
-        become_user();
+        become_dependent_user();
         work();
         _exit(0);
     }
