@@ -139,16 +139,25 @@ static uint32_t put_rules(const struct policy_value *value, struct spec_rule rul
     return count;
 }
 
-static void put_network(const struct policy *policy, struct spec *spec)
+/* The numbers of the rows that are one field each. */
+static uint64_t number_of(const struct policy *policy, enum schema_row_id id)
 {
-    spec->network.allow_count =
-        put_rules(&policy->values[ROW_ALLOW], spec->network.allow, spec->network.allow_count);
-    spec->network.deny_count =
-        put_rules(&policy->values[ROW_DENY], spec->network.deny, spec->network.deny_count);
-    memset(spec->network.publish, 0, sizeof spec->network.publish);
-    spec->network.publish_count = 0;
+    const struct schema_row *row = &schema_rows[id];
+    uint64_t number = policy->values[id].number;
+    return row->choices ? row->choices[number].value : number;
+}
+
+void policy_network(const struct policy *policy, struct spec_network *net)
+{
+    net->egress = (uint32_t)number_of(policy, ROW_EGRESS);
+    net->sni_match = (uint8_t)number_of(policy, ROW_SNI);
+    net->allow_private = (uint8_t)number_of(policy, ROW_ALLOW_PRIVATE);
+    net->allow_count = put_rules(&policy->values[ROW_ALLOW], net->allow, net->allow_count);
+    net->deny_count = put_rules(&policy->values[ROW_DENY], net->deny, net->deny_count);
+    memset(net->publish, 0, sizeof net->publish);
+    net->publish_count = 0;
     for (const struct policy_item *i = policy->values[ROW_PUBLISH].first; i; i = i->next)
-        spec->network.publish[spec->network.publish_count++] = (uint16_t)i->number;
+        net->publish[net->publish_count++] = (uint16_t)i->number;
 }
 
 static int compare_numbers(const void *left, const void *right)
@@ -193,7 +202,7 @@ int policy_compile(const struct policy *policy, struct spec *spec, struct err *e
         return r;
     put_image(policy, spec);
     put_protect(policy, spec);
-    put_network(policy, spec);
+    policy_network(policy, &spec->network);
     put_process(policy, spec);
     put_requires(policy, spec);
     spec->limits.asked = 0;

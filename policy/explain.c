@@ -5,10 +5,13 @@
 #include "policy/explain.h"
 #include "policy/rule.h"
 
+#include "runtime/base/fd.h"
+#include "runtime/plan/network.h"
 #include "runtime/plan/seccomp.h"
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 int explain_print(const struct explain_answer *a, bool json, struct buf *out)
@@ -103,86 +106,110 @@ int policy_explain_syscall(const struct policy *policy, const char *name, bool j
 
 /* ---- hosts ---- */
 
-static const struct policy_item *find_rule(const struct policy_value *rules,
-                                           const struct spec_rule *target, uint16_t port)
+/* Why an address of this class is not reached, and what would change it (NET-3). */
+static const char *const class_says[] = {
+    [ADDRESS_PUBLIC] = "",
+    [ADDRESS_PRIVATE] =
+        "A private address is reached only with network.allow_private or a cidr rule.",
+    [ADDRESS_LINK_LOCAL] =
+        "A link-local address is reached only with network.allow_private or a cidr rule.",
+    [ADDRESS_CGNAT] = "A carrier's private address (100.64.0.0/10) is reached only with "
+                      "network.allow_private or a cidr rule.",
+    [ADDRESS_METADATA] = "A metadata address is reached only when a cidr rule names it.",
+    [ADDRESS_LOOPBACK] =
+        "Loopback is never reached outside: inside it is the session's own, and open.",
+    [ADDRESS_MULTICAST] = "Multicast and broadcast are never reached.",
+    [ADDRESS_RESERVED] = "A reserved address is reached only when a cidr rule names it.",
+    [ADDRESS_TRANSITION] = "An address that holds another one (NAT64, 6to4, Teredo, ISATAP) is "
+                           "reached only when a cidr rule names it.",
+    [ADDRESS_POOL] = "This address stands for a name, inside one session only.",
+};
+_Static_assert(ARRAY_LENGTH(class_says) == ADDRESS_CLASS_COUNT, "a sentence for every class");
+
+static const struct policy_item *item_at(const struct policy_value *value, int index)
 {
-    for (const struct policy_item *i = rules->first; i; i = i->next)
-        if (rule_has_port(i->rule, port) && rule_names_cover(i->rule, target))
-            return i;
-    return NULL;
+    const struct policy_item *item = value->first;
+    while (item && index-- > 0)
+        item = item->next;
+    return item;
 }
 
-/* What NET-3 says of a literal address that no cidr rule names. NULL: nothing against it. */
-static const char *refuse_address(const struct policy *policy, const struct spec_rule *target)
+static void say_rule(const struct policy *policy, enum schema_row_id id, int rule, const char *does,
+                     const char *then, struct explain_answer *a)
 {
-    switch (rule_classify(target)) {
-    case RULE_ADDRESS_NEVER:
-        return "Loopback, multicast and reserved addresses are never reached outside; loopback "
-               "inside is the session's own.";
-    case RULE_ADDRESS_METADATA:
-        return "A metadata address is reached only when a cidr rule names it.";
-    case RULE_ADDRESS_PRIVATE:
-        return policy->values[ROW_ALLOW_PRIVATE].number
-                   ? NULL
-                   : "A private address is reached only with network.allow_private or a cidr rule.";
-    case RULE_ADDRESS_PUBLIC:
+    const struct policy_item *item = item_at(&policy->values[id], rule);
+    if (!item)
+        return;
+    snprintf(a->why, sizeof a->why, "The rule %s %s%s", item->text, does, then);
+    explain_origin(a, &item->origin, schema_rows[id].key);
+}
+
+static void say_why(const struct policy *policy, const struct network_decision *d, bool by_name,
+                    struct explain_answer *a)
+{
+    const struct policy_value *egress = &policy->values[ROW_EGRESS];
+    const char *mode = schema_rows[ROW_EGRESS].choices[egress->number].name;
+    switch (d->reason) {
+    case NETWORK_BY_DENY_RULE:
+        say_rule(policy, ROW_DENY, d->rule, "denies it, and deny beats allow.", "", a);
+        return;
+    case NETWORK_BY_RULE:
+        say_rule(policy, ROW_ALLOW, d->rule, "allows it.",
+                 by_name ? " The address that the name resolves to is checked when it is dialled."
+                         : "",
+                 a);
+        return;
+    case NETWORK_BY_ADDRESS:
+        snprintf(a->why, sizeof a->why, "%s", class_says[d->address_class]);
+        explain_origin(a, &policy->values[ROW_ALLOW_PRIVATE].origin, "network.allow_private");
+        return;
+    case NETWORK_BY_PORT:
+        snprintf(a->why, sizeof a->why,
+                 "A rule names it, but not with this port, and egress is \"%s\".", mode);
+        break;
+    default:
+        snprintf(a->why, sizeof a->why, "No rule names it, and egress is \"%s\".%s", mode,
+                 d->allowed && by_name ? " The address that it resolves to must be public." : "");
         break;
     }
-    return NULL;
+    explain_origin(a, &egress->origin, "network.egress");
 }
 
-static void decide_host(const struct policy *policy, const struct spec_rule *target,
-                        struct explain_answer *a)
-{
-    uint16_t port = target->ports[0];
-    const struct policy_value *egress = &policy->values[ROW_EGRESS];
-    const struct policy_item *deny = find_rule(&policy->values[ROW_DENY], target, port);
-    const struct policy_item *allow = find_rule(&policy->values[ROW_ALLOW], target, port);
-    const char *mode = schema_rows[ROW_EGRESS].choices[egress->number].name;
-    const char *against = target->family ? refuse_address(policy, target) : NULL;
-    bool never = target->family && rule_classify(target) == RULE_ADDRESS_NEVER;
-    if (never) {
-        snprintf(a->why, sizeof a->why, "%s", against);
-    } else if (deny) {
-        snprintf(a->why, sizeof a->why, "The rule %s denies it, and deny beats allow.", deny->text);
-        explain_origin(a, &deny->origin, "network.deny");
-    } else if (allow) {
-        a->allowed = true;
-        snprintf(a->why, sizeof a->why, "The rule %s allows it.%s", allow->text,
-                 target->family ? ""
-                                : " The address that the name resolves to is checked when it "
-                                  "is dialled.");
-        explain_origin(a, &allow->origin, "network.allow");
-    } else if (against) {
-        snprintf(a->why, sizeof a->why, "%s", against);
-        explain_origin(a, &policy->values[ROW_ALLOW_PRIVATE].origin, "network.allow_private");
-    } else {
-        a->allowed = egress->number > 0;
-        snprintf(a->why, sizeof a->why, "No rule names it, and egress is \"%s\".", mode);
-        explain_origin(a, &egress->origin, "network.egress");
-    }
-    a->decision = a->allowed ? "allowed" : "denied";
-}
-
+/* The same functions decide when the gateway is asked (runtime/plan/network.h). */
 int policy_explain_host(const struct policy *policy, const char *host_port, bool json,
                         struct buf *out, struct err *err)
 {
     struct spec_rule target;
+    struct network_address address;
+    struct network_decision decision;
     char why[HOST_WHY_MAX];
-    _cleanup_buf_ struct buf name = {0};
+    _cleanup_buf_ struct buf name = {0}, line = {0}, flag = {0};
     if (rule_parse_target(host_port, &target, why) < 0)
         return explain_fail(err, host_port, why);
+    _cleanup_free_ struct spec_network *net = calloc(1, sizeof *net);
+    if (!net)
+        return err_set(err, ERR_INTERNAL, ENOMEM, "explain", NULL, NULL);
+    policy_network(policy, net);
     rule_print(&target, &name);
     struct explain_answer a = {.kind = "host", .subject = buf_text(&name)};
-    if (target.family) {
+    const char *host = target.family ? NULL : target.host;
+    uint16_t port = target.ports[0];
+    rule_address(&target, &address);
+    if (host) {
+        network_decide_host(net, host, port, &decision);
+    } else {
         /* A literal address without its /32: as it was asked. */
         a.subject = explain_printable(host_port) ? host_port : "";
+        network_decide_address(net, &address, port, false, &decision);
     }
-    decide_host(policy, &target, &a);
-    bool asks = policy->values[ROW_EGRESS].number > 0 || policy->values[ROW_ALLOW].first;
-    if (asks)
-        snprintf(a.note, sizeof a.note,
-                 "Network rules are not available in this release: a session that needs them is "
-                 "refused when it is made, and this is what the rules will say.");
+    a.allowed = decision.allowed;
+    a.decision = a.allowed ? "allowed" : "denied";
+    say_why(policy, &decision, host != NULL, &a);
+    network_rule_to_add(net, host, host ? NULL : &address, port, &decision, &line, &flag);
+    if (buf_failed(&name) || buf_failed(&line) || buf_failed(&flag))
+        return err_set(err, ERR_INTERNAL, ENOMEM, "explain", NULL, NULL);
+    if (line.length > 0)
+        snprintf(a.note, sizeof a.note, "network.allow: %s would allow it; so would %s.",
+                 buf_text(&line), buf_text(&flag));
     return explain_print(&a, json, out);
 }

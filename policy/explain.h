@@ -11,7 +11,7 @@ struct explain_answer {
     const char *decision; /* one or two words */
     char why[512];
     char origin[512]; /* the line that decides; "" when none does */
-    char note[256];
+    char note[768];
 };
 
 /* Prints it; returns what the facade returns: 1 allowed, 0 denied, -ENOMEM. */

@@ -92,6 +92,12 @@ bool item_same(const struct schema_row *row, const struct policy_item *one,
                const struct policy_item *other);
 void value_append(struct policy_value *value, struct policy_item *item);
 
+/* ---- compile.c ---- */
+
+/* The network's part of a spec. What `net` says it uses of its lists is cleared first: zero it, or
+ * give one that was filled before. */
+void policy_network(const struct policy *policy, struct spec_network *net);
+
 /* ---- show.c ---- */
 
 /* Entries come from outside, and values of the environment may hold control characters: none may

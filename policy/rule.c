@@ -2,6 +2,7 @@
 #include "policy/rule.h"
 
 #include "runtime/base/units.h"
+#include "runtime/plan/network.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -19,59 +20,58 @@ refuse(char ret_why[HOST_WHY_MAX], const char *fmt, ...)
     return -EINVAL;
 }
 
-static bool prefix_equal(const uint8_t *a, const uint8_t *b, unsigned bits)
+void rule_address(const struct spec_rule *rule, struct network_address *ret)
 {
-    unsigned whole = bits / 8, rest = bits % 8;
-    if (memcmp(a, b, whole) != 0)
-        return false;
-    uint8_t mask = (uint8_t)(0xff00 >> rest);
-    return rest == 0 || ((a[whole] ^ b[whole]) & mask) == 0;
+    address_canonical(rule->family, rule->address, ret);
 }
 
-static const struct {
-    uint8_t family, prefix;
-    uint8_t address[16];
-    enum rule_address_class class;
-} classes[] = {
-    /* The first that fits decides: metadata lies within link-local. */
-    {4, 32, {169, 254, 169, 254}, RULE_ADDRESS_METADATA},
-    {4, 32, {169, 254, 170, 2}, RULE_ADDRESS_METADATA},
-    {4, 32, {168, 63, 129, 16}, RULE_ADDRESS_METADATA},
-    {4, 32, {100, 100, 100, 200}, RULE_ADDRESS_METADATA},
-    {4, 24, {192, 0, 0}, RULE_ADDRESS_METADATA},
-    {4, 8, {127}, RULE_ADDRESS_NEVER},
-    {4, 8, {0}, RULE_ADDRESS_NEVER},
-    {4, 4, {224}, RULE_ADDRESS_NEVER},
-    {4, 4, {240}, RULE_ADDRESS_NEVER},
-    {4, 15, {198, 18}, RULE_ADDRESS_NEVER}, /* where the gateway's answers point */
-    {4, 8, {10}, RULE_ADDRESS_PRIVATE},
-    {4, 12, {172, 16}, RULE_ADDRESS_PRIVATE},
-    {4, 16, {192, 168}, RULE_ADDRESS_PRIVATE},
-    {4, 16, {169, 254}, RULE_ADDRESS_PRIVATE},
-    {4, 10, {100, 64}, RULE_ADDRESS_PRIVATE},
-    {6,
-     128,
-     {0xfd, 0x00, 0x0e, 0xc2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x02, 0x54},
-     RULE_ADDRESS_METADATA},
-    {6, 96, {0}, RULE_ADDRESS_NEVER}, /* unspecified, loopback, IPv4-compatible */
-    {6, 96, {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff}, RULE_ADDRESS_NEVER}, /* IPv4-mapped */
-    {6, 8, {0xff}, RULE_ADDRESS_NEVER},
-    {6, 96, {0x00, 0x64, 0xff, 0x9b}, RULE_ADDRESS_PRIVATE},       /* NAT64 */
-    {6, 48, {0x00, 0x64, 0xff, 0x9b, 0, 1}, RULE_ADDRESS_PRIVATE}, /* local NAT64 */
-    {6, 16, {0x20, 0x02}, RULE_ADDRESS_PRIVATE},                   /* 6to4 */
-    {6, 32, {0x20, 0x01}, RULE_ADDRESS_PRIVATE},                   /* Teredo */
-    {6, 7, {0xfc}, RULE_ADDRESS_PRIVATE},
-    {6, 10, {0xfe, 0x80}, RULE_ADDRESS_PRIVATE},
-    {6, 10, {0xfe, 0xc0}, RULE_ADDRESS_PRIVATE},
-};
-
-enum rule_address_class rule_classify(const struct spec_rule *address)
+static void prefix_of(const struct spec_rule *rule, struct network_address *ret)
 {
-    for (size_t i = 0; i < sizeof classes / sizeof *classes; i++)
-        if (classes[i].family == address->family && classes[i].prefix <= address->prefix &&
-            prefix_equal(classes[i].address, address->address, classes[i].prefix))
-            return classes[i].class;
-    return RULE_ADDRESS_PUBLIC;
+    *ret = (struct network_address){.family = rule->family};
+    memcpy(ret->bytes, rule->address, sizeof ret->bytes);
+}
+
+/* An IPv4 address in the clothes of an IPv6 one: what would be dialled is the first. */
+static bool is_ipv4_within(const struct spec_rule *rule)
+{
+    uint8_t bytes[16];
+    struct network_address one;
+    memcpy(bytes, rule->address, sizeof bytes);
+    bytes[15] |= 2; /* not :: and not ::1 */
+    address_canonical(rule->family, bytes, &one);
+    return rule->family == 6 && rule->prefix >= 96 && one.family == 4;
+}
+
+/* No rule reaches these (NET-3): a rule that lies within them is a mistake, and is told so. */
+static const char *refuse_network(const struct spec_rule *rule)
+{
+    struct network_address prefix;
+    struct address_row row;
+    prefix_of(rule, &prefix);
+    for (size_t i = 0; address_row(i, &row); i++) {
+        if (row.bits > rule->prefix || !address_within(&prefix, &row.prefix, row.bits))
+            continue;
+        switch (row.address_class) {
+        case ADDRESS_LOOPBACK:
+            return "is loopback: no rule reaches it (NET-3). 127.0.0.0/8 and ::1 are the session's "
+                   "own and always open inside.";
+        case ADDRESS_MULTICAST:
+            return "is multicast: no rule reaches it (NET-3).";
+        case ADDRESS_POOL:
+            return "is where berth's own names stand: no rule reaches it (NET-3).";
+        case ADDRESS_TRANSITION:
+            return is_ipv4_within(rule) ? "is IPv4 written as IPv6. Write it as IPv4." : NULL;
+        case ADDRESS_PUBLIC:
+        case ADDRESS_PRIVATE:
+        case ADDRESS_LINK_LOCAL:
+        case ADDRESS_CGNAT:
+        case ADDRESS_METADATA:
+        case ADDRESS_RESERVED:
+        case ADDRESS_CLASS_COUNT:
+            return NULL;
+        }
+    }
+    return NULL;
 }
 
 static void format_address(const struct spec_rule *rule, char ret_text[INET6_ADDRSTRLEN])
@@ -137,11 +137,9 @@ int rule_parse_cidr(const char *text, struct spec_rule *ret, char ret_why[HOST_W
                       "address is \"%s/%d\".",
                       text, plain, rule.prefix, address, rule.family == 4 ? 32 : 128);
     }
-    if (rule.prefix > 0 && rule_classify(&rule) == RULE_ADDRESS_NEVER)
-        return refuse(ret_why,
-                      "\"%.60s\" is loopback, multicast or reserved: no rule reaches it (NET-3). "
-                      "127.0.0.0/8 and ::1 are the session's own and always open inside.",
-                      text);
+    const char *never = refuse_network(&rule);
+    if (never)
+        return refuse(ret_why, "\"%.60s\" %s", text, never);
     *ret = rule;
     return 0;
 }
@@ -243,10 +241,7 @@ int rule_parse_target(const char *text, struct spec_rule *ret, char ret_why[HOST
 
 bool rule_has_port(const struct spec_rule *rule, uint16_t port)
 {
-    for (unsigned i = 0; i < rule->port_count; i++)
-        if (rule->ports[i] == port)
-            return true;
-    return rule->port_count == 0;
+    return network_rule_port(rule, port);
 }
 
 bool rule_names_cover(const struct spec_rule *wide, const struct spec_rule *narrow)
@@ -255,8 +250,9 @@ bool rule_names_cover(const struct spec_rule *wide, const struct spec_rule *narr
         return false;
     if (wide->family == 0)
         return host_covers(wide->host, narrow->host);
-    return wide->prefix <= narrow->prefix &&
-           prefix_equal(wide->address, narrow->address, wide->prefix);
+    struct network_address prefix;
+    prefix_of(narrow, &prefix);
+    return wide->prefix <= narrow->prefix && network_rule_address(wide, &prefix);
 }
 
 bool rule_names_overlap(const struct spec_rule *one, const struct spec_rule *other)

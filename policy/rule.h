@@ -5,8 +5,9 @@
  */
 #pragma once
 
-#include "policy/host.h"
 #include "runtime/base/buf.h"
+#include "runtime/plan/address.h"
+#include "runtime/plan/host_name.h"
 #include "runtime/spec.h"
 
 #include <stdbool.h>
@@ -36,11 +37,6 @@ bool rule_names_overlap(const struct spec_rule *one, const struct spec_rule *oth
 void rule_print(const struct spec_rule *rule, struct buf *out);
 void rule_print_json(const struct spec_rule *rule, struct buf *out);
 
-/* What an address is to NET-3. */
-enum rule_address_class {
-    RULE_ADDRESS_PUBLIC = 1,
-    RULE_ADDRESS_PRIVATE,  /* only with allow_private or a cidr rule */
-    RULE_ADDRESS_METADATA, /* only with a cidr rule */
-    RULE_ADDRESS_NEVER,    /* loopback, multicast, this host: never */
-};
-enum rule_address_class rule_classify(const struct spec_rule *address);
+/* The address of a rule of one address (rule_parse_target()), canonical: a v4-mapped one is IPv4.
+ */
+void rule_address(const struct spec_rule *rule, struct network_address *ret);

@@ -21,9 +21,9 @@ struct network_address {
     X(LINK_LOCAL, "link-local")   /* 169.254/16, fe80::/10 */                                        \
     X(CGNAT, "carrier-grade NAT") /* 100.64/10 */                                                    \
     X(METADATA, "metadata") /* 169.254.169.254, fd00:ec2::254, 100.100.100.200, 168.63.129.16 … */ \
-    X(LOOPBACK, "loopback")                                                                          \
+    X(LOOPBACK, "loopback")     /* 127/8, ::1; 0/8 and ::, which Linux connects to itself */         \
     X(MULTICAST, "multicast")   /* and broadcast */                                                  \
-    X(RESERVED, "reserved")     /* 0/8, 192.0.0/24, documentation, 240/4, discard, :: … */         \
+    X(RESERVED, "reserved")     /* 192.0.0/24, documentation, 240/4, what IANA keeps */              \
     X(TRANSITION, "transition") /* NAT64, 6to4, Teredo, ISATAP: another address is within */         \
     X(POOL, "pool") /* 198.18.0.0/15 and fd00:6272::/96: berth's own names, never dialled */
 

@@ -41,13 +41,29 @@ struct network_decision {
     enum address_class address_class;
 };
 
+/* The one name by which a session reaches its host: only a rule that names it allows it, never a
+ * wildcard or the mode, and only where the operator's ceiling opens it (gateway_config.host_door).
+ */
+#define NETWORK_HOST_DOOR "host.berth.internal"
+
+/* Whole, and of a shape that the decisions below may rely on: counts, terminated canonical names,
+ * families, prefixes without host bits, ports. -EINVAL with `err->subject` naming the field. */
+int network_check(const struct spec_network *net, struct err *err);
+
+/* Does a rule speak of this port; does it name this host, or this address? */
+bool network_rule_port(const struct spec_rule *rule, uint16_t port);
+bool network_rule_host(const struct spec_rule *rule, const char *name);
+bool network_rule_address(const struct spec_rule *rule, const struct network_address *address);
+
 /* A name at the moment of a DNS question: may any port of it be reached? `name` is canonical. */
 void network_decide_name(const struct spec_network *net, const char *name,
                          struct network_decision *ret);
 /* A name and port, before it is resolved. */
 void network_decide_host(const struct spec_network *net, const char *name, uint16_t port,
                          struct network_decision *ret);
-/* A literal destination. `own`: a route look-up says that it is the host's own. */
+/* A literal destination. `own`: a route look-up says that it is the host's own. What no rule can
+ * open: loopback, multicast, the pool, the host's own. By a cidr rule alone: metadata, reserved,
+ * transition forms. By a cidr rule or `allow_private`: private, link-local, CGNAT. */
 void network_decide_address(const struct spec_network *net, const struct network_address *address,
                             uint16_t port, bool own, struct network_decision *ret);
 /* What an allowed name resolved to, at the dial (NET-3). The name host.berth.internal is the one
@@ -58,7 +74,7 @@ void network_decide_resolved(const struct spec_network *net, const char *name, u
 
 /* The line of a policy file that would allow it, `{"host": "a.example", "ports": [443]}`, and the
  * flag of `berth run`, `--allow a.example:8443`; empty when no rule can (loopback, own address,
- * multicast, UDP). `name` NULL: by address. */
+ * multicast, UDP). `name` NULL: by address. `port` 0: a name was looked up, nothing dialled yet. */
 void network_rule_to_add(const struct spec_network *net, const char *name,
                          const struct network_address *address, uint16_t port,
                          const struct network_decision *decision, struct buf *ret_line,

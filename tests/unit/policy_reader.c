@@ -257,7 +257,7 @@ static const struct mistake mistakes[] = {
     {V "\"network\": {\"allow\": [{\"cidr\": @\"::1/128\"}]}}", "network.allow[0].cidr",
      "is loopback"},
     {V "\"network\": {\"allow\": [{\"cidr\": @\"::ffff:7f00:1/128\"}]}}", "network.allow[0].cidr",
-     "is loopback"},
+     "is IPv4 written as IPv6"},
     {V "\"network\": {\"allow\": [{\"cidr\": @\"10.0.0.0\"}]}}", "network.allow[0].cidr",
      "\"10.0.0.0/32\""},
     {V "\"network\": {\"allow\": [{\"cidr\": @\"10.0.0.0/33\"}]}}", "network.allow[0].cidr",

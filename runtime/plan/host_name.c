@@ -1,5 +1,5 @@
 /* This file knows what a host name is (NET-2); it never resolves one. */
-#include "policy/host.h"
+#include "runtime/plan/host_name.h"
 
 #include <arpa/inet.h>
 #include <errno.h>

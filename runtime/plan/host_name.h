@@ -1,6 +1,6 @@
 /* This file knows what a host name is (NET-2); it never resolves one. It is the one canonicaliser:
- * what a policy names and what a program asks for are brought to the same form here.
- *
+ * what a policy names, what a program asks for and what a ClientHello says are brought to the same
+ * form here.
  * Canonical: ASCII, lower case, no trailing dot, at most 253 bytes, labels of 1 to 63 letters,
  * digits, "-" and "_" that neither begin nor end with "-". A pattern may be "*." and a name of two
  * labels or more: it means one label or more before that name, never the name itself.
