@@ -20,9 +20,11 @@ struct runtime {
     char state_dir[DIR_SIZE], runtime_dir[DIR_SIZE], share_dir[DIR_SIZE];
     int records; /* directory of run records */
     int init;    /* O_PATH of PID 1's program */
-    int files;   /* O_PATH of the file worker's program; -1: there is none, or `files_err` */
+    int files;   /* O_PATH of the file worker's program; -1: not opened, none, or `files_err` */
     struct err files_err;
+    int netns; /* for the next session that starts, and for no other; -1: it makes its own */
     bool no_reaper;
+    int gateway;           /* control socket, borrowed; 0 or -1: none */
     char reaper[DIR_SIZE]; /* program of the reaper's second half; "": this one */
     bool overlay_userxattr;
 };
@@ -54,6 +56,9 @@ struct session {
     struct session_effective effective;
     struct session_note notes[SESSION_NOTES_MAX];
 };
+
+/* `files`, where it is not open. 0 also when there is none. */
+int runtime_open_files(struct runtime *rt, struct err *err);
 
 /* Start the process that cleans up after the session when this one is killed. The record must
  * exist; nothing else of the session may exist yet. */
