@@ -210,7 +210,7 @@ SHIP_BERTH := $(call ship_objects,api/cli/main.c) $(call ship_archive,api/cli) \
               $(call ship_archive,provider) $(call ship_archive,policy) \
               $(call ship_archive,runtime/host) $(call ship_archive,runtime/stage) \
               $(call ship_archive,runtime/agent) $(call ship_archive,runtime/plan) \
-              $(call ship_objects,runtime/link/agent_client.c runtime/link/spool_reader.c) \
+              $(call ship_objects,runtime/link/agent_client.c runtime/link/spool_reader.c runtime/gateway/gateway.c) \
               $(BUILD)/$(SHIP)/gen/seccomp_generated.o $(SHIP_BASE)
 SHIP_INIT  := $(call ship_objects,runtime/agent/init_main.c) $(call ship_archive,runtime/agent) \
               $(SHIP_BASE)
