@@ -257,7 +257,7 @@ static int make_connectors(struct worker *w, struct err *err)
 
 /* ---- for the caller -------------------------------------------------------------------------- */
 
-static void namespace_init(struct network_namespace *ns)
+void network_namespace_init(struct network_namespace *ns)
 {
     ns->netns = -1;
     for (int i = 0; i < GATEWAY_ADD_END; i++)
@@ -289,7 +289,7 @@ static int make_whole(int netns, const struct spec_network *net, struct network_
     _cleanup_buf_ struct buf batch = {0};
     struct network_namespace made;
     struct worker w = {.netns = netns, .work = fill, .made = &made, .batch = &batch};
-    namespace_init(&made);
+    network_namespace_init(&made);
     int r = network_encode(net, &batch, err);
     if (r == 0)
         r = run_batch(&w, err);
@@ -317,7 +317,7 @@ int network_namespace_sockets(int netns, struct network_namespace *ret, struct e
 {
     struct network_namespace made;
     struct worker w = {.netns = netns, .work = make_sockets, .made = &made};
-    namespace_init(&made);
+    network_namespace_init(&made);
     int r = run(&w, err);
     if (r < 0) {
         network_namespace_fini(&made);

@@ -14,6 +14,7 @@ struct network_namespace {
     int netns;
     int fds[GATEWAY_ADD_END]; /* TCP4 … LOG; RECORD and NAMES are the caller's */
 };
+void network_namespace_init(struct network_namespace *ns);
 void network_namespace_fini(struct network_namespace *ns);
 
 /* lo up, addresses, routes, ruleset, sockets: all of it or nothing. Owned by this process's user
