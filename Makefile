@@ -78,7 +78,7 @@ LEDGER_SOURCES := $(wildcard provider/ledger*.c provider/coordinator*.c) provide
 # The engine of front: the ledger's user, unprivileged (docs/adr/0012).
 SERVICE_SOURCES := $(wildcard provider/provider*.c provider/document*.c provider/service*.c)
 
-NOT_IN_ARCHIVE := runtime/agent/init_main.c runtime/agent/files_main.c api/cli/main.c api/front/main.c \
+NOT_IN_ARCHIVE := runtime/gateway/main.c runtime/agent/init_main.c runtime/agent/files_main.c api/cli/main.c api/front/main.c \
                   provider/failpoint.c $(LEDGER_SOURCES) $(SERVICE_SOURCES)
 
 LIB_base     := $(BUILD)/lib/libberth-base.a
@@ -86,6 +86,7 @@ LIB_plan     := $(BUILD)/lib/libberth-plan.a
 LIB_stage    := $(BUILD)/lib/libberth-stage.a
 LIB_agent    := $(BUILD)/lib/libberth-agent.a
 LIB_link     := $(BUILD)/lib/libberth-link.a
+LIB_gateway  := $(BUILD)/lib/libberth-gateway.a
 LIB_host     := $(BUILD)/lib/libberth-host.a
 LIB_policy   := $(BUILD)/lib/libberth-policy.a
 LIB_provider := $(BUILD)/lib/libberth-provider.a
@@ -97,16 +98,17 @@ LIB_front    := $(BUILD)/lib/libberth-front.a
 
 # In link order: each may use only what stands after it.
 LIBS_ALL := $(LIB_cli) $(LIB_front) $(LIB_http) $(LIB_service) $(LIB_ledger) $(LIB_provider) $(LIB_policy) \
-            $(LIB_host) $(LIB_stage) $(LIB_link) $(LIB_agent) $(LIB_plan) $(LIB_base)
+            $(LIB_host) $(LIB_stage) $(LIB_link) $(LIB_agent) $(LIB_gateway) $(LIB_plan) $(LIB_base)
 
 all: $(BUILD)/bin/berth $(BUILD)/bin/berth-init $(if $(wildcard runtime/agent/files_main.c),$(BUILD)/bin/berth-files) \
-     $(if $(wildcard api/front/main.c),$(BUILD)/bin/berth-front)
+     $(if $(wildcard api/front/main.c),$(BUILD)/bin/berth-front) $(BUILD)/bin/berth-gateway
 
 $(LIB_base):     $(call objects,$(wildcard runtime/*.c runtime/base/*.c))
 $(LIB_plan):     $(call objects,$(call folder_sources,runtime/plan))
 $(LIB_stage):    $(call objects,$(call folder_sources,runtime/stage))
 $(LIB_agent):    $(call objects,$(call folder_sources,runtime/agent))
 $(LIB_link):     $(call objects,$(call folder_sources,runtime/link))
+$(LIB_gateway):  $(call objects,$(call folder_sources,runtime/gateway))
 $(LIB_host):     $(call objects,$(call folder_sources,runtime/host))
 $(LIB_policy):   $(call objects,$(call folder_sources,policy))
 $(LIB_provider): $(call objects,$(call folder_sources,provider))
@@ -249,6 +251,15 @@ $(BUILD)/bin/berth-front: $(BUILD)/obj/api/front/main.o $(FRONT_LIBS)
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(STATIC) $(LDFLAGS) $(GC) $(LOADS_NOTHING) -o $@ $^ $(SQLITE) $(LIBUV_STATIC)
 
+# gateway: glibc too, because Debian's archive of c-ares is. It is linked whole by nobody else.
+# It asks for no service by name, so that no code of the host gets into this process.
+CARES := -l:libcares.a -Wl,--wrap=getservbyname,--defsym=__wrap_getservbyname=gateway_knows_no_service \
+         -Wl,--wrap=getservbyport_r,--defsym=__wrap_getservbyport_r=gateway_knows_no_port
+
+$(BUILD)/bin/berth-gateway: $(BUILD)/obj/runtime/gateway/main.o $(LIB_gateway) $(LIB_plan) $(LIB_base)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(STATIC) $(LDFLAGS) $(GC) -o $@ $^ $(CARES)
+
 # ---- tests: one Criterion program per file --------------------------------------------------------
 
 
@@ -321,11 +332,13 @@ attack-mutations: setup-build
 
 CRASH_PARTS    := $(wildcard tests/crash/vfs*.c tests/crash/model*.c)
 CRASH_FRONT    := tests/crash/serve_front.c
-CRASH_PROGRAMS := $(patsubst tests/crash/%.c,$(BUILD)/tests/crash/%,$(filter-out $(CRASH_PARTS) $(CRASH_FRONT),$(wildcard tests/crash/*.c)))
+CRASH_CALLS    := tests/crash/serve_calls.c
+CRASH_PROGRAMS := $(patsubst tests/crash/%.c,$(BUILD)/tests/crash/%,$(filter-out $(CRASH_PARTS) $(CRASH_FRONT) $(CRASH_CALLS),$(wildcard tests/crash/*.c)))
 CRASH_OBJECTS  := $(patsubst %.c,$(BUILD)/failpoint/%.o,$(LEDGER_SOURCES) provider/failpoint.c \
                     $(CRASH_PARTS))
 
-crash-build: all $(CRASH_PROGRAMS) $(BUILD)/tests/crash/berth-front
+crash-build: all $(CRASH_PROGRAMS) $(BUILD)/tests/crash/berth-front \
+             $(addprefix $(BUILD)/tests/crash/calls/,berth berth-init berth-files berth-front)
 
 $(BUILD)/failpoint/%.o: %.c $(BUILD)/stamp/flags
 	@mkdir -p $(@D)
@@ -342,6 +355,27 @@ CRASH_FRONT_OBJECTS := $(patsubst %.c,$(BUILD)/failpoint/%.o,$(LEDGER_SOURCES) $
 $(BUILD)/tests/crash/berth-front: $(CRASH_FRONT_OBJECTS) $(filter-out $(LIB_service) $(LIB_ledger),$(FRONT_LIBS))
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(STATIC) $(LDFLAGS) $(GC) $(LOADS_NOTHING) -o $@ $^ $(SQLITE) $(LIBUV_STATIC)
+
+# The shipped programs, linked once more: each of their calls that changes something is a fail point
+# (tests/crash/serve_calls.c). Their other objects are those that are shipped.
+comma        := ,
+CALLS_NAMES  := $(shell sed -nE 's/^ +X[[:punct:]]([a-z_0-9]+),.*/\1/p; s/^[_a-zA-Z].*__wrap_([a-z_0-9]+)[[:punct:]].*;$$/\1/p' $(CRASH_CALLS))
+CALLS_WRAP   := $(addprefix -Wl$(comma)--wrap=,$(CALLS_NAMES))
+
+$(patsubst %,$(BUILD)/failpoint/calls-%.o,0 1 2 3): $(BUILD)/failpoint/calls-%.o: $(CRASH_CALLS) $(BUILD)/stamp/flags
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(CPPFLAGS) -DCALLS_PROGRAM=$* $(CFLAGS) $(if $(filter 3,$*),,$(MUSL_INC)) -MMD -MP -c -o $@ $<
+
+$(BUILD)/tests/crash/calls/berth: $(BUILD)/failpoint/calls-0.o $(SHIP_BERTH)
+$(BUILD)/tests/crash/calls/berth-init: $(BUILD)/failpoint/calls-1.o $(SHIP_INIT)
+$(BUILD)/tests/crash/calls/berth-files: $(BUILD)/failpoint/calls-2.o $(SHIP_FILES)
+$(BUILD)/tests/crash/calls/berth $(BUILD)/tests/crash/calls/berth-init $(BUILD)/tests/crash/calls/berth-files:
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(STATIC) $(LDFLAGS) $(GC) $(CALLS_WRAP) -o $@ $(SHIP_START) $^ $(SHIP_END)
+
+$(BUILD)/tests/crash/calls/berth-front: $(BUILD)/failpoint/calls-3.o $(BUILD)/obj/api/front/main.o $(FRONT_LIBS)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(STATIC) $(LDFLAGS) $(GC) $(LOADS_NOTHING) $(CALLS_WRAP) -o $@ $^ $(SQLITE) $(LIBUV_STATIC)
 
 # The whole campaign; `make test` runs a bounded one.
 crash: setup-test
@@ -403,7 +437,7 @@ $(BUILD)/tests/bench/paired: $(BUILD)/obj/tests/bench/paired.o
 
 PACKAGES_BUILD := gcc libc6-dev linux-libc-dev musl-dev libuv1-dev libsqlite3-dev libc-ares-dev make git python3-minimal uidmap
 PACKAGES_TEST  := libseccomp-dev clang clang-format clang-tidy libclang-rt-dev cppcheck shellcheck libcriterion-dev pkg-config \
-                  busybox-static strace procps util-linux e2fsprogs libcap2-bin attr mandoc python3
+                  busybox-static strace iproute2 procps util-linux e2fsprogs libcap2-bin attr mandoc python3
 PACKAGES_BENCH := bubblewrap runc python3
 PACKAGES_VM    := qemu-system-x86 debootstrap debian-archive-keyring cpio kmod
 
@@ -452,6 +486,7 @@ install: all
 	install -D -m 0111 $(BUILD)/obj/berth-init $(LIBEXEC)/berth-init
 	install -D -m 0755 $(BUILD)/bin/berth-front $(LIBEXEC)/berth-front
 	install -D -m 0755 $(BUILD)/bin/berth-files $(LIBEXEC)/berth-files
+	install -D -m 0755 $(BUILD)/bin/berth-gateway $(LIBEXEC)/berth-gateway
 	install -d -m 0755 $(dir $(UNIT))
 	sed 's|@PREFIX@|$(PREFIX)|' api/cli/systemd/berth.service.in > $(UNIT)
 	chmod 0644 $(UNIT)
@@ -464,7 +499,7 @@ install: all
 
 uninstall:
 	rm -f $(DESTDIR)$(PREFIX)/bin/berth $(UNIT) \
-	    $(addprefix $(LIBEXEC)/,berth-init berth-front berth-files)
+	    $(addprefix $(LIBEXEC)/,berth-init berth-front berth-files berth-gateway)
 	rm -f $(addprefix $(call man_dir,1)/,$(notdir $(MAN1))) $(addprefix $(call man_dir,5)/,$(notdir $(MAN5))) \
 	    $(addprefix $(call man_dir,7)/,$(notdir $(MAN7)))
 	rm -f $(BASH_DIR)/berth $(ZSH_DIR)/_berth $(FISH_DIR)/berth.fish

@@ -41,6 +41,9 @@ struct runtime_options {
     const char *init_path;   /* PID 1's program; NULL: beside this one, else the installed one */
     const char *reaper_path; /* berth's program, for runtime_reaper_main(); NULL: this one is it */
     bool no_reaper;          /* do not fork a reaper (the caller is one itself, or a test) */
+    int gateway; /* control socket of a gateway (runtime/gateway/gateway.h), for sessions
+                    that may reach something; the caller's. 0 or -1: there is none, and
+                    such a session is refused */
 };
 
 /* Facts of this host and user that were found at runtime_open(); never change afterwards. */
@@ -71,6 +74,9 @@ int runtime_reaper_main(void);
 
 int runtime_open(struct runtime **ret, const struct runtime_options *options, struct err *err);
 void runtime_close(struct runtime *rt); /* NULL allowed */
+
+/* Returns when the gateway has sent every event of before. */
+int runtime_network_flush(struct runtime *rt, struct err *err);
 const struct runtime_facts *runtime_facts(const struct runtime *rt);
 
 /* Clean up what processes of berth that are gone have left behind (cgroups, placeholders, run
@@ -213,7 +219,7 @@ struct session_lasting {
     uint32_t asker_group_count;
 };
 
-/* As session_create(), but init listens on `<runtime_dir>/sessions/<name>/control`, holds its own
+/* As session_create(), but init listens on `<runtime_dir>/sessions/<instance>-<name>/control`, holds its own
  * locks (P-6) and lives on when the caller ends. Ready means that init answered *and* that a probe
  * command ran. On failure nothing is left. `*ret` is for session_effective(), session_notes() and
  * session_leave() only. */

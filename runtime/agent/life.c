@@ -4,6 +4,7 @@
 #include "runtime/agent/life.h"
 
 #include "runtime/agent/exec.h"
+#include "runtime/agent/input.h"
 #include "runtime/agent/pty.h"
 #include "runtime/agent/spool_writer.h"
 #include "runtime/agent/tree.h"
@@ -177,6 +178,7 @@ void life_close(struct init *init, struct row *row)
     stream_close(init, row, 0);
     stream_close(init, row, 1);
     pty_free(init, row);
+    input_free(init, row);
     spool_writer_close(row->spool);
     row->spool = NULL;
     if (row->error >= 0)
@@ -361,6 +363,40 @@ void life_ask_end(struct init *init, struct row *row, enum agent_reason reason)
     }
 }
 
+/* ---- file workers ---------------------------------------------------------------------------- */
+
+/* What it does goes through pipes that are not ours. But whoever moves a byte uses the processor,
+ * and whoever was stopped, or waits for a disk or a client, does not. False: it is still. */
+static bool worker_moved(struct row *row, uint64_t now)
+{
+    clockid_t clock;
+    uint64_t used = 0;
+    if (now < row->cpu_look_ns)
+        return true;
+    if (row->main_alive && clock_getcpuclockid(row->pid, &clock) == 0)
+        used = init_now_ns(clock);
+    if (used != row->cpu_ns)
+        row->activity_ns = now;
+    row->cpu_ns = used;
+    row->cpu_look_ns = now + row->idle_ns / 4;
+    return now < row->activity_ns + row->idle_ns;
+}
+
+/* Its asker waits no longer than this, whatever holds it: a disk that does not answer holds what
+ * was killed, too. */
+static void abandon_worker(struct init *init, struct row *row)
+{
+    struct agent_exit exit = row->exit;
+    exit.reason = row->reason_asked ? row->reason_asked : AGENT_REASON_SIGNAL;
+    exit.exit_code = -1;
+    struct agent_frame frame = {
+        .type = AGENT_FRAME_EXIT, .length = sizeof exit, .exec = row->number, .seq = ++row->seq};
+    if (row->owes_started || !output_has_room(&init->output, sizeof exit))
+        return;
+    output_push(&init->output, &frame, &exit);
+    row->abandoned = true;
+}
+
 /* ---- what can be done now -------------------------------------------------------------------- */
 
 void life_shift(struct row *row, uint64_t from, uint64_t to)
@@ -375,15 +411,19 @@ static void check_times(struct init *init, struct row *row, uint64_t now)
     if (init->paused_ns == 0 && (row->state == ROW_STARTING || row->state == ROW_RUNNING)) {
         if (row->deadline_ns > 0 && now >= row->deadline_ns)
             life_ask_end(init, row, AGENT_REASON_TIMEOUT);
-        else if (row->idle_ns > 0 && now >= row->activity_ns + row->idle_ns)
+        else if (row->files ? !worker_moved(row, now)
+                            : row->idle_ns > 0 && now >= row->activity_ns + row->idle_ns)
             life_ask_end(init, row, AGENT_REASON_IDLE_TIMEOUT);
     }
     if (row->kill_at_ns > 0 && now >= row->kill_at_ns && !row->killed)
         tree_kill(init, row);
     /* One write kills all that there is; again, in case that write failed. */
     if (row->killed && row->main_alive && now >= row->look_ns) {
-        if (row->look_ns > 0)
+        if (row->look_ns > 0) {
             tree_kill(init, row);
+            if (row->files && !row->abandoned)
+                abandon_worker(init, row);
+        }
         row->look_ns = now + retry_background_ns;
     }
 }
@@ -411,22 +451,24 @@ static bool drained(struct init *init, struct row *row, uint64_t now)
     return !row->direct || gone_now(init, row, now, retry_ns);
 }
 
-static void finish(struct init *init, struct row *row)
-{
-    if (!capture_rest(init, row))
-        return;
-    spool_exit_once(row, true);
-    if (!push_exit(init, row))
-        return;
-    life_close(init, row);
-    table_end(&init->table, row);
-}
-
 /* Unasked: not among the rows of a table that is being told, whose reader counts them. */
 static bool may_tell_row(const struct init *init)
 {
     return !init->table.frozen && output_has_room(&init->output, sizeof(struct agent_table_row) +
                                                                      sizeof(struct agent_frame));
+}
+
+static void finish(struct init *init, struct row *row)
+{
+    if (!capture_rest(init, row))
+        return;
+    spool_exit_once(row, true);
+    if (row->abandoned ? !may_tell_row(init) : !push_exit(init, row))
+        return;
+    if (row->abandoned)
+        push_row(init, row, AGENT_ROW_ENDED);
+    life_close(init, row);
+    table_end(&init->table, row);
 }
 
 static void advance_draining(struct init *init, struct row *row, uint64_t now)
@@ -536,7 +578,10 @@ uint64_t life_next_ns(const struct init *init, const struct row *row, uint64_t n
         next = sooner(next, row->killed ? row->look_ns : row->kill_at_ns);
         if (row->reason_asked == AGENT_REASON_NONE && init->paused_ns == 0) {
             next = sooner(next, row->deadline_ns);
-            next = sooner(next, row->idle_ns > 0 ? row->activity_ns + row->idle_ns : 0);
+            if (row->files)
+                next = sooner(next, row->cpu_look_ns);
+            else
+                next = sooner(next, row->idle_ns > 0 ? row->activity_ns + row->idle_ns : 0);
         }
         break;
     case ROW_DRAINING:

@@ -2,6 +2,7 @@
 #include "runtime/base/names.h"
 
 #include <errno.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -13,6 +14,13 @@ struct name_entry {
     unsigned char type;
     char name[];
 };
+
+static bool is_passed_over(const struct names *names, const char *name)
+{
+    if (name[0] != '.')
+        return false;
+    return names->which == NAMES_WITHOUT_DOT || name[1] == 0 || (name[1] == '.' && name[2] == 0);
+}
 
 int names_next(struct names *names, const char **ret_name)
 {
@@ -26,7 +34,7 @@ int names_next(struct names *names, const char **ret_name)
         }
         const struct name_entry *entry = (const void *)(names->buffer + names->at);
         names->at += entry->length;
-        if (entry->name[0] == '.')
+        if (is_passed_over(names, entry->name))
             continue;
         *ret_name = entry->name;
         return 1;

@@ -60,7 +60,7 @@ struct network_name {
 
 /* symbol, name, descriptors (fewest, most) */
 #define GATEWAY_REQUESTS(X)                                                                       \
-    X(ADD, "add", 9, 9)         /* enum gateway_add_fd, in that order */                          \
+    X(ADD, "add", 9, 10)        /* enum gateway_add_fd, in that order; DIAG may be missing */     \
     X(REPLACE, "replace", 1, 1) /* sealed memfd or file of struct network_record */               \
     X(REMOVE, "remove", 0, 0)                                                                     \
     X(PUBLISH, "publish", 1, GATEWAY_PUBLISH_MAX) /* host listeners for `ports`, in that order */ \
@@ -86,7 +86,9 @@ enum gateway_add_fd {
     GATEWAY_ADD_DNS4,
     GATEWAY_ADD_DNS6, /* TCP listeners, port 53 */
     GATEWAY_ADD_LOG,  /* netlink socket bound to NETWORK_LOG_GROUP inside */
-    GATEWAY_ADD_END
+    GATEWAY_ADD_END,
+    /* A NETLINK_SOCK_DIAG socket made inside: by it the gateway learns whose connection it is. */
+    GATEWAY_ADD_DIAG = GATEWAY_ADD_END,
 };
 
 struct gateway_request {
@@ -95,6 +97,8 @@ struct gateway_request {
     uint64_t ticket;
     int64_t row, incarnation; /* which session; `berth run`: 1, 1 */
     uint32_t port_count;      /* PUBLISH */
+    uint32_t answer;          /* 1: one descriptor more, the last one: a socket on which the answer
+                                 is given instead, so that forks that share CONTROL can each ask */
     uint16_t ports[GATEWAY_PUBLISH_MAX];
 };
 
@@ -137,3 +141,5 @@ const char *gateway_request_check(const struct gateway_request *request, size_t 
 const char *gateway_reply_check(const struct gateway_reply *reply, size_t length);
 const char *gateway_event_check(const struct gateway_event *event, size_t length);
 const char *gateway_request_name(unsigned type);
+const char *gateway_record_check(const struct network_record *record, size_t length);
+const char *gateway_config_check(const struct gateway_config *config, size_t length);

@@ -274,7 +274,8 @@ static int do_files(struct work *w, struct err *err)
     bool data = job->fd_count > 2 && launcher_permit_socket(job->fds, job->fd_count) != job->fds[2];
     bool own = w->l->config->rootless;
     return w->l->calls->files(w->l->runtime, &the_files.spec, own ? UINT32_MAX : the_asker.uid,
-                              own ? UINT32_MAX : the_asker.gid, &the_files.request, job->fds[1],
+                              own ? UINT32_MAX : the_asker.gid, the_asker.groups,
+                              the_asker.group_count, &the_files.request, job->fds[1],
                               data ? job->fds[2] : -1, job->request.read_only != 0, err);
 }
 
@@ -331,8 +332,11 @@ static int answer(const struct work *w, int result)
     return n < 0;
 }
 
-int launcher_work(const struct launcher *l, const struct job *job, bool clean, int result)
+int launcher_work(const struct launcher *l, const struct job *job, bool clean, int netns,
+                  int result)
 {
+    if (netns >= 0)
+        fd_replace(&l->runtime->netns, netns);
     const struct launcher_request *request = &job->request;
     struct work *w = &the_work;
     *w = (struct work){.l = l, .job = job, .pidfd = -1};

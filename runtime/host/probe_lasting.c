@@ -145,7 +145,7 @@ static bool connect_as(struct trial *t, uint64_t epoch)
     memset(t->runs, 0, sizeof t->runs);
     if (lasting_names_make(&t->name, &names, &t->err) < 0)
         return false;
-    snprintf(path, sizeof path, "%s/sessions/%s/control", t->facts->runtime_dir, names.directory);
+    snprintf(path, sizeof path, "%s/sessions/%s/control", t->facts->runtime_dir, names.id);
     return agent_client_open(&t->agent, path, t->identity.init_pid, epoch, &t->err) == 0;
 }
 
@@ -333,8 +333,6 @@ static bool file(struct trial *t, uint64_t exec, enum files_operation operation,
 static void try_files(struct trial *t)
 {
     char text[32] = "";
-    if (!t->rt->facts.rootless && t->rt->files < 0)
-        (void)runtime_open_files(t->rt, &t->rt->files_err); /* told below */
     if (t->rt->files < 0) {
         char why[256] = "There is no program berth-files beside berth's init.";
         if (t->rt->files_err.code != ERR_NONE)
@@ -506,6 +504,9 @@ void probe_lasting(struct runtime *rt, const struct probe_places *places,
     snprintf(t->spec.workspace_id, sizeof t->spec.workspace_id, "%s", places->id);
     snprintf(t->spec.workspace.volume, sizeof t->spec.workspace.volume, "%s", places->id);
     end_orphans(rt);
+    /* Before its session is made, which is given the program or has no file worker. */
+    if (!rt->facts.rootless && rt->files < 0)
+        (void)runtime_open_files(rt, &rt->files_err); /* told by try_files() */
     if (make(t))
         first_life(t);
     struct err why = t->err;

@@ -320,7 +320,7 @@ int record_reap(int dir, int (*clean)(void *data, const struct record *record, s
         return fail(err, errno, "list run records", NULL);
     struct names names;
     const char *name;
-    names_begin(&names, own);
+    names_begin(&names, own, NAMES_WITHOUT_DOT);
     int r = 0, more = 0;
     while (r == 0 && (more = names_next(&names, &name)) > 0)
         r = reap_one(dir, name, clean, data, &count, err);

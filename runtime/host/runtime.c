@@ -312,6 +312,7 @@ static int runtime_setup(struct runtime *rt, const struct runtime_options *optio
     rt->facts.caller_uid = geteuid();
     rt->facts.caller_gid = getegid();
     rt->no_reaper = options->no_reaper;
+    rt->gateway = options->gateway;
     if (options->reaper_path && (size_t)snprintf(rt->reaper, sizeof rt->reaper, "%s",
                                                  options->reaper_path) >= sizeof rt->reaper)
         return err_set(err, ERR_INVALID_REQUEST, ENAMETOOLONG, "start", options->reaper_path, NULL);
@@ -362,7 +363,7 @@ int runtime_open(struct runtime **ret, const struct runtime_options *options, st
     struct runtime *rt = calloc(1, sizeof *rt);
     if (!rt)
         return err_set(err, ERR_INTERNAL, ENOMEM, "open the runtime", NULL, NULL);
-    rt->records = rt->init = rt->files = -1;
+    rt->records = rt->init = rt->files = rt->netns = -1;
     int r = runtime_setup(rt, options, err);
     if (r < 0) {
         runtime_close(rt);
@@ -379,6 +380,7 @@ void runtime_close(struct runtime *rt)
     fd_close(rt->records);
     fd_close(rt->init);
     fd_close(rt->files);
+    fd_close(rt->netns);
     free(rt);
 }
 

@@ -22,7 +22,9 @@ struct runtime {
     int init;    /* O_PATH of PID 1's program */
     int files;   /* O_PATH of the file worker's program; -1: not opened, none, or `files_err` */
     struct err files_err;
+    int netns; /* for the next session that starts, and for no other; -1: it makes its own */
     bool no_reaper;
+    int gateway;           /* control socket, borrowed; 0 or -1: none */
     char reaper[DIR_SIZE]; /* program of the reaper's second half; "": this one */
     bool overlay_userxattr;
 };

@@ -60,6 +60,9 @@ static bool overlaps(const struct foreign *foreign, uint64_t base)
     return false;
 }
 
+/* What an init is written in: as wide for each. */
+enum { SLOT_TEXT = 64 };
+
 static const char step[] = "claim a range of user ids";
 
 static int fail(struct err *err, int sys, const char *subject)
@@ -87,7 +90,8 @@ static int open_slots(const char *share_dir, int *ret_dir, struct err *err)
 
 /* The lock is ours, so nobody writes. 1: init of the last session lives on and has given its claim
  * up; 0: free; -errno. What names a process that is gone stays: it is as free as an empty file, and
- * to empty a file waits for the journal of its file system. */
+ * to empty a file waits for the journal of its file system. The next init is written over it, in
+ * the same width. */
 static int is_haunted(int fd)
 {
     struct stat st;
@@ -158,13 +162,15 @@ int uid_slot_claim(const char *share_dir, int *ret_lock, uint32_t *ret_base, str
 int uid_slot_set_init(const char *share_dir, uint32_t base, pid_t pid, uint64_t started,
                       struct err *err)
 {
-    char path[4096], text[80];
+    char path[4096], text[SLOT_TEXT + 1];
     unsigned slot = (base - UID_SLOT_FIRST) / UID_SLOT_SPAN;
     if ((size_t)snprintf(path, sizeof path, "%s/slots/%u", share_dir, slot) >= sizeof path)
         return fail(err, ENAMETOOLONG, share_dir);
     _cleanup_fd_ int fd = open(path, O_WRONLY | O_NOFOLLOW | O_CLOEXEC);
-    int n = snprintf(text, sizeof text, "init %d %" PRIu64 "\n", pid, started);
-    if (fd < 0 || write(fd, text, (size_t)n) != n)
+    int n = snprintf(text, sizeof text, "init %d %" PRIu64, pid, started);
+    memset(text + n, ' ', sizeof text - (size_t)n);
+    text[SLOT_TEXT - 1] = '\n';
+    if (fd < 0 || write(fd, text, SLOT_TEXT) != SLOT_TEXT)
         return fail(err, errno, path);
     return 0;
 }

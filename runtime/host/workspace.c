@@ -24,6 +24,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/wait.h>
 
 static const char step_name[] = "open the workspace";
 
@@ -50,6 +51,8 @@ enum err_code workspace_code(int sys)
         return ERR_INSUFFICIENT_STORAGE;
     case ENOENT:
         return ERR_NOT_FOUND;
+    case EACCES: /* with the rights of who asks */
+        return ERR_FORBIDDEN;
     case ENOMEM:
         return ERR_INTERNAL;
     default:
@@ -297,6 +300,44 @@ static int use_volume(struct opening *o, const char *path, struct err *err)
                         : use_check(ws->private->share, ws->dir, &wish, err);
 }
 
+/* Two waits for the disk, while the session is built. Nobody waits for an answer yet; without a
+ * child it is done at once. */
+static int begin_sync(struct workspace_private *p, const struct volume *v)
+{
+    const int kept[] = {v->folder, v->parent};
+    if (v->parent < 0)
+        return 0;
+    pid_t pid = fork();
+    if (pid == 0) {
+        /* Locks of the session are none of its. */
+        int r = fd_keep_only(kept, ARRAY_LENGTH(kept));
+        if (r == 0)
+            r = volume_sync(v);
+        _exit(-r & 0xff);
+    }
+    p->syncing = pid > 0 ? pid : 0;
+    return pid < 0 ? volume_sync(v) : 0;
+}
+
+static int await_sync(struct workspace_private *p)
+{
+    int status = 0;
+    pid_t pid = p ? p->syncing : 0;
+    if (pid == 0)
+        return 0;
+    p->syncing = 0;
+    while (waitpid(pid, &status, 0) < 0)
+        if (errno != EINTR)
+            return -errno;
+    return WIFEXITED(status) ? -WEXITSTATUS(status) : -EIO;
+}
+
+int workspace_settle(struct workspace *ws, struct err *err)
+{
+    int r = await_sync(ws->private);
+    return r < 0 ? err_set(err, workspace_code(-r), -r, "keep a new volume", NULL, NULL) : 0;
+}
+
 static int open_volume(struct opening *o, struct err *err)
 {
     struct workspace *ws = o->ws;
@@ -306,8 +347,8 @@ static int open_volume(struct opening *o, struct err *err)
     int r = volume_open(o->spec->workspace_id, name, o->options, &v, err);
     if (r < 0)
         return r;
-    _cleanup_fd_ int folder = -1;
-    fd_replace(&folder, v.folder);
+    _cleanup_fd_ int folder = v.folder, parent = v.parent;
+    (void)parent;
     ws->dir = v.data;
     ws->owner_uid = v.stat.st_uid;
     ws->owner_gid = v.stat.st_gid;
@@ -323,6 +364,9 @@ static int open_volume(struct opening *o, struct err *err)
         r = volume_lock(folder, name, read_only, o->holder, &ws->lock, err);
     if (r == 0)
         r = begin_private(o, &v.stat, v.path, err);
+    int synced = r == 0 ? begin_sync(ws->private, &v) : 0;
+    if (synced < 0)
+        r = err_set(err, workspace_code(-synced), -synced, "keep a new volume", v.path, NULL);
     if (r == 0)
         r = use_volume(o, v.path, err);
     /* Volumes have 0700 parents, but placeholders go by descriptor, so the owner's rights do. */
@@ -448,6 +492,7 @@ int workspace_close(struct workspace *ws,
     struct notes notes = {note, data};
     int r = 0;
     if (p) {
+        await_sync(p); /* one that failed is made again by the next user */
         protect_report(ws, &notes);
         workspace_let_go(ws, note, data);
         r = drop_placeholders(p, err);
@@ -517,7 +562,7 @@ int workspace_end_lasting(const char *share_dir, const char *record_id,
         return r < 0 ? r : 0;
     r = placeholder_end(share, use.root.dev, use.root.ino, use.name, &notes, err);
     if (r == 0)
-        use_end(share, use.name, use.exclusive);
+        use_end(share, use.name, false);
     return r;
 }
 

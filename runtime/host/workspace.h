@@ -83,6 +83,10 @@ int workspace_open(struct workspace *ws, const struct spec *spec,
                    void (*note)(void *data, const char *key, const char *text), void *data,
                    struct err *err);
 
+/* Waits until what was made for it outlives a power loss, which goes on beside the start. Before
+ * anybody is told that the session is there. */
+int workspace_settle(struct workspace *ws, struct err *err);
+
 /* What is worth telling and needs no answer before the session starts (mounts beneath). */
 void workspace_tell(const struct workspace *ws,
                     void (*note)(void *data, const char *key, const char *text), void *data);

@@ -62,7 +62,11 @@ static int connect_to(const char *path, int *ret_fd)
     if (r < 0)
         return r;
     _cleanup_fd_ int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (fd < 0 || connect(fd, (const struct sockaddr *)&address, sizeof address) < 0)
+    /* Nothing can be sent to us, from the first instant on (unix(7) leaves a socket that is not
+     * connected yet its shutdown; Linux 3.0 to 6.18). What came unread would be closed by us, and
+     * closing a socket with SO_LINGER out of it would hold the whole front up (P-5). */
+    if (fd < 0 || shutdown(fd, SHUT_RD) < 0 ||
+        connect(fd, (const struct sockaddr *)&address, sizeof address) < 0)
         return -errno;
     *ret_fd = take_fd(&fd);
     return 0;
@@ -252,6 +256,11 @@ int agent_client_kill(struct agent_client *agent, uint64_t exec, enum agent_reas
 int agent_client_close_stdin(struct agent_client *agent, uint64_t exec)
 {
     return tell(agent, AGENT_CLOSE_STDIN, exec, 0, 0);
+}
+
+int agent_client_stdin(struct agent_client *agent, uint64_t exec, int pipe)
+{
+    return send_message(agent, (struct agent_message){.type = AGENT_STDIN, .exec = exec}, &pipe, 1);
 }
 
 int agent_client_interrupt(struct agent_client *agent, uint64_t floor)

@@ -157,6 +157,16 @@ static bool class_is_open(const struct spec_network *net, enum address_class wha
     return openers[what] == BY_MODE || (openers[what] == BY_PRIVATE && net->allow_private);
 }
 
+bool network_mode_opens(const struct spec_network *net, enum address_class what)
+{
+    return mode_reaches(net) && class_is_open(net, what);
+}
+
+bool network_class_is_closed(enum address_class what)
+{
+    return openers[what] == BY_NOTHING;
+}
+
 /* Refusals that no rule changes. */
 static bool is_never(enum address_class what, bool own, struct network_decision *ret)
 {

@@ -84,11 +84,15 @@ finish() { # the mutation that was read last
         return
     fi
     # shellcheck disable=SC2086 # patterns are words
-    BUILD=$T/build BERTH=$T/build/bin/berth timeout -k 5 "${MUTATION_TIMEOUT:-300}" \
-        tests/attack/attacks.sh --mode "${mode:-root}" $attacks >"$T/out" 2>&1
+    if [ -n "$cases" ]; then
+        set -- tests/attack/service.sh $cases
+    else
+        set -- tests/attack/attacks.sh --mode "${mode:-root}" $attacks
+    fi
+    BUILD=$T/build BERTH=$T/build/bin/berth MODES=${mode:-root} timeout -k 5 "${MUTATION_TIMEOUT:-300}" "$@" >"$T/out" 2>&1
     status=$?
     # A session that does not start at all proves nothing.
-    line=$(grep '^not ok' "$T/out" | grep -vE 'did not come to its end|status 1(24|25|37|41)|says nothing' | head -n 1 | head -c 160)
+    line=$(grep '^not ok' "$T/out" | grep -vE 'did not come to its end|status 1(24|25|37|41)|says nothing|the service does not start|the session to be taken over' | head -n 1 | head -c 160)
     if [ -n "$line" ]; then
         passed=$((passed + 1))
         echo "ok $name: $line"
@@ -111,16 +115,17 @@ restore() {
     done
 }
 
-name='' attacks='' mode=''
+name='' attacks='' cases='' mode=''
 declare -A edits=() always=()
 while IFS= read -r line; do
     case $line in
     '#'* | '') ;;
     'mutation '*)
         finish
-        name=${line#mutation } attacks='' mode=''
+        name=${line#mutation } attacks='' cases='' mode=''
         edits=() ;;
     'attack '*) attacks=${line#attack } ;;
+    'service '*) cases=${line#service } ;;
     'mode '*) mode=${line#mode } ;;
     'always '*)
         line=${line#always }

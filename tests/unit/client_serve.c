@@ -282,6 +282,26 @@ Test(client_serve, a_list_is_read_page_by_page_and_a_page_that_leads_to_itself_e
     cr_expect_eq(times(buf_text(&out), "\n"), 3u, "%s", buf_text(&out));
 }
 
+Test(client_serve, a_list_hides_what_was_destroyed_unless_it_is_asked_for)
+{
+    static const char two[] = "{\"sessions\": [{\"session_id\": \"live\", \"state\": \"running\"},"
+                              "{\"session_id\": \"gone\", \"state\": \"destroyed\"}],"
+                              " \"next\": null}";
+    static const char *const words[] = {"session list", "session list --all",
+                                        "session list --state destroyed"};
+    for (size_t i = 0; i < ARRAY_LENGTH(words); i++) {
+        struct scene scene;
+        const struct line lines[] = {{.json = two}};
+        _cleanup_buf_ struct buf log = {0}, out = {0};
+        begin(&scene, lines, 1);
+        cr_expect_eq(run(cli_session, words[i], &out), 0);
+        finish(&scene, &log);
+        cr_expect(strstr(buf_text(&out), "live"));
+        cr_expect_eq(strstr(buf_text(&out), "gone") != NULL, i > 0, "%s: %s", words[i],
+                     buf_text(&out));
+    }
+}
+
 /* ---- streams --------------------------------------------------------------------------------- */
 
 Test(client_serve, EXEC_5_output_has_no_gap_and_nothing_twice_when_connections_end)

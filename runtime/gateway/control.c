@@ -1,0 +1,276 @@
+/* This file takes requests and answers them (gateway.h); it never believes a message that the check
+ * refuses: its connection ends, and the gateway goes on with what it has.
+ */
+#include "runtime/gateway/internal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+
+enum {
+    REQUESTS = 16,     /* in one round */
+    REPLIES_MAX = 128, /* that wait for their reader; then no request is read */
+    CONNECTORS_ASKED = 16,
+    CONNECTORS_LOW = 8,
+};
+
+struct control {
+    struct gateway_reply replies[REPLIES_MAX];
+    unsigned first, count;
+    uint64_t flush_ticket; /* of a FLUSH that is not answered yet; 0: none */
+    bool paused;
+};
+
+static const uint32_t watched = EPOLLIN;
+
+static struct gateway_reply reply_to(unsigned type, uint64_t ticket, int64_t row,
+                                     int64_t incarnation)
+{
+    return (struct gateway_reply){.magic = GATEWAY_MAGIC,
+                                  .version = GATEWAY_VERSION,
+                                  .type = (uint16_t)type,
+                                  .ticket = ticket,
+                                  .row = row,
+                                  .incarnation = incarnation};
+}
+
+/* ---- answers --------------------------------------------------------------------------------- */
+
+static void send_replies(struct gateway *g)
+{
+    struct control *k = g->requests;
+    while (k->count > 0 && g->control.added) {
+        ssize_t n = send(g->control.fd, &k->replies[k->first], sizeof k->replies[0],
+                         MSG_DONTWAIT | MSG_NOSIGNAL);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0 && (errno == EAGAIN || errno == ENOBUFS))
+            break;
+        k->first = (k->first + 1) % REPLIES_MAX;
+        k->count--;
+    }
+    bool pause = k->count >= REPLIES_MAX / 2;
+    bool waits = k->count > 0;
+    if (g->control.added)
+        (void)watch_change(g, &g->control,
+                           (pause ? 0 : watched) | (waits ? (uint32_t)EPOLLOUT : 0));
+    k->paused = pause;
+}
+
+static void answer(struct gateway *g, const struct gateway_reply *reply)
+{
+    struct control *k = g->requests;
+    if (k->count == REPLIES_MAX)
+        return; /* only what is asked unasked comes here, and it is asked again */
+    k->replies[(k->first + k->count++) % REPLIES_MAX] = *reply;
+    send_replies(g);
+}
+
+void control_need(struct gateway *g, struct session *session)
+{
+    if (session->asked_connectors || session->connector_count[0] >= CONNECTORS_LOW ||
+        !g->control.added || g->requests->count > REPLIES_MAX / 2)
+        return;
+    struct gateway_reply need =
+        reply_to(GATEWAY_NEED_SOCKETS, 0, session->row, session->incarnation);
+    need.count = CONNECTORS_ASKED;
+    session->asked_connectors = true;
+    answer(g, &need);
+}
+
+/* ---- requests -------------------------------------------------------------------------------- */
+
+static int serve(struct gateway *g, const struct gateway_request *request, int *fds,
+                 unsigned fd_count, struct gateway_reply *reply)
+{
+    struct err *err = &reply->err;
+    if (request->type == GATEWAY_ADD)
+        return session_add(g, request, fds, fd_count, err);
+    struct session *session = session_find(g, request->row, request->incarnation);
+    if (!session)
+        return err_set(err, ERR_NOT_FOUND, ENOENT, gateway_request_name(request->type), NULL,
+                       "The gateway does not serve this session.");
+    switch (request->type) {
+    case GATEWAY_REPLACE:
+        return session_replace(g, session, fds[0], &reply->count, err);
+    case GATEWAY_REMOVE:
+        reply->count = session_remove(g, session);
+        return 0;
+    case GATEWAY_PUBLISH:
+        return session_publish(g, session, request->ports, fds, fd_count, err);
+    default:
+        session_connectors(g, session, fds, fd_count);
+        return 0;
+    }
+}
+
+static void take_request(struct gateway *g, const struct gateway_request *request, int *fds,
+                         unsigned fd_count)
+{
+    struct gateway_reply reply =
+        reply_to(request->type, request->ticket, request->row, request->incarnation);
+    if (request->type == GATEWAY_FLUSH) {
+        g->requests->flush_ticket = request->ticket;
+        control_tick(g);
+        return;
+    }
+    reply.result = serve(g, request, fds, fd_count, &reply);
+    answer(g, &reply);
+}
+
+void control_tick(struct gateway *g)
+{
+    struct control *k = g->requests;
+    if (!k->flush_ticket)
+        return;
+    (void)events_run(g->events, g->now_ms, true);
+    if (events_waiting(g->events) && g->reader.added)
+        return;
+    struct gateway_reply reply = reply_to(GATEWAY_FLUSH, k->flush_ticket, 0, 0);
+    k->flush_ticket = 0;
+    answer(g, &reply);
+}
+
+/* ---- messages with descriptors --------------------------------------------------------------- */
+
+/* Length, 0 at the end, -errno. Descriptors are the caller's. -EMSGSIZE: some were lost. */
+static ssize_t receive(int fd, void *data, size_t size, int fds[GATEWAY_FDS_MAX],
+                       unsigned *ret_count)
+{
+    union {
+        struct cmsghdr head;
+        char bytes[CMSG_SPACE(GATEWAY_FDS_MAX * sizeof(int))];
+    } ancillary;
+    struct iovec part = {data, size};
+    struct msghdr message = {.msg_iov = &part,
+                             .msg_iovlen = 1,
+                             .msg_control = ancillary.bytes,
+                             .msg_controllen = sizeof ancillary.bytes};
+    ssize_t n = recvmsg(fd, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+    if (n < 0)
+        return -errno;
+    unsigned count = 0;
+    for (struct cmsghdr *c = CMSG_FIRSTHDR(&message); c; c = CMSG_NXTHDR(&message, c)) {
+        if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
+            continue;
+        size_t held = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+        for (size_t i = 0; i < held; i++) {
+            int given;
+            memcpy(&given, CMSG_DATA(c) + i * sizeof given, sizeof given);
+            if (count < GATEWAY_FDS_MAX)
+                fds[count++] = given;
+            else
+                fd_close(given);
+        }
+    }
+    *ret_count = count;
+    return message.msg_flags & (MSG_CTRUNC | MSG_TRUNC) ? -EMSGSIZE : n;
+}
+
+static void close_all(int *fds, unsigned count)
+{
+    for (unsigned i = 0; i < count; i++)
+        fd_closep(&fds[i]);
+}
+
+static void control_happened(struct gateway *g, struct watch *watch, uint32_t events)
+{
+    struct gateway_request request;
+    if (events & EPOLLOUT)
+        send_replies(g);
+    for (int i = 0; i < REQUESTS && watch->added && !g->requests->paused; i++) {
+        int fds[GATEWAY_FDS_MAX];
+        unsigned count = 0;
+        ssize_t n = receive(watch->fd, &request, sizeof request, fds, &count);
+        if (n == -EAGAIN || n == -EINTR)
+            return;
+        const char *wrong = n <= 0 ? "an end" : gateway_request_check(&request, (size_t)n, count);
+        if (!wrong)
+            take_request(g, &request, fds, count);
+        close_all(fds, count);
+        /* Whoever is started again brings a new one. */
+        if (wrong) {
+            watch_close(g, watch);
+            return;
+        }
+    }
+}
+
+static void reader_happened(struct gateway *g, struct watch *watch, uint32_t events)
+{
+    char nothing;
+    if ((events & (EPOLLHUP | EPOLLERR)) ||
+        recv(watch->fd, &nothing, 1, MSG_DONTWAIT | MSG_PEEK) == 0)
+        watch_close(g, watch);
+    else
+        (void)events_run(g->events, g->now_ms, false);
+    control_tick(g);
+}
+
+static int watch_reader(struct gateway *g, int fd)
+{
+    return watch_add(g, &g->reader, fd, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, reader_happened);
+}
+
+static int watch_control(struct gateway *g, int fd)
+{
+    struct control *k = g->requests;
+    /* Answers to the one before are nobody's. */
+    k->first = k->count = 0;
+    k->flush_ticket = 0;
+    k->paused = false;
+    for (struct link *l = g->sessions.next; l != &g->sessions; l = l->next)
+        list_owner(l, struct session, in_gateway)->asked_connectors = false;
+    int r = watch_add(g, &g->control, fd, watched, control_happened);
+    for (struct link *l = g->sessions.next; r == 0 && l != &g->sessions; l = l->next) {
+        struct session *session = list_owner(l, struct session, in_gateway);
+        if (session->net.publish_count > 0 && session->published[0].port)
+            control_need(g, session);
+    }
+    return r;
+}
+
+/* 'C' and 'E' bring a new control and events socket. Its end is ours. */
+static void life_happened(struct gateway *g, struct watch *watch, uint32_t events)
+{
+    int fds[GATEWAY_FDS_MAX];
+    unsigned count = 0;
+    char what = 0;
+    (void)events;
+    ssize_t n = receive(watch->fd, &what, 1, fds, &count);
+    if (n == -EAGAIN || n == -EINTR)
+        return;
+    if (n <= 0 && n != -EMSGSIZE) {
+        g->over = true;
+        close_all(fds, count);
+        return;
+    }
+    if (n == 1 && count == 1 && (what == 'C' || what == 'E')) {
+        struct watch *old = what == 'C' ? &g->control : &g->reader;
+        watch_close(g, old);
+        if ((what == 'C' ? watch_control(g, fds[0]) : watch_reader(g, fds[0])) == 0)
+            fds[0] = -1;
+    }
+    close_all(fds, count);
+}
+
+static bool is_open(int fd)
+{
+    return fcntl(fd, F_GETFD) >= 0;
+}
+
+int control_start(struct gateway *g)
+{
+    g->requests = calloc(1, sizeof *g->requests);
+    if (!g->requests)
+        return -ENOMEM;
+    int r = watch_add(g, &g->life, GATEWAY_FD_LIFE, EPOLLIN, life_happened);
+    if (r == 0 && is_open(GATEWAY_FD_CONTROL))
+        r = watch_control(g, GATEWAY_FD_CONTROL);
+    if (r == 0 && is_open(GATEWAY_FD_EVENTS))
+        r = watch_reader(g, GATEWAY_FD_EVENTS);
+    return r;
+}

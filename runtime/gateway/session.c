@@ -1,0 +1,318 @@
+/* This file keeps the sessions that the gateway serves, and accepts for them; it never decides what
+ * one may reach.
+ */
+#include "runtime/gateway/internal.h"
+
+#include <errno.h>
+#include <linux/netlink.h>
+#include <netinet/in.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+
+enum { ACCEPTS = 32 }; /* of one listener in one round: others have their turn then */
+
+struct session *session_find(struct gateway *g, int64_t row, int64_t incarnation)
+{
+    for (struct link *l = g->sessions.next; l != &g->sessions; l = l->next) {
+        struct session *session = list_owner(l, struct session, in_gateway);
+        if (session->row == row && session->incarnation == incarnation)
+            return session;
+    }
+    return NULL;
+}
+
+/* ---- listeners ------------------------------------------------------------------------------- */
+
+int session_accept(struct gateway *g, struct listener *listener)
+{
+    for (;;) {
+        int fd = accept4(listener->watch.fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+        if (fd >= 0)
+            return fd;
+        if (errno == EINTR || errno == ECONNABORTED || errno == EPROTO)
+            continue;
+        /* No descriptor or no memory: the listener would be ready for ever. */
+        if (errno != EAGAIN && watch_change(g, &listener->watch, 0) == 0)
+            listener->paused = g->paused = true;
+        return -1;
+    }
+}
+
+void session_listener(struct gateway *g, struct watch *watch, uint32_t events)
+{
+    struct listener *listener = list_owner(watch, struct listener, watch);
+    (void)events;
+    for (int i = 0; i < ACCEPTS; i++) {
+        int fd = session_accept(g, listener);
+        if (fd < 0)
+            return;
+        if (listener->port)
+            dial_published(g, listener, fd);
+        else
+            dial_accepted(g, listener, fd);
+    }
+}
+
+static void resume(struct gateway *g, struct listener *listeners, unsigned count)
+{
+    for (unsigned i = 0; i < count; i++)
+        if (listeners[i].paused && watch_change(g, &listeners[i].watch, EPOLLIN) == 0)
+            listeners[i].paused = false;
+}
+
+void session_resume(struct gateway *g)
+{
+    g->paused = false;
+    for (struct link *l = g->sessions.next; l != &g->sessions; l = l->next) {
+        struct session *session = list_owner(l, struct session, in_gateway);
+        resume(g, session->listeners, ARRAY_LENGTH(session->listeners));
+        resume(g, session->published, ARRAY_LENGTH(session->published));
+    }
+}
+
+static int listen_to(struct gateway *g, struct session *session, struct listener *listener, int *fd,
+                     void (*happened)(struct gateway *g, struct watch *watch, uint32_t events))
+{
+    listener->session = session;
+    int r = watch_add(g, &listener->watch, *fd, EPOLLIN, happened);
+    if (r == 0)
+        *fd = -1;
+    return r;
+}
+
+/* ---- what is handed over --------------------------------------------------------------------- */
+
+static const struct {
+    int domain, type, protocol;
+    bool listens;
+    void (*happened)(struct gateway *g, struct watch *watch, uint32_t events);
+} expected[] = {
+    [GATEWAY_ADD_TCP4] = {AF_INET, SOCK_STREAM, IPPROTO_TCP, true, session_listener},
+    [GATEWAY_ADD_TCP6] = {AF_INET6, SOCK_STREAM, IPPROTO_TCP, true, session_listener},
+    [GATEWAY_ADD_UDP4] = {AF_INET, SOCK_DGRAM, IPPROTO_UDP, false, questions_udp},
+    [GATEWAY_ADD_UDP6] = {AF_INET6, SOCK_DGRAM, IPPROTO_UDP, false, questions_udp},
+    [GATEWAY_ADD_DNS4] = {AF_INET, SOCK_STREAM, IPPROTO_TCP, true, questions_tcp},
+    [GATEWAY_ADD_DNS6] = {AF_INET6, SOCK_STREAM, IPPROTO_TCP, true, questions_tcp},
+    [GATEWAY_ADD_LOG] = {AF_NETLINK, SOCK_RAW, NETLINK_NETFILTER, false, refusals},
+    [GATEWAY_ADD_DIAG] = {AF_NETLINK, SOCK_RAW, NETLINK_SOCK_DIAG, false, NULL},
+};
+
+static int option(int fd, int name)
+{
+    int value = -1;
+    socklen_t size = sizeof value;
+    return getsockopt(fd, SOL_SOCKET, name, &value, &size) < 0 ? -1 : value;
+}
+
+static bool is_expected(int fd, unsigned i)
+{
+    int type = option(fd, SO_TYPE);
+    if (expected[i].domain == AF_NETLINK && type == SOCK_DGRAM)
+        type = SOCK_RAW;
+    return option(fd, SO_DOMAIN) == expected[i].domain && type == expected[i].type &&
+           option(fd, SO_PROTOCOL) == expected[i].protocol &&
+           (option(fd, SO_ACCEPTCONN) == 1) == expected[i].listens;
+}
+
+static int read_record(int fd, struct network_record *ret, struct err *err)
+{
+    static const char step[] = "read a session's rules";
+    ssize_t n = pread(fd, ret, sizeof *ret, 0);
+    if (n < 0)
+        return err_set(err, ERR_INTERNAL, errno, step, NULL, NULL);
+    const char *wrong = gateway_record_check(ret, (size_t)n);
+    return wrong ? err_set(err, ERR_INTERNAL, EINVAL, step, NULL, "They are %s.", wrong) : 0;
+}
+
+static struct session *new_session(const struct gateway_request *request)
+{
+    struct session *session = calloc(1, sizeof *session);
+    if (!session)
+        return NULL;
+    session->row = request->row;
+    session->incarnation = request->incarnation;
+    session->names.fd = session->diag = -1;
+    for (unsigned i = 0; i < GATEWAY_ADD_END; i++)
+        session->listeners[i].watch.fd = -1;
+    for (unsigned i = 0; i < GATEWAY_PUBLISH_MAX; i++)
+        session->published[i].watch.fd = -1;
+    list_init(&session->in_gateway);
+    list_init(&session->in_throttled);
+    list_init(&session->connections);
+    list_init(&session->lookups);
+    list_init(&session->streams);
+    list_init(&session->waiting);
+    return session;
+}
+
+static int fill_session(struct gateway *g, struct session *session, int *fds, unsigned fd_count,
+                        struct err *err)
+{
+    static struct network_record record;
+    static const char step[] = "serve a session's network";
+    int r = read_record(fds[GATEWAY_ADD_RECORD], &record, err);
+    if (r < 0)
+        return r;
+    session->generation = record.generation;
+    session->net = record.network;
+    r = names_open(&session->names, take_fd(&fds[GATEWAY_ADD_NAMES]), err);
+    for (unsigned i = GATEWAY_ADD_TCP4; r == 0 && i < fd_count; i++) {
+        if (!is_expected(fds[i], i))
+            return err_set(err, ERR_INTERNAL, EINVAL, step, NULL, "Descriptor %u is another.", i);
+        if (i == GATEWAY_ADD_DIAG)
+            session->diag = take_fd(&fds[i]);
+        else if (listen_to(g, session, &session->listeners[i], &fds[i], expected[i].happened) < 0)
+            r = err_set(err, ERR_INTERNAL, errno, step, NULL, NULL);
+    }
+    return r;
+}
+
+int session_add(struct gateway *g, const struct gateway_request *request, int *fds,
+                unsigned fd_count, struct err *err)
+{
+    static const char step[] = "serve a session's network";
+    if (session_find(g, request->row, request->incarnation))
+        return err_set(err, ERR_INVALID_STATE, EEXIST, step, NULL, "It is served already.");
+    if (g->session_count >= g->config.sessions_max)
+        return err_set(err, ERR_UNAVAILABLE, EUSERS, step, NULL, "Too many sessions.");
+    struct session *session = new_session(request);
+    if (!session)
+        return err_set(err, ERR_UNAVAILABLE, ENOMEM, step, NULL, NULL);
+    list_put(&g->sessions, &session->in_gateway);
+    g->session_count++;
+    int r = fill_session(g, session, fds, fd_count, err);
+    if (r < 0)
+        session_remove(g, session);
+    return r;
+}
+
+uint32_t session_remove(struct gateway *g, struct session *session)
+{
+    uint32_t cut = session->connection_count;
+    while (!list_empty(&session->connections))
+        connection_close(g, list_owner(session->connections.next, struct connection, in_session),
+                         true);
+    resolver_session_ends(g, session);
+    questions_close(g, session);
+    for (unsigned i = 0; i < GATEWAY_ADD_END; i++)
+        watch_close(g, &session->listeners[i].watch);
+    for (unsigned i = 0; i < GATEWAY_PUBLISH_MAX; i++)
+        watch_close(g, &session->published[i].watch);
+    for (int six = 0; six < 2; six++)
+        while (session->connector_count[six] > 0)
+            fd_close(session->connectors[six][--session->connector_count[six]]);
+    names_fini(&session->names);
+    fd_close(session->diag);
+    list_remove(&session->in_throttled);
+    list_remove(&session->in_gateway);
+    g->session_count--;
+    bury(g, session);
+    return cut;
+}
+
+/* ---- other rules ----------------------------------------------------------------------------- */
+
+static bool is_published(const struct session *session, uint16_t port)
+{
+    for (unsigned i = 0; i < session->net.publish_count; i++)
+        if (session->net.publish[i] == port)
+            return true;
+    return false;
+}
+
+/* What the rules that there are now say of a connection that was allowed (NET-6). */
+static void decide_again(const struct connection *c, struct network_decision *ret)
+{
+    const struct spec_network *net = &c->session->net;
+    *ret = (struct network_decision){.allowed = true, .reason = c->reason, .rule = c->rule};
+    if (c->published) {
+        ret->allowed = is_published(c->session, c->port);
+        ret->reason = ret->allowed ? NETWORK_BY_RULE : NETWORK_BY_NO_RULE;
+        ret->rule = -1;
+    } else if (c->name < 0) {
+        network_decide_address(net, &c->address, c->port, false, ret);
+    } else if (c->state == CONNECTION_OPEN) {
+        network_decide_resolved(net, connection_host(c), c->port, &c->address, c->own, ret);
+    } else {
+        network_decide_host(net, connection_host(c), c->port, ret);
+    }
+}
+
+int session_replace(struct gateway *g, struct session *session, int fd, uint32_t *ret_cut,
+                    struct err *err)
+{
+    static struct network_record record;
+    int r = read_record(fd, &record, err);
+    if (r < 0)
+        return r;
+    if (record.generation < session->generation)
+        return err_set(err, ERR_INVALID_STATE, ESTALE, "replace a session's rules", NULL,
+                       "Those that hold are newer.");
+    session->generation = record.generation;
+    session->net = record.network;
+    for (unsigned i = 0; i < GATEWAY_PUBLISH_MAX; i++)
+        if (session->published[i].port && !is_published(session, session->published[i].port)) {
+            watch_close(g, &session->published[i].watch);
+            session->published[i].port = 0;
+        }
+    uint32_t cut = 0;
+    for (struct link *l = session->connections.next, *next; l != &session->connections; l = next) {
+        struct connection *c = list_owner(l, struct connection, in_session);
+        struct network_decision d;
+        next = l->next;
+        decide_again(c, &d);
+        c->reason = (uint8_t)d.reason;
+        c->rule = (int16_t)d.rule;
+        if (d.allowed)
+            continue;
+        tell_connection(g, c, GATEWAY_DENIED, &d, 0);
+        connection_close(g, c, true);
+        cut++;
+    }
+    *ret_cut = cut;
+    return 0;
+}
+
+/* ---- published ports ------------------------------------------------------------------------- */
+
+int session_publish(struct gateway *g, struct session *session, const uint16_t *ports, int *fds,
+                    unsigned count, struct err *err)
+{
+    static const char step[] = "publish a port";
+    for (unsigned i = 0; i < count; i++) {
+        int domain = option(fds[i], SO_DOMAIN);
+        if ((domain != AF_INET && domain != AF_INET6) || option(fds[i], SO_ACCEPTCONN) != 1 ||
+            option(fds[i], SO_TYPE) != SOCK_STREAM)
+            return err_set(err, ERR_INTERNAL, EINVAL, step, NULL, "Descriptor %u is another.", i);
+        if (!is_published(session, ports[i]))
+            return err_set(err, ERR_INTERNAL, EACCES, step, NULL,
+                           "The rules of the session do not publish port %u.", ports[i]);
+    }
+    for (unsigned i = 0; i < GATEWAY_PUBLISH_MAX; i++) {
+        watch_close(g, &session->published[i].watch);
+        session->published[i].port = 0;
+    }
+    for (unsigned i = 0; i < count; i++) {
+        int r = listen_to(g, session, &session->published[i], &fds[i], session_listener);
+        if (r < 0)
+            return err_set(err, ERR_INTERNAL, -r, step, NULL, NULL);
+        session->published[i].port = ports[i];
+    }
+    control_need(g, session);
+    return 0;
+}
+
+void session_connectors(struct gateway *g, struct session *session, int *fds, unsigned count)
+{
+    for (unsigned i = 0; i < count; i++) {
+        int domain = option(fds[i], SO_DOMAIN), six = domain == AF_INET6;
+        if ((domain != AF_INET && domain != AF_INET6) || option(fds[i], SO_TYPE) != SOCK_STREAM ||
+            session->connector_count[six] >= CONNECTORS_MAX)
+            continue;
+        session->connectors[six][session->connector_count[six]++] = take_fd(&fds[i]);
+    }
+    session->asked_connectors = false;
+    dial_kick(g, session);
+}
