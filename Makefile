@@ -210,7 +210,7 @@ SHIP_BERTH := $(call ship_objects,api/cli/main.c) $(call ship_archive,api/cli) \
               $(call ship_archive,provider) $(call ship_archive,policy) \
               $(call ship_archive,runtime/host) $(call ship_archive,runtime/stage) \
               $(call ship_archive,runtime/agent) $(call ship_archive,runtime/plan) \
-              $(call ship_objects,runtime/link/agent_client.c runtime/link/spool_reader.c) \
+              $(call ship_objects,runtime/link/agent_client.c runtime/link/spool_reader.c runtime/gateway/gateway.c) \
               $(BUILD)/$(SHIP)/gen/seccomp_generated.o $(SHIP_BASE)
 SHIP_INIT  := $(call ship_objects,runtime/agent/init_main.c) $(call ship_archive,runtime/agent) \
               $(SHIP_BASE)
@@ -332,11 +332,13 @@ attack-mutations: setup-build
 
 CRASH_PARTS    := $(wildcard tests/crash/vfs*.c tests/crash/model*.c)
 CRASH_FRONT    := tests/crash/serve_front.c
-CRASH_PROGRAMS := $(patsubst tests/crash/%.c,$(BUILD)/tests/crash/%,$(filter-out $(CRASH_PARTS) $(CRASH_FRONT),$(wildcard tests/crash/*.c)))
+CRASH_CALLS    := tests/crash/serve_calls.c
+CRASH_PROGRAMS := $(patsubst tests/crash/%.c,$(BUILD)/tests/crash/%,$(filter-out $(CRASH_PARTS) $(CRASH_FRONT) $(CRASH_CALLS),$(wildcard tests/crash/*.c)))
 CRASH_OBJECTS  := $(patsubst %.c,$(BUILD)/failpoint/%.o,$(LEDGER_SOURCES) provider/failpoint.c \
                     $(CRASH_PARTS))
 
-crash-build: all $(CRASH_PROGRAMS) $(BUILD)/tests/crash/berth-front
+crash-build: all $(CRASH_PROGRAMS) $(BUILD)/tests/crash/berth-front \
+             $(addprefix $(BUILD)/tests/crash/calls/,berth berth-init berth-files berth-front)
 
 $(BUILD)/failpoint/%.o: %.c $(BUILD)/stamp/flags
 	@mkdir -p $(@D)
@@ -353,6 +355,27 @@ CRASH_FRONT_OBJECTS := $(patsubst %.c,$(BUILD)/failpoint/%.o,$(LEDGER_SOURCES) $
 $(BUILD)/tests/crash/berth-front: $(CRASH_FRONT_OBJECTS) $(filter-out $(LIB_service) $(LIB_ledger),$(FRONT_LIBS))
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(STATIC) $(LDFLAGS) $(GC) $(LOADS_NOTHING) -o $@ $^ $(SQLITE) $(LIBUV_STATIC)
+
+# The shipped programs, linked once more: each of their calls that changes something is a fail point
+# (tests/crash/serve_calls.c). Their other objects are those that are shipped.
+comma        := ,
+CALLS_NAMES  := $(shell sed -nE 's/^ +X[[:punct:]]([a-z_0-9]+),.*/\1/p; s/^[_a-zA-Z].*__wrap_([a-z_0-9]+)[[:punct:]].*;$$/\1/p' $(CRASH_CALLS))
+CALLS_WRAP   := $(addprefix -Wl$(comma)--wrap=,$(CALLS_NAMES))
+
+$(patsubst %,$(BUILD)/failpoint/calls-%.o,0 1 2 3): $(BUILD)/failpoint/calls-%.o: $(CRASH_CALLS) $(BUILD)/stamp/flags
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(CPPFLAGS) -DCALLS_PROGRAM=$* $(CFLAGS) $(if $(filter 3,$*),,$(MUSL_INC)) -MMD -MP -c -o $@ $<
+
+$(BUILD)/tests/crash/calls/berth: $(BUILD)/failpoint/calls-0.o $(SHIP_BERTH)
+$(BUILD)/tests/crash/calls/berth-init: $(BUILD)/failpoint/calls-1.o $(SHIP_INIT)
+$(BUILD)/tests/crash/calls/berth-files: $(BUILD)/failpoint/calls-2.o $(SHIP_FILES)
+$(BUILD)/tests/crash/calls/berth $(BUILD)/tests/crash/calls/berth-init $(BUILD)/tests/crash/calls/berth-files:
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(STATIC) $(LDFLAGS) $(GC) $(CALLS_WRAP) -o $@ $(SHIP_START) $^ $(SHIP_END)
+
+$(BUILD)/tests/crash/calls/berth-front: $(BUILD)/failpoint/calls-3.o $(BUILD)/obj/api/front/main.o $(FRONT_LIBS)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(STATIC) $(LDFLAGS) $(GC) $(LOADS_NOTHING) $(CALLS_WRAP) -o $@ $^ $(SQLITE) $(LIBUV_STATIC)
 
 # The whole campaign; `make test` runs a bounded one.
 crash: setup-test
@@ -392,7 +415,7 @@ vm-test: setup-vm
 # In a minute: does it boot, do sessions work there as root and as an ordinary user?
 vm-smoke: setup-vm
 	$(Q)$(MAKE) --no-print-directory all kernel-tests
-	$(Q)BUILD=$(BUILD) SUITES='kernel smoke' ONLY=session USERS='root rootless nosubids' tests/vm/run
+	$(Q)BUILD=$(BUILD) VM_ONLY='@(root/kernel/session|*/smoke/berth)' tests/vm/run
 
 fresh-test: setup-vm
 	$(Q)BUILD=$(BUILD) tests/fresh/run
@@ -413,7 +436,7 @@ $(BUILD)/tests/bench/paired: $(BUILD)/obj/tests/bench/paired.o
 # Names of Debian 12; Ubuntu 22.04 and later have the same ones. Nothing else is installed.
 
 PACKAGES_BUILD := gcc libc6-dev linux-libc-dev musl-dev libuv1-dev libsqlite3-dev libc-ares-dev make git python3-minimal uidmap
-PACKAGES_TEST  := libseccomp-dev clang clang-format clang-tidy libclang-rt-dev cppcheck shellcheck libcriterion-dev pkg-config \
+PACKAGES_TEST  := libseccomp-dev nftables clang clang-format clang-tidy libclang-rt-dev cppcheck shellcheck libcriterion-dev pkg-config \
                   busybox-static strace iproute2 procps util-linux e2fsprogs libcap2-bin attr mandoc python3
 PACKAGES_BENCH := bubblewrap runc python3
 PACKAGES_VM    := qemu-system-x86 debootstrap debian-archive-keyring cpio kmod

@@ -98,7 +98,10 @@ static int check_duplicates(struct json_reader *r, const struct json_node *objec
 {
     if (object->count < 2)
         return 0;
-    const struct json_node **sorted = malloc(object->count * sizeof(*sorted));
+    enum { FEW = 32 };
+    const struct json_node *few[FEW], **sorted = few;
+    if (object->count > FEW)
+        sorted = malloc(object->count * sizeof(*sorted));
     if (!sorted)
         return json_fail_memory(r);
     size_t n = 0;
@@ -111,7 +114,8 @@ static int check_duplicates(struct json_reader *r, const struct json_node *objec
             first = sorted[i - 1];
             second = sorted[i];
         }
-    free(sorted);
+    if (sorted != few)
+        free(sorted);
     if (!second)
         return 0;
     r->levels[r->depth - 1].key = second->key;

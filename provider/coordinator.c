@@ -229,6 +229,7 @@ static int use_volume(struct ledger_tx *tx, const struct coordinator_request *re
         snprintf(volume.owner, sizeof volume.owner, "%s", request->owner);
         volume.created_ms = request->now_ms;
         r = ledger_volume_create(tx, &volume, err);
+        ticket->volume_made = !request->volume_read_only; /* readers may join */
     }
     if (r == 0)
         r = ledger_volume_use(tx, volume.id, ticket->session, request->volume_read_only,
@@ -271,7 +272,8 @@ static int write_intent(struct ledger_tx *tx, const struct coordinator_request *
     int r = ledger_fits(request->reason, sizeof intent.reason, "reason", err);
     if (r < 0)
         return r;
-    snprintf(intent.reason, sizeof intent.reason, "%s", request->reason);
+    snprintf(intent.reason, sizeof intent.reason, "%s",
+             ticket->volume_made ? COORDINATOR_NEW_VOLUME : request->reason);
     r = ledger_intent_insert(tx, &intent, err);
     ticket->intent = intent.id;
     return r;
@@ -467,7 +469,15 @@ int coordinator_close(struct ledger_tx *tx, const struct coordinator_ticket *tic
     if (go->durability == LEDGER_FULL && !ledger_tx_is_full(tx))
         return err_set(err, ERR_INTERNAL, 0, "write the ledger", session_event_name(end->outcome),
                        "This outcome must survive power loss. This is a defect of berth.");
-    r = move(tx, &session, go, end, err);
+    struct volume_row volume = {0};
+    if (end->outcome == SESSION_EVENT_START_FAILED &&
+        strcmp(intent.reason, COORDINATOR_NEW_VOLUME) == 0)
+        r = ledger_volume_of_session(tx, session.id, &volume, err);
+    r = r < 0 ? r : move(tx, &session, go, end, err);
+    int64_t holder;
+    if (r == 0 && volume.id) /* one that somebody else names by now stays */
+        r = ledger_volume_delete(tx, session.workspace_id, volume.name, &holder, err);
+    r = r > 0 ? 0 : r;
     /* A destroy that is prepared was answered by `dead`; a key is answered once. */
     if (r == 0 && !answered)
         r = expect(idempotency_answer(tx, intent.idempotency, end->answer.status, end->answer.code,
@@ -526,6 +536,7 @@ int coordinator_reopen(struct ledger_tx *tx, int64_t intent_id, struct coordinat
     ticket.key = intent.idempotency;
     ticket.floor = intent.floor;
     ticket.verb = intent.verb;
+    ticket.volume_made = strcmp(intent.reason, COORDINATOR_NEW_VOLUME) == 0;
     ticket.state = session.state;
     /* The effect of the cell that wrote it: of a passing state, the cell that led there. */
     ticket.effect = session_transition(session.state, intent.verb)->effect;

@@ -67,7 +67,13 @@ struct coordinator_ticket {
     enum session_state state; /* before */
     enum session_effect effect;
     int64_t volume; /* row id; 0 none */
+    /* A create that made its volume, and alone has it: while it is under way its files may be
+     * removed, and its row goes with `start_failed` (SES-1). Stands in the intent. */
+    bool volume_made;
 };
+
+/* Reason of such a create's intent. */
+#define COORDINATOR_NEW_VOLUME "new_volume"
 
 /* 0 with a ticket, or an outcome. `ret_status`, `ret_body` are for COORDINATOR_REPLAY. */
 int coordinator_open(struct ledger_tx *tx, const struct coordinator_request *request,

@@ -42,16 +42,16 @@ struct ledger_blob {
 struct session_row {
     int64_t id;
     char workspace_id[LEDGER_ID_SIZE], session_id[LEDGER_ID_SIZE], owner[LEDGER_ID_SIZE];
-    enum session_state state;
-    char reason[LEDGER_REASON_SIZE]; /* why it is in this state: "host_restart"; may be empty */
-    int64_t incarnation;             /* of the last start; 0 before the first */
-    int64_t last_seq;                /* of events */
-    int64_t exec_order;              /* last number of acceptance that was given (EXEC-7) */
-    int64_t interrupt_floor;         /* execs with ord <= this were interrupted */
+    int64_t incarnation;     /* of the last start; 0 before the first */
+    int64_t last_seq;        /* of events */
+    int64_t exec_order;      /* last number of acceptance that was given (EXEC-7) */
+    int64_t interrupt_floor; /* execs with ord <= this were interrupted */
     int64_t created_ms, changed_ms;
     int64_t ttl_ms, idle_after_ms; /* 0: none */
     int64_t idle_action;           /* enum timer_kind: TIMER_IDLE_*; 0: none */
     int64_t running_execs;         /* accepted or running */
+    enum session_state state;
+    char reason[LEDGER_REASON_SIZE]; /* why it is in this state: "host_restart"; may be empty */
     char spec_hash[65];
 };
 

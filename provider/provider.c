@@ -336,6 +336,8 @@ int provider_open(struct provider **ret, const struct provider_options *options,
         r = watch_new_launcher(p, err);
     if (r == 0)
         r = timers_open(p, err);
+    if (r == 0)
+        r = spool_watch_open(p, err);
     if (r == 0) {
         launcher_client_on_died(p->launcher, on_died, p);
         loop_timer_set(p->patience, PATIENCE_MS);
@@ -389,6 +391,7 @@ void provider_free(struct provider *p)
     p->ledger = NULL;
     followers_free(p);
     timers_free(p);
+    spool_watch_free(p);
     recovery_free(p);
     while (p->all)
         p->all->free(p->all);

@@ -121,10 +121,13 @@ void provider_exec_resize(struct provider *p, const struct provider_call *from, 
 void provider_exec_cancel(struct provider *p, const struct provider_call *from);
 void provider_exec_close_stdin(struct provider *p, const struct provider_call *from);
 /* The write end of a pipe whose bytes reach the command's standard input: the caller's from then
- * on. Synchronous: negative with `err` (CONFLICT states as invalid_state) when there is none. One
- * writer at a time; closing it does not close the command's input. */
-int provider_exec_stdin(struct provider *p, const struct provider_call *from, int *ret_pipe,
-                        struct err *err);
+ * on, and *ret_offset how many bytes went in before. Synchronous: negative with `err` when there is
+ * none, or somebody else writes. `offset` (UINT64_MAX: none) must be that number. Closing the pipe
+ * does not close the command's input. */
+int provider_exec_stdin(struct provider *p, const struct provider_call *from, uint64_t offset,
+                        int *ret_pipe, uint64_t *ret_offset, struct err *err);
+/* After each of them that gave a pipe: so many bytes went into it. */
+void provider_exec_stdin_end(struct provider *p, const struct provider_call *from, uint64_t bytes);
 
 /* ---- streams --------------------------------------------------------------------------------- */
 

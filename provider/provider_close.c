@@ -75,7 +75,9 @@ static int close_apply(struct ledger_tx *tx, struct work *work, struct err *err)
     verb->end.now_ms = now_ms();
     verb->end.now_boot_ms = now_boot_ms();
     verb->end.outcome = verb->outcome;
-    int r = make_answer(tx, verb, err);
+    /* A destroy was answered when it was dead, and whoever joins it meanwhile is given that answer:
+     * it stays as it is, the other thread may be reading it. */
+    int r = verb->outcome == SESSION_EVENT_GONE ? 0 : make_answer(tx, verb, err);
     if (r == 0 && verb->effective.length && !verb->failed)
         r = write_incarnation(tx, verb, err);
     if (r == 0)

@@ -16,7 +16,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-enum { READY_MS = 5000, PAUSED_MS = 1000, UNLINK_AT_ONCE = 64 };
+enum { READY_MS = 5000, PAUSED_MS = 1000, UNLINK_AT_ONCE = 64, THAW_TRIES = 20 };
 
 static int point(enum session_effect effect, const char *step, struct err *err)
 {
@@ -76,9 +76,18 @@ void end_sandbox(struct work *work, int64_t row, int64_t incarnation,
 
 /* ---- launch ---------------------------------------------------------------------------------- */
 
+static void remove_volume(struct work *work);
+
 static void launch_undone(struct work *work)
 {
     struct verb *verb = (struct verb *)work;
+    if (verb->ticket.volume_made && !verb->has_volume) {
+        verb->has_volume = true;
+        snprintf(verb->volume_row.name, sizeof verb->volume_row.name, "%s", verb->volume);
+        work->tries = 0;
+        remove_volume(work);
+        return;
+    }
     verb->outcome = verb->event == SESSION_EVENT_CREATE ? SESSION_EVENT_START_FAILED
                                                         : SESSION_EVENT_RESUME_FAILED;
     verb_close(verb);
@@ -161,14 +170,14 @@ static void stopped(struct work *work)
                                                        : SESSION_EVENT_PARKED_NOW);
 }
 
-static void remove_volume(struct work *work);
-
 static void on_volume_removed(void *data, const struct launcher_reply *reply, const struct err *err)
 {
     struct verb *verb = data;
     struct err why;
     if (launcher_result(reply, err, &why) < 0)
         work_again(&verb->call.work, remove_volume);
+    else if (verb->event == SESSION_EVENT_CREATE)
+        launch_undone(&verb->call.work);
     else
         succeed(verb, SESSION_EVENT_DEAD);
 }
@@ -250,7 +259,8 @@ static void on_thawed_again(void *data, const struct launcher_reply *reply, cons
     struct verb *verb = data;
     struct err why;
     int r = launcher_result(reply, err, &why);
-    if (!reply) {
+    /* It may be frozen by half, and nobody else would thaw what the row says is running. */
+    if (!reply || (r < 0 && why.code == ERR_UNAVAILABLE && verb->call.work.tries < THAW_TRIES)) {
         work_again(&verb->call.work, thawed_again);
         return;
     }
@@ -292,6 +302,7 @@ static void on_frozen_or_thawed(void *data, const struct launcher_reply *reply,
             go_on_timing(work);
     } else if (freeze) {
         verb->failed = true;
+        work->tries = 0;
         thawed_again(work);
     } else {
         verb->failed = true;
@@ -360,20 +371,22 @@ static void interrupt(struct verb *verb)
     struct work *work = &verb->call.work;
     /* No command was ever accepted: there is nothing to end, and init has no answer for number 0.
      */
-    if (verb->ticket.floor == 0) {
+    if (verb->ticket.floor == 0 && seat->files_running == 0) {
         succeed(verb, SESSION_EVENT_INTERRUPTED);
         return;
     }
     execs_interrupt(seat, verb->ticket.floor);
-    if (verb->ticket.floor == 0) { /* no exec was ever accepted: init has nothing to answer for */
-        succeed(verb, SESSION_EVENT_INTERRUPTED);
-        return;
-    }
-    int r = seat->agent ? agent_client_interrupt(seat->agent, number_of_order(verb->ticket.floor))
-                        : -EPIPE;
+    /* 1 is below every number that there is, and ends file workers as any floor does. */
+    uint64_t floor = verb->ticket.floor == 0 ? 1 : number_of_order(verb->ticket.floor);
+    int r = seat->agent ? agent_client_interrupt(seat->agent, floor) : -EPIPE;
     if (r == -EAGAIN) {
         work_again(work, verb_effect);
         return;
+    }
+    /* Commands below the floor may never have been sent: what comes next stands above it. */
+    if (r == 0 && seat->last_number < floor && floor > 1) {
+        seat->last_number = floor;
+        seat->files_count = 0;
     }
     /* Where init cannot be reached its end is told soon, and ends this too. */
     work->next = seat->interrupts;
@@ -423,9 +436,11 @@ void verb_effect(struct work *work)
         break;
     case SESSION_EFFECT_STOP:
     case SESSION_EFFECT_SEAL:
+        files_cancel(work->p, verb->ticket.session);
         end_it(verb, stopped);
         break;
     case SESSION_EFFECT_TEARDOWN:
+        files_cancel(work->p, verb->ticket.session);
         end_it(verb, torn_down);
         break;
     case SESSION_EFFECT_FREEZE:
@@ -459,6 +474,8 @@ void verb_settled(struct verb *verb)
     }
     if (verb->outcome == SESSION_EVENT_FROZEN_NOW || verb->outcome == SESSION_EVENT_RESUMED)
         seat->frozen = verb->outcome == SESSION_EVENT_FROZEN_NOW;
+    if (seat->frozen) /* init ended them; what was frozen on its way is not waited for */
+        files_over(seat);
     if (verb->outcome != SESSION_EVENT_GONE)
         verb_tell(verb);
     if (verb->outcome == SESSION_EVENT_DEAD) {

@@ -10,6 +10,9 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+/* A start is written after this, and with the end of a command that is quicker. */
+enum { STARTED_MS = 2 };
+
 /* ---- in memory ------------------------------------------------------------------------------- */
 
 uint64_t number_of_order(int64_t ord)
@@ -89,7 +92,8 @@ void execs_free(struct seat *seat)
         exec_free(seat->execs);
 }
 
-void exec_over(struct exec *exec)
+/* `row` and `command`: as they are now; NULL: that is to be read. */
+static void over(struct exec *exec, const struct exec_row *row, const char *command)
 {
     struct seat *seat = exec->seat;
     struct provider *p = seat->p;
@@ -100,7 +104,10 @@ void exec_over(struct exec *exec)
         call->waited = true;
         loop_timer_free(take_ptr(&work->timer));
         work_rest(work, false);
-        exec_answer(call);
+        if (row)
+            exec_answer_with(call, row, command);
+        else
+            exec_answer(call);
     }
     if (seat->agent && !exec->start)
         agent_client_forget(seat->agent, exec->number);
@@ -111,8 +118,14 @@ void exec_over(struct exec *exec)
     seat_release(seat);
 }
 
+void exec_over(struct exec *exec)
+{
+    over(exec, NULL, NULL);
+}
+
 void seat_execs_over(struct seat *seat)
 {
+    spool_let_go(seat);
     /* Those whose end is being written have a job that finds its row ended, and calls again. */
     for (struct exec *exec = seat->execs, *next; exec; exec = next) {
         next = exec->next;
@@ -137,14 +150,19 @@ struct record {
     struct work work; /* first */
     int64_t session, ord;
     bool running; /* its start, not its end */
+    bool wanted;  /* somebody waits for the end: what he is answered is read with it */
+    int64_t started_ms;
     struct exec_row row;
     char event[512];
     struct exec_call *asker; /* told `err` when it is written */
     struct err err;
+    struct exec_row told; /* id 0: not read */
+    struct buf command;
 };
 
 static void free_record(struct work *work)
 {
+    buf_fini(&((struct record *)work)->command);
     work_end(work);
     free(work);
 }
@@ -172,12 +190,30 @@ void exec_event(const struct exec_row *row, char *ret, size_t size)
              row->exec_id, row->reason, (long long)row->exit_code, (long long)row->signal);
 }
 
+static int read_told(struct ledger_tx *tx, struct record *record, struct err *err)
+{
+    struct exec_row row;
+    buf_fini(&record->command);
+    record->told.id = 0;
+    int r = ledger_exec_get(tx, record->row.id, &row, err);
+    if (r == 0)
+        r = ledger_exec_command(tx, row.id, &record->command, err);
+    if (r == 0)
+        record->told = row;
+    return r;
+}
+
 static int record_apply(struct ledger_tx *tx, struct work *work, struct err *err)
 {
     struct record *record = (struct record *)work;
-    int r = record->running ? coordinator_exec_running(tx, record->row.id, now_ms(), err)
-                            : coordinator_exec_end(tx, &record->row, record->event, err);
+    int r = 0;
     /* STALE, NOT_FOUND: written by another way, or purged. The outcome is the same. */
+    if (record->started_ms > 0)
+        r = coordinator_exec_running(tx, record->row.id, record->started_ms, err);
+    if (r >= 0 && !record->running)
+        r = coordinator_exec_end(tx, &record->row, record->event, err);
+    if (r >= 0 && record->wanted)
+        r = read_told(tx, record, err);
     return r > 0 ? 0 : r;
 }
 
@@ -200,7 +236,7 @@ static void recorded(struct work *work)
         call_free(&asker->call);
     }
     if (exec && !record->running)
-        exec_over(exec);
+        over(exec, record->told.id ? &record->told : NULL, buf_text(&record->command));
     else if (seat)
         provider_committed(p, seat->workspace_id, seat->session_id);
     free_record(work);
@@ -208,7 +244,11 @@ static void recorded(struct work *work)
 
 static void record_again(struct work *work)
 {
-    const struct record *record = (const struct record *)work;
+    struct record *record = (struct record *)work;
+    struct seat *seat = record->running ? seat_find(work->p, record->session) : NULL;
+    struct exec *exec = seat ? exec_find(seat, record->ord) : NULL;
+    if (exec && exec->started == record)
+        exec->started = NULL;
     work_job(work, record->running ? LEDGER_OP_EXEC_RUNNING : LEDGER_OP_EXEC_END, record_apply,
              recorded);
 }
@@ -226,6 +266,17 @@ static struct record *record_new(struct exec *exec)
     return record;
 }
 
+/* Its end came before its start was written: they go together. */
+static void take_started(struct exec *exec, struct record *record)
+{
+    struct record *started = exec->started;
+    if (!started)
+        return;
+    exec->started = NULL;
+    record->started_ms = started->started_ms;
+    free_record(&started->work);
+}
+
 void exec_record(struct exec *exec, const struct exec_row *end)
 {
     struct record *record = exec->ending ? NULL : record_new(exec);
@@ -235,7 +286,11 @@ void exec_record(struct exec *exec, const struct exec_row *end)
     record->row.id = exec->row;
     snprintf(record->row.exec_id, sizeof record->row.exec_id, "%s", exec->exec_id);
     exec_event(&record->row, record->event, sizeof record->event);
-    exec->seat->spool_added += end->output_bytes;
+    if (__builtin_add_overflow(exec->seat->spool_added, end->output_bytes,
+                               &exec->seat->spool_added))
+        exec->seat->spool_added = INT64_MAX; /* init may say any number */
+    take_started(exec, record);
+    record->wanted = exec->waiters != NULL;
     record->asker = exec->asker;
     exec->asker = NULL;
     exec->ending = true;
@@ -268,15 +323,24 @@ static void start_failed(struct exec *exec, const struct agent_start_failed *fai
                                     [AGENT_START_NOT_FOUND] = 127,
                                     [AGENT_START_NOT_EXECUTABLE] = 126};
     struct exec_row end = {.state = EXEC_ENDED, .exit_code = -1, .ended_ms = now_ms()};
-    bool cancelled = failed->fault == AGENT_START_BERTH && failed->sys == ECANCELED;
     if (failed->fault < ARRAY_LENGTH(codes) && failed->fault > 0)
         end.exit_code = codes[failed->fault];
-    snprintf(end.reason, sizeof end.reason, "%s", cancelled ? "cancelled" : "start_failed");
-    if (!cancelled) {
-        snprintf(end.failed_step, sizeof end.failed_step, "%s", failed->step);
-        end.failed_errno = failed->sys;
-    }
+    snprintf(end.reason, sizeof end.reason, "start_failed");
+    snprintf(end.failed_step, sizeof end.failed_step, "%s", failed->step);
+    end.failed_errno = failed->sys;
     exec_record(exec, &end);
+}
+
+/* Without input its pipe is of no use; one that is busy is asked for again when it is needed. */
+static void attached(struct exec *exec, uint64_t bytes)
+{
+    if (exec->attach != ATTACH_ASKED)
+        return;
+    exec->attach = bytes == AGENT_STDIN_BUSY ? ATTACH_BUSY : ATTACH_NONE;
+    if (bytes == AGENT_STDIN_BUSY || bytes == AGENT_STDIN_NONE)
+        fd_closep(&exec->stdin_write);
+    else
+        exec->stdin_bytes = bytes;
 }
 
 void exec_frame(struct seat *seat, const struct agent_frame *frame, const void *payload)
@@ -285,10 +349,12 @@ void exec_frame(struct seat *seat, const struct agent_frame *frame, const void *
     if (!exec || exec->start)
         return;
     if (frame->type == AGENT_FRAME_STARTED && !exec->ending) {
-        struct record *record = record_new(exec);
+        struct record *record = exec->started ? NULL : record_new(exec);
         if (record) {
             record->running = true;
-            record_again(&record->work);
+            record->started_ms = now_ms();
+            exec->started = record;
+            work_later(&record->work, STARTED_MS, record_again);
         }
     } else if (frame->type == AGENT_FRAME_START_FAILED) {
         struct agent_start_failed failed;
@@ -302,6 +368,8 @@ void exec_frame(struct seat *seat, const struct agent_frame *frame, const void *
         exec_record(exec, &end);
     } else if (frame->type == AGENT_FRAME_SPOOL) {
         output_wake(exec);
+    } else if (frame->type == AGENT_FRAME_STDIN) {
+        attached(exec, frame->seq - 1);
     }
 }
 
@@ -313,8 +381,12 @@ void exec_adopt(struct seat *seat, const struct exec_row *row, bool kill)
     if (!exec)
         return;
     exec->kill = kill;
-    if (kill)
+    if (kill) {
         agent_client_kill(seat->agent, exec->number, AGENT_REASON_INTERRUPTED);
+        return;
+    }
+    exec->attach = ATTACH_WANTED;
+    execs_send(seat);
 }
 
 void execs_interrupt(struct seat *seat, int64_t floor)
@@ -330,6 +402,23 @@ void execs_interrupt(struct seat *seat, int64_t floor)
 }
 
 /* ---- to init --------------------------------------------------------------------------------- */
+
+/* Its input was an older front's. Whether it has any, init knows. 0, -EAGAIN. */
+static int attach_stdin(struct exec *exec)
+{
+    int ends[2];
+    fd_closep(&exec->stdin_write);
+    if (!exec->seat->agent || pipe2(ends, O_CLOEXEC) < 0) {
+        exec->attach = ATTACH_BUSY;
+        return 0;
+    }
+    int r = agent_client_stdin(exec->seat->agent, exec->number, ends[0]);
+    fd_close(ends[0]);
+    exec->stdin_write = ends[1];
+    if (r == 0)
+        exec->attach = ATTACH_ASKED;
+    return r == -EAGAIN ? r : 0;
+}
 
 static int send_one(struct exec *exec, struct err *err)
 {
@@ -362,6 +451,10 @@ void execs_send(struct seat *seat)
     for (struct exec *exec = seat->execs, *next; exec; exec = next) {
         struct err err = {0};
         next = exec->next;
+        if (exec->attach == ATTACH_WANTED && attach_stdin(exec) == -EAGAIN) {
+            seat_want_write(seat, true);
+            return;
+        }
         if (!exec->start || exec->ending)
             continue;
         int r = seat->agent ? send_one(exec, &err)
@@ -377,6 +470,7 @@ void execs_send(struct seat *seat)
         }
         seat->last_number = exec->number;
         seat->files_count = 0;
+        trust_more(seat);
         exec_start_free(take_ptr(&exec->start));
         struct exec_call *asker = exec->asker;
         exec->asker = NULL;

@@ -41,11 +41,18 @@ struct exec {
     struct exec_start *start; /* not sent yet */
     struct exec_call *asker;  /* whom its being sent is to be told */
     int stdin_write;          /* -1: none */
-    bool kill;                /* adopted below an interrupt's floor */
-    bool ending;              /* its end is being written */
+    uint64_t stdin_bytes;     /* that went into it, by all fronts */
+    bool stdin_busy;          /* somebody writes */
+    enum exec_attach { ATTACH_NONE = 0, ATTACH_WANTED, ATTACH_ASKED, ATTACH_BUSY } attach;
+    bool kill;              /* adopted below an interrupt's floor */
+    bool told_started;      /* init has told so on this connection */
+    bool ending;            /* its end is being written */
+    struct record *started; /* that it started, which is not being written yet */
     struct exec_call *waiters;
     struct provider_follower *followers; /* that wait for more of its output */
 };
+
+struct record; /* of what init told of it (provider_exec.c) */
 
 /* A call about one command. */
 struct exec_call {
@@ -86,6 +93,8 @@ void exec_record(struct exec *exec, const struct exec_row *end);
 void exec_not_sent(struct exec *exec, const char *reason, const struct err *err);
 /* Answer `call` with the row as it is; or first wait for its end. */
 void exec_answer(struct exec_call *call);
+/* The same with a row that was just read. */
+void exec_answer_with(struct exec_call *call, const struct exec_row *row, const char *command);
 void exec_wait(struct exec_call *call, struct exec *exec);
 void exec_send_pending(struct seat *seat);
 
@@ -94,8 +103,17 @@ void free_strings(char **strings);
 /* Those who follow its output look again (provider_output.c). */
 void output_wake(struct exec *exec);
 
-/* Spool files (provider_spool.c). */
+/* Spool files (provider_spool.c). A command has SPOOL_USUAL of output when nobody says otherwise;
+ * the ended ones of a session have SESSION_SPOOL_MAX of disk. One that is dropped while its session
+ * lives stays, empty, as `<exec>SPOOL_HIDDEN`: init may have it open and write on. */
+#define SPOOL_USUAL       (UINT64_C(16) << 20)
+#define SESSION_SPOOL_MAX (INT64_C(256) << 20)
+#define SPOOL_HIDDEN      "~"
 int spool_create(const struct provider *p, int64_t session, int64_t exec, int *ret_fd,
                  struct err *err);
 int spool_open(const struct provider *p, int64_t session, int64_t exec);
 void spool_trim(struct seat *seat);
+void spool_let_go(struct seat *seat); /* its init is dead: what was hidden goes */
+/* It may have `bytes` of output (provider_spool_watch.c). */
+int spool_allow(const struct provider *p, int64_t session, int64_t exec, uint64_t bytes,
+                struct err *err);

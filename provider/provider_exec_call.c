@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdlib.h>
 
 enum { PAGE = 64 };
@@ -105,6 +106,14 @@ static void found(struct work *work)
 void exec_answer(struct exec_call *call)
 {
     work_job(&call->call.work, LEDGER_OP_READ, find_apply, found);
+}
+
+void exec_answer_with(struct exec_call *call, const struct exec_row *row, const char *command)
+{
+    call->row = *row;
+    buf_fini(&call->command);
+    buf_puts(&call->command, command);
+    tell(call);
 }
 
 static void waited_enough(struct work *work)
@@ -377,31 +386,77 @@ void provider_exec_close_stdin(struct provider *p, const struct provider_call *f
 
 /* ---- standard input -------------------------------------------------------------------------- */
 
-int provider_exec_stdin(struct provider *p, const struct provider_call *from, int *ret_pipe,
-                        struct err *err)
+/* Only what is in memory has an input; names are looked at here, without the ledger. */
+static struct exec *exec_named(struct provider *p, const struct provider_call *from)
 {
-    /* Only what is in memory has an input; names are looked at here, without the ledger. */
     for (unsigned i = 0; i < SEAT_HASH; i++)
         for (struct seat *seat = p->seats[i]; seat; seat = seat->next) {
             if (strcmp(seat->session_id, from->session_id ? from->session_id : "") != 0 ||
                 strcmp(seat->workspace_id, from->workspace_id ? from->workspace_id : "") != 0)
                 continue;
-            for (struct exec *exec = seat->execs; exec; exec = exec->next) {
-                if (strcmp(exec->exec_id, from->exec_id ? from->exec_id : "") != 0)
-                    continue;
-                if (exec->stdin_write < 0)
-                    return err_set(err, ERR_INVALID_STATE, EBADF, "write to standard input",
-                                   exec->exec_id,
-                                   "It has none: it was closed, not asked for, or lost when berth "
-                                   "was restarted.");
-                int fd = fcntl(exec->stdin_write, F_DUPFD_CLOEXEC, 3);
-                if (fd < 0)
-                    return err_set(err, ERR_UNAVAILABLE, errno, "write to standard input",
-                                   exec->exec_id, NULL);
-                *ret_pipe = fd;
-                return 0;
-            }
+            for (struct exec *exec = seat->execs; exec; exec = exec->next)
+                if (strcmp(exec->exec_id, from->exec_id ? from->exec_id : "") == 0)
+                    return exec;
         }
-    return err_set(err, ERR_NOT_FOUND, ENOENT, "write to standard input",
-                   from->exec_id ? from->exec_id : "", "There is no such command running.");
+    return NULL;
+}
+
+static int check_stdin(const struct exec *exec, uint64_t offset, struct err *err)
+{
+    static const char step[] = "write to standard input";
+    const char *name = exec->exec_id;
+    if (exec->attach != ATTACH_NONE)
+        return err_set(err, ERR_UNAVAILABLE, EAGAIN, step, name,
+                       exec->attach == ATTACH_BUSY
+                           ? "berth was restarted, and the command has not read yet what it was "
+                             "sent before. Try again."
+                           : "berth was restarted, and the command is being connected. Try again.");
+    if (exec->stdin_write < 0)
+        return err_set(err, ERR_INVALID_STATE, EBADF, step, name,
+                       "It has none: it was closed, or not asked for (\"stdin\": \"pipe\").");
+    if (exec->stdin_busy)
+        return err_set(err, ERR_IN_PROGRESS, EBUSY, step, name,
+                       "Another request writes to it. One does at a time: wait for its end.");
+    if (offset != UINT64_MAX && offset != exec->stdin_bytes)
+        return err_set(err, ERR_PRECONDITION_FAILED, ESPIPE, step, name,
+                       "%" PRIu64 " bytes went into it before, and not %" PRIu64
+                       ". Send what follows them.",
+                       exec->stdin_bytes, offset);
+    return 0;
+}
+
+int provider_exec_stdin(struct provider *p, const struct provider_call *from, uint64_t offset,
+                        int *ret_pipe, uint64_t *ret_offset, struct err *err)
+{
+    struct exec *exec = exec_named(p, from);
+    if (!exec && p->recovering)
+        return err_set(err, ERR_UNAVAILABLE, EAGAIN, "write to standard input",
+                       from->exec_id ? from->exec_id : "",
+                       "berth was restarted and looks at what there is. Try again.");
+    if (!exec)
+        return err_set(err, ERR_NOT_FOUND, ENOENT, "write to standard input",
+                       from->exec_id ? from->exec_id : "", "There is no such command running.");
+    if (exec->attach == ATTACH_BUSY) { /* it may have read meanwhile */
+        exec->attach = ATTACH_WANTED;
+        execs_send(exec->seat);
+    }
+    int r = check_stdin(exec, offset, err);
+    if (r < 0)
+        return r;
+    int fd = fcntl(exec->stdin_write, F_DUPFD_CLOEXEC, 3);
+    if (fd < 0)
+        return err_set(err, ERR_UNAVAILABLE, errno, "write to standard input", exec->exec_id, NULL);
+    exec->stdin_busy = true;
+    *ret_pipe = fd;
+    *ret_offset = exec->stdin_bytes;
+    return 0;
+}
+
+void provider_exec_stdin_end(struct provider *p, const struct provider_call *from, uint64_t bytes)
+{
+    struct exec *exec = exec_named(p, from);
+    if (!exec)
+        return;
+    exec->stdin_busy = false;
+    exec->stdin_bytes += bytes;
 }

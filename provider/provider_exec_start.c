@@ -13,8 +13,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-enum { GRACE_MS = 2000, DEADLINE_SLACK_MS = 5000 };
-#define OUTPUT_LIMIT     (UINT64_C(16) << 20)
+enum { GRACE_MS = 2000, DEADLINE_SLACK_MS = 5000, UNSENT_MAX = 64 };
 #define OUTPUT_LIMIT_MAX (UINT64_C(1) << 40)
 
 static void start_fini(struct call *call)
@@ -161,7 +160,7 @@ static int fill(struct exec_call *call, struct exec_start *start, struct spec *s
     static const char *const none[] = {NULL};
     uint64_t limit = call->output_limit          ? call->output_limit
                      : spec->limits.output_bytes ? spec->limits.output_bytes
-                                                 : OUTPUT_LIMIT;
+                                                 : SPOOL_USUAL;
     if (limit > OUTPUT_LIMIT_MAX)
         limit = OUTPUT_LIMIT_MAX;
     if (read_user(call, spec, &start->uid, &start->gid) < 0)
@@ -200,6 +199,9 @@ static int prepare(struct exec_call *call, struct exec *exec, struct err *err)
         r = fill(call, start, &p->scratch, err);
     if (r == 0)
         r = spool_create(p, call->row.session, call->row.id, &start->spool, err);
+    if (r == 0)
+        r = spool_allow(p, call->row.session, call->row.id, start->limits.head + start->limits.tail,
+                        err);
     if (r < 0 || !call->stdin_pipe)
         return r;
     if (pipe2(ends, O_CLOEXEC) < 0)
@@ -240,6 +242,20 @@ static void no_room_done(struct work *work)
 static void no_room_again(struct work *work)
 {
     work_job(work, LEDGER_OP_EXEC_END, no_room_apply, no_room_done);
+}
+
+/* An init that reads nothing leaves them here, each with descriptors and memory of front's. */
+static int check_unsent(const struct seat *seat, struct err *err)
+{
+    unsigned unsent = 0;
+    for (const struct exec *other = seat->execs; other; other = other->next)
+        unsent += other->start && !other->ending;
+    if (unsent <= UNSENT_MAX)
+        return 0;
+    return err_set(err, ERR_UNAVAILABLE, EAGAIN, "start the command", seat->session_id,
+                   "%d commands wait until the session's init takes them. Try again; if none is "
+                   "ever taken, park and resume the session.",
+                   UNSENT_MAX);
 }
 
 /* Without a cgroup init can end one command only, and only with everything that it started. It
@@ -315,7 +331,8 @@ static void accepted(struct work *work)
     }
     exec->start->stdin_read = exec->start->spool = -1;
     exec->asker = start;
-    if (check_alone(seat, exec, start->keep_children, &err) < 0 || prepare(start, exec, &err) < 0)
+    if (check_alone(seat, exec, start->keep_children, &err) < 0 || check_unsent(seat, &err) < 0 ||
+        prepare(start, exec, &err) < 0)
         exec_not_sent(exec, "not_started", &err);
     else
         execs_send(seat);

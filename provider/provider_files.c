@@ -33,13 +33,14 @@ struct operation {
 
     struct session_row row;
     struct buf spec;
-    int64_t seat_row; /* it is counted in the seat of this row; 0: not */
+    int64_t seat_row; /* init was told to run its worker; 0: not */
     uint64_t number;
     int answer_read, answer_write;
     struct loop_watch *watch;
     char answer[ANSWER_MAX];
     size_t length;
     bool waits_launcher, ended; /* its end of the pipe; `launcher` is still to answer */
+    bool gone;                  /* nothing more is told of its worker */
     struct files_result result;
     bool has_result, began;
     struct err why; /* why there is no result */
@@ -54,11 +55,6 @@ static void operation_fini(struct call *call)
         at = &(*at)->next;
     if (*at)
         *at = op->next;
-    struct seat *seat = op->seat_row ? seat_find(p, op->seat_row) : NULL;
-    if (seat) {
-        seat->files_running--;
-        seat_release(seat);
-    }
     loop_watch_free(op->watch);
     fd_close(op->answer_read);
     fd_close(op->answer_write);
@@ -146,14 +142,15 @@ static const char *take_answers(struct operation *op)
     return NULL;
 }
 
-static void on_answer(void *owner, unsigned events)
+/* Takes what has come. False: there may be more. */
+static bool read_answer(struct operation *op)
 {
-    struct operation *op = owner;
-    (void)events;
     for (;;) {
         ssize_t n = read(op->answer_read, op->answer + op->length, sizeof op->answer - op->length);
-        if (n < 0 && (errno == EAGAIN || errno == EINTR))
-            return;
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0 && errno == EAGAIN)
+            return false;
         op->length += n > 0 ? (size_t)n : 0;
         const char *wrong = n > 0 ? take_answers(op) : NULL;
         if (n > 0 && !wrong && op->length < sizeof op->answer)
@@ -164,12 +161,37 @@ static void on_answer(void *owner, unsigned events)
                     op->request.path, "The answer of its worker makes no sense: %s.",
                     wrong ? wrong : "too long");
         }
-        break;
+        return true;
     }
+}
+
+/* How a worker inside ended without a result, init says; the pipe ends a little earlier. */
+static bool waits_for_word(const struct operation *op)
+{
+    return op->seat_row && !op->gone && !op->has_result && op->why.code == ERR_NONE;
+}
+
+static void on_answer(void *owner, unsigned events)
+{
+    struct operation *op = owner;
+    (void)events;
+    if (!read_answer(op))
+        return;
     loop_watch_free(take_ptr(&op->watch));
     op->ended = true;
-    if (!op->waits_launcher)
+    if (!op->waits_launcher && !waits_for_word(op))
         finish(op);
+}
+
+/* Its worker is not waited for any longer: what it has said counts. */
+static void finish_now(struct operation *op)
+{
+    op->gone = true;
+    if (!op->ended)
+        read_answer(op);
+    loop_watch_free(take_ptr(&op->watch));
+    op->ended = true;
+    finish(op);
 }
 
 static int open_answer(struct operation *op, struct err *err)
@@ -219,12 +241,12 @@ static void send_inside(struct work *work)
         fail(op, &err);
         return;
     }
-    if (op->seat_row == 0 && seat->files_running >= FILES_AT_ONCE_MAX) {
+    if (seat->files_running >= FILES_AT_ONCE_MAX) {
         err_set(&err, ERR_UNAVAILABLE, EAGAIN, files_operation_name(op->request.operation),
                 op->request.path,
-                "%d file operations of this session have not ended yet. Try again; if none of them "
-                "ever ends, a program of the session has stopped their workers.",
-                FILES_AT_ONCE_MAX);
+                "%d file operations of this session have not ended yet. Try again; those that do "
+                "not move are ended after %d seconds, or by an interrupt.",
+                FILES_AT_ONCE_MAX, AGENT_FILES_STILL_MS / 1000);
         fail(op, &err);
         return;
     }
@@ -244,13 +266,10 @@ static void send_inside(struct work *work)
                                          .stderr_fd = op->answer_write,
                                          .null_stdout = op->data_out < 0,
                                          .files = true};
-    if (op->seat_row == 0) {
-        op->number = next_number(seat);
-        op->seat_row = seat->row;
-        seat->files_running++;
-    }
+    op->number = next_number(seat);
     int r = agent_client_exec(seat->agent, op->number, &request, -1, NULL, &err);
     if (r == -EAGAIN) {
+        seat->files_count--;
         work_again(work, inside);
         return;
     }
@@ -258,6 +277,9 @@ static void send_inside(struct work *work)
         fail(op, &err);
         return;
     }
+    op->seat_row = seat->row;
+    seat->files_running++;
+    trust_more(seat);
     give_away(op);
 }
 
@@ -271,11 +293,43 @@ static void inside(struct work *work)
         send_inside(work);
 }
 
-void files_frame(struct seat *seat, const struct agent_frame *frame, const void *payload)
+static struct operation *operation_of(struct seat *seat, uint64_t number)
 {
     struct operation *op = seat->p->operations;
-    while (op && (op->seat_row != seat->row || op->number != frame->exec))
+    while (op && (op->seat_row != seat->row || op->number != number))
         op = op->next;
+    return op;
+}
+
+static void worker_gone(struct seat *seat, uint64_t number)
+{
+    agent_client_forget(seat->agent, number);
+    if (seat->files_running > 0)
+        seat->files_running--;
+}
+
+/* Why there is no result, if there is none. */
+static void explain(struct operation *op, const struct agent_exit *exit)
+{
+    const char *name = files_operation_name(op->request.operation), *path = op->request.path;
+    if (exit->reason == AGENT_REASON_IDLE_TIMEOUT)
+        err_set(&op->why, ERR_UNAVAILABLE, ETIMEDOUT, name, path,
+                "Its worker did not move for %d seconds and was ended: a program of the session "
+                "stopped it, its disk does not answer, or its data did not come or was not taken. "
+                "Look at what is there before you try again.",
+                AGENT_FILES_STILL_MS / 1000);
+    else if (exit->reason == AGENT_REASON_INTERRUPTED)
+        err_set(&op->why, ERR_UNAVAILABLE, ECANCELED, name, path,
+                "The session was interrupted meanwhile. Look at what is there before you try "
+                "again.");
+    else if (exit->reason == AGENT_REASON_OOM)
+        err_set(&op->why, ERR_UNAVAILABLE, ENOMEM, name, path,
+                "Its worker was ended for want of memory in the session. Try again.");
+}
+
+void files_frame(struct seat *seat, const struct agent_frame *frame, const void *payload)
+{
+    struct operation *op = operation_of(seat, frame->exec);
     if (frame->type == AGENT_FRAME_START_FAILED && op) {
         struct agent_start_failed failed;
         memcpy(&failed, payload, sizeof failed);
@@ -283,8 +337,35 @@ void files_frame(struct seat *seat, const struct agent_frame *frame, const void 
                 files_operation_name(op->request.operation), op->request.path,
                 "Its worker could not be started in the session.");
     }
-    if (frame->type == AGENT_FRAME_EXIT || frame->type == AGENT_FRAME_START_FAILED)
-        agent_client_forget(seat->agent, frame->exec);
+    struct agent_exit exit = {.ended_ns = 1};
+    if (frame->type == AGENT_FRAME_EXIT)
+        memcpy(&exit, payload, sizeof exit);
+    if (frame->type != AGENT_FRAME_EXIT && frame->type != AGENT_FRAME_START_FAILED)
+        return;
+    if (exit.ended_ns != 0) /* 0: it was killed and has not gone yet; a row of the table follows */
+        worker_gone(seat, frame->exec);
+    if (!op)
+        return;
+    if (op->why.code == ERR_NONE)
+        explain(op, &exit);
+    finish_now(op);
+}
+
+void files_told(struct seat *seat, const struct agent_table_row *row)
+{
+    if (row->state == AGENT_ROW_ENDED)
+        worker_gone(seat, row->exec);
+    else if (seat->table_left > 0) /* of an older front: it is ended soon (end_strangers) */
+        seat->files_running++;
+}
+
+void files_over(struct seat *seat)
+{
+    for (struct operation *op = seat->p->operations, *next; op; op = next) {
+        next = op->next;
+        if (op->seat_row == seat->row)
+            finish_now(op);
+    }
 }
 
 /* ---- while it does not ----------------------------------------------------------------------- */
@@ -294,10 +375,23 @@ static void on_files(void *data, const struct launcher_reply *reply, const struc
     struct operation *op = data;
     struct err why;
     op->waits_launcher = false;
-    if (launcher_result(reply, err, &why) < 0 && op->why.code == ERR_NONE)
+    int r = launcher_result(reply, err, &why);
+    if (r < 0 && op->why.code == ERR_NONE)
         op->why = why;
-    if (op->ended)
+    /* One that was killed may hold its end of the pipe, if its disk does not answer. */
+    if (r < 0)
+        finish_now(op);
+    else if (op->ended)
         finish(op);
+}
+
+void files_cancel(struct provider *p, int64_t row)
+{
+    for (struct operation *op = p->operations, *next; op; op = next) {
+        next = op->next;
+        if (op->row.id == row && op->waits_launcher && !op->has_result)
+            launcher_client_cancel(p->launcher, op);
+    }
 }
 
 static int files_memfd(const struct operation *op, const struct spec *spec, int *ret,

@@ -30,6 +30,8 @@ struct provider_follower {
     struct spool_reader *reader;
     struct spool_frame frame; /* not taken yet */
     bool has_frame, exit_given, look_again;
+    bool look_first;        /* at the row, before the file */
+    bool ruined, gap_given; /* the file is no spool: what was in it is missing */
     struct agent_exit exit;
     uint64_t last_seq;
 

@@ -3,6 +3,7 @@
  * provider.c           open, close, the loop's side of ledger and launcher
  * provider_call.c      a client's call: copied, answered once; refusals and keys
  * provider_seat.c      what front holds in memory of one session; its init's frames
+ * provider_trust.c     which of those are believed
  * provider_session.c   verbs: asked for, opened
  * provider_effect.c    what they do to the kernel
  * provider_close.c     closed and told
@@ -10,7 +11,7 @@
  * provider_start.c     all of them, at the start
  * provider_exec.c      commands that live (and provider_exec_start.c, provider_exec_call.c)
  * provider_follow.c    who follows output and events (provider_output.c, provider_events.c)
- * provider_spool.c     files of output
+ * provider_spool.c     files of output (provider_spool_watch.c: what they take of the disk)
  * provider_read.c      get and list
  * provider_timer.c     what is due, retention
  * provider_usage.c     samples
@@ -146,16 +147,19 @@ struct seat {
     bool hello;          /* the table has been told */
     bool held;           /* no more frames until seat_go_on() */
     bool distrusted;     /* it said what no init of ours says: it must end */
+    bool greeted;        /* HELLO has come */
     unsigned table_left;
+    uint64_t credit, credit_ms; /* frames that it may say; when they were counted */
     uint64_t pauses,
         pause_asked; /* pauses that init was asked for; the one that is awaited, or 0 */
     void (*table)(struct seat *seat, const struct agent_table_row *row); /* NULL row: it is over */
     void *table_data;
     uint64_t last_number, files_count; /* of what was sent to init */
-    unsigned files_running;
-    int64_t spool_bytes, spool_added; /* of its spool files when last looked at; since */
-    struct exec *execs;               /* that have not ended, in order of acceptance */
-    uint64_t *background;             /* numbers of those that have, and keep children */
+    unsigned files_running;            /* file workers in it, as init tells */
+    int64_t spool_bytes, spool_added;  /* of its spool files when last looked at; since */
+    bool spool_hidden;                 /* some may have been dropped that init has open */
+    struct exec *execs;                /* that have not ended, in order of acceptance */
+    uint64_t *background;              /* numbers of those that have, and keep children */
     size_t background_count, background_size;
     bool idling; /* the idle time is being begun anew */
     struct work *interrupts;
@@ -173,6 +177,12 @@ void seat_give(struct seat *seat, struct work *work);
 int seat_connect(struct seat *seat, int64_t incarnation, const struct session_identity *identity,
                  struct err *err);
 void seat_go_on(struct seat *seat);
+void seat_distrust(struct seat *seat); /* its init is none of ours any more: the session ends */
+/* What init may say (provider_trust.c): of a connection that is new; after a command was sent; this
+ * frame, in this place. */
+void trust_begin(struct seat *seat);
+void trust_more(struct seat *seat);
+bool trust_frame(struct seat *seat, const struct agent_frame *frame, const void *payload);
 void seat_disconnect(struct seat *seat); /* execs stay in memory: seat_execs_over() */
 /* The rows say that they have ended: tell who waits. */
 void seat_execs_over(struct seat *seat);
@@ -213,6 +223,7 @@ struct provider {
     struct provider_follower *events[EVENT_HASH]; /* those who follow, by session */
     struct timers *timers;
     struct usage_round *usage;
+    struct spool_watch *spools;
     struct operation *operations; /* on files */
     struct verb *verbs;           /* that are under way */
 
@@ -315,6 +326,11 @@ void background_forget(struct seat *seat);
 /* The idle time begins now. */
 void idle_anew(struct seat *seat);
 void files_frame(struct seat *seat, const struct agent_frame *frame, const void *payload);
+void files_told(struct seat *seat, const struct agent_table_row *row); /* one of its numbers */
+/* Those in the session have ended, or are not waited for any longer. */
+void files_over(struct seat *seat);
+/* The same outside of it: its workspace is about to be changed under them. */
+void files_cancel(struct provider *p, int64_t row);
 void exec_adopt(struct seat *seat, const struct exec_row *row, bool kill);
 /* The row's end, as init tells it. */
 void exec_row_end(struct exec_row *row, const struct agent_exit *exit);
@@ -342,6 +358,10 @@ void timers_start(struct provider *p);
 void timers_look(struct provider *p); /* the ledger's timers may have changed */
 void timers_free(struct provider *p);
 void usage_start(struct provider *p); /* samples every ten seconds from now on */
+
+int spool_watch_open(struct provider *p, struct err *err);
+void spool_watch_now(struct provider *p); /* all sessions, at once: for tests */
+void spool_watch_free(struct provider *p);
 
 void events_wake(struct provider *p, const char *workspace_id, const char *session_id);
 void followers_free(struct provider *p);

@@ -151,28 +151,49 @@ static int open_spool(struct provider_follower *f)
     struct err err = {0};
     if (f->reader)
         return 0;
-    int fd = spool_open(f->work.p, f->row.session, f->row.id);
+    int fd = f->ruined ? -ENOENT : spool_open(f->work.p, f->row.session, f->row.id);
     if (fd < 0 && fd != -ENOENT) {
         err_set(&err, ERR_UNAVAILABLE, -fd, "read the output", f->exec_id, NULL);
         follower_end(f, &err);
         return -1;
     }
     if (fd < 0) {
-        if (f->row.state == EXEC_ENDED && f->last_seq == f->follow.after && !f->exit_given)
+        if (f->row.state == EXEC_ENDED && !f->exit_given && !f->gap_given &&
+            (f->ruined || f->last_seq == f->follow.after))
             make_gap(f);
         if (f->has_frame) {
+            f->gap_given = true;
             f->last_seq++;
             return 0;
         }
         return nothing_more(f);
     }
     fd_replace(&f->fd, fd);
-    int r = spool_reader_new(&f->reader, fd, f->follow.after + 1, &err);
+    int r = spool_reader_new(&f->reader, fd, f->last_seq + 1, &err);
     if (r < 0) {
         follower_end(f, &err);
         return -1;
     }
     return 0;
+}
+
+/* Its init has written something else there, or writes at this moment: 0, 1 or -1 as next_frame().
+ * A stream that broke each time would have its client come back for ever. */
+static int not_a_spool(struct provider_follower *f)
+{
+    spool_reader_free(take_ptr(&f->reader));
+    fd_replace(&f->fd, -1);
+    if (f->row.state == EXEC_ENDED) {
+        f->ruined = true;
+        return open_spool(f);
+    }
+    if (!f->follow.follow) {
+        follower_end(f, NULL);
+        return -1;
+    }
+    f->look_first = true;
+    pause_for(f, BACKGROUND_MS);
+    return 1;
 }
 
 static int next_frame(struct provider_follower *f)
@@ -189,19 +210,31 @@ static int next_frame(struct provider_follower *f)
         f->work.tries = 0;
         return 0;
     }
+    if (r == -EPROTO)
+        return not_a_spool(f);
     if (r < 0) {
         follower_end(f, &err);
         return -1;
     }
-    if (r == SPOOL_END) {
+    /* The file of a command that could not be started is closed without an exit: the row has it. */
+    if (r == SPOOL_END && spool_reader_has_exit(f->reader)) {
         follower_end(f, NULL);
         return -1;
+    }
+    if (r == SPOOL_MORE) { /* others have their turn */
+        follower_soon(f);
+        return 1;
     }
     return nothing_more(f);
 }
 
 static void step(struct provider_follower *f)
 {
+    if (f->look_first) {
+        f->look_first = false;
+        look_at_row(f);
+        return;
+    }
     if (f->look_again && row_read(f) < 0)
         return;
     if (f->blocked)

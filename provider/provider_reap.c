@@ -337,15 +337,24 @@ static void begin_health(struct call *call)
     struct provider *p = call->work.p;
     struct ledger_status ledger;
     struct buf document = {0};
+    if (p->recovering) { /* until then nobody should send requests here */
+        struct err err;
+        err_set(&err, ERR_UNAVAILABLE, EAGAIN, "serve", NULL,
+                "berth has just started and compares its rows with what the kernel holds; %u "
+                "sessions are known to live so far.",
+                p->live);
+        call_fail(call, &err, &(struct document_problem){.retry_after_s = 1});
+        call_free(call);
+        return;
+    }
     ledger_status(p->ledger, &ledger);
     bool launcher = p->launcher_watch != NULL;
-    bool well = !p->recovering && launcher && ledger.health == LEDGER_OK;
+    bool well = launcher && ledger.health == LEDGER_OK;
     buf_printf(&document,
                "{\"status\":\"%s\",\"version\":\"%s\",\"ledger\":\"%s\",\"launcher\":\"%s\","
-               "\"recovering\":%s,\"sessions_live\":%u,\"orphans_ended\":%llu}\n",
+               "\"recovering\":false,\"sessions_live\":%u,\"orphans_ended\":%llu}\n",
                well ? "ok" : "degraded", BERTH_VERSION, names[ledger.health],
-               launcher ? "ok" : "away", p->recovering ? "true" : "false", p->live,
-               (unsigned long long)p->swept);
+               launcher ? "ok" : "away", p->live, (unsigned long long)p->swept);
     call_answer(call, well || ledger.health != LEDGER_BROKEN ? 200 : 503, &document);
     call_free(call);
 }

@@ -1,4 +1,6 @@
-/* This file brings rows and kernel together: at start for every session, later for one whose init
+/* This file is long because what is found of one session is one story, told to its end.
+ *
+ * It brings rows and kernel together: at start for every session, later for one whose init
  * died or whose ledger job failed. What is right is in the tables of recovery.c; it never decides
  * by itself.
  *
@@ -100,6 +102,10 @@ static void row_read(struct work *work)
             seat_take(rescue->seat, work, read_row);
         return;
     }
+    /* A worker of a launcher that is gone may be about to make what LIST did not have. It holds the
+     * row's lock: who asks about the row itself hears of what came of it. */
+    if (rescue->intent_count > 0)
+        rescue->surely_absent = false;
     look(work);
 }
 
@@ -246,10 +252,50 @@ static void undone(struct work *work)
     over(rescue);
 }
 
+static void undo(struct work *work);
+
+static void on_volume_removed(void *data, const struct launcher_reply *reply, const struct err *err)
+{
+    struct rescue *rescue = data;
+    struct err why;
+    rescue->has_volume = launcher_result(reply, err, &why) >= 0;
+    (rescue->has_volume ? work_soon : work_again)(&rescue->work, undo);
+}
+
+static int volume_apply(struct ledger_tx *tx, struct work *work, struct err *err)
+{
+    struct rescue *rescue = (struct rescue *)work;
+    return ledger_volume_of_session(tx, rescue->row_id, &rescue->volume, err);
+}
+
+/* Before anybody else can take it up: the row still holds it. */
+static void volume_known(struct work *work)
+{
+    struct rescue *rescue = (struct rescue *)work;
+    struct err err = {0};
+    rescue->has_volume = work->job.result >= 0;
+    if (work->job.result != 0) {
+        (rescue->has_volume ? work_soon : work_again)(work, undo);
+        return;
+    }
+    struct launcher_request request =
+        launcher_request_for(work->p, LAUNCHER_VOLUME_REMOVE, rescue->row_id, 1);
+    snprintf(request.workspace_id, sizeof request.workspace_id, "%s", rescue->row.workspace_id);
+    snprintf(request.volume, sizeof request.volume, "%s", rescue->volume.name);
+    if (provider_ask(work->p, &request, NULL, 0, on_volume_removed, rescue, &err) < 0) {
+        rescue->has_volume = false;
+        work_again(work, undo);
+    }
+}
+
 static void undo(struct work *work)
 {
-    seat_disconnect(((struct rescue *)work)->seat);
-    work_job(work, LEDGER_OP_VERB_UNDO, undo_apply, undone);
+    struct rescue *rescue = (struct rescue *)work;
+    seat_disconnect(rescue->seat);
+    if (!rescue->has_volume && strcmp(rescue->intent.reason, COORDINATOR_NEW_VOLUME) == 0)
+        work_job(work, LEDGER_OP_READ, volume_apply, volume_known);
+    else
+        work_job(work, LEDGER_OP_VERB_UNDO, undo_apply, undone);
 }
 
 /* ---- FINISH ---------------------------------------------------------------------------------- */
@@ -364,11 +410,14 @@ static int adopt_apply(struct ledger_tx *tx, struct work *work, struct err *err)
 }
 
 /* What runs there and is none of the ledger's: file operations of an older front, whose pipes have
- * ended, and what an older row gave up. */
+ * ended, and what an older row gave up. What has ended is in the ledger now: init's table needs
+ * its place. */
 static void end_strangers(const struct rescue *rescue)
 {
     for (size_t i = 0; i < rescue->table_count; i++) {
-        bool known = rescue->table[i].state != 1;
+        bool known = rescue->table[i].state != AGENT_ROW_RUNNING;
+        if (known)
+            agent_client_forget(rescue->seat->agent, rescue->table[i].exec);
         for (size_t k = 0; k < rescue->adopted_count; k++)
             known |= number_of_order(rescue->adopted[k].row.ord) == rescue->table[i].exec;
         if (!known)
@@ -452,7 +501,10 @@ static void adopt(struct rescue *rescue)
         act(rescue);
         return;
     }
-    seat->last_number = number_of_order(rescue->row.exec_order);
+    seat->spool_hidden = true; /* an older front's, perhaps */
+    /* The row may be older than what was sent since. */
+    if (seat->last_number < number_of_order(rescue->row.exec_order))
+        seat->last_number = number_of_order(rescue->row.exec_order);
     seat->table = on_table;
     seat->table_data = rescue;
     work_later(&rescue->work, TABLE_MS, no_answer);

@@ -1,8 +1,8 @@
 /* This file is what front holds in memory of a session that lives or that somebody works on: whose
  * turn it is, the connection to its init, and what init tells. It never changes a row.
  *
- * init is a hostile peer: agent_client.c has proven the shape of what it sends; here a frame about
- * what we never asked is ignored, and one that makes no sense ends the session.
+ * init is a hostile peer: agent_client.c has proven the shape of what it sends, provider_trust.c
+ * looks at its place and number; one that makes no sense ends the session.
  */
 #include "provider/provider_internal.h"
 #include "runtime/link/agent_client.h"
@@ -107,7 +107,10 @@ static void hello(struct seat *seat, const struct agent_frame *frame)
 
 static void table_row(struct seat *seat, const struct agent_table_row *row)
 {
-    background_told(seat, row);
+    if (number_is_files(row->exec))
+        files_told(seat, row);
+    else
+        background_told(seat, row);
     if (seat->table_left == 0)
         return;
     seat->table_left--;
@@ -136,6 +139,7 @@ static void on_frame(struct seat *seat, const struct agent_frame *frame, const v
     case AGENT_FRAME_START_FAILED:
     case AGENT_FRAME_EXIT:
     case AGENT_FRAME_SPOOL:
+    case AGENT_FRAME_STDIN:
         if (number_is_files(frame->exec))
             files_frame(seat, frame, payload);
         else
@@ -152,6 +156,17 @@ static void on_frame(struct seat *seat, const struct agent_frame *frame, const v
     }
 }
 
+/* Its end, or what no init of ours says: either way it is to be looked at, and ended. */
+void seat_distrust(struct seat *seat)
+{
+    loop_watch_set(seat->frames, 0);
+    seat->distrusted = true;
+    if (seat->table) /* who waits for the table is at it already */
+        seat->table(seat, NULL);
+    else if (!seat->ending)
+        session_rescue(seat->p, seat->row);
+}
+
 static void on_frames(void *owner, unsigned events)
 {
     struct seat *seat = owner;
@@ -166,13 +181,8 @@ static void on_frames(void *owner, unsigned events)
         int r = agent_client_next(agent, &frame, &payload, &err);
         if (r == SESSION_FRAME_NONE)
             return;
-        if (r != 0) { /* its end, or garbage: either way it is to be looked at, and ended */
-            loop_watch_set(seat->frames, 0);
-            seat->distrusted = true;
-            if (seat->table) /* who waits for the table is at it already */
-                seat->table(seat, NULL);
-            else if (!seat->ending)
-                session_rescue(p, row);
+        if (r != 0 || !trust_frame(seat, &frame, payload)) {
+            seat_distrust(seat);
             return;
         }
         on_frame(seat, &frame, payload);
@@ -212,7 +222,8 @@ int seat_connect(struct seat *seat, int64_t incarnation, const struct session_id
     struct agent_client *agent = NULL;
     seat_disconnect(seat);
     serve_name(name, seat->row, incarnation);
-    snprintf(path, sizeof path, "%s/sessions/%s/control", p->options.config->runtime_dir, name);
+    snprintf(path, sizeof path, "%s/" SERVE_SESSIONS_DIR "/%s-%s/control",
+             p->options.config->runtime_dir, p->born.instance, name);
     int r = agent_client_open(&agent, path, identity->init_pid, p->born.epoch, err);
     if (r == 0)
         r = loop_watch_new(p->loop, agent_client_fd(agent), on_frames, seat, &seat->frames, err);
@@ -232,6 +243,7 @@ int seat_connect(struct seat *seat, int64_t incarnation, const struct session_id
     seat->identity = *identity;
     seat->hello = seat->ending = seat->held = seat->distrusted = false;
     seat->table_left = 0;
+    trust_begin(seat);
     p->live++;
     provider_look_idle(p);
     return 0;
@@ -245,6 +257,8 @@ void seat_disconnect(struct seat *seat)
     loop_watch_free(take_ptr(&seat->control));
     agent_client_free(take_ptr(&seat->agent));
     background_forget(seat);
+    files_over(seat);
+    seat->files_running = 0;
     seat->hello = seat->frozen = false;
     seat->pause_asked = 0; /* who waits for it stops waiting in time */
     seat->table = NULL;

@@ -12,7 +12,6 @@
 
 /* Blocks on disk of one session's ended commands; the oldest go first (EXEC-8). */
 enum { TRIM_AT_ONCE = 256 };
-#define SESSION_SPOOL_MAX (INT64_C(256) << 20)
 
 void provider_spool_path(const struct provider *p, char *ret, size_t size, int64_t row,
                          int64_t exec)
@@ -70,6 +69,36 @@ static bool lives(const struct seat *seat, int64_t exec)
     return false;
 }
 
+/* Its name is another one from here on, and whoever follows it is told a gap. */
+static int drop(struct seat *seat, int dir, int64_t exec)
+{
+    char name[24], hidden[32];
+    snprintf(name, sizeof name, "%llx", (unsigned long long)exec);
+    snprintf(hidden, sizeof hidden, "%s" SPOOL_HIDDEN, name);
+    if (!seat->agent)
+        return unlinkat(dir, name, 0);
+    seat->spool_hidden = true;
+    _cleanup_fd_ int fd = openat(dir, name, O_WRONLY | O_NOFOLLOW | O_CLOEXEC);
+    return fd < 0 || renameat(dir, name, dir, hidden) < 0 || ftruncate(fd, 0) < 0 ? -1 : 0;
+}
+
+void spool_let_go(struct seat *seat)
+{
+    char path[SPEC_PATH_MAX + 64];
+    if (!seat->spool_hidden)
+        return;
+    provider_spool_path(seat->p, path, sizeof path, seat->row, 0);
+    DIR *dir = opendir(path);
+    for (struct dirent *entry; dir && (entry = readdir(dir));) {
+        size_t n = strlen(entry->d_name);
+        if (strcmp(entry->d_name + n - strlen(SPOOL_HIDDEN), SPOOL_HIDDEN) == 0)
+            unlinkat(dirfd(dir), entry->d_name, 0);
+    }
+    if (dir)
+        closedir(dir);
+    seat->spool_hidden = false;
+}
+
 /* Row ids go up, so the lowest is the oldest. Files of commands that live are never touched. */
 static void trim(struct seat *seat, DIR *dir)
 {
@@ -88,12 +117,9 @@ static void trim(struct seat *seat, DIR *dir)
     }
     if (count > 0)
         qsort(files, count, sizeof *files, by_exec);
-    for (size_t i = 0; i < count && total > SESSION_SPOOL_MAX; i++) {
-        char name[24];
-        snprintf(name, sizeof name, "%llx", (unsigned long long)files[i].exec);
-        if (unlinkat(dirfd(dir), name, 0) == 0)
+    for (size_t i = 0; i < count && total > SESSION_SPOOL_MAX; i++)
+        if (drop(seat, dirfd(dir), files[i].exec) == 0)
             total -= files[i].bytes;
-    }
     seat->spool_bytes = total;
     free(files);
 }
@@ -102,7 +128,8 @@ void spool_trim(struct seat *seat)
 {
     char path[SPEC_PATH_MAX + 64];
     /* Looked at when as much as the limit may have been added since, by what ended. */
-    if (seat->spool_bytes >= 0 && seat->spool_bytes + seat->spool_added <= SESSION_SPOOL_MAX)
+    if (seat->spool_bytes >= 0 && seat->spool_added <= SESSION_SPOOL_MAX &&
+        seat->spool_bytes + seat->spool_added <= SESSION_SPOOL_MAX)
         return;
     provider_spool_path(seat->p, path, sizeof path, seat->row, 0);
     DIR *dir = opendir(path);

@@ -31,8 +31,9 @@ struct launcher_calls {
                 struct err *err);
     /* A file operation on the workspace of a session that does not run. */
     int (*files)(struct runtime *rt, const struct spec *spec, uint32_t asker_uid,
-                 uint32_t asker_gid, const struct files_request *request, int result_fd,
-                 int data_fd, bool read_only, struct err *err);
+                 uint32_t asker_gid, const uint32_t *asker_groups, uint32_t asker_group_count,
+                 const struct files_request *request, int result_fd, int data_fd, bool read_only,
+                 struct err *err);
 };
 
 struct launcher_options {

@@ -36,6 +36,9 @@ enum {
  * `--socket` says another place. */
 #define SERVE_LEDGER_DIR   "ledger"
 #define SERVE_SPOOL_DIR    "spool"
+/* Front's exit status when what it could not do will fail again: the supervisor ends too. */
+enum { SERVE_FRONT_HOPELESS = 3 };
+
 #define SERVE_SESSIONS_DIR "sessions"
 #define SERVE_SOCKET       "berth.sock"
 

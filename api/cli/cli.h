@@ -92,6 +92,8 @@ int cli_fail_json(const struct err *err, bool json);
 void cli_problem(struct buf *out, const struct err *err, const char *members);
 
 /* Write the buffer to `fd`; CLI_EXIT_OK, or CLI_EXIT_BERTH after telling. */
+/* Whether a note is said where nobody asked: a default path whose parent is not there is not. */
+bool cli_note_matters(const char *key);
 int cli_print(int fd, const struct buf *text);
 
 /* Give 0, 1 and 2 a /dev/null where they are closed, so that nothing that berth opens can land

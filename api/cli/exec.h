@@ -18,9 +18,11 @@ struct exec_stdin {
     int from, fd;  /* what is read; the upload's connection; -1 */
     char *pending; /* a chunk that is being sent */
     size_t at, length;
+    char *kept;              /* the last bytes that were read: who reconnects may need them again */
+    uint64_t read, again_at; /* bytes that were read; from which of them on to send again */
     struct terminal *terminal; /* whose keys these are; NULL */
     const char *path;          /* of the exec; borrowed */
-    bool ended;                /* all was read, and the last chunk is on its way */
+    bool ended, end_sent;      /* all was read; and the last chunk is on its way */
     bool done, broken;         /* nothing more is to be sent; some may not have arrived */
 };
 

@@ -2,21 +2,24 @@
  * never reads more than it can send, and never closes the command's input unless all of it has
  * arrived.
  *
- * Bytes that were on their way when the connection broke are lost or not, and nobody can say. A
- * person at a terminal sees what is missing; from a file or a pipe that is the end: what a program
- * makes of half of its input is nothing that anybody wants.
+ * The service may be ended and started again in between. How many bytes went into the command's
+ * input it knows exactly, so what follows them is sent again: nothing is lost, and nothing comes
+ * twice.
  */
 #include "api/cli/exec.h"
 
+#include "api/cli/verb.h"
 #include "runtime/base/fd.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 
-enum { CHUNK_BYTES = 32 * 1024, CHUNK_ROOM = CHUNK_BYTES + 32 };
+/* KEPT_BYTES: more than sockets and the service's buffers hold. */
+enum { CHUNK_BYTES = 32 * 1024, CHUNK_ROOM = CHUNK_BYTES + 32, KEPT_BYTES = 1 << 20 };
 
 void exec_stdin_init(struct exec_stdin *in)
 {
@@ -27,6 +30,7 @@ void exec_stdin_fini(struct exec_stdin *in)
 {
     fd_close(in->fd);
     free(in->pending);
+    free(in->kept);
     exec_stdin_init(in);
 }
 
@@ -44,6 +48,7 @@ void exec_stdin_begin(struct exec_stdin *in, struct client *client, const char *
 void exec_stdin_poll(const struct exec_stdin *in, struct pollfd fds[EXEC_STDIN_POLL])
 {
     bool sending = in->at < in->length;
+    sending |= in->fd >= 0 && (in->again_at < in->read || (in->ended && !in->end_sent));
     bool reading = !in->done && !in->ended && !sending;
     fds[0] = (struct pollfd){.fd = reading ? in->from : -1, .events = POLLIN};
     fds[1] = (struct pollfd){.fd = in->done ? -1 : in->fd,
@@ -66,15 +71,59 @@ static int close_input(struct exec_stdin *in, struct err *err)
     return r < 0 && err->code != ERR_INVALID_STATE && err->code != ERR_NOT_FOUND ? r : 0;
 }
 
+static int broken(struct exec_stdin *in, const char *why, struct err *err)
+{
+    in->done = in->broken = true;
+    return err_set(err, ERR_UNAVAILABLE, 0, "send standard input", NULL, "%s", why);
+}
+
+/* How many bytes went in, by a request with none: it waits as all requests do. */
+static int ask_offset(struct exec_stdin *in, uint64_t *ret, struct err *err)
+{
+    _cleanup_arena_ struct arena arena = {0};
+    _cleanup_buf_ struct buf path = {0};
+    struct client_answer answer = {0};
+    const struct json_node *root;
+    buf_printf(&path, "%s/stdin", in->path);
+    const struct client_request request = {
+        .method = "POST", .path = buf_text(&path), .body = "", .repeats = true};
+    int r = client_call(in->client, &request, &answer, err);
+    if (r == 0 &&
+        (verb_read(&arena, &answer.document, &root) < 0 || !verb_number(root, "offset", ret)))
+        r = err_set(err, ERR_UNAVAILABLE, EPROTO, "send standard input", NULL,
+                    "berth serve does not say how much of it has arrived.");
+    buf_fini(&answer.document);
+    return r;
+}
+
+/* The connection ended. The older request may not have ended in the service: `in_progress`. */
 static int lost(struct exec_stdin *in, struct err *err)
 {
+    uint64_t until = client_now_ms() + CLIENT_PATIENCE_MS, offset = 0;
     fd_replace(&in->fd, -1);
     in->at = in->length = 0;
-    if (in->terminal && !in->ended)
-        return 0;
-    in->done = in->broken = true;
-    return err_set(err, ERR_UNAVAILABLE, 0, "send standard input", NULL,
-                   "The connection to berth serve ended, and a part of the input may be missing.");
+    int r;
+    while ((r = ask_offset(in, &offset, err)) < 0) {
+        bool later = err->code == ERR_IN_PROGRESS || err->code == ERR_UNAVAILABLE;
+        if (err->code == ERR_INVALID_STATE || err->code == ERR_NOT_FOUND) {
+            in->done = true; /* the command has ended, or reads no more */
+            return 0;
+        }
+        if (!later || client_now_ms() > until)
+            return broken(in,
+                          "The connection to berth serve ended, and a part of the input may be "
+                          "missing.",
+                          err);
+        client_pause(20);
+    }
+    if (offset > in->read || in->read - offset > KEPT_BYTES)
+        return broken(in, "Somebody else writes to the command's input as well.", err);
+    in->again_at = offset;
+    in->end_sent = false;
+    _cleanup_buf_ struct buf path = {0};
+    buf_printf(&path, "%s/stdin?offset=%" PRIu64, in->path, offset);
+    r = client_upload_open(in->client, buf_text(&path), &in->fd, err);
+    return r < 0 ? broken(in, "The connection to berth serve ended.", err) : 0;
 }
 
 /* Something came back, before or after the end. */
@@ -118,34 +167,51 @@ static void mend_typed(struct exec_stdin *in, char *data, size_t length)
     }
 }
 
+/* A piece of what was sent before, or new. -1, or what read(2) says. */
+static ssize_t next_piece(struct exec_stdin *in, char *data)
+{
+    if (in->again_at == in->read && in->ended)
+        return 0;
+    if (in->again_at == in->read) {
+        ssize_t n = read(in->from, data, CHUNK_BYTES);
+        if (n > 0)
+            mend_typed(in, data, (size_t)n);
+        for (ssize_t i = 0; i < n; i++)
+            in->kept[(in->read + (uint64_t)i) % KEPT_BYTES] = data[i];
+        in->read += n > 0 ? (uint64_t)n : 0;
+        in->again_at = in->read;
+        return n;
+    }
+    size_t n = 0;
+    for (; n < CHUNK_BYTES && in->again_at < in->read; n++)
+        data[n] = in->kept[in->again_at++ % KEPT_BYTES];
+    return (ssize_t)n;
+}
+
 static int read_chunk(struct exec_stdin *in, struct err *err)
 {
     char head[16];
-    if (!in->pending && !(in->pending = malloc(CHUNK_ROOM)))
+    if ((!in->pending && !(in->pending = malloc(CHUNK_ROOM))) ||
+        (!in->kept && !(in->kept = malloc(KEPT_BYTES))))
         return err_set(err, ERR_INTERNAL, ENOMEM, "send standard input", NULL, NULL);
     if (in->fd < 0) {
         _cleanup_buf_ struct buf path = {0};
         buf_printf(&path, "%s/stdin", in->path);
         int r = client_upload_open(in->client, buf_text(&path), &in->fd, err);
-        if (r < 0 && in->terminal) {
-            client_pause(20); /* between two services: the key waits in the terminal */
-            return 0;
-        }
         if (r < 0)
-            return r;
+            return lost(in, err);
     }
     char *data = in->pending + sizeof head;
-    ssize_t n = read(in->from, data, CHUNK_BYTES);
+    ssize_t n = next_piece(in, data);
     if (n < 0 && (errno == EINTR || errno == EAGAIN))
         return 0;
     if (n <= 0) { /* a terminal that is gone is an end as well */
-        in->ended = true;
+        in->ended = in->end_sent = true;
         memcpy(in->pending, "0\r\n\r\n", 5);
         in->at = 0;
         in->length = 5;
         return send_pending(in, err);
     }
-    mend_typed(in, data, (size_t)n);
     int digits = snprintf(head, sizeof head, "%zx\r\n", (size_t)n);
     memcpy(data - digits, head, (size_t)digits);
     data[n] = '\r';
@@ -162,7 +228,8 @@ int exec_stdin_step(struct exec_stdin *in, const struct pollfd fds[EXEC_STDIN_PO
         return 0;
     if (fds[1].fd >= 0 && (fds[1].revents & (POLLIN | POLLHUP | POLLERR)))
         return take_answer(in, err);
+    bool again = in->again_at < in->read || (in->ended && !in->end_sent);
     if (fds[1].fd >= 0 && (fds[1].revents & POLLOUT))
-        return send_pending(in, err);
+        return in->at == in->length && again ? read_chunk(in, err) : send_pending(in, err);
     return fds[0].fd >= 0 && fds[0].revents ? read_chunk(in, err) : 0;
 }

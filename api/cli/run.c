@@ -19,6 +19,7 @@
 /* Large and mostly untouched: static, so that a start costs no page that it does not use. */
 static struct spec the_spec;
 static struct run the_run;
+static struct run_network the_network;
 static struct capability_set the_capabilities;
 
 static uint64_t now_us(void)
@@ -66,8 +67,11 @@ static int check_capabilities(struct run *run, struct err *err)
 
 static int open_runtime(struct run *run, struct err *err)
 {
-    const struct runtime_options options = {0};
-    int r = runtime_open(&run->runtime, &options, err);
+    int r = run_network_open(run, err);
+    if (r < 0)
+        return r;
+    const struct runtime_options options = {.gateway = run->network->gateway.control};
+    r = runtime_open(&run->runtime, &options, err);
     if (r < 0) {
         err_add(err, "`berth doctor` says what is missing and what to do.");
         return r;
@@ -178,6 +182,7 @@ static int execute(struct run *run, struct err *err)
         run_loop(run);
     struct err late;
     int destroyed = close_session(run, r < 0 ? &late : err);
+    run_network_close(run);
     if (r == 0)
         run_loop_drain(run);
     run->outcome.output_seen = run->streams.captured;
@@ -192,14 +197,28 @@ static void finish(struct run *run)
     run->runtime = NULL;
 }
 
+static int write_learned(const struct run *run, const struct run_result_file *file)
+{
+    _cleanup_buf_ struct buf text = {0};
+    struct err err;
+    int r = run_network_learn(run, &text, &err);
+    if (r == 0)
+        r = run_result_write(file, &text, &err);
+    return r < 0 ? cli_fail(&err) : CLI_EXIT_OK;
+}
+
 /* Errors, summary and record, in this order: the record is stderr's last line. */
-static int tell(struct run *run, const struct run_result_file *file)
+static int tell(struct run *run, const struct run_result_file *file,
+                const struct run_result_file *learned)
 {
     int status = run_result_status(&run->outcome);
     if (run->outcome.failed)
         cli_fail(&run->outcome.err);
     if (run->has_effective)
         run_summary_end(run);
+    /* What was learned of a run that ended early is still what it reached. */
+    if (run->options.learn && run->has_effective && write_learned(run, learned) != CLI_EXIT_OK)
+        status = CLI_EXIT_BERTH;
     if (!run->options.json && !run->options.result)
         return status;
     _cleanup_buf_ struct buf record = {0};
@@ -221,10 +240,14 @@ static int tell(struct run *run, const struct run_result_file *file)
 static int run_command(struct run *run)
 {
     struct run_result_file file = {.directory = -1, .direct = -1};
+    struct run_result_file learned = {.directory = -1, .direct = -1};
     struct err err;
-    int r = run->options.result ? run_result_prepare(&file, run->options.result, &err) : 0;
+    int r =
+        run->options.result ? run_result_prepare(&file, "--result", run->options.result, &err) : 0;
     if (r < 0)
         run->options.result = NULL;
+    if (r == 0 && run->options.learn)
+        r = run_result_prepare(&learned, "--learn", run->options.learn, &err);
     if (r == 0)
         r = run_loop_parent(run->options.parent, &run->parent, &err);
     if (r == 0)
@@ -238,8 +261,9 @@ static int run_command(struct run *run)
             run->outcome.reason = AGENT_REASON_LOST;
     }
     finish(run);
-    int status = tell(run, &file);
+    int status = tell(run, &file, &learned);
     run_result_fini(&file);
+    run_result_fini(&learned);
     return status;
 }
 
@@ -247,6 +271,7 @@ int cli_run(int argc, char **argv)
 {
     struct run *run = &the_run;
     run->spec = &the_spec;
+    run->network = &the_network;
     run->parent = run->signals = -1;
     streams_init(&run->streams);
     struct err err;

@@ -4,10 +4,12 @@
  *   run_options.c   words to options          run_plan.c      options to a spec
  *   run_stdio.c     what 0, 1 and 2 are       run_streams.c   the copies and the terminal
  *   run_loop.c      frames, signals, deadlines
+ *   run_network.c   the gateway and its events
  *   run_result.c    the result record         run_summary.c   what a person is told
  */
 #pragma once
 
+#include "api/cli/run_network.h"
 #include "api/cli/run_options.h"
 #include "api/cli/run_stdio.h"
 #include "api/cli/run_streams.h"
@@ -33,6 +35,7 @@ struct run {
     struct spec *spec;
     struct runtime *runtime;
     struct session *session;
+    struct run_network *network;
     struct stdio stdio;
     struct streams streams;
     bool tty;
@@ -72,14 +75,17 @@ void run_loop_drain(struct run *run);
 /* ---- run_result.c ------------------------------------------------------------------------------
  */
 
-/* Where `--result` goes: found before anything starts, so that a mistake costs nothing. */
+/* Where `--result` and `--learn` go: found before anything starts, so that a mistake costs nothing.
+ */
 struct run_result_file {
-    int directory;  /* the temporary file is made and renamed here; -1 */
-    int direct;     /* not a regular file: written as it is; -1 */
-    char name[256]; /* in `directory` */
+    const char *flag; /* for messages */
+    int directory;    /* the temporary file is made and renamed here; -1 */
+    int direct;       /* not a regular file: written as it is; -1 */
+    char name[256];   /* in `directory` */
 };
 
-int run_result_prepare(struct run_result_file *ret, const char *path, struct err *err);
+int run_result_prepare(struct run_result_file *ret, const char *flag, const char *path,
+                       struct err *err);
 int run_result_write(const struct run_result_file *file, const struct buf *record, struct err *err);
 void run_result_fini(struct run_result_file *file);
 

@@ -17,6 +17,7 @@ enum {
     POLL_FRAMES,
     POLL_SIGNALS,
     POLL_PARENT,
+    POLL_NETWORK,
     POLL_STREAMS,
     POLL_COUNT = POLL_STREAMS + STREAMS_POLL,
     /* init keeps the deadlines; when it does not (it is a hostile peer), berth does, so much
@@ -41,7 +42,6 @@ struct wait {
     enum agent_reason at_deadline;
     uint64_t first_ms[FORWARD_COUNT];
     unsigned seen[FORWARD_COUNT];
-    int last;         /* the signal that was forwarded last; 0: none */
     bool output_gone; /* the reader of captured output left, and the command was told */
     bool done;
 };
@@ -145,7 +145,6 @@ static void forward(struct wait *wait, const struct signalfd_siginfo *info)
     for (size_t i = 0; i < FORWARD_COUNT; i++) {
         if (forwards[i].signo != (int)info->ssi_signo)
             continue;
-        wait->last = forwards[i].signo;
         /* A session that takes no signal runs nothing any more: berth is what is to end. */
         if (cancels(wait, i) || session_signal(wait->run->session, RUN_EXEC, forwards[i].signo,
                                                scope_of(wait->run, info)) < 0)
@@ -238,10 +237,6 @@ static void take_frame(struct wait *wait, const struct agent_frame *frame, const
         return;
     case AGENT_FRAME_START_FAILED: /* the only frame of its exec: no EXIT follows */
         wait->done = true;
-        if (wait->last && ((const struct agent_start_failed *)payload)->sys == ECANCELED) {
-            died_of(outcome, wait->last); /* it came between clone and exec */
-            return;
-        }
         take_start_failure(outcome, payload, wait->run->options.command[0]);
         outcome->reason = AGENT_REASON_START_FAILED;
         return;
@@ -327,6 +322,7 @@ static void step(struct wait *wait)
     fds[POLL_FRAMES] = (struct pollfd){.fd = frames, .events = POLLIN};
     fds[POLL_SIGNALS] = (struct pollfd){.fd = run->signals, .events = POLLIN};
     fds[POLL_PARENT] = (struct pollfd){.fd = run->parent, .events = POLLIN};
+    fds[POLL_NETWORK] = (struct pollfd){.fd = run_network_fd(run), .events = POLLIN};
     streams_poll(&run->streams, fds + POLL_STREAMS);
     if (poll(fds, POLL_COUNT, poll_timeout(wait, retry)) < 0) {
         if (errno == EINTR)
@@ -343,6 +339,8 @@ static void step(struct wait *wait)
         run->outcome.parent_died = true;
         cancel(wait);
     }
+    if (fds[POLL_NETWORK].revents)
+        run_network_take(run);
     streams_step(&run->streams, fds + POLL_STREAMS);
     check_output(wait);
     if (fds[POLL_FRAMES].revents)
@@ -392,6 +390,7 @@ void run_loop_drain(struct run *run)
         fds[POLL_FRAMES] = (struct pollfd){.fd = -1};
         fds[POLL_SIGNALS] = (struct pollfd){.fd = run->signals, .events = POLLIN};
         fds[POLL_PARENT] = (struct pollfd){.fd = run->parent, .events = POLLIN};
+        fds[POLL_NETWORK] = (struct pollfd){.fd = -1};
         streams_poll(&run->streams, fds + POLL_STREAMS);
         bool pending =
             relay_pending(&run->streams.relay[1]) || relay_pending(&run->streams.relay[2]);

@@ -11,6 +11,8 @@ enum option_id {
     OPT_IMAGE,
     OPT_NET,
     OPT_ALLOW,
+    OPT_DENY,
+    OPT_PUBLISH,
     OPT_MEMORY,
     OPT_CPUS,
     OPT_PIDS,
@@ -37,6 +39,8 @@ enum option_id {
     OPT_PARENT,
     OPT_JSON,
     OPT_RESULT,
+    OPT_RESOLVER,
+    OPT_LEARN,
     OPT_QUIET,
     OPT_HELP,
 };
@@ -48,6 +52,8 @@ static const struct {
     [OPT_IMAGE] = {"filesystem.image", "--image"},
     [OPT_NET] = {"network.egress", "--net"},
     [OPT_ALLOW] = {"network.allow", "--allow"},
+    [OPT_DENY] = {"network.deny", "--deny"},
+    [OPT_PUBLISH] = {"network.publish", "--publish"},
     [OPT_MEMORY] = {"limits.memory", "--memory"},
     [OPT_CPUS] = {"limits.cpus", "--cpus"},
     [OPT_PIDS] = {"limits.pids", "--pids"},
@@ -76,6 +82,13 @@ static const struct cli_option table[] = {
     {"image", "host|dir:PATH", "The root file system. Default: the host's /usr.", OPT_IMAGE, 0},
     {"net", "MODE", "deny, public-only or allow. Default: deny.", OPT_NET, 0},
     {"allow", "HOST[:PORT]", "One more host that may be reached. Repeatable.", OPT_ALLOW, 0},
+    {"deny", "HOST[:PORT]", "One that may not, whatever allows it. Repeatable.", OPT_DENY, 0},
+    {"publish", "PORT", "Make a port inside reachable at 127.0.0.1 here. Repeatable.", OPT_PUBLISH,
+     0},
+    {"resolver", "ADDRESS[:PORT]", "Ask this one for names, not the host's. Repeatable.",
+     OPT_RESOLVER, 0},
+    {"learn", "FILE", "Allow what is public, and write here the policy that sufficed.", OPT_LEARN,
+     0},
     {"memory", "SIZE", "Memory of all processes together, e.g. 1GiB.", OPT_MEMORY, 0},
     {"cpus", "N", "Processor time, e.g. 1.5.", OPT_CPUS, 0},
     {"pids", "N", "Processes and threads at once.", OPT_PIDS, 0},
@@ -107,11 +120,13 @@ void run_options_help(struct buf *out)
     cli_option_help(
         out,
         "Examples: berth run -- make test\n"
-        "          berth run --memory 1GiB --timeout 10m --workspace ./project -- npm test\n",
+        "          berth run --memory 1GiB --timeout 10m --workspace ./project -- npm test\n"
+        "          berth run --allow github.com -- git fetch\n",
         "berth run [options] [--] COMMAND [words]",
         "Runs COMMAND in a sandbox that is made for it and gone after it. The current\n"
         "directory is its workspace: what it writes there stays, everything else is\n"
-        "disposable. It sees no network, no home directory and no variable of yours.\n\n"
+        "disposable. It sees no network, no home directory and no variable of yours.\n"
+        "What was refused is told at the end, with the option that allows it.\n\n"
         "Exit status: the command's own; 124 timeout; 125 berth could not; 126 not\n"
         "executable; 127 not found; 130 cancelled; 137 out of memory; 128+N signal N.",
         table, TABLE_COUNT);
@@ -213,6 +228,12 @@ static int take_own(struct run_options *options, const struct cli_option *option
     case OPT_RESULT:
         options->result = value;
         return 0;
+    case OPT_RESOLVER:
+        options->resolvers[options->resolver_count++] = value;
+        return 0;
+    case OPT_LEARN:
+        options->learn = value;
+        return 0;
     case OPT_QUIET:
         options->quiet = true;
         return 0;
@@ -227,12 +248,13 @@ int run_options_init(struct run_options *options, int argc, struct err *err)
 {
     *options = (struct run_options){.workspace_id = "local"};
     size_t count = (size_t)argc + 1;
-    options->settings =
-        calloc(count, sizeof *options->settings + sizeof *options->mounts + sizeof *options->env);
+    options->settings = calloc(count, sizeof *options->settings + sizeof *options->mounts +
+                                          sizeof *options->env + sizeof *options->resolvers);
     if (!options->settings)
         return err_set(err, ERR_INTERNAL, 0, "read the options", NULL, "Out of memory.");
     options->mounts = (void *)(options->settings + count);
     options->env = (void *)(options->mounts + count);
+    options->resolvers = (void *)(options->env + count);
     return 0;
 }
 
@@ -260,6 +282,8 @@ size_t run_options_of_session(struct cli_option *ret, size_t room)
         case OPT_PARENT:
         case OPT_JSON:
         case OPT_RESULT:
+        case OPT_RESOLVER:
+        case OPT_LEARN:
         case OPT_QUIET:
         case OPT_HELP:
             break;
@@ -308,4 +332,5 @@ void run_options_fini(struct run_options *options)
     options->settings = NULL;
     options->mounts = NULL;
     options->env = NULL;
+    options->resolvers = NULL;
 }

@@ -31,7 +31,9 @@ struct run_options {
     struct run_setting *settings; /* owned; as many as there are words at most */
     struct run_mount *mounts;     /* owned */
     const char **env;             /* owned array, NULL-terminated; "K=V", or "K" to be looked up */
-    size_t setting_count, mount_count, env_count;
+    const char **resolvers;       /* owned array; --resolver */
+    const char *learn;            /* where --learn writes; NULL */
+    size_t setting_count, mount_count, env_count, resolver_count;
     char **command; /* NULL-terminated, in argv */
 };
 

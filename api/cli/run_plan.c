@@ -136,6 +136,8 @@ int run_plan_policy(const struct run_options *options, struct policy **ret, stru
                 ? set_image(policy, setting, err)
                 : policy_set(policy, setting->key, setting->value, setting->flag, err);
     }
+    if (r == 0 && options->learn)
+        r = policy_set(policy, "network.egress", "public-only", "--learn", err);
     if (r == 0)
         r = set_mounts(options, policy, err);
     if (r < 0)

@@ -56,9 +56,9 @@ int run_result_status(const struct run_outcome *outcome)
 /* ---- where it goes -----------------------------------------------------------------------------
  */
 
-static int cannot(const char *path, int sys, struct err *err)
+static int cannot(const struct run_result_file *file, const char *path, int sys, struct err *err)
 {
-    return err_set(err, ERR_INVALID_REQUEST, sys, "--result", path,
+    return err_set(err, ERR_INVALID_REQUEST, sys, file->flag, path,
                    "Name a file in a directory that you may write.");
 }
 
@@ -81,12 +81,12 @@ static int make_temporary(const struct run_result_file *file, char *ret_name, si
 
 /* A session writes its workspace, and the next run is told to leave its record there: a link on the
  * way that root did not make may be that session's, whoever owns it. */
-static int check_links(const char *path, struct err *err)
+static int check_links(const struct run_result_file *file, const char *path, struct err *err)
 {
     char prefix[PATH_MAX];
     size_t length = strlen(path);
     if (length >= sizeof prefix)
-        return cannot(path, ENAMETOOLONG, err);
+        return cannot(file, path, ENAMETOOLONG, err);
     for (size_t i = 1; i <= length; i++) {
         if (path[i] != '/' && path[i] != 0)
             continue;
@@ -94,25 +94,26 @@ static int check_links(const char *path, struct err *err)
         prefix[i] = 0;
         struct stat st;
         if (lstat(prefix, &st) == 0 && S_ISLNK(st.st_mode) && st.st_uid != 0)
-            return err_set(err, ERR_FORBIDDEN, 0, "--result", prefix,
+            return err_set(err, ERR_FORBIDDEN, 0, file->flag, prefix,
                            "It is a link, which a session may have made. Name the real directory.");
     }
     return 0;
 }
 
-static int open_directory(const char *path, const char *shown, struct err *err)
+static int open_directory(const struct run_result_file *file, const char *path, const char *shown,
+                          struct err *err)
 {
     char real[SPEC_PATH_MAX];
-    int r = check_links(path, err);
+    int r = check_links(file, path, err);
     if (r == 0)
-        r = runtime_resolve_path(path, "--result", real, sizeof real, err);
+        r = runtime_resolve_path(path, file->flag, real, sizeof real, err);
     if (r < 0)
         return r;
     /* What is resolved has no link left; one that has come since is not followed. */
     struct open_how how = {.flags = O_RDONLY | O_DIRECTORY | O_CLOEXEC,
                            .resolve = RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS};
     int fd = (int)syscall(SYS_openat2, AT_FDCWD, real, &how, sizeof how);
-    return fd < 0 ? cannot(shown, errno, err) : fd;
+    return fd < 0 ? cannot(file, shown, errno, err) : fd;
 }
 
 /* Split an absolute path into its pinned directory and the name in it. */
@@ -121,22 +122,22 @@ static int pin(struct run_result_file *file, char *path, const char *shown, stru
     char *slash = strrchr(path, '/');
     const char *name = slash + 1;
     if (name[0] == 0 || strlen(name) > sizeof file->name - 32)
-        return cannot(shown, name[0] ? ENAMETOOLONG : EISDIR, err);
+        return cannot(file, shown, name[0] ? ENAMETOOLONG : EISDIR, err);
     memcpy(file->name, name, strlen(name) + 1);
     *slash = 0;
-    int fd = open_directory(path[0] ? path : "/", shown, err);
+    int fd = open_directory(file, path[0] ? path : "/", shown, err);
     if (fd < 0)
         return fd;
     file->directory = fd;
     struct stat st;
     if (fstatat(fd, file->name, &st, AT_SYMLINK_NOFOLLOW) == 0 && !S_ISREG(st.st_mode) &&
         !S_ISLNK(st.st_mode))
-        return cannot(shown, S_ISDIR(st.st_mode) ? EISDIR : EINVAL, err);
+        return cannot(file, shown, S_ISDIR(st.st_mode) ? EISDIR : EINVAL, err);
     /* Root may write everywhere, says access(2), also where nothing can be made: try. */
     char temporary[sizeof file->name + 32];
     fd = make_temporary(file, temporary, sizeof temporary);
     if (fd < 0)
-        return cannot(shown, -fd, err);
+        return cannot(file, shown, -fd, err);
     fd_close(fd);
     unlinkat(file->directory, temporary, 0);
     return 0;
@@ -157,27 +158,29 @@ static bool is_stream(const char *path)
 
 /* Of a stream the links are the host's own and are followed; a FIFO may be anywhere. One that
  * nobody reads is refused: waiting for a reader could last for ever. */
-static int open_direct(const char *path, bool stream, struct err *err)
+static int open_direct(const struct run_result_file *file, const char *path, bool stream,
+                       struct err *err)
 {
     int flags = O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC | (stream ? 0 : O_NOFOLLOW);
     _cleanup_fd_ int fd = open(path, flags);
     struct stat st;
     if (fd < 0 || fstat(fd, &st) < 0)
-        return cannot(path, errno, err);
+        return cannot(file, path, errno, err);
     if (!S_ISFIFO(st.st_mode) && !(stream && (S_ISCHR(st.st_mode) || S_ISREG(st.st_mode))))
-        return cannot(path, EINVAL, err);
+        return cannot(file, path, EINVAL, err);
     if (fcntl(fd, F_SETFL, O_WRONLY) < 0)
-        return cannot(path, errno, err);
+        return cannot(file, path, errno, err);
     return take_fd(&fd);
 }
 
-int run_result_prepare(struct run_result_file *ret, const char *path, struct err *err)
+int run_result_prepare(struct run_result_file *ret, const char *flag, const char *path,
+                       struct err *err)
 {
-    struct run_result_file file = {.directory = -1, .direct = -1};
+    struct run_result_file file = {.flag = flag, .directory = -1, .direct = -1};
     struct stat st;
     bool stream = is_stream(path);
     if (stream || (lstat(path, &st) == 0 && S_ISFIFO(st.st_mode))) {
-        int fd = open_direct(path, stream, err);
+        int fd = open_direct(&file, path, stream, err);
         if (fd < 0)
             return fd;
         file.direct = fd;
@@ -189,7 +192,7 @@ int run_result_prepare(struct run_result_file *ret, const char *path, struct err
     buf_printf(&whole, "%s%s%s", here ? here : "", here ? "/" : "", path);
     _cleanup_free_ char *owned = buf_take(&whole);
     if (!owned || owned[0] != '/')
-        return cannot(path, errno, err);
+        return cannot(&file, path, errno, err);
     int r = pin(&file, owned, path, err);
     if (r < 0) {
         run_result_fini(&file);
@@ -388,6 +391,7 @@ void run_result_record(const struct run *run, struct buf *out)
     else
         buf_puts(out, ",\"effective\":null");
     add_notes(out, run);
+    run_network_record(run, out);
     if (o->failed) {
         _cleanup_buf_ struct buf missing = {0};
         add_missing(&missing, &run->missing);

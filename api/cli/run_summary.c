@@ -98,7 +98,7 @@ static void say_reason(const struct run *run)
 /* What every start would say stays in the record: a default path whose parent is not there. */
 static const char *const quiet_notes[] = {"protect.missing_parent"};
 
-static bool matters(const char *key)
+bool cli_note_matters(const char *key)
 {
     for (size_t i = 0; i < sizeof quiet_notes / sizeof quiet_notes[0]; i++)
         if (strcmp(key, quiet_notes[i]) == 0)
@@ -119,7 +119,8 @@ void run_summary_end(const struct run *run)
             (unsigned long long)run->spec->limits.pids);
     say_scratch(run);
     say_reason(run);
+    run_network_summary(run, say);
     for (unsigned i = 0; i < run->note_count; i++)
-        if (matters(run->notes[i].key))
+        if (cli_note_matters(run->notes[i].key))
             say("berth: note: %s", run->notes[i].text);
 }

@@ -5,6 +5,7 @@
  */
 #include "api/cli/serve.h"
 
+#include "api/cli/child.h"
 #include "api/cli/cli.h"
 #include "runtime/base/fd.h"
 #include "runtime/base/title.h"
@@ -99,7 +100,7 @@ static int prepare(const struct serve_options *options, struct serve_place *ret_
         r = serve_probe(&the_plan.config, &ret->capabilities, err);
     if (r < 0)
         return r;
-    ret->config = serve_sealed("berth-config", &the_plan.config, sizeof the_plan.config,
+    ret->config = child_sealed("berth-config", &the_plan.config, sizeof the_plan.config,
                                buf_text(&the_plan.ceiling), the_plan.ceiling.length);
     if (ret->config < 0)
         return err_set(err, ERR_INTERNAL, -ret->config, "keep the configuration", NULL, NULL);

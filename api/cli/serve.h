@@ -49,10 +49,6 @@ struct serve_place {
 int serve_place_open(struct serve_place *ret, struct serve_plan *plan, struct err *err);
 void serve_place_close(struct serve_place *place); /* removes the socket */
 
-/* A sealed memfd of these bytes, or -errno. */
-int serve_sealed(const char *name, const void *first, size_t first_length, const void *second,
-                 size_t second_length);
-
 /* Probe this host in a child and encode what can be done. Also fails when nothing could be built.
  */
 int serve_probe(const struct serve_config *config, int *ret_memfd, struct err *err);

@@ -29,6 +29,7 @@ enum {
     PAUSE_RESET_MS = 10000,
     FRONT_STOP_MS = 6000, /* it drains for 5 s */
     LAUNCHER_STOP_MS = 10000,
+    FRONT_TRIES = 20, /* a quarter of a minute: a berth that ends may hold the ledger still */
 };
 
 enum phase { SERVING, STOPPING_FRONT, STOPPING_LAUNCHER, AT_ONCE };
@@ -39,8 +40,10 @@ struct supervisor {
     int signals;
     struct serve_child launcher, front;
     enum phase phase;
-    uint64_t deadline_ms; /* of this phase of stopping */
-    bool told;            /* that berth serves */
+    uint64_t deadline_ms;    /* of this phase of stopping */
+    bool told;               /* that berth serves */
+    unsigned front_failures; /* in a row, before it ever served */
+    bool failed;             /* it cannot serve */
 };
 
 static void say(const char *text)
@@ -131,6 +134,8 @@ static void start_due(struct supervisor *s)
         cli_fail(&err);
 }
 
+static void stop(struct supervisor *s, bool at_once);
+
 /* ---- ends
  * ---------------------------------------------------------------------------------------- */
 
@@ -148,6 +153,21 @@ static void told_end(struct supervisor *s, const char *who, int status)
     say(text);
 }
 
+/* It could not even begin: again and again would be the same. What it said stands above. */
+static void give_up(struct supervisor *s, int status)
+{
+    bool hopeless = WIFEXITED(status) && WEXITSTATUS(status) == SERVE_FRONT_HOPELESS;
+    s->front_failures = WIFEXITED(status) && !s->told ? s->front_failures + 1 : 0;
+    if (s->phase != SERVING || (!hopeless && s->front_failures < FRONT_TRIES))
+        return;
+    say(hopeless ? "front may not use its files, as it says above, so berth ends. Give them to "
+                   "the user that front runs as (chown -R, or \"front_uid\" of the configuration), "
+                   "and start it again."
+                 : "front could not begin to serve, as it says above, so berth ends.");
+    s->failed = true;
+    stop(s, false);
+}
+
 /* Inits of sessions come here too when their launcher dies: the supervisor is a subreaper, because
  * PID 1 of a container may never wait for anybody. */
 static void reap(struct supervisor *s)
@@ -163,6 +183,7 @@ static void reap(struct supervisor *s)
         } else if (pid == s->front.pid) {
             told_end(s, "front", status);
             set_due(&s->front);
+            give_up(s, status);
             /* Its launcher sees that by itself, finishes and ends; it is nobody's from now on. */
             if (s->phase == SERVING && s->launcher.pid) {
                 s->launcher.pid = 0;
@@ -294,5 +315,5 @@ int serve_supervise(const struct serve_launch *launch, const char *notify)
     }
     fd_close(s.front.channel);
     fd_close(s.launcher.channel);
-    return CLI_EXIT_OK;
+    return s.failed ? CLI_EXIT_BERTH : CLI_EXIT_OK;
 }

@@ -12,6 +12,9 @@
 #include "runtime/runtime.h"
 
 #include <fcntl.h>
+#include <limits.h>
+#include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
@@ -95,6 +98,17 @@ static int make_beneath(int parent, const char *name, uint32_t uid, uint32_t gid
 /* ---- locks --------------------------------------------------------------------------------------
  */
 
+enum { LOCK_WAIT_MS = 5000 };
+
+/* Killed; a child that it had just made has a copy of the lock until it has closed what is not its
+ * own, a moment later. */
+static bool holder_is_dead(const char *pid)
+{
+    uint64_t number;
+    return units_parse_u64(pid, &number) == 0 && number > 0 && number <= INT_MAX &&
+           kill((pid_t)number, 0) < 0 && errno == ESRCH;
+}
+
 static int lock(int directory, const char *whole, int *ret_lock, struct err *err)
 {
     _cleanup_fd_ int fd =
@@ -102,16 +116,18 @@ static int lock(int directory, const char *whole, int *ret_lock, struct err *err
     if (fd < 0)
         return failed(err, errno, "open the lock in", whole);
     char text[64] = "";
-    if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
+    for (unsigned waited_ms = 0; flock(fd, LOCK_EX | LOCK_NB) < 0; waited_ms += 10) {
         int sys = errno;
         ssize_t n = pread(fd, text, sizeof text - 1, 0);
         text[n > 0 ? strspn(text, "0123456789") : 0] = 0;
         if (sys != EWOULDBLOCK)
             return failed(err, sys, "lock", whole);
-        return err_set(err, ERR_UNAVAILABLE, 0, "lock the directory", whole,
-                       "Another berth serves it%s%s%s. Use that one, stop it, or choose other "
-                       "directories with BERTH_STATE_DIR and BERTH_RUNTIME_DIR.",
-                       text[0] ? " (process " : "", text, text[0] ? ")" : "");
+        if (!holder_is_dead(text) || waited_ms >= LOCK_WAIT_MS)
+            return err_set(err, ERR_UNAVAILABLE, 0, "lock the directory", whole,
+                           "Another berth serves it%s%s%s. Use that one, stop it, or choose other "
+                           "directories with BERTH_STATE_DIR and BERTH_RUNTIME_DIR.",
+                           text[0] ? " (process " : "", text, text[0] ? ")" : "");
+        poll(NULL, 0, 10);
     }
     int n = snprintf(text, sizeof text, "%ld\n", (long)getpid());
     if (ftruncate(fd, 0) < 0 || pwrite(fd, text, (size_t)n, 0) != n)

@@ -18,9 +18,11 @@ enum {
     OPT_ACCEPT_LOSS,
     OPT_REASON,
     OPT_DELETE_VOLUME,
+    OPT_ALL,
 };
 
 static const struct cli_option list_options[] = {
+    {"all", NULL, "Those that were destroyed too; --json has them always.", OPT_ALL, 0},
     {"state", "STATE", "Only sessions in it: running, parked, archived, ...", OPT_STATE, 0},
     {"owner", "NAME", "Only sessions of this owner.", OPT_OWNER, 0},
     {"label", "K=V", "Only sessions with this label.", OPT_LABEL, 0},
@@ -43,7 +45,7 @@ static const struct cli_option destroy_options[] = {
 
 struct values {
     const char *state, *owner, *label, *after, *limit, *mode, *reason;
-    bool accept_loss, delete_volume;
+    bool accept_loss, delete_volume, all;
 };
 
 static int take(void *own, const struct cli_option *option, const char *value, struct err *err)
@@ -76,6 +78,9 @@ static int take(void *own, const struct cli_option *option, const char *value, s
     case OPT_REASON:
         values->reason = value;
         return 0;
+    case OPT_ALL:
+        values->all = true;
+        return 0;
     case OPT_ACCEPT_LOSS:
         values->accept_loss = true;
         return 0;
@@ -91,8 +96,9 @@ static const struct verb_spec list_spec = {
     .name = "session list",
     .example = "Example:  berth session list --state running\n",
     .usage = "berth session list [options]",
-    .text = "Lists the sessions of a workspace id. --json prints one page of the API's answer;\n"
-            "its \"next\" is what --after takes.",
+    .text =
+        "Lists the sessions of a workspace id, but for those that were destroyed. --json prints\n"
+        "one page of the API's answer; its \"next\" is what --after takes.",
     .options = list_options,
     .option_count = ARRAY_LENGTH(list_options),
 };
@@ -145,7 +151,8 @@ static int list_page(struct verb *verb, const struct values *values, const char 
     else if (status == 0 && (status = verb_read(&arena, &answer.document, &root)) == 0) {
         const struct json_node *list = json_member(root, "sessions");
         for (const struct json_node *s = list ? list->first : NULL; s; s = s->next)
-            add_session(table, s);
+            if (values->all || values->state || strcmp(verb_text(s, "state"), "destroyed") != 0)
+                add_session(table, s);
         buf_puts(ret_next, verb_text(root, "next"));
     }
     buf_fini(&answer.document);

@@ -238,6 +238,8 @@ static int tell(const struct verb *verb, const struct buf *document)
     const struct json_node *list = json_member(root, "notes");
     bool told = list && list->kind == JSON_ARRAY && !verb->quiet;
     for (const struct json_node *note = told ? list->first : NULL; note; note = note->next) {
+        if (!cli_note_matters(verb_text(note, "key")))
+            continue;
         buf_puts(&notes, "berth: note: ");
         verb_value(&notes, note, "text");
         buf_putc(&notes, '\n');

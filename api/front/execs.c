@@ -204,11 +204,14 @@ static void input_end(struct front_call *call, enum exchange_body how, uint64_t 
 {
     _cleanup_buf_ struct buf out = {0};
     struct err err;
+    const uint64_t *before = call->own;
+    provider_exec_stdin_end(call->front->provider, &call->provider, bytes);
     switch (how) {
     case EXCHANGE_BODY_CUT:
         return; /* what came has gone in; nobody is there to be told */
     case EXCHANGE_BODY_WHOLE:
-        buf_printf(&out, "{\"bytes\":%" PRIu64 "}\n", bytes);
+        buf_printf(&out, "{\"bytes\":%" PRIu64 ",\"offset\":%" PRIu64 "}\n", bytes,
+                   *before + bytes);
         front_call_answer(call, 200, &out);
         return;
     case EXCHANGE_BODY_TOO_LONG:
@@ -230,10 +233,20 @@ void exec_stdin_handle(struct front_call *call)
         front_call_refuse(call, &err, NULL);
         return;
     }
-    int r = provider_exec_stdin(call->front->provider, &call->provider, &sink.fd, &err);
-    call->body_end = input_end;
-    if (r == 0)
-        r = exchange_body_to(call->x, &sink, &err);
-    if (r < 0)
+    uint64_t offset = UINT64_MAX, *before = front_call_memory(call, sizeof *before);
+    if (!before || front_call_query_number(call, "offset", 0, INT64_MAX, &offset) < 0)
+        return;
+    call->own = before;
+    int r =
+        provider_exec_stdin(call->front->provider, &call->provider, offset, &sink.fd, before, &err);
+    if (r < 0) {
         front_call_refuse(call, &err, NULL);
+        return;
+    }
+    call->body_end = input_end;
+    r = exchange_body_to(call->x, &sink, &err);
+    if (r < 0) {
+        provider_exec_stdin_end(call->front->provider, &call->provider, 0);
+        front_call_refuse(call, &err, NULL);
+    }
 }

@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 
 enum { DRAIN_MS = 5000, CLOSE_MS = 5000, QUIET_MS = 10 * 1000, LOOK_MS = 1000 };
@@ -24,6 +25,29 @@ struct life {
     bool on_demand, idle, stopping, failed;
     struct err why;
 };
+
+/* A connection has up to four: its own, a pipe's end or a spool, and what is on its way to a
+ * worker. The rest is for sessions, which have two each, and for the ledger. */
+enum { DESCRIPTORS_KEPT = 1024, DESCRIPTORS_A_CONNECTION = 4, CONNECTIONS_LEAST = 64 };
+
+/* Where few descriptors may be open, clients are refused before sessions are short of them. */
+static struct http_limits limits_here(void)
+{
+    struct http_limits limits = http_limits_default;
+    struct rlimit files;
+    if (getrlimit(RLIMIT_NOFILE, &files) < 0)
+        return limits;
+    uint64_t room = files.rlim_cur > DESCRIPTORS_KEPT
+                        ? (files.rlim_cur - DESCRIPTORS_KEPT) / DESCRIPTORS_A_CONNECTION
+                        : 0;
+    if (room < CONNECTIONS_LEAST)
+        room = CONNECTIONS_LEAST;
+    if (room < limits.connections_max) {
+        limits.connections_max = (unsigned)room;
+        limits.connections_per_uid_max = (unsigned)room / 4 * 3;
+    }
+    return limits;
+}
 
 static void tell(struct life *life, char byte)
 {
@@ -205,8 +229,9 @@ static int begin(struct life *life, const struct front_start *start, int launche
         .idle = on_idle,
         .data = life,
     };
+    const struct http_limits limits = limits_here();
     front_operations(&life->front, &operations);
-    r = server_new(&life->server, life->front.loop, &operations, &http_limits_default, err);
+    r = server_new(&life->server, life->front.loop, &operations, &limits, err);
     if (r == 0)
         r = provider_open(&life->front.provider, &options, err);
     else

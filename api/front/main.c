@@ -39,10 +39,13 @@ int front_knows_nobody(uid_t uid, struct passwd *user, char *text, size_t size, 
 /* Holds a spec's worth of configuration: not on a stack. */
 static struct front_start start;
 
+/* What this user may not do, a new process of his may not either. */
 static int fail(const struct err *err)
 {
     front_log_failure(NULL, err);
-    return EXIT_FAILURE;
+    bool hopeless =
+        err->code == ERR_FORBIDDEN || err->sys == EACCES || err->sys == EPERM || err->sys == EROFS;
+    return hopeless ? SERVE_FRONT_HOPELESS : EXIT_FAILURE;
 }
 
 int main(int argc, char **argv)

@@ -80,7 +80,7 @@ enum { KIB = 1024, MIB = 1024 * KIB };
     X(EXEC_OUTPUT, GET, S_ "/execs/{e}/output", READ, NONE, 0, NONE, EVENTS, NULL,                 \
       "from follow stream", none)                                                                  \
     X(EXEC_STDIN, POST, S_ "/execs/{e}/stdin", EXEC, STREAM, BODY_UNBOUNDED, OPTIONAL, DOCUMENT,   \
-      NULL, "", none)                                                                              \
+      NULL, "offset", none)                                                                        \
     X(EXEC_CLOSE_STDIN, POST, S_ "/execs/{e}/close-stdin", EXEC, OBJECT, 4 * KIB, OPTIONAL,        \
       DOCUMENT, NULL, "", none)                                                                    \
     X(EXEC_SIGNAL, POST, S_ "/execs/{e}/signal", EXEC, OBJECT, 4 * KIB, OPTIONAL, DOCUMENT, NULL,  \

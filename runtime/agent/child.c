@@ -71,6 +71,10 @@ static void join_cgroups(const struct child_plan *plan)
 
 static void take_signals(const struct child_plan *plan)
 {
+    /* A file worker was born with all of them blocked, and stays so: what is sent to a command's
+     * tree where there are no cgroups does not end it (tree.c). */
+    if (plan->program >= 0)
+        return;
     /* CLONE_CLEAR_SIGHAND does not reset what is ignored; init ignores nothing. */
     sigset_t none;
     sigemptyset(&none);

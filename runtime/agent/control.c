@@ -4,6 +4,7 @@
 #include "runtime/agent/control.h"
 
 #include "runtime/agent/exec.h"
+#include "runtime/agent/input.h"
 #include "runtime/agent/life.h"
 #include "runtime/agent/pty.h"
 #include "runtime/agent/tree.h"
@@ -82,10 +83,19 @@ static enum agent_reason reason_from(uint64_t arg)
                                                              : AGENT_REASON_CANCELLED;
 }
 
+/* Each that init was told of before this: with or without a number that tells so. */
+static void end_workers(struct init *init, enum agent_reason reason)
+{
+    for (unsigned i = 0; i < init->table.live_count; i++)
+        if (init->table.rows[init->table.live[i]].files)
+            life_ask_end(init, &init->table.rows[init->table.live[i]], reason);
+}
+
 static void pause_times(struct init *init, bool pause)
 {
     uint64_t now = init_now_ns(CLOCK_MONOTONIC);
     if (pause) {
+        end_workers(init, AGENT_REASON_CANCELLED);
         if (init->paused_ns == 0)
             init->paused_ns = now;
         return;
@@ -122,14 +132,18 @@ static void interrupt(struct init *init, uint64_t floor)
         if (row->number <= floor)
             life_ask_end(init, row, AGENT_REASON_INTERRUPTED);
     }
+    end_workers(init, AGENT_REASON_INTERRUPTED);
     ask_interrupted(init, floor);
 }
 
 static bool lives_up_to(const struct init *init, uint64_t floor)
 {
-    for (unsigned i = 0; i < init->table.live_count; i++)
-        if (init->table.rows[init->table.live[i]].number <= floor)
+    for (unsigned i = 0; i < init->table.live_count; i++) {
+        const struct row *row = &init->table.rows[init->table.live[i]];
+        bool ends = row->files && row->reason_asked == AGENT_REASON_INTERRUPTED;
+        if ((row->number <= floor || ends) && !row->abandoned)
             return true;
+    }
     return false;
 }
 
@@ -162,7 +176,7 @@ static void about_exec(struct init *init, const struct agent_message *message)
         life_ask_end(init, row, reason_from(message->arg[0]));
         return;
     case AGENT_CLOSE_STDIN:
-        pty_close_input(init, row);
+        input_end(init, row);
         pty_work(init, row);
         return;
     default:
@@ -199,6 +213,12 @@ static void obey(struct init *init, const struct agent_message *message, int *fd
     case AGENT_PAUSE:
         pause_times(init, message->arg[0] != 0);
         return;
+    case AGENT_STDIN: {
+        struct row *row = table_find(&init->table, message->exec);
+        if (row && row->state != ROW_ENDED && count == 1 && !truncated)
+            input_attach(init, row, take_fd(&fds[0]));
+        return;
+    }
     case AGENT_FORGET: {
         struct row *row = table_find(&init->table, message->exec);
         if (row)

@@ -4,6 +4,7 @@
 #include "runtime/agent/borrow.h"
 #include "runtime/agent/child.h"
 #include "runtime/agent/life.h"
+#include "runtime/agent/input.h"
 #include "runtime/agent/pty.h"
 #include "runtime/agent/spool_writer.h"
 #include "runtime/agent/tree.h"
@@ -95,22 +96,16 @@ static int read_payload(struct start *start, int fd)
     return 0;
 }
 
-/* Without cgroups a command's tree is everything that runs, so there can be one; it ends with
- * kill(-1). A file worker starts nothing: it runs beside the command, and when that ends with
- * processes left over it ends too. None begins while that is under way, or the end might never
- * come. */
+/* Without cgroups a command's tree is everything that runs but file workers, which start nothing:
+ * so there can be one command, and workers beside it (tree.c). */
 static int check_alone(const struct init *init, struct start *start, const struct row *row)
 {
-    for (unsigned i = 0; i < init->table.live_count; i++) {
+    for (unsigned i = 0; !row->files && i < init->table.live_count; i++) {
         const struct row *other = &init->table.rows[init->table.live[i]];
         if (other == row || other->files)
             continue;
-        if (!row->files)
-            return wrong(start, EBUSY, "start command",
-                         "without cgroups a session runs one command at a time");
-        if (other->killed || (other->state != ROW_STARTING && other->state != ROW_RUNNING))
-            return wrong(start, EBUSY, "start file worker",
-                         "without cgroups none starts while a command ends");
+        return wrong(start, EBUSY, "start command",
+                     "without cgroups a session runs one command at a time");
     }
     return 0;
 }
@@ -131,7 +126,8 @@ static int check_allowed(struct init *init, struct start *start, const struct ro
     }
     if (exec->flags & AGENT_EXEC_FILES && !(init->config.have & AGENT_HAVE_FILES))
         return wrong(start, EOPNOTSUPP, "start file worker", "this session has none");
-    if (exec->idle_timeout_ms > 0 && exec->fds & (AGENT_EXEC_FD_STDOUT | AGENT_EXEC_FD_STDERR))
+    if (exec->idle_timeout_ms > 0 && !row->files &&
+        exec->fds & (AGENT_EXEC_FD_STDOUT | AGENT_EXEC_FD_STDERR))
         return wrong(start, EINVAL, "check request",
                      "an idle timeout needs output that goes through init");
     if (!(init->config.have & AGENT_HAVE_CGROUP)) {
@@ -202,6 +198,13 @@ static int open_streams(struct init *init, struct row *row, struct start *start,
             if ((start->fds[i] = fcntl(slave, F_DUPFD_CLOEXEC, AGENT_FD_END)) < 0)
                 return wrong(start, errno, "open terminal", NULL);
         return 0;
+    }
+    if (start->fds[0] >= 0 && init->table.keeps && !row->files) {
+        const char *step;
+        int from = take_fd(&start->fds[0]);
+        int r = input_open(init, row, exec, from, &start->fds[0], &step);
+        if (r < 0)
+            return wrong(start, -r, step, NULL);
     }
     row->direct = exec->fds & (AGENT_EXEC_FD_STDOUT | AGENT_EXEC_FD_STDERR);
     int r = 0;
@@ -282,10 +285,17 @@ static int start_child(struct init *init, struct row *row, struct start *start)
             plan.open_files.rlim_max = start->exec->open_files;
         plan.open_files.rlim_cur = plan.open_files.rlim_max;
     }
+    sigset_t all, before;
+    sigfillset(&all);
+    if (plan.program >= 0 && sigprocmask(SIG_SETMASK, &all, &before) < 0)
+        return wrong(start, errno, "block signals", NULL);
     pid_t pid = clone_child(init, row, &plan);
     if (pid == 0)
         child_run(&plan);
-    return pid < 0 ? wrong(start, errno, "clone command", NULL) : pid;
+    int r = pid < 0 ? wrong(start, errno, "clone command", NULL) : pid;
+    if (plan.program >= 0)
+        sigprocmask(SIG_SETMASK, &before, NULL);
+    return r;
 }
 
 static void note_start(struct init *init, struct row *row, const struct agent_exec *exec, pid_t pid)
@@ -295,8 +305,11 @@ static void note_start(struct init *init, struct row *row, const struct agent_ex
     init->no_children = false;
     row->keep_children = exec->flags & AGENT_EXEC_KEEP_CHILDREN;
     row->idle_ns = exec->idle_timeout_ms * 1000000u;
+    if (row->files && row->idle_ns == 0)
+        row->idle_ns = AGENT_FILES_STILL_MS * UINT64_C(1000000);
     row->grace_ns = exec->grace_ms * 1000000u;
     row->activity_ns = init_now_ns(CLOCK_MONOTONIC);
+    row->cpu_look_ns = row->activity_ns + row->idle_ns / 4;
     if (exec->timeout_ms > 0)
         row->deadline_ns = row->activity_ns + exec->timeout_ms * 1000000u;
     row->exit.started_ns = init_now_ns(CLOCK_REALTIME);
@@ -451,8 +464,15 @@ bool exec_report_failure(struct init *init, struct row *row)
 {
     if (!output_has_room(&init->output, sizeof row->failed))
         return false;
-    if (io_read_full(row->error, &row->failed, sizeof row->failed) != (ssize_t)sizeof row->failed)
-        fill_failed(&row->failed, ECANCELED, "start command", "it was ended before it could run");
+    if (io_read_full(row->error, &row->failed, sizeof row->failed) != (ssize_t)sizeof row->failed) {
+        /* Killed by somebody else, the kernel for want of memory or a client's signal: that is how
+         * it ended, and the kernel has told it (EXEC-6). */
+        if (row->exit.signal != 0) {
+            row->state = ROW_FINISHING;
+            return true;
+        }
+        fill_failed(&row->failed, ECHILD, "start command", "it ended before it could run");
+    }
     end_failed(init, row);
     return true;
 }

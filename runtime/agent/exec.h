@@ -12,7 +12,8 @@ void exec_request(struct init *init, const struct agent_message *message, int *f
  * stays when nothing is known yet. */
 void exec_check_start(struct init *init, struct row *row);
 
-/* A FAILING row whose tree is gone: queue START_FAILED and end it. False when there is no room. */
+/* A FAILING row whose tree is gone: queue START_FAILED and end it, or let it be FINISHING when it
+ * was killed before it could say what failed. False when there is no room. */
 bool exec_report_failure(struct init *init, struct row *row);
 
 /* START_FAILED of berth's own doing, for an exec that has no row. */

@@ -33,8 +33,12 @@ int main(int argc, char **argv)
     if (wrong)
         return refuse(wrong);
     _cleanup_fd_ int root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
-    if (root < 0)
-        return refuse("there is no root directory");
+    if (root < 0) {
+        struct err err = {0};
+        err_set(&err, ERR_UNAVAILABLE, errno, "open the session's root directory", NULL, NULL);
+        files_refuse(STDERR_FILENO, &err);
+        return 1;
+    }
     view.root = root;
     return files_run(&view, &request, STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO, NULL) < 0;
 }

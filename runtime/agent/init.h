@@ -22,7 +22,8 @@ enum wait_kind {
     WAIT_CHILDREN,
     WAIT_CAPTURE, /* the nested set of captured streams */
     WAIT_ERROR,
-    WAIT_PTY_INPUT,
+    WAIT_INPUT, /* row->input[0] */
+    WAIT_FEED,
     WAIT_PTY_MASTER,
     WAIT_STREAM_0, /* row->stream[0]; in the nested set unless the row has a spool */
     WAIT_STREAM_1,

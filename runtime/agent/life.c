@@ -4,9 +4,11 @@
 #include "runtime/agent/life.h"
 
 #include "runtime/agent/exec.h"
+#include "runtime/agent/input.h"
 #include "runtime/agent/pty.h"
 #include "runtime/agent/spool_writer.h"
 #include "runtime/agent/tree.h"
+#include "runtime/agent/worker.h"
 #include "runtime/base/fd.h"
 
 #include <signal.h>
@@ -177,6 +179,7 @@ void life_close(struct init *init, struct row *row)
     stream_close(init, row, 0);
     stream_close(init, row, 1);
     pty_free(init, row);
+    input_free(init, row);
     spool_writer_close(row->spool);
     row->spool = NULL;
     if (row->error >= 0)
@@ -375,15 +378,19 @@ static void check_times(struct init *init, struct row *row, uint64_t now)
     if (init->paused_ns == 0 && (row->state == ROW_STARTING || row->state == ROW_RUNNING)) {
         if (row->deadline_ns > 0 && now >= row->deadline_ns)
             life_ask_end(init, row, AGENT_REASON_TIMEOUT);
-        else if (row->idle_ns > 0 && now >= row->activity_ns + row->idle_ns)
+        else if (row->files ? !worker_moved(row, now)
+                            : row->idle_ns > 0 && now >= row->activity_ns + row->idle_ns)
             life_ask_end(init, row, AGENT_REASON_IDLE_TIMEOUT);
     }
     if (row->kill_at_ns > 0 && now >= row->kill_at_ns && !row->killed)
         tree_kill(init, row);
     /* One write kills all that there is; again, in case that write failed. */
     if (row->killed && row->main_alive && now >= row->look_ns) {
-        if (row->look_ns > 0)
+        if (row->look_ns > 0) {
             tree_kill(init, row);
+            if (row->files && !row->abandoned)
+                worker_abandon(init, row);
+        }
         row->look_ns = now + retry_background_ns;
     }
 }
@@ -411,22 +418,24 @@ static bool drained(struct init *init, struct row *row, uint64_t now)
     return !row->direct || gone_now(init, row, now, retry_ns);
 }
 
-static void finish(struct init *init, struct row *row)
-{
-    if (!capture_rest(init, row))
-        return;
-    spool_exit_once(row, true);
-    if (!push_exit(init, row))
-        return;
-    life_close(init, row);
-    table_end(&init->table, row);
-}
-
 /* Unasked: not among the rows of a table that is being told, whose reader counts them. */
 static bool may_tell_row(const struct init *init)
 {
     return !init->table.frozen && output_has_room(&init->output, sizeof(struct agent_table_row) +
                                                                      sizeof(struct agent_frame));
+}
+
+static void finish(struct init *init, struct row *row)
+{
+    if (!capture_rest(init, row))
+        return;
+    spool_exit_once(row, true);
+    if (row->abandoned ? !may_tell_row(init) : !push_exit(init, row))
+        return;
+    if (row->abandoned)
+        push_row(init, row, AGENT_ROW_ENDED);
+    life_close(init, row);
+    table_end(&init->table, row);
 }
 
 static void advance_draining(struct init *init, struct row *row, uint64_t now)
@@ -536,7 +545,10 @@ uint64_t life_next_ns(const struct init *init, const struct row *row, uint64_t n
         next = sooner(next, row->killed ? row->look_ns : row->kill_at_ns);
         if (row->reason_asked == AGENT_REASON_NONE && init->paused_ns == 0) {
             next = sooner(next, row->deadline_ns);
-            next = sooner(next, row->idle_ns > 0 ? row->activity_ns + row->idle_ns : 0);
+            if (row->files)
+                next = sooner(next, row->cpu_look_ns);
+            else
+                next = sooner(next, row->idle_ns > 0 ? row->activity_ns + row->idle_ns : 0);
         }
         break;
     case ROW_DRAINING:

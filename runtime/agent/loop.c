@@ -6,6 +6,7 @@
 #include "runtime/agent/connection.h"
 #include "runtime/agent/control.h"
 #include "runtime/agent/exec.h"
+#include "runtime/agent/input.h"
 #include "runtime/agent/life.h"
 #include "runtime/agent/pty.h"
 #include "runtime/agent/tree.h"
@@ -133,9 +134,13 @@ static void handle(struct init *init, const struct epoll_event *event)
         if (row->state == ROW_STARTING && row->error >= 0)
             exec_check_start(init, row);
         return;
-    case WAIT_PTY_INPUT:
+    case WAIT_INPUT:
+    case WAIT_FEED:
     case WAIT_PTY_MASTER:
-        pty_work(init, row);
+        if (row->pty)
+            pty_work(init, row);
+        else
+            input_work(init, row);
         return;
     case WAIT_STREAM_0: /* of a spool; others are in the nested set */
     case WAIT_STREAM_1:

@@ -46,6 +46,7 @@ static const struct frame_rule {
     [AGENT_FRAME_PONG] = {0, 0, false, false},
     [AGENT_FRAME_SPOOL] = {0, 0, true, true},
     [AGENT_FRAME_INTERRUPTED] = {0, 0, true, false},
+    [AGENT_FRAME_STDIN] = {0, 0, true, true},
 };
 
 const char *agent_frame_check(const struct agent_frame *frame)

@@ -31,7 +31,11 @@ enum {
     AGENT_FDS_MAX = 8,
     AGENT_V1_MAX = 4,
     AGENT_SECCOMP_MAX = 4096, /* instructions, BPF_MAXINSNS */
+    AGENT_TABLE_MAX = 4096, /* rows of init's table */
     AGENT_HELLO_MS = 2000,
+    /* A file worker that has used no processor time for so long is killed (FS-2), unless its
+     * idle_timeout_ms says another time: it was stopped, or its disk or its pipes do not move. */
+    AGENT_FILES_STILL_MS = 90 * 1000,
 };
 
 /* The number of the command that proves a session ready (SES-5): its maker has it forgotten before
@@ -108,19 +112,24 @@ enum agent_message_type {
      * older connections are closed, with what is unread in them, before it is answered. One that
      * says something else, nothing for AGENT_HELLO_MS, or an epoch older than init's is closed. */
     AGENT_HELLO = 1,
-    AGENT_EXEC,   /* starts a command; fds: payload memfd, then those that `fds` names */
-    AGENT_SIGNAL, /* arg[0] signal number, arg[1] enum agent_scope */
-    AGENT_RESIZE, /* arg[0] rows, arg[1] columns */
-    AGENT_KILL,   /* ends the exec as `arg[0]` (enum agent_reason): TERM, grace, KILL */
-    AGENT_CLOSE_STDIN,
-    AGENT_INTERRUPT, /* ends every exec with a number <= exec; sets the floor; answered by
-                        AGENT_FRAME_INTERRUPTED when they have ended */
-    AGENT_PING,      /* answered by AGENT_FRAME_PONG with the same `exec` */
-    AGENT_SHUTDOWN,  /* kill everything, then exit 0 */
-    AGENT_FORGET,    /* the outcome of `exec` is recorded durably: its row may go. Not obeyed before
-                        the exec has ended; with children that were kept the row goes with them */
-    AGENT_PAUSE, /* arg[0] 1: the session is about to be frozen, and time-outs of its execs stand
-                    still (SES-7); 0: they go on. KILL after a grace stays as it is */
+    AGENT_EXEC,        /* starts a command; fds: payload memfd, then those that `fds` names */
+    AGENT_SIGNAL,      /* arg[0] signal number, arg[1] enum agent_scope */
+    AGENT_RESIZE,      /* arg[0] rows, arg[1] columns */
+    AGENT_KILL,        /* ends the exec as `arg[0]` (enum agent_reason): TERM, grace, KILL */
+    AGENT_CLOSE_STDIN, /* the end of its input comes after what is in the pipe */
+    AGENT_INTERRUPT,   /* ends every exec with a number <= exec, and every file worker; sets the
+                          floor;   answered by AGENT_FRAME_INTERRUPTED when they have ended */
+    AGENT_PING,        /* answered by AGENT_FRAME_PONG with the same `exec` */
+    AGENT_SHUTDOWN,    /* kill everything, then exit 0 */
+    AGENT_FORGET, /* the outcome of `exec` is recorded durably: its row may go. Not obeyed before
+                     the exec has ended; with children that were kept the row goes with them */
+    AGENT_PAUSE,  /* arg[0] 1: the session is about to be frozen, time-outs of its execs stand
+                     still (SES-7), and file workers are killed; 0: time-outs go on. KILL after a
+                     grace stays as it is */
+    /* Sessions that outlive their controllers: standard input of `exec` comes through this pipe
+     * (its read end is the descriptor) after what is in the one that was there; answered by
+     * AGENT_FRAME_STDIN. The end of a pipe is not the end of the input: AGENT_CLOSE_STDIN is. */
+    AGENT_STDIN,
     AGENT_MESSAGE_TYPE_END
 };
 
@@ -191,14 +200,24 @@ enum agent_frame_type {
     AGENT_FRAME_STARTED,      /* execve() of the command succeeded; payload: struct agent_started */
     AGENT_FRAME_START_FAILED, /* payload: struct agent_start_failed */
     AGENT_FRAME_DATA,         /* captured output of `stream`; payload: bytes */
-    AGENT_FRAME_EXIT,         /* payload: struct agent_exit; the only terminal frame of an exec */
+    /* payload: struct agent_exit; the only terminal frame of an exec. Of a file worker that was
+     * killed and does not go, because a disk does not answer, it comes early, with ended_ns 0; when
+     * it has gone TABLE follows with AGENT_ROW_ENDED. */
+    AGENT_FRAME_EXIT,
     AGENT_FRAME_PONG,
     AGENT_FRAME_SPOOL, /* the spool file has grown; `seq`: last whole frame in it. Coalesced */
     /* No exec at or below `exec` lives, kept children included. One frame may answer several
      * interrupts: all with a floor up to `exec`. */
     AGENT_FRAME_INTERRUPTED,
+    /* Answer to AGENT_STDIN: `seq` - 1 bytes were before those of the new pipe, or it is one of the
+     * two numbers below. */
+    AGENT_FRAME_STDIN,
     AGENT_FRAME_TYPE_END
 };
+
+/* There is no input, or nobody reads it; what two controllers have left is not read yet. */
+#define AGENT_STDIN_NONE (UINT64_MAX - 1)
+#define AGENT_STDIN_BUSY (UINT64_MAX - 2)
 
 enum agent_stream { AGENT_STDOUT = 1, AGENT_STDERR, AGENT_TTY, AGENT_BACKGROUND, AGENT_STREAM_END };
 

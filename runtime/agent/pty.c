@@ -2,6 +2,7 @@
 #include "runtime/agent/pty.h"
 
 #include "runtime/agent/borrow.h"
+#include "runtime/agent/input.h"
 #include "runtime/base/fd.h"
 
 #include <fcntl.h>
@@ -11,8 +12,6 @@
 #include <termios.h>
 
 struct pty {
-    int input;         /* pipe; -1 when there is none, or it ended */
-    bool input_waited; /* `input` is in the wait set */
     bool master_waited;
     bool end_asked, end_sent;
     bool line_open; /* bytes were written since the last newline */
@@ -35,7 +34,7 @@ static void wait_for(struct init *init, int fd, bool *waited, bool wanted, uint3
 
 static void wait_for_input(struct init *init, struct row *row, bool wanted)
 {
-    wait_for(init, row->pty->input, &row->pty->input_waited, wanted, EPOLLIN, WAIT_PTY_INPUT, row);
+    wait_for(init, row->input[0], &row->input_waited, wanted, EPOLLIN, WAIT_INPUT, row);
 }
 
 static void wait_for_master(struct init *init, struct row *row, bool wanted)
@@ -80,7 +79,9 @@ int pty_open(struct init *init, struct row *row, const struct agent_exec *exec, 
         mmap(NULL, sizeof *pty, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (pty == MAP_FAILED)
         return -errno;
-    pty->input = take_fd(&input_fd);
+    row->takes_input = input_fd >= 0 && init->table.keeps;
+    row->input[0] = take_fd(&input_fd);
+    row->input_left = UINT64_MAX;
     row->pty = pty;
     row->stream[0] = take_fd(&master);
     wait_for_input(init, row, true);
@@ -114,29 +115,30 @@ static void queue_end(struct row *row)
     pty->end_sent = true;
 }
 
+/* A controller that has ended is not the end of the input, where the session outlives it. */
+static void pipe_ended(struct init *init, struct row *row)
+{
+    if (input_next(init, row))
+        return;
+    if (!row->takes_input || row->input_ends)
+        row->pty->end_asked = true;
+}
+
 static void read_input(struct init *init, struct row *row)
 {
     struct pty *pty = row->pty;
-    ssize_t n = read(pty->input, pty->bytes, sizeof pty->bytes);
+    size_t most = input_may_take(row, sizeof pty->bytes);
+    ssize_t n = most == 0 ? 0 : read(row->input[0], pty->bytes, most);
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
         return;
     if (n <= 0) {
-        pty_close_input(init, row);
+        pipe_ended(init, row);
         return;
     }
     pty->start = 0;
     pty->end = (unsigned)n;
     pty->line_open = pty->bytes[n - 1] != '\n' && pty->bytes[n - 1] != '\r';
-    row->activity_ns = init_now_ns(CLOCK_MONOTONIC);
-}
-
-void pty_close_input(struct init *init, struct row *row)
-{
-    if (!row->pty)
-        return;
-    wait_for_input(init, row, false);
-    fd_replace(&row->pty->input, -1);
-    row->pty->end_asked = true;
+    input_took(row, (size_t)n);
 }
 
 void pty_work(struct init *init, struct row *row)
@@ -144,8 +146,13 @@ void pty_work(struct init *init, struct row *row)
     struct pty *pty = row->pty;
     if (!pty || row->stream[0] < 0)
         return;
-    if (pty->start == pty->end && pty->input >= 0)
+    while (pty->start == pty->end && row->input[0] >= 0 && !pty->end_asked) {
+        int before = row->input[0];
         read_input(init, row);
+        if (row->input[0] == before)
+            break;
+    }
+    pty->end_asked |= row->input_ends && row->input[0] < 0;
     if (pty->start == pty->end && pty->end_asked && !pty->end_sent)
         queue_end(row);
     if (pty->start < pty->end) {
@@ -171,7 +178,6 @@ void pty_free(struct init *init, struct row *row)
         return;
     wait_for_input(init, row, false);
     wait_for_master(init, row, false);
-    fd_close(row->pty->input);
     munmap(row->pty, sizeof *row->pty);
     row->pty = NULL;
 }

@@ -16,9 +16,6 @@ int pty_open(struct init *init, struct row *row, const struct agent_exec *exec, 
 
 void pty_resize(struct row *row, uint16_t rows, uint16_t cols);
 
-/* No more input: what was read is still written, then the terminal's end-of-file character. */
-void pty_close_input(struct init *init, struct row *row);
-
 /* The input pipe or the master is ready, or time has passed: move what can be moved. */
 void pty_work(struct init *init, struct row *row);
 

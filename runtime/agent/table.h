@@ -38,7 +38,7 @@ enum row_state {
     ROW_ENDED
 };
 
-enum { TABLE_ROWS = 4096, TABLE_GONE = 1024 };
+enum { TABLE_ROWS = AGENT_TABLE_MAX, TABLE_GONE = 1024 };
 
 struct pty;
 struct spool;
@@ -61,13 +61,22 @@ struct row {
     bool captures;        /* its streams are waited for */
     bool exit_spooled;    /* the exit is in the spool, as exit_seq */
     bool spool_news;      /* SPOOL is to be queued */
+    uint16_t kill_tries;  /* without a cgroup: kills of the whole tree */
+    bool abandoned;       /* a file worker that was killed and has not gone: EXIT was queued */
     pid_t pid;            /* of the main process; stays for the table after it ended */
     int cgroup;           /* directory e<number>; -1 */
     int error;            /* pipe from the child until execve(); -1 */
     int stream[2];        /* captured stdout (or PTY master) and stderr; -1 */
-    struct pty *pty;      /* input side of a PTY; NULL */
-    struct spool *spool;  /* captured output goes there; NULL: into frames */
-    uint64_t seq;         /* of the last frame of its stream */
+    int input[2];         /* pipes from controllers: the one that is read, the next one; -1 */
+    int feed;             /* write end of the command's input; -1: none, or a terminal */
+    bool takes_input;     /* a controller may attach (input.h) */
+    bool input_ends;      /* AGENT_CLOSE_STDIN */
+    bool input_waited, feed_waited; /* are in the wait set */
+    uint64_t input_left;            /* of input[0]; UINT64_MAX: until its end */
+    uint64_t input_bytes;           /* that were taken */
+    struct pty *pty;                /* input side of a PTY; NULL */
+    struct spool *spool;            /* captured output goes there; NULL: into frames */
+    uint64_t seq;                   /* of the last frame of its stream */
     uint64_t exit_seq;
     uint64_t told_ns;      /* of the last SPOOL */
     uint64_t output_limit; /* more of it ends the exec; 0: none */
@@ -79,7 +88,8 @@ struct row {
     uint64_t drain_until_ns;
     uint64_t rest_ns; /* a terminal that nobody has open is looked at again then; 0: it is read */
     uint64_t look_ns; /* do not look again whether the tree is gone before */
-    uint32_t rest_bytes; /* read after the tree was gone */
+    uint64_t cpu_ns, cpu_look_ns; /* a file worker's, when last looked at; when to look again */
+    uint32_t rest_bytes;          /* read after the tree was gone */
     uint64_t oom_before, pids_before;
     struct agent_exit exit;           /* filled as it becomes known */
     struct agent_start_failed failed; /* reason START_FAILED */

@@ -4,12 +4,14 @@
 #include "runtime/base/fd.h"
 #include "runtime/base/io.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
-enum { CGROUP_NAME_MAX = 24 };
+enum { CGROUP_NAME_MAX = 24, SPARING_TRIES = 100 };
 
 /* "e" and the number in decimal. */
 static void cgroup_name(uint64_t number, char ret_name[CGROUP_NAME_MAX])
@@ -94,6 +96,86 @@ static void signal_members(struct row *row, int signo)
     }
 }
 
+/* ---- without cgroups ------------------------------------------------------------------------ */
+
+static bool is_worker(const struct init *init, pid_t pid)
+{
+    for (unsigned i = 0; i < init->table.live_count; i++) {
+        const struct row *row = &init->table.rows[init->table.live[i]];
+        if (row->files && row->main_alive && row->pid == pid)
+            return true;
+    }
+    return false;
+}
+
+static bool has_workers(const struct init *init)
+{
+    for (unsigned i = 0; i < init->table.live_count; i++)
+        if (init->table.rows[init->table.live[i]].files &&
+            init->table.rows[init->table.live[i]].main_alive)
+            return true;
+    return false;
+}
+
+/* init's children but file workers get `signo` (0: none). How many there were, or -errno. None
+ * leaves the list while it is read: only init reaps. What stands beneath a child comes into it when
+ * that child has gone, whatever it is hidden by, so an empty list is proof. */
+static int signal_children(const struct init *init, int signo)
+{
+    _cleanup_fd_ int fd = open("/proc/1/task/1/children", O_RDONLY | O_CLOEXEC);
+    char text[4096];
+    pid_t pid = 0;
+    int count = 0;
+    if (fd < 0)
+        return -errno; /* CONFIG_PROC_CHILDREN */
+    for (;;) {
+        ssize_t n = read(fd, text, sizeof text);
+        if (n <= 0)
+            return n < 0 ? -errno : count;
+        for (ssize_t i = 0; i < n; i++) {
+            if (text[i] >= '0' && text[i] <= '9') {
+                pid = pid * 10 + (text[i] - '0');
+                continue;
+            }
+            if (pid > 1 && !is_worker(init, pid)) {
+                count++;
+                if (signo)
+                    kill(pid, signo);
+            }
+            pid = 0;
+        }
+    }
+}
+
+/* File workers are spared, level by level of what a command has left. What forks faster than it is
+ * met goes with kill(-1), which nobody escapes, and the workers with it. */
+static void kill_without_cgroup(struct init *init, struct row *row)
+{
+    bool spare = has_workers(init) && row->kill_tries < SPARING_TRIES;
+    row->kill_tries++;
+    if (!spare || signal_children(init, SIGKILL) < 0)
+        kill(-1, SIGKILL);
+    row->main_killed = true;
+}
+
+/* Workers have every signal blocked (child.c); one that is stopped goes on. */
+static void signal_without_cgroup(const struct init *init, int signo)
+{
+    kill(-1, signo);
+    for (unsigned i = 0; i < init->table.live_count; i++) {
+        const struct row *row = &init->table.rows[init->table.live[i]];
+        if (row->files && row->main_alive && (signo == SIGSTOP || signo == SIGTSTP))
+            kill(row->pid, SIGCONT);
+    }
+}
+
+static bool gone_without_cgroup(const struct init *init)
+{
+    return init->no_children || (has_workers(init) && signal_children(init, 0) == 0);
+}
+
+/* ---- all of a tree -------------------------------------------------------------------------- */
+
 static void signal_all(struct init *init, struct row *row, int signo)
 {
     if (row->cgroup >= 0)
@@ -101,10 +183,10 @@ static void signal_all(struct init *init, struct row *row, int signo)
     else if (!has_cgroup(init) && row->files) {
         if (row->main_alive)
             send_signal(row, row->pid, signo);
+    } else if (!has_cgroup(init) && signo == SIGKILL) {
+        kill_without_cgroup(init, row);
     } else if (!has_cgroup(init)) {
-        kill(-1, signo);
-        if (signo == SIGKILL)
-            row->main_killed = true;
+        signal_without_cgroup(init, signo);
     }
 }
 
@@ -162,7 +244,7 @@ uint64_t tree_counter(int fd, const char *name)
 bool tree_gone(struct init *init, struct row *row)
 {
     if (!has_cgroup(init))
-        return row->files ? !row->main_alive : init->no_children;
+        return row->files ? !row->main_alive : gone_without_cgroup(init);
     if (row->cgroup < 0)
         return true;
     /* cpu.stat is there without any controller (5.x and later), and counts who was reaped too. */

@@ -39,11 +39,30 @@ static void copy_text(char *to, size_t size, const char *from)
     to[i > 0 ? i - 1 : 0] = 0;
 }
 
+/* Who was refused because memory or descriptors were short just then did nothing wrong, and is
+ * right to ask again: whatever the caller takes a failure of that step for. */
+static enum err_code code_of(enum err_code code, int sys)
+{
+    if (sys != EMFILE && sys != ENFILE && sys != ENOMEM &&
+        (sys != EAGAIN || code != ERR_CAPABILITY_UNAVAILABLE))
+        return code;
+    switch (code) {
+    case ERR_INVALID_REQUEST:
+    case ERR_FORBIDDEN:
+    case ERR_NOT_FOUND:
+    case ERR_CAPABILITY_UNAVAILABLE:
+    case ERR_INTERNAL:
+        return ERR_UNAVAILABLE;
+    default:
+        return code;
+    }
+}
+
 int err_raw(struct err *err, enum err_code code, int sys, const char *step, const char *subject)
 {
     if (err) {
         err->sys = sys;
-        err->code = (uint16_t)code;
+        err->code = (uint16_t)code_of(code, sys);
         copy_text(err->step, sizeof err->step, step);
         copy_text(err->subject, sizeof err->subject, subject);
         err->detail[0] = 0;

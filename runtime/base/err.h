@@ -62,6 +62,8 @@ struct err {
 _Static_assert(sizeof(struct err) <= PIPE_BUF, "an error must fit one atomic pipe write");
 
 /* Fill `err` (NULL is allowed) and return -sys, or -EINVAL when sys is 0. `subject` may be NULL.
+ * When sys says that memory or descriptors were short (ENOMEM, EMFILE, ENFILE), a code that blames
+ * the request, the host or berth becomes ERR_UNAVAILABLE: it is right to ask again.
  * `fmt` makes `detail`; NULL for none. Strings that are too long are cut at a character. */
 int err_set(struct err *err, enum err_code code, int sys, const char *step, const char *subject,
             const char *fmt, ...) __attribute__((format(printf, 6, 7)));

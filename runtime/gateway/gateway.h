@@ -97,6 +97,8 @@ struct gateway_request {
     uint64_t ticket;
     int64_t row, incarnation; /* which session; `berth run`: 1, 1 */
     uint32_t port_count;      /* PUBLISH */
+    uint32_t answer;          /* 1: one descriptor more, the last one: a socket on which the answer
+                                 is given instead, so that forks that share CONTROL can each ask */
     uint16_t ports[GATEWAY_PUBLISH_MAX];
 };
 

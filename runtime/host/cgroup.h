@@ -59,6 +59,9 @@ struct cgroup_session {
     int v1_tasks[CGROUP_V1_COUNT]; /* `tasks` files, write-only; -1 */
     bool delegated_once;           /* the owner id was handed over */
     uint64_t scratch_bytes;        /* part of the kernel's memory limit, to tell them apart */
+    struct spec_limits proven;     /* read back by cgroup_session_limit() */
+    uint64_t proven_kernel_memory;
+    bool vacated; /* cgroup_session_vacate() has said so */
 };
 
 /* Unset all descriptors; call before anything else, so that _fini works on every path. */
@@ -76,7 +79,7 @@ int cgroup_session_complete(struct cgroup_session *cg, struct err *err);
 
 /* Enable controllers in S, then write the limits: kernel memory limit = memory + scratch, swap 0,
  * memory.oom.group 0, cpu quota over 100 ms, pids. Skips what host->limits lacks (the caller has
- * refused what was asked for). */
+ * refused what was asked for). What the kernel then has is in `proven`. */
 int cgroup_session_limit(struct cgroup_session *cg, const struct spec_limits *limits,
                          struct err *err);
 
@@ -104,6 +107,10 @@ bool cgroup_session_vacate(struct cgroup_session *cg, pid_t init);
 int cgroup_session_destroy(struct cgroup_session *cg, unsigned timeout_ms, struct err *err);
 int cgroup_leftover_destroy(const struct cgroup_host *host, const char *name, unsigned timeout_ms,
                             struct err *err);
+
+/* Begins it: kill all of S, where there is an S that can be. Who has a descriptor that tells of the
+ * end waits there before he calls the former, which can only look again and again. */
+bool cgroup_leftover_kill(const struct cgroup_host *host, const char *name);
 
 /* Of a session that lasts, by the directory S. Freeze or thaw `run`, never init, and wait until it
  * is so. -EOPNOTSUPP: before Linux 5.2. */

@@ -19,7 +19,8 @@
 enum {
     NAP_FIRST_US = 20,
     NAP_LAST_US = 2000,
-    DEPTH_MAX = 16, /* more than cgroup_session_delegate() allows below `run` */
+    VACATED_PATIENCE_US = 2000, /* a directory is busy for a moment after its last member */
+    DEPTH_MAX = 16,             /* more than cgroup_session_delegate() allows below `run` */
 };
 
 struct naps {
@@ -132,12 +133,13 @@ static int kill_and_wait(int s, uint64_t deadline_us, struct err *err, const cha
     return 0;
 }
 
-/* Children first; the short way is three calls, because nearly always nothing else is there. */
-static int remove_v2(const struct cgroup_host *host, const char *name, int s, uint64_t deadline_us,
-                     struct err *err)
+/* Children first; the short way is three calls, because nearly always nothing else is there.
+ * `first`: 1 when `run` is gone. */
+static int remove_v2(const struct cgroup_host *host, const char *name, int s, size_t first,
+                     uint64_t deadline_us, struct err *err)
 {
     static const char *const children[] = {"run", "init"};
-    for (size_t i = 0; i < ARRAY_LENGTH(children); i++) {
+    for (size_t i = first; i < ARRAY_LENGTH(children); i++) {
         int r = cgroup_remove_tree(s, children[i], deadline_us);
         if (r < 0)
             return err_set(err, ERR_UNAVAILABLE, -r, "remove a session's cgroup", name,
@@ -175,7 +177,7 @@ static int destroy(const struct cgroup_host *host, const char *name, int s, unsi
     if (s >= 0) {
         int r = kill_and_wait(s, deadline_us, err, name);
         if (r == 0)
-            r = remove_v2(host, name, s, deadline_us, err);
+            r = remove_v2(host, name, s, 0, deadline_us, err);
         if (r < 0)
             return r;
     }
@@ -198,15 +200,18 @@ bool cgroup_session_vacate(struct cgroup_session *cg, pid_t init)
     if (unlinkat(cg->s_fd, "run", AT_REMOVEDIR) < 0)
         return false;
     char path[CGROUP_PATH_MAX];
+    bool gone = true;
     for (int i = 0; i < CGROUP_V1_COUNT; i++) {
         if (!cg->host->v1[i][0])
             continue;
         snprintf(path, sizeof path, "%s/%s", cg->host->v1[i], cg->name);
         /* What is busy is looked at again by cgroup_session_destroy(). */
-        (void)rmdir(path);
+        gone = rmdir(path) == 0 && gone;
     }
-    return holds_only(cg->s_fd, "cgroup.procs", -1) &&
-           holds_only(cg->s_fd, "init/cgroup.procs", init);
+    bool alone =
+        holds_only(cg->s_fd, "cgroup.procs", -1) && holds_only(cg->s_fd, "init/cgroup.procs", init);
+    cg->vacated = gone && alone;
+    return alone;
 }
 
 /* In the scope of another berth process, which is gone: the user's systemd could not remove the
@@ -276,11 +281,25 @@ int cgroup_leftover_destroy(const struct cgroup_host *host, const char *name, un
     return destroy(host, name, s, timeout_ms, err);
 }
 
+bool cgroup_leftover_kill(const struct cgroup_host *host, const char *name)
+{
+    char path[CGROUP_PATH_MAX];
+    if (!cgroup_name_valid(name) || host->layout == RUNTIME_CGROUP_NONE)
+        return false;
+    snprintf(path, sizeof path, "%s/%s/cgroup.kill", host->v2, name);
+    return io_write_at(AT_FDCWD, path, "1") == 0;
+}
+
 int cgroup_session_destroy(struct cgroup_session *cg, unsigned timeout_ms, struct err *err)
 {
     if (!cg->host || cg->host->layout == RUNTIME_CGROUP_NONE)
         return 0;
     if (cg->s_fd < 0)
         return cgroup_leftover_destroy(cg->host, cg->name, timeout_ms, err);
+    /* Nobody but init was left, and it is gone: there is nothing to kill, or to find out. Should
+     * that be wrong, the removal below fails, and the long way is gone. */
+    if (cg->vacated && remove_v2(cg->host, cg->name, cg->s_fd, 1,
+                                 cgroup_now_us() + (uint64_t)VACATED_PATIENCE_US, NULL) == 0)
+        return 0;
     return destroy(cg->host, cg->name, cg->s_fd, timeout_ms, err);
 }

@@ -69,7 +69,7 @@ static int prove(const char *what, uint64_t want, uint64_t got, uint64_t slack, 
                    (unsigned long long)want, (unsigned long long)got);
 }
 
-static int prove_limits(const struct cgroup_session *cg, const struct spec_limits *limits,
+static int prove_limits(struct cgroup_session *cg, const struct spec_limits *limits,
                         uint64_t memory, struct err *err)
 {
     struct spec_limits has = {0};
@@ -83,6 +83,10 @@ static int prove_limits(const struct cgroup_session *cg, const struct spec_limit
     if (r == 0 && limits->cpu_millis && (can & SPEC_LIMIT_CPU))
         r = prove("cpu", cgroup_quota_us(limits->cpu_millis) * 1000 / CGROUP_PERIOD_US,
                   has.cpu_millis, 1, err);
+    if (r == 0) {
+        cg->proven = has;
+        cg->proven_kernel_memory = has_memory;
+    }
     return r;
 }
 

@@ -233,8 +233,9 @@ static int work(struct parked *p, const struct files_request *request, int resul
 }
 
 int files_parked(struct runtime *rt, const struct spec *spec, uint32_t asker_uid,
-                 uint32_t asker_gid, const struct files_request *request, int result_fd,
-                 int data_fd, bool read_only, struct err *err)
+                 uint32_t asker_gid, const uint32_t *asker_groups, uint32_t asker_group_count,
+                 const struct files_request *request, int result_fd, int data_fd, bool read_only,
+                 struct err *err)
 {
     bool own = asker_uid == UINT32_MAX;
     struct err here = {0};
@@ -242,7 +243,9 @@ int files_parked(struct runtime *rt, const struct spec *spec, uint32_t asker_uid
                        .spec = spec,
                        .root = -1,
                        .asker = {.uid = own ? rt->facts.caller_uid : asker_uid,
-                                 .gid = own ? rt->facts.caller_gid : asker_gid}};
+                                 .gid = own ? rt->facts.caller_gid : asker_gid,
+                                 .groups = asker_groups,
+                                 .group_count = own ? 0 : asker_group_count}};
     int r = work(&p, request, result_fd, data_fd, read_only, &here);
     if (r < 0 && err)
         *err = here;

@@ -16,5 +16,6 @@
  * of data, or -1; both are borrowed. `read_only`: the session is archived. 0, or -errno with `err`
  * filled. The process's umask and SIGPIPE are changed. */
 int files_parked(struct runtime *rt, const struct spec *spec, uint32_t asker_uid,
-                 uint32_t asker_gid, const struct files_request *request, int result_fd,
-                 int data_fd, bool read_only, struct err *err);
+                 uint32_t asker_gid, const uint32_t *asker_groups, uint32_t asker_group_count,
+                 const struct files_request *request, int result_fd, int data_fd, bool read_only,
+                 struct err *err);

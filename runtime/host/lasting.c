@@ -33,8 +33,9 @@ int lasting_names_make(const struct session_name *name, struct lasting_names *re
     if (!is_instance(name->instance, length) || name->row <= 0 || name->incarnation <= 0)
         return err_set(err, ERR_INVALID_REQUEST, 0, "name a session", NULL,
                        "An instance is hexadecimal; row and incarnation are positive.");
-    serve_name(ret->directory, name->row, name->incarnation);
-    snprintf(ret->id, sizeof ret->id, "%s-%s", name->instance, ret->directory);
+    char of_instance[SERVE_NAME_SIZE];
+    serve_name(of_instance, name->row, name->incarnation);
+    snprintf(ret->id, sizeof ret->id, "%s-%s", name->instance, of_instance);
     snprintf(ret->cgroup, sizeof ret->cgroup, "run-%s", ret->id);
     return 0;
 }
@@ -101,7 +102,8 @@ static int place_open_at(int sessions, const char *directory, int *ret_place, st
 
 static int place_remove_at(int sessions, const char *directory, struct err *err)
 {
-    static const char *const files[] = {STAGE_SOCKET_NAME, "identity", "identity.new"};
+    static const char *const files[] = {STAGE_SOCKET_NAME, "identity",    "identity.new",
+                                        "network",         "network.new", "names"};
     _cleanup_fd_ int place = -1;
     int r = place_open_at(sessions, directory, &place, err);
     if (r != 0)
@@ -114,8 +116,8 @@ static int place_remove_at(int sessions, const char *directory, struct err *err)
     return 0;
 }
 
-/* The name has no instance in it: what is there may be that of another berth with the same runtime
- * directory. */
+/* What is there is this berth's own: of a start that was cut off. An init that lives in it has its
+ * record, and did not let us come here. */
 static int make_way(int sessions, const char *directory, struct err *err)
 {
     struct lasting_file file;
@@ -129,7 +131,7 @@ static int make_way(int sessions, const char *directory, struct err *err)
         return r;
     if (r == 0)
         return err_set(err, ERR_SESSION_EXISTS, EEXIST, "make the directory of session", directory,
-                       "A session of another berth with this runtime directory has that name.");
+                       "The session of that name lives.");
     return place_remove_at(sessions, directory, err);
 }
 

@@ -4,8 +4,8 @@
  * Of a session named <row>-<incarnation> of an instance there can be on the host:
  *
  *     runs/<instance>-<row>-<incarnation>      its record; empty, locked by init (P-6)
- *     sessions/<row>-<incarnation>/control     the socket on which init listens
- *                                 /identity    who init is
+ *     sessions/<instance>-<row>-<incarnation>/control     the socket on which init listens
+ *                                            /identity    who init is
  *     cgroup run-<instance>-<row>-<incarnation>
  *     in the shared directory                  a slot of ids, a record of use, placeholders
  *
@@ -18,9 +18,8 @@
 #include "runtime/serve.h"
 
 struct lasting_names {
-    char id[RECORD_ID_SIZE];         /* <instance>-<row>-<incarnation> */
-    char cgroup[RECORD_NAME_SIZE];   /* run-<id> */
-    char directory[SERVE_NAME_SIZE]; /* <row>-<incarnation> */
+    char id[RECORD_ID_SIZE];       /* <instance>-<row>-<incarnation>; so is its directory */
+    char cgroup[RECORD_NAME_SIZE]; /* run-<id> */
 };
 
 /* ERR_INVALID_REQUEST when it is no name. */

@@ -31,7 +31,7 @@ int lasting_begin(struct session *s, struct err *err)
     if (r < 0)
         return r;
     bool other = !rt->facts.rootless && s->lasting->connect_uid != rt->facts.caller_uid;
-    return lasting_place_make(rt, names.directory, other, &s->place, err);
+    return lasting_place_make(rt, names.id, other, &s->place, err);
 }
 
 static int write_identity(const struct session *s, struct err *err)
@@ -194,7 +194,7 @@ int lasting_unmake(struct session *s, struct err *err)
     struct lasting_names names;
     int r = lasting_names_make(&s->lasting->name, &names, err);
     /* What it did not make itself is another's. */
-    return r == 0 && s->place >= 0 ? lasting_place_remove(s->runtime, names.directory, err) : r;
+    return r == 0 && s->place >= 0 ? lasting_place_remove(s->runtime, names.id, err) : r;
 }
 
 void session_leave(struct session *s, struct session_identity *ret)

@@ -17,7 +17,7 @@
 #include <string.h>
 #include <sys/wait.h>
 
-enum { TIMEOUT_MS = 10000 };
+enum { TIMEOUT_MS = 10000, LOOK_MS = 50 };
 
 static int kill_init(int pidfd, struct err *err)
 {
@@ -85,14 +85,17 @@ static int kill_all(struct runtime *rt, const struct lasting_names *names, unsig
     _cleanup_fd_ int pidfd = -1;
     static struct lasting_file file;
     memset(&file, 0, sizeof file);
-    int r = find_init(rt, names->directory, &file, &pidfd, err);
+    int r = find_init(rt, names->id, &file, &pidfd, err);
     if (r < 0)
         return r;
     *ret_proven = file.identity.netns_inode != 0;
     /* The cgroup first: it needs only to be written to, whatever ids init has. */
     struct cgroup_host host = host_of(rt, &file);
-    r = cgroup_leftover_destroy(&host, names->cgroup, timeout_ms, err);
     struct pollfd p = {.fd = pidfd, .events = POLLIN};
+    /* init's end is told, a cgroup's is only seen. What init is not the last of is looked for. */
+    if (pidfd >= 0 && cgroup_leftover_kill(&host, names->cgroup))
+        poll(&p, 1, LOOK_MS);
+    r = cgroup_leftover_destroy(&host, names->cgroup, timeout_ms, err);
     if (r == 0 && pidfd >= 0 && poll(&p, 1, 0) == 0)
         r = kill_init(pidfd, err);
     return r == 0 && pidfd >= 0 ? wait_init(pidfd, timeout_ms, err) : r;
@@ -108,7 +111,7 @@ static int clean(struct runtime *rt, const struct lasting_names *names, unsigned
         r = workspace_end_lasting(rt->share_dir, names->id, note, data, err);
     if (r == 0 && !proven) /* its maker may have been killed in the middle of a new volume */
         r = workspace_reap_volumes(rt->state_dir, err);
-    return r == 0 ? lasting_place_remove(rt, names->directory, err) : r;
+    return r == 0 ? lasting_place_remove(rt, names->id, err) : r;
 }
 
 int lasting_clean(struct runtime *rt, const char *id, unsigned timeout_ms, struct err *err)

@@ -60,7 +60,7 @@ static int find_parts(struct runtime *rt, const struct lasting_names *names, str
     struct stat st;
     _cleanup_fd_ int place = -1;
     p->record = fstatat(rt->records, names->id, &st, AT_SYMLINK_NOFOLLOW) == 0;
-    int r = lasting_place_open(rt, names->directory, &place, err);
+    int r = lasting_place_open(rt, names->id, &place, err);
     if (r < 0)
         return r;
     p->place = r == 0;

@@ -469,6 +469,8 @@ static int open_channels(struct session *s, int *ret_control, int *ret_frames, s
     int pair[2], ends[2];
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
         return err_set(err, ERR_UNAVAILABLE, errno, "make the control socket", NULL, NULL);
+    /* Nothing comes this way, and what could come would be closed here (P-5). */
+    shutdown(pair[0], SHUT_RD);
     s->control = pair[0];
     *ret_control = pair[1];
     if (pipe2(ends, O_CLOEXEC) < 0)
@@ -514,9 +516,11 @@ static int limit_cgroups(struct session *s, const struct spec *spec, struct err 
     if (!s->cgroup_made)
         return 0;
     int r = cgroup_session_limit(&s->cgroup, &spec->limits, err);
-    return r < 0 ? r
-                 : cgroup_session_read(&s->cgroup, &s->effective.limits,
-                                       &s->effective.kernel_memory_bytes, err);
+    if (r == 0) {
+        s->effective.limits = s->cgroup.proven;
+        s->effective.kernel_memory_bytes = s->cgroup.proven_kernel_memory;
+    }
+    return r;
 }
 
 /* What init may do with its cgroups, and the descriptors for it; limit files stay the launcher's.
@@ -578,6 +582,9 @@ static int start_stage(struct session *s, const struct spec *spec, struct launch
 {
     struct runtime *rt = s->runtime;
     struct stage_args args = {.image_tree = -1, .userns = -1, .cgroupns = -1, .listen_dir = -1};
+    /* Taken, whatever comes of it: one that a session may have been in is no other's. */
+    _cleanup_fd_ int netns = take_fd(&rt->netns);
+    args.netns = netns;
     for (int i = 0; i < AGENT_FD_END; i++)
         args.agent_fds[i] = -1;
     _cleanup_fd_ int image = -1, control = -1, frames = -1;
@@ -586,6 +593,12 @@ static int start_stage(struct session *s, const struct spec *spec, struct launch
         r = open_channels(s, &control, &frames, err);
     if (r < 0)
         return r;
+    _cleanup_fd_ int made = -1;
+    r = session_network_begin(s, &spec->network, netns, &made, err);
+    if (r < 0)
+        return r;
+    if (made >= 0)
+        args.netns = made;
     void *shared =
         mmap(NULL, sizeof *parts->late, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (shared == MAP_FAILED)
@@ -670,6 +683,7 @@ int launch(struct session *s, const struct spec *spec, const struct session_firs
         r = begin_session_helper(s, &parts, err);
     if (r == 0 && identity_first)
         r = make_identity(s, &parts, err);
+    userns_helper_end(&parts.session_helper); /* it would be a process in S */
     if (r == 0 && unified)
         r = complete_cgroups(s, err);
     if (r == 0 && unified)
@@ -705,6 +719,9 @@ int launch(struct session *s, const struct spec *spec, const struct session_firs
     (void)stage_mounts; /* that it is closed is its use */
     if (r == 0)
         r = send_identity(s, &parts, err);
+    /* They have ended meanwhile. */
+    userns_helper_end(&parts.map_helper);
+    userns_helper_end(&parts.session_helper);
     if (r == 0 && !unified)
         r = limit_cgroups(s, spec, err);
     if (r < 0)
@@ -724,6 +741,8 @@ int launch(struct session *s, const struct spec *spec, const struct session_firs
     r = wait_ready(s, deadline, err);
     if (r == 0 && s->lasting)
         r = lasting_prove(s, spec, parts.late->netns_inode, deadline, err);
+    if (r == 0)
+        r = workspace_settle(&s->workspace, err);
     phase_end(s, PHASE_STAGE, &started);
     if (r == 0 && sent < 0) {
         *err = unsent;

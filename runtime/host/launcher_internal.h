@@ -6,6 +6,7 @@
  */
 #pragma once
 
+#include "runtime/host/netns_pool.h"
 #include "runtime/launcher.h"
 #include "runtime/launcher_main.h"
 
@@ -17,6 +18,7 @@ enum {
     LAUNCHER_WORKERS = 32,      /* at once; half of them at most for what may take minutes */
     LAUNCHER_OUTSTANDING = 256, /* jobs and unsent replies: more are not read from the socket */
     LAUNCHER_BUCKETS = 1024,
+    LAUNCHER_FILES_STILL_MS = 90 * 1000, /* a file operation that does not move is ended */
 };
 
 enum { LAUNCHER_GROUPS = 256 };
@@ -29,7 +31,14 @@ struct launcher_asker {
 };
 
 /* What epoll tells of: the first member of each. */
-enum watch_kind { WATCH_FRONT, WATCH_SUPERVISOR, WATCH_SIGNALS, WATCH_JOB, WATCH_LIVE };
+enum watch_kind {
+    WATCH_FRONT,
+    WATCH_SUPERVISOR,
+    WATCH_SIGNALS,
+    WATCH_POOL,
+    WATCH_JOB,
+    WATCH_LIVE,
+};
 struct watch {
     enum watch_kind kind;
 };
@@ -52,6 +61,7 @@ struct job {
     int result; /* where the worker's one message comes; -1 */
     bool answered;
     uint64_t deadline_ms;
+    uint64_t cpu_ns, moved_ms;    /* FILES: what it has used, and when that last grew */
     struct err why;               /* KILLED, CLEANING: what the answer says */
     struct launcher_reply *reply; /* what the worker said; NULL: nothing yet */
     int pidfd;                    /* came with it; -1 */
@@ -87,6 +97,10 @@ struct launcher {
     char instance[24]; /* "": front has not said it yet */
     uint64_t generation;
     bool counted; /* `live` has every session of this instance */
+    pid_t spare;  /* a worker without a request; 0 */
+    int spare_socket;
+    bool spare_wanted;
+    struct netns_pool pool;
 };
 
 static inline struct session_name launcher_name_of(const struct launcher_request *request)
@@ -142,8 +156,19 @@ int launcher_permit_asker(const struct serve_config *config, const int *fds, uns
 int launcher_permit_spec(const struct serve_config *config, const struct spec *spec,
                          const struct launcher_asker *asker, struct err *err);
 
+/* launcher_spare.c. To be called when nothing else waits. */
+void launcher_spare_make(struct launcher *l);
+/* Its pid, and where it will answer; 0: there is none, and nobody was told of the job. `netns` (-1:
+ * none) is copied. */
+pid_t launcher_spare_take(struct launcher *l, const struct job *job, bool clean, int netns,
+                          int *ret_result);
+void launcher_spare_died(struct launcher *l, pid_t pid);
+void launcher_spare_end(struct launcher *l);
+
 /* launcher_worker.c: in the worker. Answers on `result`; its return is the exit status. */
-int launcher_work(const struct launcher *l, const struct job *job, bool clean, int result);
+/* `netns` is taken: for the session that is launched; -1. */
+int launcher_work(const struct launcher *l, const struct job *job, bool clean, int netns,
+                  int result);
 unsigned launcher_time_of(const struct launcher_request *request); /* ms until it is killed */
 bool launcher_is_slow(unsigned type);
 

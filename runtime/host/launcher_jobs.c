@@ -161,7 +161,7 @@ static int check_count(struct launcher *l, const struct job *job, struct err *er
                    count);
 }
 
-static void in_worker(const struct launcher *l, const struct job *job, bool clean, int result)
+static void in_worker(struct launcher *l, const struct job *job, bool clean, int netns, int result)
 {
     sigset_t none;
     sigemptyset(&none);
@@ -171,30 +171,44 @@ static void in_worker(const struct launcher *l, const struct job *job, bool clea
     fd_close(l->supervisor);
     fd_close(l->epoll);
     fd_close(l->signals);
+    /* Those of other sessions. */
+    netns_pool_fini(&l->pool);
     title_set("berth: worker");
-    _exit(launcher_work(l, job, clean, result));
+    _exit(launcher_work(l, job, clean, netns, result));
+}
+
+/* Its pid, and where it will answer; -errno. */
+static pid_t fork_worker(struct launcher *l, const struct job *job, bool clean, int *netns,
+                         int *ret_result)
+{
+    int pair[2];
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+        return -errno;
+    _cleanup_fd_ int ours = pair[0], theirs = pair[1];
+    pid_t pid = fork();
+    if (pid == 0)
+        in_worker(l, job, clean, take_fd(netns), theirs);
+    if (pid < 0)
+        return -errno;
+    *ret_result = take_fd(&ours);
+    return pid;
 }
 
 /* 0, also when it was answered with an error instead; -errno: the launcher cannot go on. */
 static int start(struct launcher *l, struct job *job, bool clean)
 {
-    int pair[2];
     struct err err;
-    int r = socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0 ? -errno : 0;
-    pid_t pid = -1;
-    if (r == 0) {
-        pid = fork();
-        if (pid == 0)
-            in_worker(l, job, clean, pair[1]);
-        r = pid < 0 ? -errno : 0;
-        fd_close(pair[1]);
-        if (r < 0)
-            fd_close(pair[0]);
-    }
-    if (r < 0) {
-        err_set(&err, ERR_UNAVAILABLE, -r, "start a worker of the launcher", NULL,
+    int result = -1;
+    /* Given to this worker alone; a copy of the launcher's ends below. */
+    _cleanup_fd_ int netns =
+        job->request.type == LAUNCHER_LAUNCH && !clean ? netns_pool_take(&l->pool) : -1;
+    pid_t pid = launcher_spare_take(l, job, clean, netns, &result);
+    if (pid == 0)
+        pid = fork_worker(l, job, clean, &netns, &result);
+    if (pid < 0) {
+        err_set(&err, ERR_UNAVAILABLE, -pid, "start a worker of the launcher", NULL,
                 "This host is short of processes, memory or files. Try again.");
-        r = answer_err(l, job, clean ? &job->why : &err);
+        int r = answer_err(l, job, clean ? &job->why : &err);
         job_free(l, job);
         return r;
     }
@@ -202,7 +216,7 @@ static int start(struct launcher *l, struct job *job, bool clean)
         fd_close(job->fds[i]);
     job->fd_count = 0;
     launcher_unwatch(l, &job->result);
-    job->result = pair[0];
+    job->result = result;
     job->worker = pid;
     job->state = clean ? JOB_CLEANING : JOB_RUNNING;
     job->deadline_ms = launcher_now_ms() + launcher_time_of(&job->request);
@@ -389,6 +403,7 @@ int launcher_reap(struct launcher *l)
         pid_t pid = waitpid(-1, &status, WNOHANG);
         if (pid <= 0)
             return 0;
+        launcher_spare_died(l, pid);
         for (struct job *job = l->jobs; job; job = job->next) {
             if (job->worker != pid)
                 continue;
@@ -400,13 +415,35 @@ int launcher_reap(struct launcher *l)
     }
 }
 
+/* Whoever moves a byte uses the processor; whoever waits for a client or a disk does not. */
+static bool is_still(struct job *job, uint64_t now, uint64_t *next)
+{
+    clockid_t clock;
+    struct timespec used = {0};
+    if (job->request.type != LAUNCHER_FILES || job->state != JOB_RUNNING)
+        return false;
+    if (clock_getcpuclockid(job->worker, &clock) == 0)
+        clock_gettime(clock, &used);
+    uint64_t cpu_ns = (uint64_t)used.tv_sec * 1000000000u + (uint64_t)used.tv_nsec;
+    if (cpu_ns != job->cpu_ns || job->moved_ms == 0)
+        job->moved_ms = now;
+    job->cpu_ns = cpu_ns;
+    uint64_t again = now + LAUNCHER_FILES_STILL_MS / 4;
+    if (again < *next)
+        *next = again;
+    return now >= job->moved_ms + LAUNCHER_FILES_STILL_MS;
+}
+
 int launcher_overdue(struct launcher *l, int *ret_wait_ms)
 {
     uint64_t now = launcher_now_ms(), next = UINT64_MAX;
     for (struct job *job = l->jobs; job; job = job->next) {
         if (job->state == JOB_WAITING || (job->state == JOB_KILLED && job->answered))
             continue;
-        if (now >= job->deadline_ms && job->state == JOB_RUNNING) {
+        if (is_still(job, now, &next)) {
+            kill_worker(job, "It did not move for a long time and was ended: its disk does not "
+                             "answer, or its data did not come or was not taken.");
+        } else if (now >= job->deadline_ms && job->state == JOB_RUNNING) {
             kill_worker(job, "It took longer than it may and was killed.");
         } else if (now >= job->deadline_ms && job->state == JOB_CLEANING) {
             kill(job->worker, SIGKILL);

@@ -24,7 +24,7 @@
 #include <sys/wait.h>
 
 static const struct watch watch_front = {WATCH_FRONT}, watch_supervisor = {WATCH_SUPERVISOR},
-                          watch_signals = {WATCH_SIGNALS};
+                          watch_signals = {WATCH_SIGNALS}, watch_pool = {WATCH_POOL};
 
 /* ---- answers
  * ---------------------------------------------------------------------------------------- */
@@ -249,6 +249,10 @@ static int hear(struct launcher *l, struct watch *what, uint32_t events, struct 
         if (read(l->signals, info, sizeof info) > 0)
             r = launcher_reap(l);
         break;
+    case WATCH_POOL:
+        if (!netns_pool_receive(&l->pool, launcher_now_ms()))
+            launcher_unwatch(l, &l->pool.from);
+        break;
     case WATCH_JOB:
         r = launcher_result(l, (struct job *)what);
         break;
@@ -269,6 +273,17 @@ static bool ends(struct launcher *l)
     return l->running == 0;
 }
 
+/* Where nothing else is to do. A pool that cannot be filled is no failure: sessions make their own.
+ */
+static int tend_pool(struct launcher *l)
+{
+    uint64_t now = launcher_now_ms();
+    if (!l->runtime || l->jobs || l->front < 0 || !netns_pool_wants(&l->pool, now) ||
+        netns_pool_fill(&l->pool, now) < 0)
+        return 0;
+    return watch(l, l->pool.from, &watch_pool);
+}
+
 /* One event at a time: what it tells of may free what another one tells of. */
 static int turn(struct launcher *l, struct err *err)
 {
@@ -282,12 +297,21 @@ static int turn(struct launcher *l, struct err *err)
             launcher_unwatch(l, &l->front);
         r = watch_front_for(l);
     }
+    if (r == 0)
+        r = tend_pool(l);
     if (r < 0)
         return err_set(err, ERR_UNAVAILABLE, -r, "run the launcher", NULL, NULL);
     struct epoll_event event;
     if (l->front < 0 && l->running == 0)
         return 0;
-    r = epoll_wait(l->epoll, &event, 1, wait_ms);
+    r = 0;
+    if (l->front >= 0 && l->spare_wanted && l->spare == 0) {
+        r = epoll_wait(l->epoll, &event, 1, 0);
+        if (r == 0)
+            launcher_spare_make(l);
+    }
+    if (r == 0)
+        r = epoll_wait(l->epoll, &event, 1, wait_ms);
     if (r < 0 && errno != EINTR)
         return err_set(err, ERR_UNAVAILABLE, errno, "run the launcher", NULL, NULL);
     return r > 0 ? hear(l, event.data.ptr, event.events, err) : 0;
@@ -303,6 +327,8 @@ static void close_launcher(struct launcher *l)
     }
     launcher_drop_waiting(l);
     launcher_live_fini(l);
+    launcher_spare_end(l);
+    netns_pool_fini(&l->pool);
     fd_close(l->front);
     fd_close(l->supervisor);
     fd_close(l->epoll);
@@ -353,8 +379,11 @@ int launcher_main(const struct launcher_options *options, struct err *err)
                          .supervisor = options->supervisor,
                          .epoll = -1,
                          .signals = -1,
+                         .spare_socket = -1,
+                         .spare_wanted = true,
                          .workers_max =
                              options->workers_max ? options->workers_max : LAUNCHER_WORKERS};
+    netns_pool_init(&l.pool);
     l.jobs_end = &l.jobs;
     l.out_end = &l.out;
     int r = open_launcher(&l, options, err);

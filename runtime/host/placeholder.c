@@ -171,12 +171,28 @@ static int open_record(struct placeholder_book *b, bool create, struct err *err)
     }
 }
 
+/* One book is open at a time, nearly always: it has a place of its own, whose pages are touched
+ * once and given back with the process. */
+static struct placeholder_book first_book;
+static bool first_book_taken;
+
+static struct placeholder_book *book_new(void)
+{
+    if (first_book_taken)
+        return malloc(sizeof(struct placeholder_book));
+    first_book_taken = true;
+    return &first_book;
+}
+
 static void book_free(struct placeholder_book *b)
 {
     fd_close(b->record);
     fd_close(b->guard);
     fd_close(b->parent);
-    free(b);
+    if (b == &first_book)
+        first_book_taken = false;
+    else
+        free(b);
 }
 
 /* A locked guard and the record, if there is one. */
@@ -184,7 +200,7 @@ static int book_open(int share, int dir, uint64_t dev, uint64_t ino, const char 
                      bool wait, const struct notes *notes, struct placeholder_book **ret,
                      struct err *err)
 {
-    struct placeholder_book *b = malloc(sizeof *b); /* 80 KiB: not cleared whole */
+    struct placeholder_book *b = book_new(); /* 80 KiB: not cleared whole */
     if (!b)
         return err_raw(err, ERR_INTERNAL, ENOMEM, "hold missing paths", NULL);
     memset(b, 0, offsetof(struct placeholder_book, entries));

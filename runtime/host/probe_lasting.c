@@ -145,7 +145,7 @@ static bool connect_as(struct trial *t, uint64_t epoch)
     memset(t->runs, 0, sizeof t->runs);
     if (lasting_names_make(&t->name, &names, &t->err) < 0)
         return false;
-    snprintf(path, sizeof path, "%s/sessions/%s/control", t->facts->runtime_dir, names.directory);
+    snprintf(path, sizeof path, "%s/sessions/%s/control", t->facts->runtime_dir, names.id);
     return agent_client_open(&t->agent, path, t->identity.init_pid, epoch, &t->err) == 0;
 }
 
@@ -404,7 +404,8 @@ static void first_life(struct trial *t)
     bool again = connect_as(t, 3) && waited(t, &t->runs[1]) && says(t, "two\n") &&
                  prints(t, "got two", PROBE_DEADLINE_MS);
     fd_replace(&t->input, -1);
-    again = again && waited(t, &t->ended[1]) && t->exit[1].exit_code == 7;
+    again = again && agent_client_close_stdin(t->agent, 1) == 0 && waited(t, &t->ended[1]) &&
+            t->exit[1].exit_code == 7;
     answer(t, PROBE_REATTACH, again,
            "a newer connection found the command running, and had the rest of it",
            "A newer connection did not find the command.");
@@ -504,6 +505,9 @@ void probe_lasting(struct runtime *rt, const struct probe_places *places,
     snprintf(t->spec.workspace_id, sizeof t->spec.workspace_id, "%s", places->id);
     snprintf(t->spec.workspace.volume, sizeof t->spec.workspace.volume, "%s", places->id);
     end_orphans(rt);
+    /* Before its session is made, which is given the program or has no file worker. */
+    if (!rt->facts.rootless && rt->files < 0)
+        (void)runtime_open_files(rt, &rt->files_err); /* told by try_files() */
     if (make(t))
         first_life(t);
     struct err why = t->err;

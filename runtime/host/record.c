@@ -3,10 +3,10 @@
 
 #include "runtime/base/fd.h"
 #include "runtime/base/io.h"
+#include "runtime/base/names.h"
 #include "runtime/spec.h"
 #include "runtime/stage/sys.h"
 
-#include <dirent.h>
 #include <inttypes.h>
 #include <poll.h>
 #include <signal.h>
@@ -314,30 +314,18 @@ int record_reap(int dir, int (*clean)(void *data, const struct record *record, s
                 void *data, unsigned *ret_count, struct err *err)
 {
     unsigned count = 0;
-    int r = 0;
-    DIR *stream = NULL;
     /* A descriptor of its own: reading a directory moves its offset. */
-    int own = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (own < 0 || !(stream = fdopendir(own))) {
-        int sys = errno;
-        fd_close(own);
-        return fail(err, sys, "list run records", NULL);
-    }
-    for (;;) {
-        errno = 0;
-        struct dirent *entry = readdir(stream);
-        if (!entry) {
-            if (errno)
-                r = fail(err, errno, "list run records", NULL);
-            break;
-        }
-        if (entry->d_name[0] == '.')
-            continue;
-        r = reap_one(dir, entry->d_name, clean, data, &count, err);
-        if (r < 0)
-            break;
-    }
-    closedir(stream);
+    _cleanup_fd_ int own = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (own < 0)
+        return fail(err, errno, "list run records", NULL);
+    struct names names;
+    const char *name;
+    names_begin(&names, own, NAMES_WITHOUT_DOT);
+    int r = 0, more = 0;
+    while (r == 0 && (more = names_next(&names, &name)) > 0)
+        r = reap_one(dir, name, clean, data, &count, err);
+    if (r == 0 && more < 0)
+        r = fail(err, -more, "list run records", NULL);
     if (ret_count)
         *ret_count = count;
     return r;

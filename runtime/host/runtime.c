@@ -211,8 +211,10 @@ static int open_init(struct runtime *rt, const char *given, struct err *err)
 }
 
 /* The file worker's program lies beside init's; only sessions that last have it. */
-static int open_files_program(struct runtime *rt, struct err *err)
+int runtime_open_files(struct runtime *rt, struct err *err)
 {
+    if (rt->files >= 0)
+        return 0;
     char descriptor[40], program[PATH_MAX] = "";
     snprintf(descriptor, sizeof descriptor, "/proc/self/fd/%d", rt->init);
     ssize_t n = readlink(descriptor, program, sizeof program - sizeof "-files");
@@ -310,6 +312,7 @@ static int runtime_setup(struct runtime *rt, const struct runtime_options *optio
     rt->facts.caller_uid = geteuid();
     rt->facts.caller_gid = getegid();
     rt->no_reaper = options->no_reaper;
+    rt->gateway = options->gateway;
     if (options->reaper_path && (size_t)snprintf(rt->reaper, sizeof rt->reaper, "%s",
                                                  options->reaper_path) >= sizeof rt->reaper)
         return err_set(err, ERR_INVALID_REQUEST, ENAMETOOLONG, "start", options->reaper_path, NULL);
@@ -324,9 +327,11 @@ static int runtime_setup(struct runtime *rt, const struct runtime_options *optio
     if (r == 0)
         r = open_init(rt, options->init_path, err);
     /* Now, while root is root: a launcher must have it right, to others a probe tells what is
-     * wrong.
+     * wrong, which opens it itself where nothing changes in between.
      */
-    int files = r == 0 ? open_files_program(rt, &rt->files_err) : 0;
+    int files = r == 0 && (rt->no_reaper || rt->facts.rootless)
+                    ? runtime_open_files(rt, &rt->files_err)
+                    : 0;
     if (files < 0 && rt->no_reaper) {
         *err = rt->files_err;
         r = files;
@@ -358,7 +363,7 @@ int runtime_open(struct runtime **ret, const struct runtime_options *options, st
     struct runtime *rt = calloc(1, sizeof *rt);
     if (!rt)
         return err_set(err, ERR_INTERNAL, ENOMEM, "open the runtime", NULL, NULL);
-    rt->records = rt->init = rt->files = -1;
+    rt->records = rt->init = rt->files = rt->netns = -1;
     int r = runtime_setup(rt, options, err);
     if (r < 0) {
         runtime_close(rt);
@@ -375,6 +380,7 @@ void runtime_close(struct runtime *rt)
     fd_close(rt->records);
     fd_close(rt->init);
     fd_close(rt->files);
+    fd_close(rt->netns);
     free(rt);
 }
 

@@ -5,6 +5,7 @@
 
 #include "runtime/agent/frame_reader.h"
 #include "runtime/host/cgroup.h"
+#include "runtime/host/network.h"
 #include "runtime/host/record.h"
 #include "runtime/host/userns.h"
 #include "runtime/host/workspace.h"
@@ -20,9 +21,11 @@ struct runtime {
     char state_dir[DIR_SIZE], runtime_dir[DIR_SIZE], share_dir[DIR_SIZE];
     int records; /* directory of run records */
     int init;    /* O_PATH of PID 1's program */
-    int files;   /* O_PATH of the file worker's program; -1: there is none, or `files_err` */
+    int files;   /* O_PATH of the file worker's program; -1: not opened, none, or `files_err` */
     struct err files_err;
+    int netns; /* for the next session that starts, and for no other; -1: it makes its own */
     bool no_reaper;
+    int gateway;           /* control socket, borrowed; 0 or -1: none */
     char reaper[DIR_SIZE]; /* program of the reaper's second half; "": this one */
     bool overlay_userxattr;
 };
@@ -48,12 +51,16 @@ struct session {
     struct cgroup_session cgroup;
     struct workspace workspace;
     struct frame_reader reader;
+    struct network_namespace network; /* until it is handed over; all -1: none */
     uint64_t epoch;
     const struct session_lasting *lasting; /* while it is made; NULL: ends with its maker */
     struct session_identity identity;
     struct session_effective effective;
     struct session_note notes[SESSION_NOTES_MAX];
 };
+
+/* `files`, where it is not open. 0 also when there is none. */
+int runtime_open_files(struct runtime *rt, struct err *err);
 
 /* Start the process that cleans up after the session when this one is killed. The record must
  * exist; nothing else of the session may exist yet. */
@@ -76,6 +83,11 @@ int launch(struct session *s, const struct spec *spec, const struct session_firs
 int session_make(struct session **ret, struct runtime *rt, const struct spec *spec,
                  const struct session_first *first, const struct session_lasting *lasting,
                  struct err *err);
+
+/* The namespace of a session that may reach something, with all that the gateway needs of it in
+ * s->network. `ready`: one that was made before; -1. 1: it is to have none of it. */
+int session_network_begin(struct session *s, const struct spec_network *net, int ready,
+                          int *ret_netns, struct err *err);
 
 void session_note_add(void *session, const char *key, const char *text);
 

@@ -60,6 +60,9 @@ static bool overlaps(const struct foreign *foreign, uint64_t base)
     return false;
 }
 
+/* What an init is written in: as wide for each. */
+enum { SLOT_TEXT = 64 };
+
 static const char step[] = "claim a range of user ids";
 
 static int fail(struct err *err, int sys, const char *subject)
@@ -86,8 +89,10 @@ static int open_slots(const char *share_dir, int *ret_dir, struct err *err)
 }
 
 /* The lock is ours, so nobody writes. 1: init of the last session lives on and has given its claim
- * up; 0: free; -errno. */
-static int is_haunted(int slots, const char *name, int fd)
+ * up; 0: free; -errno. What names a process that is gone stays: it is as free as an empty file, and
+ * to empty a file waits for the journal of its file system. The next init is written over it, in
+ * the same width. */
+static int is_haunted(int fd)
 {
     struct stat st;
     if (fstat(fd, &st) < 0)
@@ -99,10 +104,7 @@ static int is_haunted(int slots, const char *name, int fd)
     uint64_t started;
     if (pread(fd, text, sizeof text - 1, 0) < 0)
         return -errno;
-    if (sscanf(text, "init %d %" SCNu64, &pid, &started) == 2 && process_lives(pid, started))
-        return 1;
-    _cleanup_fd_ int writable = openat(slots, name, O_WRONLY | O_NOFOLLOW | O_CLOEXEC);
-    return writable < 0 || ftruncate(writable, 0) < 0 ? -errno : 0;
+    return sscanf(text, "init %d %" SCNu64, &pid, &started) == 2 && process_lives(pid, started);
 }
 
 /* 0 with the lock; 1: taken; -errno. */
@@ -115,7 +117,7 @@ static int try_slot(int slots, unsigned slot, int *ret_lock)
         return -errno;
     if (flock(fd, LOCK_EX | LOCK_NB) < 0)
         return errno == EWOULDBLOCK ? 1 : -errno;
-    int r = is_haunted(slots, name, fd);
+    int r = is_haunted(fd);
     if (r == 0)
         *ret_lock = take_fd(&fd);
     return r;
@@ -160,13 +162,15 @@ int uid_slot_claim(const char *share_dir, int *ret_lock, uint32_t *ret_base, str
 int uid_slot_set_init(const char *share_dir, uint32_t base, pid_t pid, uint64_t started,
                       struct err *err)
 {
-    char path[4096], text[80];
+    char path[4096], text[SLOT_TEXT + 1];
     unsigned slot = (base - UID_SLOT_FIRST) / UID_SLOT_SPAN;
     if ((size_t)snprintf(path, sizeof path, "%s/slots/%u", share_dir, slot) >= sizeof path)
         return fail(err, ENAMETOOLONG, share_dir);
     _cleanup_fd_ int fd = open(path, O_WRONLY | O_NOFOLLOW | O_CLOEXEC);
-    int n = snprintf(text, sizeof text, "init %d %" PRIu64 "\n", pid, started);
-    if (fd < 0 || write(fd, text, (size_t)n) != n)
+    int n = snprintf(text, sizeof text, "init %d %" PRIu64, pid, started);
+    memset(text + n, ' ', sizeof text - (size_t)n);
+    text[SLOT_TEXT - 1] = '\n';
+    if (fd < 0 || write(fd, text, SLOT_TEXT) != SLOT_TEXT)
         return fail(err, errno, path);
     return 0;
 }

@@ -23,6 +23,7 @@ struct userns_helper {
     pid_t pid;          /* -1: none */
     int sock, sock_far; /* the caller's end and the helper's, as the caller has them open */
     int ends[2];        /* the same numbers for the helper, who has its own copies; constant */
+    bool born_inside;   /* in its namespaces from its birth: there is nothing to wait for */
     int join;           /* cgroup.procs to write itself into, when it could not be born there; -1 */
     uint32_t owner;
     int dumpable;        /* of the shared memory, as it was */
@@ -40,10 +41,13 @@ void userns_helper_init(struct userns_helper *h); /* none */
 int userns_helper_begin(struct userns_helper *h, uint64_t namespaces, uint32_t owner, int cgroup_fd,
                         bool join_by_write, struct err *err);
 int userns_helper_wait(struct userns_helper *h, struct err *err); /* its namespaces exist */
+/* Tells it to end, and does not wait for that: _end() does. Nothing can be made with it any more.
+ */
+void userns_helper_release(struct userns_helper *h);
 void userns_helper_end(struct userns_helper *h); /* safe after a failed begin, and twice */
 
 /* userns_make_joining() with a helper that was begun, for the same owner, cgroup and way to join;
- * the helper is ended. *ret_cgroupns only where it was begun with a cgroup. */
+ * the helper is released. *ret_cgroupns only where it was begun with a cgroup. */
 int userns_make_with(struct userns_helper *h, const struct userns_extent *uids, unsigned uid_count,
                      const struct userns_extent *gids, unsigned gid_count, int *ret_userns,
                      int *ret_cgroupns, struct err *err);

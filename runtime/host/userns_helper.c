@@ -119,8 +119,9 @@ NO_SANITIZE static long clone3_call(struct clone_args *args, struct userns_helpe
 
 static int born(struct userns_helper *h, int cgroup_fd, struct err *err)
 {
+    h->born_inside = h->owner == UINT32_MAX && h->join < 0;
     struct clone_args args = {
-        .flags = CLONE_VM | (h->owner == UINT32_MAX && h->join < 0 ? h->namespaces : 0) |
+        .flags = CLONE_VM | (h->born_inside ? h->namespaces : 0) |
                  (cgroup_fd >= 0 && h->join < 0 ? CLONE_INTO_CGROUP : 0),
         .exit_signal = 0, /* nobody's SIGCHLD, whatever the caller does with those */
         .stack = (uint64_t)(uintptr_t)h->stack,
@@ -192,17 +193,23 @@ int userns_helper_begin(struct userns_helper *h, uint64_t namespaces, uint32_t o
     return r;
 }
 
+void userns_helper_release(struct userns_helper *h)
+{
+    int keep = errno;
+    /* A byte and not only the end of file: a thread of the caller's that forks in between would
+     * hold a copy of the socket. Where the byte does not arrive, the socket's end does, whoever has
+     * a copy of it: closing says nothing while another helper, born beside this one, holds one. */
+    if (h->pid > 0 && h->sock >= 0 && send(h->sock, "q", 1, MSG_NOSIGNAL) != 1)
+        (void)shutdown(h->sock, SHUT_RDWR);
+    fd_replace(&h->sock, -1);
+    errno = keep;
+}
+
 void userns_helper_end(struct userns_helper *h)
 {
-    /* A byte and not only the end of file: a thread of the caller's that forks in between would
-     * hold a copy of the socket. */
+    userns_helper_release(h);
     if (h->pid > 0) {
         int keep = errno;
-        /* Where the byte does not arrive, the socket's end does, whoever has a copy of it: closing
-         * says nothing while another helper, born beside this one, holds one. */
-        if (send(h->sock, "q", 1, MSG_NOSIGNAL) != 1)
-            (void)shutdown(h->sock, SHUT_RDWR);
-        fd_replace(&h->sock, -1);
         while (waitpid(h->pid, NULL, __WALL) < 0 && errno == EINTR)
             ;
         if (h->owner != UINT32_MAX && h->dumpable == 1)

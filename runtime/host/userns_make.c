@@ -85,14 +85,22 @@ int userns_make_with(struct userns_helper *h, const struct userns_extent *uids, 
 {
     _cleanup_fd_ int userns = -1, cgroupns = -1;
     bool with_cgroup = h->namespaces & CLONE_NEWCGROUP;
-    int r = userns_helper_wait(h, err);
+    /* One that was born inside need not have run yet, and often has not. */
+    int r = h->born_inside ? 0 : userns_helper_wait(h, err);
     if (r == 0)
         r = write_maps(h->pid, uids, uid_count, gids, gid_count, err);
     if (r == 0)
         r = open_namespace(h->pid, "user", &userns, err);
     if (r == 0 && with_cgroup)
         r = open_namespace(h->pid, "cgroup", &cgroupns, err);
-    userns_helper_end(h);
+    /* Whose helper is gone says so, and not what could not be done with it. */
+    struct err gone;
+    if (r < 0 && h->born_inside && userns_helper_wait(h, &gone) < 0) {
+        r = -gone.sys;
+        if (err)
+            *err = gone;
+    }
+    userns_helper_release(h);
     if (r < 0)
         return r;
     *ret_userns = take_fd(&userns);
@@ -118,10 +126,9 @@ int userns_make_joining(const struct userns_extent *uids, unsigned uid_count,
     int r =
         userns_helper_begin(&helper, cgroup_fd >= 0 ? USERNS_HELPER_CGROUP : USERNS_HELPER_ALONE,
                             owner, cgroup_fd, join_by_write, err);
-    if (r < 0) {
-        userns_helper_end(&helper);
-        return r;
-    }
-    return userns_make_with(&helper, uids, uid_count, gids, gid_count, ret_userns, ret_cgroupns,
-                            err);
+    if (r == 0)
+        r = userns_make_with(&helper, uids, uid_count, gids, gid_count, ret_userns, ret_cgroupns,
+                             err);
+    userns_helper_end(&helper);
+    return r;
 }

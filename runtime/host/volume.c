@@ -64,14 +64,11 @@ static int remove_unfinished(int parent)
     return unlinkat(parent, unfinished, AT_REMOVEDIR) < 0 ? -errno : 0;
 }
 
-static int fill_unfinished(int parent, uint32_t owner, const char **ret_step)
+/* What is there already stays: this also repairs. */
+static int fill(int fd, uint32_t owner, const char **ret_step)
 {
     *ret_step = "make a volume";
-    if (mkdirat(parent, unfinished, 0700) < 0)
-        return -errno;
-    _cleanup_fd_ int fd =
-        openat(parent, unfinished, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    if (fd < 0 || fchmod(fd, 0700) < 0 || mkdirat(fd, "data", 0755) < 0)
+    if (mkdirat(fd, "data", 0755) < 0 && errno != EEXIST)
         return -errno;
     _cleanup_fd_ int data = openat(fd, "data", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     *ret_step = "give a volume to the session's user";
@@ -79,15 +76,24 @@ static int fill_unfinished(int parent, uint32_t owner, const char **ret_step)
         (owner != UINT32_MAX && fchown(data, owner, owner) < 0))
         return -errno;
     *ret_step = "write a volume's lock file";
-    _cleanup_fd_ int lock = openat(fd, "lock", O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    _cleanup_fd_ int lock = openat(fd, "lock", O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
     if (lock < 0)
         return -errno;
     /* Written once now, so that naming the holder later does not need room on a full disk. */
     static const char blank[256];
-    int r = io_write_full(lock, blank, sizeof blank);
-    if (r == 0)
-        r = fsync(fd) < 0 ? -errno : 0;
-    return r;
+    return io_write_full(lock, blank, sizeof blank);
+}
+
+static int fill_unfinished(int parent, uint32_t owner, const char **ret_step)
+{
+    *ret_step = "make a volume";
+    if (mkdirat(parent, unfinished, 0700) < 0)
+        return -errno;
+    _cleanup_fd_ int fd =
+        openat(parent, unfinished, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0 || fchmod(fd, 0700) < 0)
+        return -errno;
+    return fill(fd, owner, ret_step);
 }
 
 static int make(int parent, const char *name, uint32_t owner, const char *path, struct err *err)
@@ -105,29 +111,71 @@ static int make(int parent, const char *name, uint32_t owner, const char *path, 
         remove_unfinished(parent);
         return failed(err, -r, step, path);
     }
-    return fsync(parent) < 0 ? failed(err, errno, "keep the name of a new volume", path) : 0;
+    return 0;
+}
+
+/* A power loss before volume_sync() may have kept the name without what it is of. */
+static bool is_whole(int parent, const char *name)
+{
+    char path[160];
+    struct stat st;
+    snprintf(path, sizeof path, "%s/lock", name);
+    bool lock = fstatat(parent, path, &st, AT_SYMLINK_NOFOLLOW) == 0 || errno != ENOENT;
+    snprintf(path, sizeof path, "%s/data", name);
+    return lock && (fstatat(parent, path, &st, AT_SYMLINK_NOFOLLOW) == 0 || errno != ENOENT);
+}
+
+static int repair(int parent, const char *name, uint32_t owner, const char *path, struct err *err)
+{
+    const char *step;
+    _cleanup_fd_ int fd = -1;
+    int r = private_directory(parent, name, path, &fd, err);
+    if (r < 0)
+        return r;
+    r = fill(fd, owner, &step);
+    return r < 0 ? failed(err, -r, step, path) : 0;
+}
+
+/* A lock of the directory, whose end is that of the descriptor. One name for what is unfinished
+ * means one maker at a time, so nothing under this waits for a disk. */
+static int lock_makers(int parent, const char *path, int *ret_lock, struct err *err)
+{
+    /* An open file description of our own, so that the flock ends with the caller's scope. */
+    _cleanup_fd_ int making = openat(parent, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int r;
+    do
+        r = making < 0 ? -1 : flock(making, LOCK_EX);
+    while (r < 0 && errno == EINTR);
+    if (r < 0)
+        return failed(err, errno, "lock the directory of volumes", path);
+    *ret_lock = take_fd(&making);
+    return 0;
 }
 
 static int find_or_make(int parent, const char *name, uint32_t owner, const char *path,
-                        int *ret_volume, struct err *err)
+                        int *ret_volume, bool *ret_made, struct err *err)
 {
-    struct stat st;
-    if (fstatat(parent, name, &st, AT_SYMLINK_NOFOLLOW) < 0) {
-        /* Open file descriptions of our own, so that the flock ends with this scope. */
-        _cleanup_fd_ int making = openat(parent, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        int r;
-        do
-            r = making < 0 ? -1 : flock(making, LOCK_EX);
-        while (r < 0 && errno == EINTR);
+    int r = 0;
+    if (!is_whole(parent, name)) {
+        struct stat st;
+        _cleanup_fd_ int making = -1;
+        r = lock_makers(parent, path, &making, err);
         if (r < 0)
-            return failed(err, errno, "lock the directory of volumes", path);
-        if (fstatat(parent, name, &st, AT_SYMLINK_NOFOLLOW) < 0) {
+            return r;
+        if (fstatat(parent, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
             r = make(parent, name, owner, path, err);
-            if (r < 0)
-                return r;
-        }
+        else if (!is_whole(parent, name))
+            r = repair(parent, name, owner, path, err);
+        if (r < 0)
+            return r;
+        *ret_made = true;
     }
     return private_directory(parent, name, path, ret_volume, err);
+}
+
+int volume_sync(const struct volume *v)
+{
+    return v->parent >= 0 && (fsync(v->folder) < 0 || fsync(v->parent) < 0) ? -errno : 0;
 }
 
 /* The lock file tells who locked it last: for a person, not for a decision. */
@@ -164,7 +212,8 @@ int volume_open(const char *workspace_id, const char *name, const struct workspa
     if (!id_valid(workspace_id) || !id_valid(name))
         return err_set(err, ERR_INVALID_REQUEST, 0, "open the volume", name,
                        "Not a valid id: letters, digits, \"_\", \".\" and \"-\", at most 64.");
-    struct volume v = {.folder = -1, .data = -1};
+    struct volume v = {.folder = -1, .data = -1, .parent = -1};
+    bool made = false;
     snprintf(v.path, sizeof v.path, "%s/volumes/%s/%s/data", options->state_dir, workspace_id,
              name);
     if (mkdir(options->state_dir, 0700) < 0 && errno != EEXIST)
@@ -178,7 +227,7 @@ int volume_open(const char *workspace_id, const char *name, const struct workspa
         r = private_directory(volumes, workspace_id, v.path, &mine, err);
     uint32_t owner = options->rootless ? UINT32_MAX : options->default_uid;
     if (r == 0)
-        r = find_or_make(mine, name, owner, v.path, &volume, err);
+        r = find_or_make(mine, name, owner, v.path, &volume, &made, err);
     if (r < 0)
         return r;
     data = openat(volume, "data", O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
@@ -187,6 +236,7 @@ int volume_open(const char *workspace_id, const char *name, const struct workspa
     *ret = v;
     ret->data = take_fd(&data);
     ret->folder = take_fd(&volume);
+    ret->parent = made ? take_fd(&mine) : -1;
     return 0;
 }
 

@@ -15,13 +15,18 @@
 struct volume {
     int folder; /* of `data` and `lock` */
     int data;   /* O_PATH */
+    int parent; /* where its name is, when this call made it: volume_sync(); else -1 */
     struct stat stat;
     char path[4096];
 };
 
-/* Makes it on first use, does not lock it. On failure nothing is left. */
+/* Makes it on first use, does not lock it. On failure nothing is left. What it made outlives a
+ * power loss only after volume_sync(), so nobody may be told of it before; one that a power loss
+ * has left without its parts is made whole. */
 int volume_open(const char *workspace_id, const char *name, const struct workspace_options *options,
                 struct volume *ret, struct err *err);
+
+int volume_sync(const struct volume *v);
 
 /* WS-2: an exclusive flock, or a shared one when read-only. ERR_WORKSPACE_IN_USE names the holder.
  */

@@ -47,12 +47,19 @@ static int open_workspace(const char *state_dir, const char *workspace_id, int *
     return 0;
 }
 
-/* A name of its own beside the volumes. */
+enum { AWAY_SIZE = 32 };
+
+/* To a name of its own beside the volumes. */
+static int move_to(int from, const char *name, int top, char ret_away[AWAY_SIZE])
+{
+    int r = id_random(old, ret_away, AWAY_SIZE);
+    return r < 0 ? r : renameat(from, name, top, ret_away) < 0 ? -errno : 0;
+}
+
 static int move_away(int from, const char *name, int top)
 {
-    char away[32];
-    int r = id_random(old, away, sizeof away);
-    return r < 0 ? r : renameat(from, name, top, away) < 0 ? -errno : 0;
+    char away[AWAY_SIZE];
+    return move_to(from, name, top, away);
 }
 
 static bool is_dots(const char *name)
@@ -61,8 +68,8 @@ static bool is_dots(const char *name)
 }
 
 /* Empty the directory `fd` (taken) of everything: files are unlinked, directories are moved to
- * `top`, or removed when they are empty already. 0 or -errno. */
-static int empty(int fd, int top)
+ * `top`, or removed when they are empty already. 0 or -errno; *moved: one was moved. */
+static int empty(int fd, int top, bool *moved)
 {
     DIR *list = fdopendir(fd);
     if (!list) {
@@ -78,21 +85,23 @@ static int empty(int fd, int top)
         /* EISDIR by POSIX's letter EPERM, and so it is on some filesystems. */
         if (errno != EISDIR && errno != EPERM)
             r = -errno;
-        else if (unlinkat(dirfd(list), e->d_name, AT_REMOVEDIR) < 0 && errno != ENOENT)
+        else if (unlinkat(dirfd(list), e->d_name, AT_REMOVEDIR) < 0 && errno != ENOENT) {
             r = errno == ENOTEMPTY || errno == EEXIST ? move_away(dirfd(list), e->d_name, top)
                                                       : -errno;
+            *moved = true;
+        }
     }
     closedir(list);
     return r;
 }
 
 /* 0: gone; 1: it has got company, look again. */
-static int remove_old(int top, const char *name)
+static int remove_old(int top, const char *name, bool *moved)
 {
     int fd = openat(top, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (fd < 0)
         return errno == ENOENT ? 0 : -errno;
-    int r = empty(fd, top);
+    int r = empty(fd, top, moved);
     if (r == 0 && unlinkat(top, name, AT_REMOVEDIR) < 0 && errno != ENOENT)
         r = errno == ENOTEMPTY || errno == EEXIST ? 1 : -errno;
     return r;
@@ -116,7 +125,7 @@ static int remove_all_old(int top)
         while (r >= 0 && (e = readdir(list)))
             if (strncmp(e->d_name, old, sizeof old - 1) == 0) {
                 found = true;
-                r = remove_old(top, e->d_name);
+                r = remove_old(top, e->d_name, &found);
             }
         closedir(list);
         if (r < 0)
@@ -137,18 +146,25 @@ int volume_remove(const char *state_dir, const char *workspace_id, const char *n
     volume = openat(top, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (volume < 0 && errno != ENOENT)
         return failed(err, errno, "open the volume", name);
+    /* Its tree is at hand. Others', which somebody was killed over, are looked for by who repeats
+     * what he was asked: the list of the directory is as long as there are volumes. */
+    bool look = volume < 0;
     if (volume >= 0) {
+        char away[AWAY_SIZE];
         /* Whoever uses it holds this lock; a session that opens it later finds no such name. */
         r = volume_lock(volume, name, false, "its removal", &lock, err);
         if (r < 0)
             return r;
-        r = move_away(top, name, top);
+        r = move_to(top, name, top, away);
         if (r == 0 && fsync(top) < 0)
             r = -errno;
         if (r < 0)
             return failed(err, -r, "remove the volume", name);
+        r = remove_old(top, away, &look);
+        look |= r > 0;
     }
-    r = remove_all_old(top);
+    if (r >= 0 && look)
+        r = remove_all_old(top);
     return r < 0 ? failed(err, -r, "remove what was in the volume", name) : 0;
 }
 

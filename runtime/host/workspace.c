@@ -24,6 +24,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/wait.h>
 
 static const char step_name[] = "open the workspace";
 
@@ -50,6 +51,8 @@ enum err_code workspace_code(int sys)
         return ERR_INSUFFICIENT_STORAGE;
     case ENOENT:
         return ERR_NOT_FOUND;
+    case EACCES: /* with the rights of who asks */
+        return ERR_FORBIDDEN;
     case ENOMEM:
         return ERR_INTERNAL;
     default:
@@ -57,12 +60,17 @@ enum err_code workspace_code(int sys)
     }
 }
 
+/* Protected paths count from protect_begin() on, which sets what it counts: to clear their pages
+ * here would cost a fault and a copy each. */
 void workspace_init(struct workspace *ws)
 {
-    memset(ws, 0, sizeof *ws);
+    memset(ws, 0, offsetof(struct workspace, protect));
+    ws->socket_count = 0;
+    ws->sockets = NULL;
+    ws->private = NULL;
     ws->tree = ws->dir = ws->lock = ws->share_lock = ws->hold = -1;
     for (unsigned i = 0; i < SPEC_MOUNTS_MAX; i++)
-        ws->mounts[i].tree = -1;
+        ws->mounts[i].tree = -1, ws->mounts[i].is_directory = false;
 }
 
 static struct use_wish use_of(const struct opening *o, bool exclusive, const char *path)
@@ -292,6 +300,44 @@ static int use_volume(struct opening *o, const char *path, struct err *err)
                         : use_check(ws->private->share, ws->dir, &wish, err);
 }
 
+/* Two waits for the disk, while the session is built. Nobody waits for an answer yet; without a
+ * child it is done at once. */
+static int begin_sync(struct workspace_private *p, const struct volume *v)
+{
+    const int kept[] = {v->folder, v->parent};
+    if (v->parent < 0)
+        return 0;
+    pid_t pid = fork();
+    if (pid == 0) {
+        /* Locks of the session are none of its. */
+        int r = fd_keep_only(kept, ARRAY_LENGTH(kept));
+        if (r == 0)
+            r = volume_sync(v);
+        _exit(-r & 0xff);
+    }
+    p->syncing = pid > 0 ? pid : 0;
+    return pid < 0 ? volume_sync(v) : 0;
+}
+
+static int await_sync(struct workspace_private *p)
+{
+    int status = 0;
+    pid_t pid = p ? p->syncing : 0;
+    if (pid == 0)
+        return 0;
+    p->syncing = 0;
+    while (waitpid(pid, &status, 0) < 0)
+        if (errno != EINTR)
+            return -errno;
+    return WIFEXITED(status) ? -WEXITSTATUS(status) : -EIO;
+}
+
+int workspace_settle(struct workspace *ws, struct err *err)
+{
+    int r = await_sync(ws->private);
+    return r < 0 ? err_set(err, workspace_code(-r), -r, "keep a new volume", NULL, NULL) : 0;
+}
+
 static int open_volume(struct opening *o, struct err *err)
 {
     struct workspace *ws = o->ws;
@@ -301,8 +347,8 @@ static int open_volume(struct opening *o, struct err *err)
     int r = volume_open(o->spec->workspace_id, name, o->options, &v, err);
     if (r < 0)
         return r;
-    _cleanup_fd_ int folder = -1;
-    fd_replace(&folder, v.folder);
+    _cleanup_fd_ int folder = v.folder, parent = v.parent;
+    (void)parent;
     ws->dir = v.data;
     ws->owner_uid = v.stat.st_uid;
     ws->owner_gid = v.stat.st_gid;
@@ -318,6 +364,9 @@ static int open_volume(struct opening *o, struct err *err)
         r = volume_lock(folder, name, read_only, o->holder, &ws->lock, err);
     if (r == 0)
         r = begin_private(o, &v.stat, v.path, err);
+    int synced = r == 0 ? begin_sync(ws->private, &v) : 0;
+    if (synced < 0)
+        r = err_set(err, workspace_code(-synced), -synced, "keep a new volume", v.path, NULL);
     if (r == 0)
         r = use_volume(o, v.path, err);
     /* Volumes have 0700 parents, but placeholders go by descriptor, so the owner's rights do. */
@@ -411,6 +460,7 @@ void workspace_let_go(struct workspace *ws,
         return;
     p->let_go = true;
     p->notes = (struct notes){note, data};
+    protect_report(ws, &p->notes);
     p->let_go_result = placeholder_release_begin(
         p->share, ws->dir, &p->stat, take_fd(&ws->share_lock), p->lasting ? p->use_name : NULL,
         &p->notes, &p->book, &p->let_go_err);
@@ -440,10 +490,9 @@ int workspace_close(struct workspace *ws,
                     struct err *err)
 {
     struct workspace_private *p = ws->private;
-    struct notes notes = {note, data};
     int r = 0;
     if (p) {
-        protect_report(ws, &notes);
+        await_sync(p); /* one that failed is made again by the next user */
         workspace_let_go(ws, note, data);
         r = drop_placeholders(p, err);
         if (p->use_name[0])
@@ -512,7 +561,7 @@ int workspace_end_lasting(const char *share_dir, const char *record_id,
         return r < 0 ? r : 0;
     r = placeholder_end(share, use.root.dev, use.root.ino, use.name, &notes, err);
     if (r == 0)
-        use_end(share, use.name, use.exclusive);
+        use_end(share, use.name, false);
     return r;
 }
 

@@ -64,7 +64,7 @@ struct workspace {
     int hold;       /* of a session that lasts: its use, read-only, for init; -1 */
     uint32_t owner_uid, owner_gid; /* on the host */
     uint32_t protect_count;
-    struct workspace_protect protect[SPEC_PROTECT_MAX];
+    struct workspace_protect protect[SPEC_PROTECT_MAX]; /* the first protect_count are set */
     uint32_t socket_count;
     struct workspace_socket *sockets; /* owned */
     struct {
@@ -82,6 +82,10 @@ int workspace_open(struct workspace *ws, const struct spec *spec,
                    const struct workspace_options *options,
                    void (*note)(void *data, const char *key, const char *text), void *data,
                    struct err *err);
+
+/* Waits until what was made for it outlives a power loss, which goes on beside the start. Before
+ * anybody is told that the session is there. */
+int workspace_settle(struct workspace *ws, struct err *err);
 
 /* What is worth telling and needs no answer before the session starts (mounts beneath). */
 void workspace_tell(const struct workspace *ws,

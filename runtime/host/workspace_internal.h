@@ -139,10 +139,11 @@ int use_begin(int share, int dir, const struct use_wish *wish, char ret_name[USE
               int *ret_lock, struct err *err);
 /* The first half alone: refuse or not. */
 int use_check(int share, int dir, const struct use_wish *wish, struct err *err);
+/* `exclusive` is looked at for a session that does not last only. */
 void use_end(int share, const char *name, bool exclusive);
+
 struct use_found {
     char name[USE_NAME_SIZE];
-    bool exclusive;
     struct use_node root; /* zero: none was written */
 };
 
@@ -268,6 +269,7 @@ struct workspace_private {
     int share;                    /* the shared directory; -1 */
     char use_name[USE_NAME_SIZE]; /* of the record of this use; "" for none */
     bool exclusive, lasting;
+    pid_t syncing;                  /* a child that makes a new volume durable; 0 */
     bool submounts_inside;          /* rootless: they came along */
     bool named_directory;           /* a path of the host that somebody named */
     struct stat stat;               /* of the pinned directory */

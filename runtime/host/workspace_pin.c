@@ -243,6 +243,11 @@ int pin_path(const char *path, const struct asker *as, unsigned flags, const cha
         return r;
     _cleanup_fd_ int fd = pin_openat2(AT_FDCWD, path, O_PATH | (file_allowed ? 0u : O_DIRECTORY),
                                       RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS);
+    /* To name a directory is not to be allowed into it: whoever resumes may be another user. */
+    int inside = fd < 0 ? fd : pin_openat2(fd, ".", O_PATH, RESOLVE_BENEATH);
+    fd_close(inside);
+    if (inside == -EACCES)
+        fd_replace(&fd, -EACCES);
     r = asker_restore(&saved, err);
     if (r < 0)
         return r;

@@ -18,19 +18,34 @@
 #include "runtime/host/placeholder.h"
 
 #include "runtime/base/fd.h"
+#include "runtime/base/names.h"
 #include "runtime/host/workspace_home.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <linux/openat2.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
+#include <sys/vfs.h>
 
 static const uint64_t beneath = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_XDEV;
 
 enum found { FOUND = 1, FOUND_NOTHING, FOUND_NO_PARENT, FOUND_LINK, FOUND_ELSEWHERE };
 
+/* What is at the top of the directory, read at once: most of what is looked for is not there, and
+ * a lookup of each costs more than the list. The list says "not there" and nothing else; that it is
+ * complete, and that no name in it could be found under another one (file systems without letter
+ * case), is made sure of first; others than the usual ones may find what they do not list. */
+struct top {
+    bool known;
+    size_t length;
+    char names[2048]; /* each with its NUL */
+};
+
 struct lookup {
+    const struct top *top; /* NULL: look */
     int dir;
     int parent; /* of the path looked up last; -1 */
     char parent_path[SPEC_PROTECT_PATH_MAX];
@@ -53,10 +68,59 @@ static int open_parent(struct lookup *l, const char *path)
     return l->parent;
 }
 
+static bool lists_all(int dir)
+{
+    static const unsigned long usual[] = {EXT4_SUPER_MAGIC, XFS_SUPER_MAGIC, BTRFS_SUPER_MAGIC,
+                                          TMPFS_MAGIC};
+    struct statfs fs;
+    if (fstatfs(dir, &fs) < 0)
+        return false;
+    for (size_t i = 0; i < ARRAY_LENGTH(usual); i++)
+        if ((unsigned long)fs.f_type == usual[i])
+            return true;
+    return false;
+}
+
+static void read_top(int dir, struct top *ret)
+{
+    struct names list;
+    const char *name;
+    int r;
+    ret->length = 0;
+    ret->known = false;
+    _cleanup_fd_ int fd = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0 || !lists_all(fd))
+        return;
+    names_begin(&list, fd, NAMES_ALL);
+    while ((r = names_next(&list, &name)) > 0) {
+        size_t size = strlen(name) + 1;
+        if (size > sizeof ret->names - ret->length)
+            return;
+        for (size_t i = 0; i < size; i++)
+            if (name[i] & 0x80)
+                return;
+        memcpy(ret->names + ret->length, name, size);
+        ret->length += size;
+    }
+    ret->known = r == 0;
+}
+
+static bool is_absent(const struct lookup *l, const char *path)
+{
+    if (!l->top || !l->top->known || strchr(path, '/'))
+        return false;
+    for (size_t at = 0; at < l->top->length; at += strlen(l->top->names + at) + 1)
+        if (strcasecmp(l->top->names + at, path) == 0)
+            return false;
+    return true;
+}
+
 /* One of enum found, or -errno. */
 static int look_up(struct lookup *l, const char *path, struct stat *ret_st)
 {
     int parent = open_parent(l, path);
+    if (is_absent(l, path))
+        return FOUND_NOTHING;
     switch (parent < 0 ? -parent : 0) {
     case 0:
         break;
@@ -225,19 +289,29 @@ static void made(void *data, unsigned i, enum placeholder_fate fate)
     }
 }
 
+static void set_path(struct workspace_protect *p, const char *path)
+{
+    p->held = p->placeholder = p->directory = false;
+    memcpy(p->path, path, strlen(path) + 1); /* spec_check() has seen that it fits */
+}
+
 int protect_begin(struct workspace *ws, const struct spec *spec, const struct asker *owner,
                   const struct notes *notes, struct err *err)
 {
     struct workspace_private *private = ws->private;
     ws->protect_count = spec->protect_count;
     for (uint32_t i = 0; i < spec->protect_count; i++)
-        snprintf(ws->protect[i].path, sizeof ws->protect[i].path, "%s", spec->protect[i].path);
+        set_path(&ws->protect[i], spec->protect[i].path);
     if (spec->workspace.read_only || spec->protect_count == 0)
         return 0;
     struct placeholder_book *book = NULL;
     int r = placeholder_begin(private->share, ws->dir, &private->stat, private->path, owner,
                               private->lasting ? private->use_name : NULL, notes, &book, err);
-    struct holding h = {ws, spec, book, notes, .lookup = {.dir = ws->dir, .parent = -1}};
+    struct top top = {.known = false};
+    if (r == 0)
+        read_top(ws->dir, &top);
+    struct holding h = {ws, spec, book, notes,
+                        .lookup = {.top = &top, .dir = ws->dir, .parent = -1}};
     for (uint32_t i = 0; r == 0 && i < spec->protect_count; i++)
         r = hold_one(&h, i, err);
     fd_close(h.lookup.parent);
@@ -259,10 +333,11 @@ int protect_tmpfs(struct workspace *ws, const struct spec *spec, uint32_t uid, u
     ws->protect_count = spec->protect_count;
     struct lookup l = {.dir = ws->tree, .parent = -1};
     int r = 0;
+    for (uint32_t i = 0; i < spec->protect_count; i++)
+        set_path(&ws->protect[i], spec->protect[i].path);
     for (uint32_t i = 0; i < spec->protect_count && r >= 0; i++) {
         struct workspace_protect *p = &ws->protect[i];
         struct stat st;
-        snprintf(p->path, sizeof p->path, "%s", spec->protect[i].path);
         if (spec->protect[i].is_default || spec->protect[i].home || spec->workspace.read_only)
             continue;
         r = look_up(&l, p->path, &st);

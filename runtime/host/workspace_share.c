@@ -3,7 +3,9 @@
  *
  * Contents of <share_dir>:
  *     guard                     byte ranges that serialise what is done to the rest; never removed
- *     shared/, exclusive/       one record per session that uses a directory (workspace_use.c)
+ *     shared/, exclusive/       one record per `berth run` that uses a directory (workspace_use.c)
+ *     lasting/                  the same of sessions that last
+ *     roots/, beneath/          links of these, by directory: who uses it, who one beneath it
  *     slots/                    ranges of ids (uid_slot.c)
  *     place-<dev>-<ino>         placeholders in one directory (placeholder.c)
  *

@@ -42,7 +42,7 @@ static int make_map(const struct tree_map *map, int *ret_userns, struct err *err
 {
     struct userns_extent uid = {map->uid_inside, map->uid_outside, map->count};
     struct userns_extent gid = {map->gid_inside, map->gid_outside, map->count};
-    if (map->helper && map->helper->pid > 0)
+    if (map->helper && map->helper->sock >= 0)
         return userns_make_with(map->helper, &uid, 1, &gid, 1, ret_userns, NULL, err);
     return userns_make(&uid, 1, &gid, 1, UINT32_MAX, -1, ret_userns, NULL, err);
 }

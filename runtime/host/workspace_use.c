@@ -10,11 +10,16 @@
  * user at a" must be compatible with "non-exclusive user beneath a" and not with "exclusive user
  * beneath a", while two exclusive users beneath a are compatible with each other. So each session
  * writes one record, locks it for its life, and the relation is evaluated pair by pair under the
- * guard:
+ * guard.
  *
- *     non-exclusive:  compares itself with exclusive/ only (nearly always empty), records in
- * shared/ exclusive:      compares itself with both,                                  records in
- * exclusive/
+ * `berth run` records in shared/ or exclusive/; there are few, and who is not exclusive compares
+ * himself with the latter alone. Sessions that last may be thousands. They record in lasting/, and
+ * are compared with by place: a record there has a link in roots/<node>/ of its root, and in
+ * beneath/<node>/ of each ancestor. In the way can be only who has his root in my chain, or my root
+ * in his. A volume's chain is its root alone.
+ *
+ * The record is whole before it has a link, and loses its links before its name: whoever ends a
+ * session whose maker or ender was killed finds what is to be removed by the record.
  *
  * A record is created, locked and written under the guard, so nobody sees one that is unlocked but
  * alive. A record whose lock can be taken belongs to a dead session: removed by whoever finds it.
@@ -25,6 +30,7 @@
 
 #include "runtime/base/fd.h"
 #include "runtime/base/io.h"
+#include "runtime/base/names.h"
 #include "runtime/base/units.h"
 #include "runtime/host/record.h"
 
@@ -42,7 +48,12 @@ static const char use_magic[8] = "berthU1";
  * begins with the pid of its writer. */
 #define LASTING_PREFIX "s-"
 
-static const char *const use_folder[2] = {"shared", "exclusive"};
+enum use_folder_at { FOLDER_SHARED, FOLDER_EXCLUSIVE, FOLDER_LASTING, FOLDERS };
+static const char *const use_folder[FOLDERS] = {"shared", "exclusive", "lasting"};
+
+#define ROOTS   "roots"
+#define BENEATH "beneath"
+enum { NODE_SIZE = 48, LINK_SIZE = NODE_SIZE + USE_NAME_SIZE };
 
 static size_t record_size(const struct use_record *r)
 {
@@ -124,6 +135,54 @@ static int read_record(int folder, const char *name, struct use_record *ret)
     return 0;
 }
 
+/* ---- links ------------------------------------------------------------------------------------
+ */
+
+static void node_of(const struct use_node *node, const char *kind, char ret[NODE_SIZE])
+{
+    snprintf(ret, NODE_SIZE, "%s/%llx-%llx", kind, (unsigned long long)node->dev,
+             (unsigned long long)node->ino);
+}
+
+static void drop_links(int share, const struct use_record *r, const char *name)
+{
+    char node[NODE_SIZE], path[LINK_SIZE];
+    for (uint32_t i = 0; i < r->count; i++) {
+        node_of(&r->chain[i], i == 0 ? ROOTS : BENEATH, node);
+        snprintf(path, sizeof path, "%s/%s", node, name);
+        unlinkat(share, path, 0);
+        unlinkat(share, node, AT_REMOVEDIR); /* unless somebody else is there */
+    }
+}
+
+static int make_node(int share, const char *node, const char *kind)
+{
+    if (mkdirat(share, node, 0700) == 0 || errno == EEXIST)
+        return 0;
+    if (errno != ENOENT || (mkdirat(share, kind, 0700) < 0 && errno != EEXIST))
+        return -errno;
+    return mkdirat(share, node, 0700) < 0 && errno != EEXIST ? -errno : 0;
+}
+
+static int make_links(int share, const struct use_record *r, const char *first, const char *name)
+{
+    char node[NODE_SIZE], path[LINK_SIZE];
+    for (uint32_t i = 0; i < r->count; i++) {
+        const char *kind = i == 0 ? ROOTS : BENEATH;
+        node_of(&r->chain[i], kind, node);
+        int done = make_node(share, node, kind);
+        if (done < 0)
+            return done;
+        snprintf(path, sizeof path, "%s/%s", node, name);
+        if (linkat(share, first, share, path, 0) < 0)
+            return -errno;
+    }
+    return 0;
+}
+
+/* ---- comparing --------------------------------------------------------------------------------
+ */
+
 static int refuse(const struct use_record *mine, const struct use_record *other, const char *path,
                   struct err *err)
 {
@@ -137,38 +196,37 @@ static int refuse(const struct use_record *mine, const struct use_record *other,
                    other->exclusive ? " exclusively" : ", and exclusive use was asked for");
 }
 
+/* One record of `folder` against `mine`. */
+static int compare_one(int folder, const char *name, const struct use_record *mine,
+                       const char *folder_name, const char *path, struct err *err)
+{
+    static struct use_record other; /* 8 KiB; one thread only */
+    int found = read_record(folder, name, &other);
+    if (found < 0)
+        return err_set(err, ERR_UNAVAILABLE, -found, "read the record of a session", name,
+                       "Exclusive use cannot be proven. Remove that file from %s of berth's "
+                       "shared directory when no session lives.",
+                       folder_name);
+    return found == 0 && use_conflicts(mine, &other) ? refuse(mine, &other, path, err) : 0;
+}
+
 static int compare_all(int share, const struct use_record *mine, const char *folder_name,
                        const char *path, struct err *err)
 {
-    _cleanup_fd_ int fd = openat(share, folder_name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0)
+    _cleanup_fd_ int folder = openat(share, folder_name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (folder < 0 && errno == ENOENT)
+        return 0; /* nobody is at that place */
+    if (folder < 0)
         return err_set(err, ERR_UNAVAILABLE, errno, "open", folder_name, NULL);
-    DIR *dir = fdopendir(fd);
-    if (!dir)
-        return err_set(err, ERR_UNAVAILABLE, errno, "list", folder_name, NULL);
-    int folder = take_fd(&fd), r = 0;
-    const struct dirent *e;
-    static struct use_record other; /* 8 KiB; one thread only */
-    while (r == 0) {
-        errno = 0;
-        e = readdir(dir);
-        if (!e && errno)
-            r = err_set(err, ERR_UNAVAILABLE, errno, "list", folder_name,
-                        "Exclusive use cannot be proven.");
-        if (!e)
-            break;
-        if (e->d_name[0] == '.')
-            continue;
-        int found = read_record(folder, e->d_name, &other);
-        if (found < 0)
-            r = err_set(err, ERR_UNAVAILABLE, -found, "read the record of a session", e->d_name,
-                        "Exclusive use cannot be proven. Remove that file from %s of berth's "
-                        "shared directory when no session lives.",
-                        folder_name);
-        else if (found == 0 && use_conflicts(mine, &other))
-            r = refuse(mine, &other, path, err);
-    }
-    closedir(dir);
+    struct names names;
+    const char *name;
+    int r = 0, more = 0;
+    names_begin(&names, folder, NAMES_WITHOUT_DOT);
+    while (r == 0 && (more = names_next(&names, &name)) > 0)
+        r = compare_one(folder, name, mine, folder_name, path, err);
+    if (r == 0 && more < 0)
+        r = err_set(err, ERR_UNAVAILABLE, -more, "list", folder_name,
+                    "Exclusive use cannot be proven.");
     return r;
 }
 
@@ -198,23 +256,39 @@ static int hand_lock(int share, const char *path, int *fd)
     return flock(*fd, LOCK_EX | LOCK_NB) < 0 ? -errno : 0;
 }
 
+static int create_record(int share, const char *path, enum use_folder_at folder, int *ret_fd)
+{
+    static const int flags = O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC;
+    int fd = openat(share, path, flags, 0600);
+    if (fd < 0 && errno == ENOENT && mkdirat(share, use_folder[folder], 0700) == 0)
+        fd = openat(share, path, flags, 0600);
+    *ret_fd = fd;
+    return fd < 0 ? -errno : 0;
+}
+
 static int write_record(int share, const struct use_record *mine, const struct use_wish *wish,
                         char ret_name[USE_NAME_SIZE], int *ret_lock, struct err *err)
 {
     char name[USE_NAME_SIZE], path[96];
+    enum use_folder_at folder = wish->lasting     ? FOLDER_LASTING
+                                : mine->exclusive ? FOLDER_EXCLUSIVE
+                                                  : FOLDER_SHARED;
+    _cleanup_fd_ int fd = -1;
     int r = name_record(mine, wish, name, err);
     if (r < 0)
         return r;
-    snprintf(path, sizeof path, "%s/%s", use_folder[mine->exclusive], name);
-    _cleanup_fd_ int fd =
-        openat(share, path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
-    if (fd < 0)
-        return err_set(err, workspace_code(errno), errno, "make the record of a session", path,
-                       NULL);
+    snprintf(path, sizeof path, "%s/%s", use_folder[folder], name);
+    r = create_record(share, path, folder, &fd);
+    if (r < 0)
+        return err_set(err, workspace_code(-r), -r, "make the record of a session", path, NULL);
     r = flock(fd, LOCK_EX | LOCK_NB) < 0 ? -errno : io_write_full(fd, mine, record_size(mine));
     if (r == 0 && wish->lasting)
         r = hand_lock(share, path, &fd);
+    if (r == 0 && wish->lasting)
+        r = make_links(share, mine, path, name);
     if (r < 0) {
+        if (wish->lasting)
+            drop_links(share, mine, name);
         unlinkat(share, path, 0);
         return err_set(err, workspace_code(-r), -r, "write the record of a session", path, NULL);
     }
@@ -242,10 +316,16 @@ static int fill_record(int dir, const struct use_wish *wish, struct use_record *
 static int compare(int share, const struct use_record *mine, const struct use_wish *wish,
                    struct err *err)
 {
-    int r = compare_all(share, mine, use_folder[1], wish->path, err);
+    char node[NODE_SIZE];
+    int r = compare_all(share, mine, use_folder[FOLDER_EXCLUSIVE], wish->path, err);
     if (r == 0 && wish->exclusive)
-        r = compare_all(share, mine, use_folder[0], wish->path, err);
-    return r;
+        r = compare_all(share, mine, use_folder[FOLDER_SHARED], wish->path, err);
+    for (uint32_t i = 0; r == 0 && i < mine->count; i++) {
+        node_of(&mine->chain[i], ROOTS, node);
+        r = compare_all(share, mine, node, wish->path, err);
+    }
+    node_of(&mine->chain[0], BENEATH, node);
+    return r == 0 ? compare_all(share, mine, node, wish->path, err) : r;
 }
 
 int use_begin(int share, int dir, const struct use_wish *wish, char ret_name[USE_NAME_SIZE],
@@ -275,64 +355,95 @@ int use_check(int share, int dir, const struct use_wish *wish, struct err *err)
     return r == 0 ? compare(share, &mine, wish, err) : r;
 }
 
-int use_find_lasting(int share, const char *record_id, struct use_found *ret, struct err *err)
+/* 0 and the record; `count` is 0 when it was cut short; 1: there is none; -errno. */
+static int find_lasting(int share, const char *name, enum use_folder_at *ret_folder,
+                        struct use_record *ret, struct err *err)
 {
-    static struct use_record record;
-    struct use_found found = {0};
     char path[96];
-    snprintf(found.name, sizeof found.name, LASTING_PREFIX "%s", record_id);
-    for (unsigned i = 0; i < 2; i++) {
-        snprintf(path, sizeof path, "%s/%s", use_folder[i], found.name);
+    /* An older berth of this host recorded them in the other two. */
+    for (int i = FOLDERS - 1; i >= 0; i--) {
+        snprintf(path, sizeof path, "%s/%s", use_folder[i], name);
         _cleanup_fd_ int fd = openat(share, path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
         if (fd < 0 && errno == ENOENT)
             continue;
-        ssize_t n = fd < 0 ? -errno : io_read_full(fd, &record, sizeof record);
+        ssize_t n = fd < 0 ? -errno : io_read_full(fd, ret, sizeof *ret);
         if (n < 0)
             return err_set(err, ERR_UNAVAILABLE, (int)-n, "read the record of a session", path,
                            NULL);
-        found.exclusive = i == 1;
         /* Cut short: its writer was killed before he made anything on the strength of it. */
-        if (is_record(&record, n))
-            found.root = record.chain[0];
-        *ret = found;
+        if (!is_record(ret, n))
+            ret->count = 0;
+        *ret_folder = (enum use_folder_at)i;
         return 0;
     }
     return 1;
 }
 
-static bool one_lasts(int folder, const char *name, uint64_t dev, uint64_t ino)
+int use_find_lasting(int share, const char *record_id, struct use_found *ret, struct err *err)
 {
-    static struct use_record r;
-    return read_record(folder, name, &r) == 0 && r.chain[0].dev == dev && r.chain[0].ino == ino;
+    static struct use_record record;
+    struct use_found found = {0};
+    enum use_folder_at folder;
+    snprintf(found.name, sizeof found.name, LASTING_PREFIX "%s", record_id);
+    int r = find_lasting(share, found.name, &folder, &record, err);
+    if (r != 0)
+        return r;
+    if (record.count > 0)
+        found.root = record.chain[0];
+    *ret = found;
+    return 0;
 }
 
 bool use_lasts(int share, uint64_t dev, uint64_t ino, const char *except)
 {
+    static struct use_record r;
+    const struct use_node root = {dev, ino};
+    char node[NODE_SIZE];
     bool found = false;
     _cleanup_fd_ int guard = -1;
     /* What can't be looked at counts as there: nothing is removed then. */
     if (share_guard(share, SHARE_GUARD_USES, true, &guard, NULL) < 0)
         return true;
-    for (unsigned i = 0; i < 2 && !found; i++) {
-        int folder = openat(share, use_folder[i], O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        DIR *dir = folder < 0 ? NULL : fdopendir(folder);
-        if (!dir) {
-            fd_close(folder);
-            return true;
-        }
-        const struct dirent *e;
-        while (!found && (e = readdir(dir)))
-            if (is_lasting(e->d_name) && !(except && strcmp(e->d_name, except) == 0))
-                found = one_lasts(folder, e->d_name, dev, ino);
-        closedir(dir);
+    node_of(&root, ROOTS, node);
+    int folder = openat(share, node, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (folder < 0)
+        return errno != ENOENT;
+    DIR *dir = fdopendir(folder);
+    if (!dir) {
+        fd_close(folder);
+        return true;
     }
+    const struct dirent *e;
+    while (!found && (e = readdir(dir)))
+        if (is_lasting(e->d_name) && !(except && strcmp(e->d_name, except) == 0))
+            found = read_record(folder, e->d_name, &r) == 0;
+    closedir(dir);
     return found;
+}
+
+static void end_lasting(int share, const char *name)
+{
+    static struct use_record r;
+    enum use_folder_at folder;
+    char path[96];
+    _cleanup_fd_ int guard = -1;
+    if (share_guard(share, SHARE_GUARD_USES, true, &guard, NULL) < 0 ||
+        find_lasting(share, name, &folder, &r, NULL) != 0)
+        return;
+    drop_links(share, &r, name);
+    snprintf(path, sizeof path, "%s/%s", use_folder[folder], name);
+    unlinkat(share, path, 0);
 }
 
 void use_end(int share, const char *name, bool exclusive)
 {
     char path[96];
-    snprintf(path, sizeof path, "%s/%s", use_folder[exclusive], name);
+    if (is_lasting(name)) {
+        end_lasting(share, name);
+        return;
+    }
+    snprintf(path, sizeof path, "%s/%s", use_folder[exclusive ? FOLDER_EXCLUSIVE : FOLDER_SHARED],
+             name);
     unlinkat(share, path, 0);
 }
 
@@ -344,30 +455,50 @@ static bool writer_lives(const char *name)
     return sscanf(name, "%d-", &pid) == 1 && pid > 0 && (kill(pid, 0) == 0 || errno == EPERM);
 }
 
+static int list_at(int at, const char *name, DIR **ret)
+{
+    int fd = openat(at, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+    if (!dir) {
+        int keep = errno;
+        fd_close(fd);
+        return -keep;
+    }
+    *ret = dir;
+    return 0;
+}
+
+static void reap_folder(int share, DIR *dir, unsigned *count)
+{
+    static struct use_record dead;
+    const struct dirent *e;
+    while ((e = readdir(dir))) {
+        if (e->d_name[0] == '.' || writer_lives(e->d_name))
+            continue;
+        /* The guard: a record just made may not be locked yet. */
+        _cleanup_fd_ int guard = -1;
+        if (share_guard(share, SHARE_GUARD_USES, true, &guard, NULL) < 0)
+            continue;
+        dead.count = 0;
+        if (read_record(dirfd(dir), e->d_name, &dead) != 1)
+            continue;
+        if (is_lasting(e->d_name) && dead.count <= USE_CHAIN_MAX)
+            drop_links(share, &dead, e->d_name);
+        unlinkat(dirfd(dir), e->d_name, 0); /* placeholders of the dead are looked for next */
+        ++*count;
+    }
+}
+
 int use_reap(int share, unsigned *count, struct err *err)
 {
-    for (unsigned i = 0; i < 2; i++) {
-        _cleanup_fd_ int fd = openat(share, use_folder[i], O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        if (fd < 0)
-            return err_set(err, ERR_UNAVAILABLE, errno, "open", use_folder[i], NULL);
-        DIR *dir = fdopendir(fd);
-        if (!dir)
-            return err_set(err, ERR_UNAVAILABLE, errno, "list", use_folder[i], NULL);
-        int folder = take_fd(&fd);
-        const struct dirent *e;
-        while ((e = readdir(dir))) {
-            if (e->d_name[0] == '.' || writer_lives(e->d_name))
-                continue;
-            /* The guard: a record just made may not be locked yet. */
-            _cleanup_fd_ int guard = -1;
-            if (share_guard(share, SHARE_GUARD_USES, true, &guard, NULL) < 0)
-                continue;
-            static struct use_record dead;
-            if (read_record(folder, e->d_name, &dead) != 1)
-                continue;
-            unlinkat(folder, e->d_name, 0); /* placeholders of the dead are looked for next */
-            ++*count;
-        }
+    for (unsigned i = 0; i < FOLDERS; i++) {
+        DIR *dir = NULL;
+        int r = list_at(share, use_folder[i], &dir);
+        if (r == -ENOENT && i == FOLDER_LASTING)
+            continue;
+        if (r < 0)
+            return err_set(err, ERR_UNAVAILABLE, -r, "list", use_folder[i], NULL);
+        reap_folder(share, dir, count);
         closedir(dir);
     }
     return 0;

@@ -11,6 +11,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -62,7 +63,11 @@ static int connect_to(const char *path, int *ret_fd)
     if (r < 0)
         return r;
     _cleanup_fd_ int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (fd < 0 || connect(fd, (const struct sockaddr *)&address, sizeof address) < 0)
+    /* Nothing can be sent to us, from the first instant on (unix(7) leaves a socket that is not
+     * connected yet its shutdown; Linux 3.0 to 6.18). What came unread would be closed by us, and
+     * closing a socket with SO_LINGER out of it would hold the whole front up (P-5). */
+    if (fd < 0 || shutdown(fd, SHUT_RD) < 0 ||
+        connect(fd, (const struct sockaddr *)&address, sizeof address) < 0)
         return -errno;
     *ret_fd = take_fd(&fd);
     return 0;
@@ -103,8 +108,11 @@ static int say_hello(struct agent_client *agent, struct err *err)
 int agent_client_open(struct agent_client **ret, const char *path, int64_t init_pid, uint64_t epoch,
                       struct err *err)
 {
-    struct agent_client *agent = calloc(1, sizeof *agent);
-    if (!agent)
+    /* Not from the heap, which clears what it gives: 64 KiB of room for a frame are resident for
+     * each session then, and with pages of its own it is the first of them. */
+    struct agent_client *agent =
+        mmap(NULL, sizeof *agent, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (agent == MAP_FAILED)
         return fail(err, ENOMEM, "There is no memory.");
     agent->control = agent->frames = -1;
     agent->epoch = epoch;
@@ -129,7 +137,7 @@ void agent_client_free(struct agent_client *agent)
         return;
     fd_close(agent->control);
     fd_close(agent->frames);
-    free(agent);
+    munmap(agent, sizeof *agent);
 }
 
 int agent_client_fd(const struct agent_client *agent)
@@ -252,6 +260,11 @@ int agent_client_kill(struct agent_client *agent, uint64_t exec, enum agent_reas
 int agent_client_close_stdin(struct agent_client *agent, uint64_t exec)
 {
     return tell(agent, AGENT_CLOSE_STDIN, exec, 0, 0);
+}
+
+int agent_client_stdin(struct agent_client *agent, uint64_t exec, int pipe)
+{
+    return send_message(agent, (struct agent_message){.type = AGENT_STDIN, .exec = exec}, &pipe, 1);
 }
 
 int agent_client_interrupt(struct agent_client *agent, uint64_t floor)

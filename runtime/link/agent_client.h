@@ -40,6 +40,9 @@ int agent_client_signal(struct agent_client *agent, uint64_t exec, int signo,
 int agent_client_resize(struct agent_client *agent, uint64_t exec, uint16_t rows, uint16_t cols);
 int agent_client_kill(struct agent_client *agent, uint64_t exec, enum agent_reason reason);
 int agent_client_close_stdin(struct agent_client *agent, uint64_t exec);
+/* Another front's command takes its input from this pipe's read end (the caller's) from now on;
+ * answered by AGENT_FRAME_STDIN. */
+int agent_client_stdin(struct agent_client *agent, uint64_t exec, int pipe);
 /* Ends every exec with a number <= `floor` and refuses such numbers from now on; answered by
  * AGENT_FRAME_INTERRUPTED with exec = floor when they have ended. */
 int agent_client_interrupt(struct agent_client *agent, uint64_t floor);

@@ -22,6 +22,9 @@ _Static_assert((int)SPOOL_STDOUT == (int)AGENT_STDOUT && (int)SPOOL_STDERR == (i
                    (int)SPOOL_BACKGROUND == (int)AGENT_BACKGROUND,
                "a stream has one number");
 
+/* What one call passes over on the way to `from`: a spool may have 2^40 bytes before that, and its
+ * reader's thread has others to serve. */
+enum { PASS_RECORDS = 4096, PASS_BYTES = 1 << 20 };
 enum { STATE_TRIES = 16, WINDOW = SPOOL_DATA_MAX + (int)sizeof(struct spool_record) };
 
 /* What a record is looked for in: the head, or a segment by its number. */
@@ -352,12 +355,15 @@ int spool_reader_next(struct spool_reader *reader, struct spool_frame *ret, stru
         begin(reader);
     }
     /* Each step takes a number off those up to last_seq, or ends. */
-    bool wanted = false;
-    int r;
-    do
-        r = step(reader, ret, &wanted, err);
-    while (r == 0 && !wanted);
-    return r;
+    uint64_t bytes = 0;
+    for (unsigned i = 0; i < PASS_RECORDS && bytes < PASS_BYTES; i++) {
+        bool wanted = false;
+        int r = step(reader, ret, &wanted, err);
+        if (r != 0 || wanted)
+            return r;
+        bytes += ret->kind == SPOOL_GAP ? 0 : ret->bytes;
+    }
+    return SPOOL_MORE;
 }
 
 int spool_reader_new(struct spool_reader **ret, int fd, uint64_t from, struct err *err)
@@ -369,6 +375,11 @@ int spool_reader_new(struct spool_reader **ret, int fd, uint64_t from, struct er
     reader->from = from;
     *ret = reader;
     return 0;
+}
+
+bool spool_reader_has_exit(const struct spool_reader *reader)
+{
+    return reader->state.flags & SPOOL_EXITED;
 }
 
 void spool_reader_free(struct spool_reader *reader)

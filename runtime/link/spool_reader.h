@@ -33,14 +33,19 @@ enum spool_kind {
     SPOOL_GAP,
 };
 
-enum spool_outcome { SPOOL_NONE = 1, SPOOL_END = 2 };
+enum spool_outcome { SPOOL_NONE = 1, SPOOL_END = 2, SPOOL_MORE = 3 };
 
 /* `fd` is borrowed, opened for reading. `from`: first sequence number wanted (0 and 1: all). */
 int spool_reader_new(struct spool_reader **ret, int fd, uint64_t from, struct err *err);
 void spool_reader_free(struct spool_reader *reader); /* NULL allowed */
 
+/* Does the file, as far as it was read, tell of an exit? One that is complete may have none: of a
+ * command that could not be started. */
+bool spool_reader_has_exit(const struct spool_reader *reader);
+
 /* 0 and a frame; SPOOL_NONE: no whole frame yet (wait for AGENT_FRAME_SPOOL); SPOOL_END: the exit
- * frame was given and the file is closed; -EPROTO: what stands there is not a spool. */
+ * frame was given and the file is closed; SPOOL_MORE: only what is before `from` was passed yet,
+ * and one call has done enough; -EPROTO: what stands there is not a spool. */
 int spool_reader_next(struct spool_reader *reader, struct spool_frame *ret, struct err *err);
 
 /* What is known without reading it all. */

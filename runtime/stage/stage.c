@@ -141,12 +141,27 @@ static void act_as(const struct stage_args *args, uint32_t uid, uint32_t gid)
     }
 }
 
+/* A fresh root has only what this process has made in it, so its paths are what they say. */
+static void make_fresh_file(const struct stage_args *args, int root, const struct rootfs_step *step)
+{
+    int fd = TRY(
+        openat(root, step->path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, step->mode),
+        "make a file of the root directory", step->path);
+    size_t length = strlen(step->text);
+    if (write(fd, step->text, length) != (ssize_t)length)
+        stage_fail(args, "write a file of the root directory", step->path);
+    fd_close(fd);
+}
+
 static void make_file(const struct stage_args *args, int root, const struct rootfs_step *step)
 {
+    if (args->plan->fresh) {
+        make_fresh_file(args, root, step);
+        return;
+    }
     const char *name;
     int parent = place_parent(args, root, step->path, &name);
-    if (!args->plan->fresh && step->kind == ROOTFS_FILE && unlinkat(parent, name, 0) < 0 &&
-        errno != ENOENT)
+    if (step->kind == ROOTFS_FILE && unlinkat(parent, name, 0) < 0 && errno != ENOENT)
         stage_fail(args, "replace a file of the image", step->path);
     int fd = openat(parent, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, step->mode);
     if (fd < 0 && errno == EEXIST && step->kind == ROOTFS_FILE_DEFAULT) {
@@ -710,6 +725,22 @@ static void raise_loopback(const struct stage_args *args)
     fd_close(s);
 }
 
+/* Both belong to the user namespace that this process is still in: the session's own owns neither,
+ * so nobody inside has rights over them. */
+static void make_outer_namespaces(struct stage_args *args)
+{
+    if (args->netns < 0) {
+        TRY(unshare(CLONE_NEWNS | CLONE_NEWNET), "make the session's mount and network namespaces",
+            NULL);
+        raise_loopback(args);
+        return;
+    }
+    TRY(setns(args->netns, CLONE_NEWNET), "enter the session's network namespace", NULL);
+    fd_close(args->netns);
+    args->netns = -1;
+    TRY(unshare(CLONE_NEWNS), "make the session's mount namespace", NULL);
+}
+
 /* The socket on which init will listen, by its own listen(2), so that who connects sees init's ids.
  */
 static void bind_listener(struct stage_args *args)
@@ -875,6 +906,7 @@ static void drop_descriptors(struct stage_args *args)
                          &args->agent_fds[AGENT_FD_FRAMES],
                          &args->init,
                          &args->image_tree,
+                         &args->netns,
                          &args->listen_dir,
                          &args->agent_fds[AGENT_FD_HOLD]};
     int null = TRY(open("/dev/null", O_RDWR | O_CLOEXEC), "open /dev/null", NULL);
@@ -928,15 +960,11 @@ _Noreturn void stage_main(const struct stage_args *prepared)
     sigemptyset(&none);
     TRY(sigprocmask(SIG_SETMASK, &none, NULL), "clear the signal mask", NULL);
     TRY(prctl(PR_SET_NAME, "berth: stage", 0, 0, 0), "name the process", NULL);
-    /* Both belong to the user namespace that this process is still in: the session's own owns
-     * neither, so nobody inside has rights over them. */
-    TRY(unshare(CLONE_NEWNS | CLONE_NEWNET), "make the session's mount and network namespaces",
-        NULL);
+    make_outer_namespaces(args);
     /* Mounts made here must not travel to the host's namespace, nor its to here. */
     TRY(mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL), "make mounts private", NULL);
     drop_inherited(args);
     take_oom_score(args);
-    raise_loopback(args);
     bool lasts = args->listen_dir >= 0;
     bind_listener(args);
 

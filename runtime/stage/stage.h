@@ -72,6 +72,7 @@ struct stage_args {
 
     int image_tree;              /* `dir:` image: detached lower, else -1 */
     int init;                    /* O_PATH of PID 1's program */
+    int netns;                   /* one that nobody has used, its loopback up; -1: made here */
     int agent_fds[AGENT_FD_END]; /* what becomes descriptor n; -1: nothing. CONFIG comes late */
 
     /* A session that lasts: where its socket is bound and whose it is; -1: it ends with its

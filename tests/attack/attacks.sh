@@ -9,18 +9,15 @@
 # Environment: BUILD, BERTH, VERBOSE=1 (show what a failed attack printed), ATTACKS_NOT (a pattern of ROW-NAME, as
 # of bash's extglob: these do not run where none was named).
 #
-# Rows of the catalogue of attacks that are not here, because what they attack comes later:
-#   1, 3 (second half), 30 (freeze, thaw, exec)   exec into a running session: `berth exec`
-#        here: the same programs from the only command of a session
-#   12   names in listings: `berth ps`, `list`    here: names in messages of `berth run`
-#   21   is a unit test (tests/unit/seccomp_golden.c): it needs no session
-#   28   spools and other clients of a daemon     here: pipes, files and readers that do not read
-#   31a  replies of a session to a daemon         here: descriptors offered through 0, 1 and 2
-#   32–34, 38 (fetching) through HTTP             here: the file worker as a command; parked
-#        sessions, and that a refusal takes less than 100 ms: tests/kernel/files_parked.c
-#   35                                            tar; trees: tests/kernel/files_tree.c
-#   40–48                                         network rules (here: 40, 44, 45 under deny)
-#   49–53                                         fuzzers of this release are in tests/fuzz
+# Rows of the catalogue of attacks that are not here, or not whole:
+#   12, 17, 28–30, 31a, 31b, 32–34, 38, 52, 53    over the service: tests/attack/service.sh
+#   1, 3 (second half)   exec into a running session; here: the same programs from the only command of one
+#   21                   is a unit test (tests/unit/seccomp_golden.c): it needs no session
+#   34                   that a refusal takes less than 100 ms: tests/kernel/files_parked.c
+#   35                   tar comes later; trees: tests/kernel/files_tree.c
+#   40–48                network rules (here: 40, 44, 45 under deny)
+#   49                   tests/fuzz
+#   51                   tests/kernel/launcher_hostile.c
 set -u
 . "$(dirname "$0")/lib.sh"
 
@@ -1098,7 +1095,7 @@ attack_file_storm() {
     TIME=60
     session -- /bin/sh -c "mkdir '$WS/d'; echo inside >'$WS/d/f'
         (while :; do mv '$WS/d' '$WS/e'; ln -s '$T/outside' '$WS/d'; rm '$WS/d'; mv '$WS/e' '$WS/d'; done) &
-        i=0; while [ \$i -lt 500 ]; do i=\$((i + 1))
+        i=0; while [ \$i -lt ${STORM:-500} ]; do i=\$((i + 1))
             '$WS/.attack/berth-files' read '$READ_ALL' '$WS/d/f' '' 2>/dev/null && echo was-read
             echo inside | '$WS/.attack/berth-files' write '$WRITE_ALL' '$WS/d/f' '' 2>/dev/null
         done; kill %1 2>/dev/null; exit 0"

@@ -3,6 +3,8 @@
  * the uid of any command. It never knows whether it succeeded on the host: the runner looks.
  *
  *     beside reach                    the socket of init, its descriptors, the spool
+ *     beside born SECONDS             every process that is seen: its program, what it has open, a
+ *                                     trace; those above all that init has just forked
  *     beside workers HOW SECONDS      each worker that is seen: kill, stop, limit, trace, open
  *     beside swap DIRECTORY TARGET SECONDS   renames DIRECTORY and a link to TARGET to and fro
  *     beside kinds PATH SECONDS       PATH is a file, FIFO, socket, directory, link in turn
@@ -196,6 +198,74 @@ static void workers(const char *how, unsigned seconds)
     printf("saw %u\n", seen);
 }
 
+/* ---- births -------------------------------------------------------------------------------------
+ */
+
+/* What none of a session's processes may have open: init's, berth's or the host's. */
+static bool is_foreign(const char *link)
+{
+    static const char *const words[] = {"memfd:",  "anon_inode", "/spool/",   "/sys/fs/cgroup",
+                                        "socket:", "control",    "/run/berth"};
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+        if (strstr(link, words[i]))
+            return true;
+    return false;
+}
+
+static void look_at_born(const char *pid)
+{
+    char path[300], link[4096];
+    snprintf(path, sizeof path, "/proc/%s/exe", pid);
+    ssize_t n = readlink(path, link, sizeof link - 1);
+    if (n > 0) {
+        link[n] = 0;
+        int fd = open(path, O_RDONLY | O_CLOEXEC);
+        if (strstr(link, "berth-init"))
+            try_succeeded("program_of_init", "%s", link);
+        for (int i = 0; fd >= 0 && i < 20; i++) {
+            char own[64];
+            snprintf(own, sizeof own, "/proc/self/fd/%d", fd);
+            int writable = open(own, O_WRONLY | O_CLOEXEC);
+            if (writable >= 0 && (strstr(link, "berth") || strstr(link, "/usr/")))
+                try_succeeded("write_to_program", "%s", link);
+            if (writable >= 0)
+                close(writable);
+        }
+        if (fd >= 0)
+            close(fd);
+    }
+    for (int i = 0; i < 24; i++) {
+        snprintf(path, sizeof path, "/proc/%s/fd/%d", pid, i);
+        n = readlink(path, link, sizeof link - 1);
+        if (n <= 0)
+            continue;
+        link[n] = 0;
+        if (is_foreign(link))
+            try_succeeded("descriptor", "%d of %s: %s", i, pid, link);
+    }
+    if (n <= 0 && ptrace(PTRACE_SEIZE, (pid_t)strtol(pid, NULL, 10), NULL, NULL) == 0)
+        ptrace(PTRACE_DETACH, (pid_t)strtol(pid, NULL, 10), NULL, NULL);
+}
+
+static void born(unsigned seconds)
+{
+    unsigned seen = 0;
+    for (double end = now() + seconds; now() < end;) {
+        DIR *proc = opendir("/proc");
+        struct dirent *entry;
+        while (proc && (entry = readdir(proc))) {
+            pid_t pid = (pid_t)strtol(entry->d_name, NULL, 10);
+            if (pid > 1 && pid != getpid()) {
+                seen++;
+                look_at_born(entry->d_name);
+            }
+        }
+        if (proc)
+            closedir(proc);
+    }
+    printf("saw %u\n", seen);
+}
+
 /* ---- files --------------------------------------------------------------------------------------
  */
 
@@ -272,6 +342,8 @@ int main(int argc, char **argv)
         reach_sockets();
         reach_descriptors();
         reach_streams();
+    } else if (strcmp(verb, "born") == 0 && argc == 3) {
+        born((unsigned)strtoul(argv[2], NULL, 10));
     } else if (strcmp(verb, "workers") == 0 && argc == 4) {
         workers(argv[2], (unsigned)strtoul(argv[3], NULL, 10));
     } else if (strcmp(verb, "swap") == 0 && argc == 5) {

@@ -1,13 +1,14 @@
 /* This file is an attack program: a client of berth's socket that means harm, and the plain client
  * of the test around it. It never runs inside a session and knows nothing of the ledger.
  *
- *     client SOCKET ask METHOD TARGET [BODY]     prints the body; the status on standard error
- *     client SOCKET framing TARGET               requests that two readers could take differently
- *     client SOCKET targets PREFIX               paths and ids that are none
- *     client SOCKET crowd COUNT TARGET           COUNT connections that say half a request, then
- * asks client SOCKET sleep TARGET SECONDS         begins to follow and reads nothing client SOCKET
- * storm COUNT PREFIX PATH WORD COUNT operations on files; WORD must never come client SOCKET leave
- * COUNT METHOD TARGET    asks and goes away without an answer
+ *     client SOCKET ask METHOD TARGET [BODY]         prints the body; its status on standard error
+ *     client SOCKET framing TARGET                   what two readers could take differently
+ *     client SOCKET targets PREFIX                   paths and ids that are none
+ *     client SOCKET crowd COUNT TARGET               COUNT that say half a request, then it asks
+ *     client SOCKET sleep TARGET SECONDS             begins to follow and reads nothing
+ *     client SOCKET race COUNT SESSION SEED          verbs in an order of their own
+ *     client SOCKET storm COUNT PREFIX PATH WORD     operations on files; WORD must never come
+ *     client SOCKET leave COUNT METHOD TARGET        asks, and goes away without an answer
  */
 #include "try.h"
 
@@ -343,6 +344,43 @@ static int storm(unsigned count, const char *prefix, const char *path, const cha
     return leaked || silent ? 1 : 0;
 }
 
+/* ---- verbs in a race ----------------------------------------------------------------------------
+ */
+
+static int race(unsigned count, const char *session, unsigned seed)
+{
+    static const struct {
+        const char *verb, *body;
+    } verbs[] = {
+        {"park", "{\"mode\":\"freeze\"}"},
+        {"resume", "{}"},
+        {"execs", "{\"argv\":[\"true\"]}"},
+        {"interrupt", "{}"},
+        {"resume", "{}"},
+        {"park", "{\"mode\":\"stop\"}"},
+        {"resume", "{}"},
+        {"execs", "{\"shell\":\"sleep 9 & sleep 9\"}"},
+    };
+    unsigned classes[6] = {0}, silent = 0;
+    double slowest = 0;
+    for (unsigned i = 0; i < count; i++) {
+        char target[1024];
+        seed = seed * 1103515245u + 12345u;
+        size_t which = (seed >> 16) % (sizeof verbs / sizeof *verbs);
+        snprintf(target, sizeof target, "%s/%s", session, verbs[which].verb);
+        double begin = now();
+        int status = ask("POST", target, verbs[which].body, strlen(verbs[which].body));
+        slowest = now() - begin > slowest ? now() - begin : slowest;
+        silent += status <= 0;
+        classes[status > 0 && status < 600 ? status / 100 : 0]++;
+        if (status / 100 == 5 && status != 503)
+            printf("%s: %d: %.200s\n", target, status, answer);
+    }
+    printf("race %u: 2xx %u, 4xx %u, 5xx %u, silent %u, slowest %.0f ms\n", count, classes[2],
+           classes[4], classes[5], silent, slowest * 1000);
+    return silent ? 1 : 0;
+}
+
 static unsigned number(const char *text)
 {
     return (unsigned)strtoul(text, NULL, 10);
@@ -370,6 +408,8 @@ int main(int argc, char **argv)
         return sleep_on(argv[3], number(argv[4]));
     if (strcmp(verb, "leave") == 0 && argc == 6)
         return leave(number(argv[3]), argv[4], argv[5]);
+    if (strcmp(verb, "race") == 0 && argc == 6)
+        return race(number(argv[3]), argv[4], number(argv[5]));
     if (strcmp(verb, "storm") == 0 && argc == 7)
         return storm(number(argv[3]), argv[4], argv[5], argv[6]);
     if (strcmp(verb, "framing") == 0)

@@ -147,7 +147,7 @@ need() { SKIP=$*; }
 
 # test_case LABEL FUNCTION: runs it and prints its line.
 test_case() {
-    local label=$1
+    local label=$1 began=$SECONDS
     shift
     REASON='' SKIP='' OPTIONS=() TIME=20 STDIN=/dev/null OUT=/dev/null ERR=/dev/null RC=
     "$@"
@@ -163,6 +163,7 @@ test_case() {
         passed=$((passed + 1))
         echo "ok $label"
     fi
+    if [ -n "${FOLLOW:-}" ]; then echo "# $((SECONDS - began)) s: $label"; fi
 }
 
 show_output() {
@@ -178,24 +179,24 @@ summary() {
     [ "$failed" = 0 ]
 }
 
-# Processes that live in a session of ours: another pid namespace than this one's, or berth's own.
+# Processes that live in a session of ours: another pid namespace than this one's, or berth's own. Every
+# link is read by one process: a machine has hundreds of processes that are somebody else's, and each of
+# the thousands of looks would start one for each of them.
 session_processes() {
-    local directory own name
+    local own pid
     own=$(readlink /proc/self/ns/pid)
-    for directory in /proc/[0-9]*; do
-        # Asked of the shell itself: where a process takes a tenth of a second, a machine has hundreds
-        # of them that are somebody else's.
-        [ -e "$directory/ns/pid" ] || continue
-        name=$(readlink "$directory/ns/pid" 2>/dev/null) || continue
-        case $(readlink "$directory/exe" 2>/dev/null) in
-        "$BERTH" | "$BERTH "* | */berth-init | */berth-init\ *) name=berth ;;
-        esac
-        if [ "$name" != "$own" ]; then
+    find /proc/[0-9]*/ns/pid /proc/[0-9]*/exe -maxdepth 0 -printf '%p %l\n' 2>/dev/null |
+        awk -v "own=$own" -v "berth=$BERTH" '{
+            pid = $1; sub("^/proc/", "", pid); sub("/.*", "", pid)
+            link = substr($0, length($1) + 2)
+            if ($1 ~ /ns\/pid$/) space[pid] = link
+            else if (link == berth || index(link, berth " ") == 1 || link ~ /\/berth-init( |$)/) ours[pid] = 1
+        } END { for (pid in space) if (space[pid] != "" && (space[pid] != own || pid in ours)) print pid }' |
+        while read -r pid; do
             # A zombie holds nothing; its parent is this test's own shell.
-            case $(sed 's/.*) //' "$directory/stat" 2>/dev/null) in Z* | '') continue ;; esac
-            echo "${directory#/proc/}:$(tr '\0' ' ' 2>/dev/null <"$directory/cmdline" | head -c 60)"
-        fi
-    done
+            case $(sed 's/.*) //' "/proc/$pid/stat" 2>/dev/null) in Z* | '') continue ;; esac
+            echo "$pid:$(tr '\0' ' ' 2>/dev/null <"/proc/$pid/cmdline" | head -c 60)"
+        done
 }
 
 # Empty cgroups that stand for a session; those of others that run at the same time have processes.
@@ -232,7 +233,7 @@ no_trace() {
         left=$(session_cgroups)
         [ -z "$left" ] || fail "cgroup left behind: $(printf '%s' "$left" | head -n 1)"
     fi
-    if awk '{ print $5 }' /proc/self/mountinfo | grep -q "^$T/.*"; then
+    if awk -v "below=$T/" 'index($5, below) == 1 { found = 1 } END { exit !found }' /proc/self/mountinfo; then
         fail "a mount is left below $T"
     fi
 }

@@ -5,7 +5,7 @@
 #
 #     mutations.sh [NAME-PATTERN…]      COMMIT=HEAD: of a commit, not of the files as they are
 #
-# A mutation has MUTATION_TIMEOUT seconds (300) for its attacks. The last test is that nothing is left on
+# A mutation has MUTATION_TIMEOUT seconds (300) for its attacks, and each build BUILD_TIMEOUT (600). The last test is that nothing is left on
 # the machine: weakened sessions are ended with the process ids and mounts of their own that they get.
 set -u
 TREE=$(cd "$(dirname "$0")/../.." && pwd)
@@ -34,7 +34,7 @@ cd "$T/tree" || exit 2
 passed=0 failed=0 skipped=0
 tests/leftovers.sh baseline "$T/leftovers" || exit 2
 
-build() { timeout -k 5 600 make -s -j"$(nproc)" BUILD="$T/build" CC="${CC:-gcc}" WARN=-w all attack-build >"$T/build.log" 2>&1; }
+build() { timeout -k 5 "${BUILD_TIMEOUT:-600}" make -s -j"$(nproc)" BUILD="$T/build" CC="${CC:-gcc}" WARN=-w all attack-build >"$T/build.log" 2>&1; }
 
 if ! build; then
     tail -n 20 "$T/build.log"
@@ -84,11 +84,15 @@ finish() { # the mutation that was read last
         return
     fi
     # shellcheck disable=SC2086 # patterns are words
-    BUILD=$T/build BERTH=$T/build/bin/berth timeout -k 5 "${MUTATION_TIMEOUT:-300}" \
-        tests/attack/attacks.sh --mode "${mode:-root}" $attacks >"$T/out" 2>&1
+    if [ -n "$cases" ]; then
+        set -- tests/attack/service.sh $cases
+    else
+        set -- tests/attack/attacks.sh --mode "${mode:-root}" $attacks
+    fi
+    BUILD=$T/build BERTH=$T/build/bin/berth MODES=${mode:-root} timeout -k 5 "${MUTATION_TIMEOUT:-300}" "$@" >"$T/out" 2>&1
     status=$?
     # A session that does not start at all proves nothing.
-    line=$(grep '^not ok' "$T/out" | grep -vE 'did not come to its end|status 1(24|25|37|41)|says nothing' | head -n 1 | head -c 160)
+    line=$(grep '^not ok' "$T/out" | grep -vE 'did not come to its end|status 1(24|25|37|41)|says nothing|the service does not start|the session to be taken over' | head -n 1 | head -c 160)
     if [ -n "$line" ]; then
         passed=$((passed + 1))
         echo "ok $name: $line"
@@ -111,16 +115,17 @@ restore() {
     done
 }
 
-name='' attacks='' mode=''
+name='' attacks='' cases='' mode=''
 declare -A edits=() always=()
 while IFS= read -r line; do
     case $line in
     '#'* | '') ;;
     'mutation '*)
         finish
-        name=${line#mutation } attacks='' mode=''
+        name=${line#mutation } attacks='' cases='' mode=''
         edits=() ;;
     'attack '*) attacks=${line#attack } ;;
+    'service '*) cases=${line#service } ;;
     'mode '*) mode=${line#mode } ;;
     'always '*)
         line=${line#always }

@@ -11,18 +11,21 @@ make_scene
 SESSIONS=/v1/workspaces/local/sessions
 SECRET=the-word-of-the-host
 OPERATIONS=${OPERATIONS:-10000}
+BOUND=()
 
 service_start() {
     SOCKET=$D/run/berth.sock
     mkdir -p "$D/roots/mine" "$D/roots/other"
     echo "$SECRET" >"$D/roots/other/secret"
     if [ "$(id -u)" = 0 ]; then chown -R "$OTHER_UID:$OTHER_UID" "$D/roots/mine"; fi
+    # The neighbour's, where there is one: not root's, whose directories have a rule of their own.
+    if [ "$MODE" = root ]; then chown -R $((OTHER_UID + 1)) "$D/roots/other"; fi
     chmod 700 "$D/roots/other"
     local group=
     if [ "$MODE" = root ]; then group=", \"socket_group\": $OTHER_UID"; fi
     echo "{\"roots\": [\"$D/roots\"]$group}" >"$D/serve.jsonc"
     if [ "$MODE" != self ]; then chown "$UID_HERE" "$D/serve.jsonc"; fi
-    "${AS[@]}" "${ENVIRONMENT[@]}" "$BERTH" serve --config "$D/serve.jsonc" </dev/null >"$D/out/serve" 2>&1 &
+    "${AS[@]}" "${BOUND[@]+"${BOUND[@]}"}" "${ENVIRONMENT[@]}" "$BERTH" serve --config "$D/serve.jsonc" </dev/null >"$D/out/serve" 2>&1 &
     SERVICE=$!
     local _
     for _ in $(seq 400); do
@@ -71,6 +74,96 @@ init_is_out_of_reach() { # 17
     berth exec --tty never s1 -- true
     status_is 0 'the session still answers'
 }
+pid1_is_out_of_reach() { # 17
+    local user
+    place_in s1 pid1
+    for user in user root; do
+        # An ordinary user without subordinate ids has one id inside.
+        if [ "$MODE$user" = singleroot ]; then continue; fi
+        berth exec --tty never --user $user s1 -- ./pid1 1
+        all_denied pid1 30
+        status_is 0 "PID 1 is reached for as $user"
+    done
+    berth exec --tty never s1 -- sh -c '(sleep 50 & sleep 50 &); kill -9 -1; exit 7'
+    status_is 7 'everybody but the caller and PID 1 is killed'
+    berth exec --tty never s1 -- true
+    status_is 0 'the session still answers'
+}
+births_are_watched() { # 1, 3: what init forks has all of init's until it is executed
+    local before i
+    # Without a cgroup a session runs one command at a time.
+    has_capability limits.pids || { need 'limits.pids is not available'; return; }
+    before=$(sha256sum "$BUILD"/bin/berth*)
+    berth exec --detach --exec-id watcher s1 -- ./beside born 12
+    status_is 0
+    for i in $(seq 60); do
+        client ask POST "$SESSIONS/s1/execs?wait_ms=5000" '{"argv":["true"]}'
+        answered 201
+        client ask HEAD "$SESSIONS/s1/files?path=/workspace/beside"
+    done
+    for i in $(seq 100); do
+        client ask GET $SESSIONS/s1/execs/watcher
+        if grep -q '"state":"ended"' "$OUT"; then break; fi
+        sleep 0.2
+    done
+    TIME=30 berth logs s1 watcher
+    grep -q '^done beside' "$OUT" || fail 'it did not come to its end'
+    grep -qE '^saw [0-9]{2}' "$OUT" || fail "it saw nobody: $(grep '^saw' "$OUT")"
+    ! grep -q SUCCEEDED "$OUT" || fail "$(grep -m 3 SUCCEEDED "$OUT" | tr '\n' ';')"
+    [ "$before" = "$(sha256sum "$BUILD"/bin/berth*)" ] || fail 'a program of berth was changed'
+}
+zombies_and_stopped() { # 29
+    place_in s1 resources
+    TIME=100 berth exec --tty never s1 -- ./resources zombies 3000
+    grep -q '^zombies 3000' "$OUT" || fail "$(tail -n 1 "$OUT")"
+    TIME=30 berth exec --tty never --timeout 1s s1 -- sh -c './resources stopped; kill -STOP $$'
+    status_is 124 'a command that stopped itself'
+    background sh -c './resources vfork & ./resources stopped & kill -STOP $$'
+    TIME=30 berth session interrupt s1
+    status_is 0
+    berth exec --tty never s1 -- sh -c 'grep -l "^State:.[ZT]" /proc/[0-9]*/status 2>/dev/null | wc -l'
+    [ "$(tail -n 1 "$OUT")" = 0 ] || fail "$(tail -n 1 "$OUT") of them are left"
+}
+verbs_race() { # 30
+    local i pids=() pid
+    berth session create s2
+    for i in 1 2 3 4 5; do
+        "${AS[@]}" timeout 100 "$PROGRAMS/client" "$SOCKET" race "${RACE:-200}" $SESSIONS/s2 $i >"$D/out/race$i" &
+        pids+=($!)
+    done
+    for pid in "${pids[@]}"; do wait "$pid" || fail "$(tail -n 1 "$D"/out/race* | tr '\n' ' ')"; done
+    ! grep -q ' 2xx 0,' "$D"/out/race? || fail "one of them never had its way: $(cat "$D"/out/race? | tr '\n' ' ')"
+    others_go_on 'beside a race of verbs'
+    client ask POST $SESSIONS/s2/resume '{}'
+    berth exec --tty never s2 -- echo on
+    grep -qx on "$OUT" || fail "the session is stuck: $(tail -n 1 "$ERR")"
+}
+births_after_kills() { # 31b
+    local i pids=() killed=() pid
+    for i in 1 2 3 4 5; do
+        berth exec --tty never --timeout 200ms s1 -- sleep 30
+        status_is 124 'a command that is killed'
+        berth exec --tty never s1 -- echo born
+        grep -qx born "$OUT" || fail "round $i: $(tail -n 1 "$ERR")"
+    done
+    for i in 1 2 3 4; do
+        "${AS[@]}" "${ENVIRONMENT[@]}" timeout 60 "$BERTH" session create "new$i" </dev/null >/dev/null 2>&1 &
+        pids+=($!)
+        if has_capability limits.pids; then # else it runs one command at a time
+            "${AS[@]}" "${ENVIRONMENT[@]}" timeout 60 "$BERTH" exec --tty never --timeout 50ms s1 -- sleep 9 </dev/null >/dev/null 2>&1 &
+            killed+=($!)
+            "${AS[@]}" "${ENVIRONMENT[@]}" timeout 60 "$BERTH" exec --tty never s1 -- true </dev/null >/dev/null 2>&1 &
+            pids+=($!)
+        fi
+    done
+    for pid in "${pids[@]}"; do wait "$pid" || fail "died at birth (status $?)"; done
+    for i in 1 2 3 4; do
+        berth exec --tty never "new$i" -- true
+        status_is 0 "in new$i"
+        berth session destroy "new$i" --delete-volume
+    done
+    for pid in "${killed[@]+"${killed[@]}"}"; do wait "$pid"; done
+}
 workers_are_harmed() { # 34: hostile programs have their uid
     local how _
     # Without a cgroup a session runs one command at a time.
@@ -118,12 +211,19 @@ kinds_in_turn() { # 34
     grep -q 'silent 0, leaked 0' "$OUT" || fail "$(tail -n 1 "$OUT")"
 }
 floods_are_bounded() { # 28
-    local before after
+    local before after _
     before=$(memory_of "$FRONT")
-    berth exec --detach s1 -- sh -c 'yes | head -c 300000000; ./beside tiny 100000'
-    local exec_id
-    exec_id=$(cat "$OUT")
-    client sleep "$SESSIONS/s1/execs/$exec_id/output?follow=true" 6
+    # More of it is kept than front may ever hold.
+    client ask POST $SESSIONS/s1/execs '{"shell": "./beside tiny 100000; yes | head -c 150000000",
+        "exec_id": "flood", "output_limit_bytes": 200000000}'
+    answered 201 'a command with much output'
+    for _ in $(seq 300); do # until it has written all, however slow the machine is
+        client ask GET $SESSIONS/s1/execs/flood
+        if grep -q '"state":"ended"' "$OUT"; then break; fi
+        sleep 0.2
+    done
+    grep -q '"state":"ended"' "$OUT" || fail 'its output was not taken'
+    client sleep "$SESSIONS/s1/execs/flood/output?follow=true" 6
     after=$(memory_of "$FRONT")
     [ $((after - before)) -lt 65536 ] || fail "front grew by $((after - before)) KiB"
     client ask GET /v1/health
@@ -132,6 +232,110 @@ floods_are_bounded() { # 28
 interrupt_without_a_command() {
     berth session create s2
     TIME=5 berth session interrupt s2
+    status_is 0
+}
+
+# ---- an init that was taken over (52) ----
+
+inits() { # those that are PID 1 of their session, not what they fork
+    local directory
+    for directory in /proc/[0-9]*; do
+        case $(readlink "$directory/exe" 2>/dev/null) in
+        */berth-init*) grep -qsE '^NSpid:.*[^0-9]1$' "$directory/status" && echo "${directory#/proc/}" ;;
+        esac
+    done
+}
+bad_session() { # INIT: the init of a session `bad` in which a command runs
+    local before new _
+    before=" $(inits | tr '\n' ' ') "
+    if [ "${1:-create}" = create ]; then berth session create bad; else berth session resume bad; fi
+    status_is 0 'the session to be taken over'
+    berth exec --detach bad -- sh -c 'echo begun; sleep 1000'
+    status_is 0
+    BAD_EXEC=$(cat "$OUT") INIT=
+    for _ in $(seq 100); do # its init has nothing else under way then
+        client ask GET "$SESSIONS/bad/execs/$BAD_EXEC"
+        if grep -q '"output_bytes":6[,}]' "$OUT"; then break; fi
+        sleep 0.05
+    done
+    for new in $(inits); do case $before in *" $new "*) ;; *) INIT=$new ;; esac done
+    [ -n "$INIT" ] || fail 'its init is not seen'
+}
+possess() { timeout 60 "$PROGRAMS/possess" "$INIT" "$@" >"$D/out/possess" 2>&1; }
+bad_is_ended() { # it alone
+    local _
+    for _ in $(seq $((${2:-20} * 5))); do
+        client ask GET $SESSIONS/bad
+        if grep -q '"state":"parked","mode":"stop","reason":"died"' "$OUT"; then break; fi
+        sleep 0.2
+    done
+    grep -q '"state":"parked"' "$OUT" || fail "$1: the session goes on: $(head -c 120 "$OUT") $(tail -n 1 "$D/out/possess")"
+    [ ! -d "/proc/$INIT" ] || fail "$1: its init lives"
+    others_go_on "$1"
+}
+others_go_on() {
+    TIME=10 berth exec --tty never s1 -- echo on
+    status_is 0 "$1: the other session"
+    grep -qx on "$OUT" || fail "$1: the other session answers $(head -c 60 "$OUT")"
+}
+may_possess() { [ "$(id -u)" = 0 ] || { need 'needs root to take an init over'; return 1; }; }
+taken_over_init_says() {
+    local how verb=create
+    may_possess || return
+    for how in garbage huge order started endless linger; do
+        bad_session $verb
+        verb=resume
+        possess "$how" &
+        bad_is_ended "$how"
+        wait $!
+    done
+    berth session destroy bad --delete-volume
+    status_is 0
+}
+taken_over_init_keeps_silent() {
+    may_possess || return
+    bad_session
+    possess half
+    others_go_on half
+    kill -STOP "$INIT"
+    others_go_on stopped
+    TIME=15 berth session destroy bad --delete-volume
+    status_is 0 'it is ended all the same'
+    [ ! -d "/proc/$INIT" ] || fail 'its init lives'
+}
+taken_over_init_ruins_spools() {
+    may_possess || return
+    bad_session
+    possess ruin
+    TIME=5 berth logs bad "$BAD_EXEC"
+    [ "$RC" != 124 ] || fail 'who asks for the output is not answered'
+    others_go_on ruin
+    berth session destroy bad --delete-volume
+    status_is 0
+}
+taken_over_init_fills_the_disk() {
+    may_possess || return
+    bad_session
+    possess spool 120000000
+    bad_is_ended spool 90
+    berth session destroy bad --delete-volume
+    status_is 0
+    [ -z "$(find "$D/state/spool" -size +1M)" ] || fail 'what it wrote is left'
+}
+taken_over_init_lies_to_a_new_front() {
+    local rows verb=create _
+    may_possess || return
+    for rows in 5000 3; do
+        bad_session $verb
+        verb=resume
+        possess table $rows &
+        for _ in $(seq 100); do grep -q waiting "$D/out/possess" && break; sleep 0.05; done
+        FRONT=$(pgrep -P "$SERVICE" -f '^berth: front')
+        kill -KILL "$FRONT"
+        bad_is_ended "a table of $rows"
+        wait $!
+    done
+    berth session destroy bad --delete-volume
     status_is 0
 }
 
@@ -167,6 +371,26 @@ slow_clients_are_bounded() { # 53
     fi
     [ $(($(memory_of "$FRONT") - before)) -lt 65536 ] || fail "front grew to $(memory_of "$FRONT") KiB"
 }
+few_descriptors_are_shared() { # 53: who has all that he may have leaves enough for sessions
+    local crowd _
+    [ "$MODE" = root ] || return
+    kill -TERM "$SERVICE"
+    wait "$SERVICE"
+    BOUND=(prlimit --nofile=1500:1500 --)
+    service_start
+    BOUND=()
+    setpriv --reuid "$OTHER_UID" --regid "$OTHER_UID" --clear-groups -- \
+        "$PROGRAMS/client" "$SOCKET" crowd 3000 /v1/health >"$D/out/crowd" &
+    crowd=$!
+    sleep 1
+    client ask GET /v1/health
+    answered 200 'beside a crowd, with few descriptors'
+    berth session create s2
+    status_is 0 'a session beside a crowd'
+    berth exec --tty never s2 -- true
+    status_is 0 'a command beside a crowd'
+    wait "$crowd"
+}
 another_user_is_refused() {
     client_as $((OTHER_UID + 1)) $((OTHER_UID + 1)) ask GET /v1/health
     status_is 1 'he may not connect'
@@ -183,7 +407,8 @@ rights_of_the_asker() { # 36, P-7
         "$D/roots/../state" /proc/self/root; do
         create_directory "$path"
         status_is 1 "$path"
-        grep -q '"status":40[034]' "$OUT" || fail "$path: $(head -c 200 "$OUT")"
+        # 503: he may name what he may not enter, and then the session does not start.
+        grep -qE '"status":(40[034]|503)' "$OUT" || fail "$path: $(head -c 200 "$OUT")"
     done
     create_directory "$D/roots/mine"
     answered 201
@@ -198,6 +423,8 @@ parked_with_planted_links() { # 32
     ln -s "$D/state" "$D/roots/mine/state"
     berth session park d1
     status_is 0
+    # What keeps him out must be the walk, not the modes.
+    chmod 755 "$D/roots/other"
     for path in absolute up/secret magic state/instance ../other/secret; do
         client ask GET "$SESSIONS/d1/files?path=/workspace/$path"
         status_is 1 "reading $path"
@@ -230,9 +457,11 @@ names_are_shown_clean() { # 12, 38
     ! grep -q "$escape" "$OUT" || fail 'the list has an escape sequence'
 }
 
-CASES='init_is_out_of_reach workers_are_harmed stopped_workers_are_bounded rename_storm kinds_in_turn floods_are_bounded
+CASES='taken_over_init_says taken_over_init_keeps_silent taken_over_init_ruins_spools
+taken_over_init_fills_the_disk taken_over_init_lies_to_a_new_front init_is_out_of_reach pid1_is_out_of_reach births_are_watched zombies_and_stopped
+verbs_race births_after_kills workers_are_harmed stopped_workers_are_bounded rename_storm kinds_in_turn floods_are_bounded
 interrupt_without_a_command framing_is_one targets_are_refused slow_clients_are_bounded names_are_shown_clean'
-ROOT_CASES='another_user_is_refused rights_of_the_asker parked_with_planted_links'
+ROOT_CASES='few_descriptors_are_shared another_user_is_refused rights_of_the_asker parked_with_planted_links'
 if [ $# -gt 0 ]; then CASES=$* ROOT_CASES=; fi
 
 for mode in ${MODES:-$(modes_here)}; do

@@ -381,9 +381,9 @@ static unsigned count_sessions(const char *state)
 
 static void measure_recovery(void)
 {
-    if (bench.made == 0) {
+    if (bench.made < bench.live) {
         struct series create = series_new("create, 100 at once");
-        ask_many(&creates, 0, bench.live, &create);
+        ask_many(&creates, bench.made, bench.live, &create);
         bench.made = bench.live;
     }
     unsigned before = count_sessions("running");

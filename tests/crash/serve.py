@@ -4,6 +4,11 @@
     serve.py points 0 SEED        front is killed at every named point
     serve.py hundred ROUNDS SEED  ROUNDS kills while 100 commands print
     serve.py full 0 SEED          its file system is full, then it is not
+    serve.py reboot ROUNDS SEED   the host is restarted: nothing is left but the disk
+    serve.py seeded 0 SEED        the verdict finds what is done to a service at rest
+    serve.py calls ROUNDS SEED    any process is killed before and after each call that changes something;
+                                  0: until no new one is met, else at so many, and one in CRASH_ONE_IN only
+    serve.py refuse ROUNDS SEED   such calls are refused: EMFILE, ENOSPC, ENOMEM; ROUNDS of each
 
 tests/crash/serve.sh gives it a namespace of processes and mounts of its own, in which it is PID 1:
 whatever it starts ends with it. SEED repeats what is asked and whom it kills, not the scheduler.
@@ -14,6 +19,7 @@ import random
 import re
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -21,8 +27,11 @@ import threading
 import time
 import traceback
 
+from serve_calls import PROGRAMS, Calls, kill_at_calls, refuse_calls
 from serve_client import WORKSPACE, Client, Exec, Session, Tally
-from serve_http import Failure, Http
+from serve_http import Failure, Http, clock
+from serve_reboot import host_is_restarted
+from serve_seeded import each_seeded_fault_is_found
 from serve_service import KINDS, Service, kill
 
 CLIENTS = 4
@@ -52,7 +61,10 @@ class Gate:
     def close(self, patience=150):
         with self.condition:
             self.closed = True
-            if not self.condition.wait_for(lambda: self.waiting >= self.clients, patience):
+            end = clock() + patience
+            while not self.condition.wait_for(lambda: self.waiting >= self.clients, 1.0) and clock() < end:
+                pass
+            if self.waiting < self.clients:
                 raise Failure(f"clients hang: {self.waiting} of {self.clients} are between operations")
 
     def open(self):
@@ -62,23 +74,32 @@ class Gate:
 
 
 class Campaign:
-    def __init__(self, seed, build, front=None):
+    """`programs`: where those of the test lie; what is not there is the shipped one."""
+
+    def __init__(self, seed, build, programs=""):
         self.seed, self.rng, self.tally = seed, random.Random(seed), Tally()
         self.base = tempfile.mkdtemp(prefix="berth-crash-")
         os.chmod(self.base, 0o755)
         self.bin = f"{self.base}/bin"
         os.mkdir(self.bin)
-        for name in ("berth", "berth-init", "berth-files", "berth-front"):
-            shutil.copy(front if front and name == "berth-front" else f"{build}/bin/{name}", f"{self.bin}/{name}")
+        for name in PROGRAMS:
+            own = f"{build}/tests/crash/{programs}/{name}"
+            shutil.copy(own if programs and os.path.exists(own) else f"{build}/bin/{name}", f"{self.bin}/{name}")
+        self.calls, self.last_points = None, []
+        if programs == "calls":
+            self.calls = Calls(self.bin, int(os.environ.get("CRASH_ONE_IN", "1")), seed)
         os.mkdir(f"{self.base}/state", 0o700)
+        self.directories = f"{self.base}/directories"
+        os.mkdir(self.directories, 0o755)
         self.http = Http(f"{self.base}/run/berth.sock", self.tally)
         self.service = Service(self.base, self.bin, self.http)
         self.stop, self.threads, self.clients = threading.Event(), [], []
-        self.gate = None
+        self.gate, self.mounts = None, None
 
     def begin_clients(self, count):
         self.gate = Gate(count)
-        self.clients = [Client(i, self.http, self.tally, self.seed, self.gate) for i in range(count)]
+        self.clients = [Client(i, self.http, self.tally, self.seed, self.gate, directories=self.directories)
+                        for i in range(count)]
         self.threads = [threading.Thread(target=client.run, args=(self.stop,), daemon=True) for client in self.clients]
         for thread in self.threads:
             thread.start()
@@ -96,14 +117,14 @@ class Campaign:
         self.gate.open()
 
     def compare(self, sessions, patience=15.0):
-        end, wrong = time.monotonic() + patience, None
+        end, wrong = clock() + patience, None
         while True:
             self.service.wait_healthy()
             wrong = self.differences(sessions)
             if not wrong:
                 self.tally["comparisons of ledger, kernel, disk and models"] += 1
                 return
-            if time.monotonic() > end:
+            if clock() > end:
                 raise Failure("ledger, kernel and models differ: " + "; ".join(wrong))
             time.sleep(0.05)
 
@@ -140,14 +161,17 @@ class Campaign:
             if names != found["cgroup"]:
                 wrong.append(f"{kind} {sorted(names)} but cgroups {sorted(found['cgroup'])}")
         wrong += [f"a process that nobody owns: {process}" for process in strangers]
+        self.mounts = self.mounts or self.service.mounts()
+        if self.service.mounts() != self.mounts:
+            wrong.append(f"mounts: {set(self.service.mounts()) ^ set(self.mounts)}")
         told = self.http.until_definite("GET", "/v1/resources?owner=uid-0").json()
         if {entry["name"] for entry in told["kernel"]} != found["cgroup"]:
             wrong.append(f"resources says {told['kernel']}, there are {sorted(found['cgroup'])}")
         volumes = f"{self.service.state}/volumes/local"
         on_disk = set(os.listdir(volumes)) if os.path.isdir(volumes) else set()
-        if on_disk != {row["session_id"] for row in kept} or on_disk != {v["name"] for v in told["volumes"]}:
-            wrong.append(f"volumes on disk {sorted(on_disk)}, told {told['volumes']}, sessions "
-                         f"{sorted(row['session_id'] for row in kept)}")
+        in_volumes = {row["session_id"] for row in kept if row["workspace"]["persistence"]["kind"] == "volume"}
+        if on_disk != in_volumes or on_disk != {v["name"] for v in told["volumes"]}:
+            wrong.append(f"volumes on disk {sorted(on_disk)}, told {told['volumes']}, sessions {sorted(in_volumes)}")
         spools = os.listdir(f"{self.service.state}/spool")
         if len(spools) > len(kept):
             wrong.append(f"spools of {spools}, sessions {len(kept)}")
@@ -176,7 +200,26 @@ class Campaign:
         found, _ = self.service.kernel()
         if any(found.values()) or os.listdir(f"{self.service.state}/spool"):
             raise Failure(f"left at the end: {found} {os.listdir(self.service.state + '/spool')}")
+        for name in os.listdir(self.directories):
+            left = set(os.listdir(f"{self.directories}/{name}")) - {"marks", "f0", "f1", "f2"}
+            if left:
+                raise Failure(f"left in a directory that was a workspace: {left}")
         self.service.stop()
+        self.check_ledger()
+
+    def check_ledger(self):
+        """What rows say when nothing lives and nobody asks."""
+        ledger = sqlite3.connect(f"{self.service.state}/ledger/ledger")
+        for question, right in (("PRAGMA integrity_check", "ok"), ("PRAGMA foreign_key_check", None),
+                                *((f"SELECT count(*) FROM {table}", 0)
+                                  for table in ("intents", "volumes", "volume_uses", "uid_ranges", "timers")),
+                                ("SELECT count(*) FROM (SELECT 1 FROM execs GROUP BY session, ord HAVING count(*) > 1)", 0),
+                                ("SELECT count(*) FROM (SELECT session, count(*) n, min(seq) low, max(seq) high FROM events "
+                                 "GROUP BY session) WHERE n != high - low + 1", 0)):
+            row = ledger.execute(question).fetchone()
+            if right is not None and (not row or row[0] != right) or question.endswith("foreign_key_check") and row:
+                raise Failure(f"the ledger at the end: {question}: {row}")
+        ledger.close()
 
     def close(self):
         self.service.remove_leftovers()
@@ -204,8 +247,8 @@ def kill_at_random(campaign, rounds):
         rng.shuffle(kinds)
         for kind in kinds:
             time.sleep(rng.choice((0, rng.uniform(0, 0.15))))
-            end = time.monotonic() + 30
-            while not service.kill_one(kind, rng) and time.monotonic() < end:
+            end = clock() + 30
+            while not service.kill_one(kind, rng) and clock() < end:
                 campaign.look_at_clients()
                 time.sleep(0.002)
             campaign.look_at_clients()
@@ -270,14 +313,14 @@ def kill_at_points(campaign, rounds):
     service.start()
     campaign.begin_clients(CLIENTS)
     points.arm(1)
-    seen, restarted, checked, since = 0, 0, 0, time.monotonic()
-    while table - points.killed_at() and time.monotonic() < since + POINT_PATIENCE_S:
+    seen, restarted, checked, since = 0, 0, 0, clock()
+    while table - points.killed_at() and clock() < since + POINT_PATIENCE_S:
         campaign.look_at_clients()
         time.sleep(0.02)
         count = len(points.killed_at())
         if count > seen:
-            seen, since = count, time.monotonic()
-        if any("session_lost" in point for point in table - points.killed_at()) and time.monotonic() > since + 0.5:
+            seen, since = count, clock()
+        if any("session_lost" in point for point in table - points.killed_at()) and clock() > since + 0.5:
             inits = service.inits()
             service.kills["init"] += bool(inits) and kill(campaign.rng.choice(inits))
         if count - restarted >= 3:  # front's own pause between two lives grows; a new supervisor's does not
@@ -289,7 +332,7 @@ def kill_at_points(campaign, rounds):
             service.wait_healthy()
             campaign.check()
             points.arm(1)
-            since = time.monotonic()
+            since = clock()
     points.arm(0)
     service.wait_healthy()
     campaign.check()
@@ -330,7 +373,7 @@ def kill_while_hundred_print(campaign, rounds):
         service.kill_one(("front", "all", "launcher", "supervisor")[count % 4], campaign.rng)
         time.sleep(campaign.rng.uniform(0, 0.6))
     for thread in threads:
-        thread.join(200)
+        thread.join(600)
     if failures or any(thread.is_alive() for thread in threads):
         raise failures[0] if failures else Failure("a follower hangs")
     if campaign.tally["outputs compared"] != 100:
@@ -376,8 +419,8 @@ def full_file_system(campaign, rounds):
     if not service.inits():
         raise Failure("the disk is full, and the session is gone")
     os.remove(f"{service.state}/filler")
-    deadline = time.monotonic() + 15
-    while time.monotonic() < deadline:
+    deadline = clock() + 15
+    while clock() < deadline:
         answer = http.once("POST", f"{session.path}/execs", {"argv": ["touch", "/tmp/stop"]}, "after")
         if answer.status == 201:
             break
@@ -404,6 +447,10 @@ CAMPAIGNS = {
     "points": (kill_at_points, "killed_at_every_fail_point"),
     "hundred": (kill_while_hundred_print, "restarted_while_a_hundred_commands_print"),
     "full": (full_file_system, "a_full_file_system_refuses_and_recovers"),
+    "calls": (kill_at_calls, "killed_at_every_call_that_changes_something"),
+    "seeded": (each_seeded_fault_is_found, "each_seeded_fault_is_found"),
+    "reboot": (host_is_restarted, "SES_2_is_whole_after_restarts_of_the_host"),
+    "refuse": (refuse_calls, "lives_when_any_call_is_refused"),
 }
 
 
@@ -416,7 +463,7 @@ def main():
     build = os.environ.get("BUILD", "build")
     random.seed(seed)
     function, name = CAMPAIGNS[which]
-    campaign = Campaign(seed, build, f"{build}/tests/crash/berth-front" if which == "points" else None)
+    campaign = Campaign(seed, build, {"points": ".", "calls": "calls", "refuse": "calls"}.get(which, ""))
     status = 1
     signal.signal(signal.SIGTERM, ended_from_outside)
     try:
@@ -428,6 +475,8 @@ def main():
         traceback.print_exc(file=sys.stdout)
         try:
             print("# the service's last words:\n" + campaign.service.last_words())
+            for point in campaign.last_points:
+                print("# of the last points:", *point)
         except OSError:
             pass
     campaign.summary()

@@ -2,12 +2,14 @@
 whatever dies meanwhile, and compares each answer with the model; it never kills anything.
 """
 import base64
+import errno
 import json
+import os
 import random
 import threading
 import time
 
-from serve_http import BROKEN, Failure, events_of
+from serve_http import BROKEN, Failure, clock, events_of
 
 WORKSPACE = "/v1/workspaces/local"
 
@@ -17,6 +19,8 @@ class Tally(dict):
         super().__init__()
         self.lock = threading.Lock()
         self.faults = []
+        self.refusing = False  # calls are refused: what was accepted may fail, when it says so
+        self.killing_children = False  # commands are killed before they run
 
     def __missing__(self, key):
         return 0
@@ -36,7 +40,7 @@ class Exec:
         self.argv = ["sh", "-c", f"echo {mark} >>/workspace/marks; i=0; while [ $i -lt {lines} ]; do "
                      f"echo {mark} line $i{slow}; i=$((i+1)); done; echo {mark} err >&2; exit {code}"]
         self.path = self.document = None
-        self.may_have_run, self.must_have_run = False, False
+        self.must_have_run = self.must_not_have_run = False
 
     def stdout(self):
         return "".join(f"{self.mark} line {i}\n" for i in range(self.lines)).encode()
@@ -49,12 +53,14 @@ class Session:
     def __init__(self, name):
         self.name, self.state, self.mode = name, "absent", None
         self.path = f"{WORKSPACE}/sessions/{name}"
-        self.execs = []
+        self.execs, self.files = [], {}
 
 
 class Client:
-    def __init__(self, number, http, tally, seed, gate, names=2):
-        self.http, self.tally, self.gate = http, tally, gate
+    """`directories`: where every other session has a directory of the host as its workspace; None: volumes only."""
+
+    def __init__(self, number, http, tally, seed, gate, names=2, directories=None):
+        self.http, self.tally, self.gate, self.directories = http, tally, gate, directories
         self.rng = random.Random(seed * 1000 + number)
         self.number, self.count = number, 0
         self.sessions = [Session(f"c{number}s{i}") for i in range(names)]
@@ -83,17 +89,24 @@ class Client:
         if session.state == "archived":
             return self.destroy(session)
         if session.state == "parked":
-            return self.rng.choice((self.resume, self.resume, self.resume, self.destroy, self.archive))(session)
+            return self.rng.choice((self.resume, self.resume, self.resume, self.write, self.destroy, self.archive))(session)
         return self.rng.choice((self.exec, self.exec, self.exec, self.exec, self.park, self.freeze, self.interrupt,
-                                self.duplicate, self.archive, self.destroy, self.volume))(session)
+                                self.duplicate, self.write, self.archive, self.destroy, self.volume))(session)
 
     def create(self, session):
         body = {"session_id": session.name, "policy": "balanced"}
+        if self.directories and session is not self.sessions[0]:
+            body["workspace"] = {"persistence": {"kind": "directory", "path": self.new_directory(session), "allow_root_owned": True}}
         document = self.http.verb("POST", f"{WORKSPACE}/sessions", body, self.key(), (201,)).json()
         if document["state"] != "running" or document["session_id"] != session.name:
             raise Failure(f"created, but {document}")
-        session.state, session.mode, session.execs = "running", None, []
+        session.state, session.mode, session.execs, session.files = "running", None, [], {}
         self.tally["creates"] += 1
+
+    def new_directory(self, session):
+        path = f"{self.directories}/{session.name}-{self.count}"
+        os.mkdir(path, 0o700)
+        return path
 
     def verb(self, session, verb, body, state, mode, allowed=(200,)):
         answer = self.http.verb("POST", f"{session.path}/{verb}", body, self.key(), allowed + (409,))
@@ -124,6 +137,10 @@ class Client:
             raise Failure(f"{session.name} is gone: {answer}")
         return answer.json()
 
+    def events(self, session):
+        answer = self.http.until_definite("GET", f"{session.path}/events?follow=false")
+        return [json.loads(line[5:]) for line in answer.body.decode().split("\n") if line.startswith("data:")]
+
     def park(self, session):
         if self.verb(session, "park", {"mode": "stop"}, "parked", "stop"):
             self.check_marks(session)
@@ -146,21 +163,46 @@ class Client:
         command = self.start(session, lines=200, pause="0.2")
         if command and self.verb(session, "interrupt", {"reason": "test"}, "running", None):
             ended = self.wait(command)
-            if ended["reason"] not in ("interrupted", "lost", "not_started"):
+            if not self.failed_cleanly(command, ended) and ended["reason"] not in ("interrupted", "lost", "not_started"):
                 raise Failure(f"interrupted, but {ended}")
 
     def destroy(self, session):
         self.check_marks(session)
+        self.check_files(session)
         answer = self.http.verb("DELETE", session.path + "?delete_volume=true", None, None, (200,))
         if answer.json()["state"] not in ("destroying", "destroyed"):
             raise Failure(f"destroyed, but {answer}")
         session.state, session.execs = "absent", []
         self.tally["destroys"] += 1
-        end = time.monotonic() + 20  # the name is free when it is over
-        while time.monotonic() < end and self.show(session)["state"] != "destroyed":
+        end = clock() + 20  # the name is free when it is over
+        while clock() < end and self.show(session)["state"] != "destroyed":
             time.sleep(0.01)
-        if time.monotonic() >= end:
+        if clock() >= end:
             raise Failure(f"{session.name} is still being destroyed after 20 s")
+
+    def write(self, session):
+        """A file is the new one or the old one, and what was answered is there."""
+        name, body = f"/workspace/f{self.rng.randrange(3)}", self.rng.randbytes(self.rng.choice((0, 9, 5000, 200000)))
+        answer = self.http.until_definite("PUT", f"{session.path}/files?path={name}", body)
+        if answer.status == 409:
+            self.died(session, answer)
+            return
+        if answer.status not in (200, 201):
+            raise Failure(f"PUT {name} of {session.name} ({session.state}): {answer}")
+        session.files[name] = body
+        self.tally["files written"] += 1
+        self.check_files(session)
+
+    def check_files(self, session):
+        for name, body in session.files.items():
+            answer = self.http.until_definite("GET", f"{session.path}/files?path={name}")
+            if answer.status == 409:
+                self.died(session, answer)
+                return
+            if answer.status != 200 or answer.body != body:
+                raise Failure(f"{name} of {session.name} ({session.state}): {answer.status}, {len(answer.body)} bytes, "
+                              f"written {len(body)}")
+            self.tally["files compared"] += 1
 
     def volume(self, _):
         """One that no session uses: made, seen, made again, removed, removed again."""
@@ -186,7 +228,6 @@ class Client:
         return command if self.submit(command) else None
 
     def submit(self, command):
-        command.may_have_run = True
         answer = self.http.verb("POST", f"{command.session.path}/execs", {"argv": command.argv}, command.key, (201, 409),
                                 lambda first: self.was_not_started(command, first))
         if command not in command.session.execs:
@@ -245,14 +286,29 @@ class Client:
             self.settle(session, command)
 
     def wait(self, command):
-        end = time.monotonic() + 60
-        while time.monotonic() < end:
+        end = clock() + 180  # commands take as long as the machine makes them
+        while clock() < end:
             answer = self.http.until_definite("GET", command.path + "?wait_ms=500")
             if answer.status != 200:
                 raise Failure(f"the command {command.path} is gone: {answer}")
             if answer.json()["state"] == "ended":
                 return answer.json()
         raise Failure(f"{command.path} has not ended: {answer}")
+
+    def failed_cleanly(self, command, ended):
+        if self.tally.killing_children and (ended["reason"], ended["signal"]) == ("signal", 9):
+            command.must_not_have_run = True
+            self.tally["commands killed before they ran"] += 1
+            return True
+        if not self.tally.refusing:
+            return False
+        if ended["reason"] == "start_failed" and ended["error"]["errno"] in (errno.EMFILE, errno.ENOSPC, errno.ENOMEM):
+            command.must_not_have_run = True
+            self.tally["starts that failed and said so"] += 1
+            return True
+        if ended["output_truncated"]:
+            self.tally["outputs that are not whole and say so"] += 1
+        return ended["output_truncated"]
 
     def settle(self, session, command):
         """Its end, and everything it has said."""
@@ -263,6 +319,8 @@ class Client:
             self.tally["not started, sent again"] += 1
             if not self.submit(command):
                 return
+        if self.failed_cleanly(command, ended):
+            return
         if ended["reason"] == "lost":
             document = self.show(session)
             parked = (document["state"], document["reason"]) == ("parked", "died")
@@ -285,15 +343,15 @@ class Client:
 
     def follow(self, command):
         """All of its output by seq, over as many connections as it takes (EXEC-2)."""
-        collected, last, end = {"stdout": b"", "stderr": b""}, 0, time.monotonic() + 60
-        while time.monotonic() < end:
+        collected, last, end, answer = {"stdout": b"", "stderr": b""}, 0, clock() + 60, None
+        while clock() < end:
             connection = None
             try:
                 headers = {"Last-Event-ID": str(last)} if last else {}
                 connection = self.http.open("GET", command.path + "/output?follow=true", headers=headers)
                 response = connection.getresponse()
                 if response.status != 200:
-                    response.read()
+                    answer = response.read()
                     if response.status in (503, 429):
                         time.sleep(0.01)
                         continue
@@ -302,11 +360,13 @@ class Client:
                     if name == "exit":
                         ended = json.loads(data)["data"] if "data" in json.loads(data) else json.loads(data)
                         return self.compare(command, collected, ended)
+                    if name == "gap" and self.tally.refusing:
+                        return None
                     if name == "gap":
                         raise Failure(f"a gap in {command.path}: {data}")
                     if number != last + 1:
                         raise Failure(f"{command.path}: seq {number} after {last}")
-                    last = number
+                    last, end = number, clock() + 60
                     piece = json.loads(data)
                     collected[piece["stream"]] += (base64.b64decode(piece["data_base64"]) if "data_base64" in piece
                                                    else piece["data"].encode())
@@ -319,7 +379,8 @@ class Client:
             finally:
                 if connection:
                     connection.close()
-        raise Failure(f"{command.path}: a follower saw no end in 60 s")
+        document = self.http.until_definite("GET", command.path).body
+        raise Failure(f"{command.path}: a follower saw no end in 60 s; seq {last}, last refusal {answer}, {document}")
 
     def compare(self, command, collected, ended):
         if ended.get("reason") not in ("exit", None):
@@ -340,6 +401,6 @@ class Client:
                 raise Failure(f"{session.name}: the mark {mark} belongs to nobody")
         for command in session.execs:
             ran = marks.count(command.mark)
-            if ran > 1 or (command.must_have_run and ran != 1):
+            if ran > 1 or (command.must_have_run and ran != 1) or (command.must_not_have_run and ran != 0):
                 raise Failure(f"{session.name}: the command {command.mark} ({command.path}) ran {ran} times")
         self.tally["marks compared"] += len(session.execs)

@@ -9,9 +9,9 @@ import sys
 import threading
 import time
 
-from serve_http import BROKEN, Failure
+from serve_http import BROKEN, Failure, clock
 
-KINDS = ("front", "launcher", "worker", "supervisor", "all", "init")
+KINDS = ("front", "launcher", "worker", "supervisor", "all", "init", "late")
 
 
 def title_of(pid):
@@ -51,7 +51,7 @@ class Service:
     def __init__(self, base, binaries, http):
         self.base, self.binaries, self.http = base, binaries, http
         self.state, self.runtime = f"{base}/state", f"{base}/run"
-        self.supervisor = 0
+        self.supervisor = self.dying = 0
         self.dead = set()
         self.kills = dict.fromkeys(KINDS, 0)
         threading.Thread(target=self.reap, daemon=True).start()
@@ -65,15 +65,19 @@ class Service:
             except ChildProcessError:
                 time.sleep(0.005)
 
+    def begin(self):
+        self.dead.clear()  # before: it may have died when fork() returns
+        self.supervisor = os.fork()
+        if self.supervisor == 0:
+            self.become_service()
+
     def start(self):
         for _ in range(50):
-            self.supervisor = os.fork()
-            if self.supervisor == 0:
-                self.become_service()
-            self.dead.discard(self.supervisor)
-            end = time.monotonic() + 30
-            while time.monotonic() < end and self.supervisor not in self.dead:
-                if self.health():
+            self.begin()
+            end = clock() + 30
+            while clock() < end and self.supervisor not in self.dead:
+                # Its own front: one that lost its supervisor answers for another moment.
+                if any(title_of(child) == "berth: front" for child in children_of(self.supervisor)) and self.health():
                     return
                 time.sleep(0.003)
             if self.supervisor not in self.dead:
@@ -100,7 +104,8 @@ class Service:
                     lines.append(f"# {pid} parent {stat.read().rsplit(')', 1)[1].split()[1]} {title_of(pid)[:60]!r} waits in {wait.read()} {mark[-1]}\n")
             except OSError:
                 continue
-        return "".join(lines[-60:])
+        internal = [line for line in lines[:-60] if '"code":"internal"' in line]
+        return "".join(internal[-20:] + lines[-60:])
 
     def health(self):
         try:
@@ -110,20 +115,20 @@ class Service:
             return False
 
     def wait_healthy(self, patience=30.0):
-        end = time.monotonic() + patience
+        end = clock() + patience
         while not self.health():
             if self.supervisor in self.dead:
                 raise Failure(f"the supervisor has ended by itself: {self.last_words()}")
-            if time.monotonic() > end:
+            if clock() > end:
                 raise Failure(f"the service has not come back in {patience} s: {self.last_words()}")
             time.sleep(0.005)
 
     def stop(self):
         if self.supervisor and self.supervisor not in self.dead:
             os.kill(self.supervisor, signal.SIGTERM)
-            end = time.monotonic() + 20
+            end = clock() + 20
             while self.supervisor not in self.dead:
-                if time.monotonic() > end:
+                if clock() > end:
                     raise Failure("SIGTERM has not ended the service in 20 s")
                 time.sleep(0.01)
 
@@ -146,8 +151,8 @@ class Service:
         return [pid for pid in pids if title_of(pid) == "berth: init" and is_first(pid)]
 
     def kill_worker(self, rng, patience=2.0):
-        end = time.monotonic() + patience
-        while time.monotonic() < end:
+        end = clock() + patience
+        while clock() < end:
             workers = self.roles()["worker"]
             if workers:
                 victim = rng.choice(workers)
@@ -156,10 +161,35 @@ class Service:
                     return kill(victim)
         return False
 
+    def leave_late(self, rng):
+        """Front dies, alone or with all, while a worker stands still: it goes on when its successors are at work."""
+        workers = self.roles()["worker"]
+        if not workers:
+            return False
+        late = rng.choice(workers)
+        try:
+            os.kill(late, signal.SIGSTOP)
+        except ProcessLookupError:
+            return False
+        roles = self.roles()
+        self.dying = self.supervisor if rng.random() < 0.5 else 0
+        for pid in roles["front"] + (roles["launcher"] + [self.supervisor] if self.dying else []):
+            kill(pid)
+
+        def go_on():
+            try:
+                os.kill(late, signal.SIGCONT)
+            except ProcessLookupError:
+                pass
+        threading.Timer(rng.uniform(0.2, 0.8), go_on).start()
+        return True
+
     def kill_one(self, kind, rng):
         """Kills, starts again what nobody else does, waits until it serves. False: nobody to kill."""
         if kind == "worker":
             done = self.kill_worker(rng)
+        elif kind == "late":
+            done = self.leave_late(rng)
         elif kind == "init":
             inits = self.inits()
             done = bool(inits) and kill(rng.choice(inits))
@@ -175,7 +205,7 @@ class Service:
             done = any([kill(pid) for pid in pids])
         if done:
             self.kills[kind] += 1
-        if kind in ("supervisor", "all"):
+        if kind in ("supervisor", "all") or (kind == "late" and done and self.dying):
             while self.supervisor not in self.dead:
                 time.sleep(0.001)
             time.sleep(rng.choice((0, rng.uniform(0, 0.1))))
@@ -197,6 +227,8 @@ class Service:
         found = {"cgroup": {path.rsplit(mark, 1)[1] for path in groups},
                  "socket": set(os.listdir(f"{self.runtime}/sessions")),
                  "record": {name.split("-", 1)[1] for name in os.listdir(f"{self.runtime}/runs")},
+                 "use": {path.rsplit(f"s-{self.instance()}-", 1)[1]
+                         for path in glob.glob(f"/run/berth-share/*/s-{self.instance()}-*")},
                  "process": set()}
         owned = {pid for group in self.roles().values() for pid in group} | {1, os.getpid()}
         strangers = []
@@ -217,6 +249,10 @@ class Service:
             else:
                 strangers.append(f"{name} {title_of(name)}")
         return found, strangers
+
+    def mounts(self):
+        with open("/proc/self/mountinfo") as file:
+            return sorted(line.split(" - ")[0].split()[4] for line in file)
 
     def remove_leftovers(self):
         """Only after a failure: what its service has not taken away."""

@@ -81,7 +81,7 @@ MAY_FAIL=(
     '(statfs|access)\("/sys/fs/cgroup' 'the table of mounts is read instead'
 
     # Sockets and missing protected paths of the workspace.
-    "stat\\(\"[^\"]*\", 0x[0-9a-f]+\\) after newfstatat\\($(of "$WS_DIR"), \"\\.ssh\"" 'a directory that may be a home counts as one: more is protected'
+    "stat\\(\"[^\"]*\", 0x[0-9a-f]+\\) after (newfstatat\\($(of "$WS_DIR"), \"\\.ssh\"|openat2\\($(of "$WS_DIR"), \"\\.git\")" 'a directory that may be a home counts as one: more is protected'
     "stat\\(\"[^\"]*\", 0x[0-9a-f]+\\) after close\\($(of /etc/passwd)\\)" 'a directory that may be a home counts as one: more is protected'
     'openat\(AT_FDCWD, "/etc/passwd"[^)]*\) after stat\(' 'without the accounts it counts as a home: more is protected'
     # The other reader, userns_outer.c, stops the start of an ordinary user.
@@ -95,6 +95,7 @@ MAY_FAIL=(
     "newfstatat\\($(of "$WS_DIR"), \"\\.attack\", " 'the owner of a directory in the workspace is told; it is searched all the same'
     "getdents64\\($(of "$WS_DIR(/[^>]*)?"), 0x[0-9a-f]+, 16384\\)" 'the search for sockets then asks the kernel`s list of bound sockets'
     "(linkat|renameat2|mknodat|openat|fstat|newfstatat)\\($FD, \"(\\.berth-|[0-9]+\")" 'a directory is the placeholder where a socket cannot be'
+    "getdents64\\($(of "$WS_DIR"), 0x[0-9a-f]+, 2048\\)|openat\\($(of "$WS_DIR"), \"\\.\", " 'without the list of what is missing each protected name is looked up'
     "fstat\\($(of "$WS_DIR/\.berth-[^>]*")" 'a directory is the placeholder where a socket cannot be'
     "pread64\\($FD, 0x[0-9a-f]+, (296|4136)," 'REVIEW a socket that is not known as a placeholder is masked like any other'
     'lstat\(".*(/run|/run/user/[0-9]+|berth-share(-[0-9]+)?)"' 'asked again after mkdir(), and only the second answer is used'

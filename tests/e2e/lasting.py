@@ -160,6 +160,7 @@ def SES_1_a_create_that_fails_leaves_a_tombstone_and_nothing_else():
     s.create(requires=["gpu"]).is_(422, "capability_unavailable")
     got = s.get()
     same(got["state"], "failed")
+    call("GET", "/workspaces/w/volumes/fails").is_(404, what="its volume")
     same([k for k in call("GET", "/resources?owner=" + got["owner"]).json["kernel"] if k.get("row") and k["incarnation"] == got["incarnation"]
           and k["name"].startswith("fails")], [])
     same(os.listdir(RUN + "/sessions") if os.path.isdir(RUN + "/sessions") and os.access(RUN + "/sessions", os.R_OK) else [], [], "sockets")

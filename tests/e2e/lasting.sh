@@ -1,5 +1,5 @@
 #!/bin/bash
-# This file runs the tests of sessions that last (states.py, lasting.py, asked.py) as each kind of user,
+# This file runs the tests of sessions that last (states.py, lasting.py, edges.py, asked.py) as each kind of user,
 # over a real `berth serve` each, and looks for what is left. Arguments: names of cases.
 set -u
 . "$(dirname "$0")/../attack/lib.sh"
@@ -29,7 +29,7 @@ said_all() {
 
 for mode in ${MODES:-$(modes_here)}; do
     enter_mode "$mode"
-    for file in ${FILES:-states lasting asked}; do
+    for file in ${FILES:-states lasting edges asked}; do
         over "$file" "$@"
     done
 done

@@ -81,7 +81,11 @@ static struct pass read_from(int fd, uint64_t from, uint64_t sum_from)
     struct err err;
     demand(spool_reader_new(&reader, fd, from, &err) == 0);
     uint64_t next = 0;
-    while ((pass.last = spool_reader_next(reader, &frame, &err)) == 0) {
+    unsigned calls = 0;
+    while ((pass.last = spool_reader_next(reader, &frame, &err)) == 0 || pass.last == SPOOL_MORE) {
+        demand(++calls < 2 * FRAMES_MOST);
+        if (pass.last == SPOOL_MORE)
+            continue;
         demand(++pass.frames < FRAMES_MOST);
         demand(frame.to_seq >= frame.seq && frame.to_seq >= from);
         demand(next == 0 || frame.seq == next);

@@ -6,33 +6,53 @@
 
 TestSuite(agent_connection, .fini = stop);
 
+/* Nobody is told while nobody is connected: that all else has ended is seen from outside. */
+static bool only_sleep_runs(void)
+{
+    char name[64], comm[16] = "";
+    snprintf(name, sizeof name, "/proc/%d/task/%d/children", h.pid, h.pid);
+    FILE *f = fopen(name, "re");
+    int child = 0, other, children = f ? fscanf(f, "%d %d", &child, &other) : 0;
+    if (f)
+        fclose(f);
+    snprintf(name, sizeof name, "/proc/%d/comm", child);
+    f = children == 1 ? fopen(name, "re") : NULL;
+    bool sleeps = f && fgets(comm, sizeof comm, f) && strcmp(comm, "sleep\n") == 0;
+    if (f)
+        fclose(f);
+    return sleeps;
+}
+
 Test(agent_connection, P_8_a_session_outlives_its_controllers_and_the_table_tells_what_they_missed)
 {
     start();
     harness_exec(&h, 1, &(struct harness_exec){.shell = "exit 4"});
-    harness_exec(&h, 2, &(struct harness_exec){.shell = "sleep 1000"});
-    harness_exec(&h, 3, &(struct harness_exec){.argv = (const char *[]){"/nowhere", NULL}});
+    harness_exec(&h, 2, &(struct harness_exec){.argv = (const char *[]){"/nowhere", NULL}});
+    harness_exec(&h, 3, &(struct harness_exec){.argv = (const char *[]){"sleep", "1000", NULL}});
     leave_start_connection();
-    usleep(200000 * harness_slower());
+    for (double until = harness_now_us() + HARNESS_TIMEOUT_MS * 1e3; !only_sleep_runs();) {
+        cr_assert_lt(harness_now_us(), until, "the first commands do not end");
+        usleep(5000);
+    }
     connect_with(1);
     const void *payload;
     cr_assert_eq(await(AGENT_FRAME_HELLO, 0, &payload).seq, 3);
     struct agent_table_row row = row_of(1);
     cr_assert_eq(row.state, AGENT_ROW_ENDED);
     cr_assert_eq(row.exit.exit_code, 4);
-    row = row_of(2);
-    cr_assert_eq(row.state, AGENT_ROW_RUNNING);
-    cr_assert_gt(row.pid, 1);
-    await(AGENT_FRAME_START_FAILED, 3, &payload);
+    await(AGENT_FRAME_START_FAILED, 2, &payload);
     cr_assert_eq(((const struct agent_start_failed *)payload)->fault, AGENT_START_NOT_FOUND);
-    row = row_of(3);
+    row = row_of(2);
     cr_assert_eq(row.exit.reason, AGENT_REASON_START_FAILED);
     cr_assert_eq(row.exit.exit_code, 127);
+    row = row_of(3);
+    cr_assert_eq(row.state, AGENT_ROW_RUNNING);
+    cr_assert_gt(row.pid, 1);
     run(4, "exit 5");
     await(AGENT_FRAME_EXIT, 4, &payload);
     cr_assert_eq(((const struct agent_exit *)payload)->exit_code, 5);
-    cr_assert_eq(agent_client_kill(client, 2, AGENT_REASON_CANCELLED), 0);
-    await(AGENT_FRAME_EXIT, 2, &payload);
+    cr_assert_eq(agent_client_kill(client, 3, AGENT_REASON_CANCELLED), 0);
+    await(AGENT_FRAME_EXIT, 3, &payload);
 }
 
 Test(agent_connection, P_8_a_newer_controller_cuts_the_older_one_off_with_what_it_said_last)

@@ -181,6 +181,18 @@ Test(agent_tree, signals_reach_the_main_process_or_the_tree)
     cr_assert_eq(processes_left(), 0);
 }
 
+Test(agent_tree, EXEC_6_who_is_killed_before_it_could_run_died_of_that_signal)
+{
+    for (uint64_t exec = 1; exec <= 20; exec++) {
+        struct harness_result *r = harness_result_new(exec);
+        harness_exec(&h, exec, &(struct harness_exec){.shell = "sleep 20"});
+        harness_send(&h, AGENT_SIGNAL, exec, SIGKILL, AGENT_SCOPE_MAIN);
+        harness_wait_from(&h, r);
+        cr_assert_eq(r->exit.reason, AGENT_REASON_SIGNAL, "%d", r->exit.reason);
+        cr_assert_eq(r->exit.signal, SIGKILL);
+    }
+}
+
 /* EXEC-7 */
 Test(agent_tree, an_interrupt_ends_what_was_accepted_before_it_and_nothing_after)
 {

@@ -233,9 +233,10 @@ SESSION_TEST(cpu_time_is_capped)
     cr_expect_eq(end_of(child), 0, "a fifth of a CPU was asked for, more than half was had");
 }
 
+/* However busy the machine is: the test's own time limit is the end. */
 static void wait_for_members(int dir, int at_least)
 {
-    for (int tries = 0; tries < 2000; tries++) {
+    for (;;) {
         char text[16384];
         int count = 0;
         if (io_read_at(dir, "cgroup.procs", text, sizeof text) > 0)
@@ -245,7 +246,6 @@ static void wait_for_members(int dir, int at_least)
             return;
         cgroup_sleep_us(1000);
     }
-    cr_assert_fail("processes did not appear");
 }
 
 static pid_t plant_tree(int count)

@@ -34,13 +34,17 @@ static void begin(const struct place *p)
     spec_directory(&spec, p->work);
 }
 
+static const uint32_t *groups;
+static uint32_t group_count;
+
 static int ask_parked(void *data, int in, int out, int answer, struct err *err)
 {
     (void)data;
     int pipe = files_operation_has_in(asked.operation)    ? in
                : files_operation_has_out(asked.operation) ? out
                                                           : -1;
-    return files_parked(&rt, &spec, asker, asker, &asked, answer, pipe, archived, err);
+    return files_parked(&rt, &spec, asker, asker, groups, group_count, &asked, answer, pipe,
+                        archived, err);
 }
 
 static void run_asked(const char *bytes)
@@ -453,6 +457,25 @@ static void kinds(const struct place *p)
     must_fail(ERR_INVALID_REQUEST, "a name that is none");
 }
 IN_A_PLACE(volumes_are_found_and_not_made_and_memory_is_gone, kinds)
+
+static void by_group(const struct place *p)
+{
+    static const uint32_t staff[] = {4242};
+    char team[512], shared[600];
+    begin(p);
+    snprintf(team, sizeof team, "%s/team", p->top);
+    snprintf(shared, sizeof shared, "%s/shared", team);
+    CHECK(mkdir(team, 0750) == 0 && chown(team, 0, 4242) == 0, "team");
+    CHECK(mkdir(shared, 0755) == 0 && chown(shared, ALICE, ALICE) == 0, "shared");
+    snprintf(spec.workspace.path, sizeof spec.workspace.path, "%s", shared);
+    run(FILES_STAT, "/workspace");
+    must_fail(ERR_FORBIDDEN, "without the group");
+    groups = staff;
+    group_count = 1;
+    run(FILES_STAT, "/workspace");
+    must_do("with the group");
+}
+IN_A_PLACE(P_7_the_askers_groups_count, by_group)
 
 static void askers(const struct place *p)
 {

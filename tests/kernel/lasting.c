@@ -70,7 +70,7 @@ static void four_findings(void)
     other.netns_inode++;
     cr_assert_eq(look(name_of(5, 2), &other), SESSION_FOUND_OTHER);
     char path[256];
-    snprintf(path, sizeof path, "%s/sessions/5-2/control", runtime_dir);
+    snprintf(path, sizeof path, "%s/sessions/%s-5-2/control", runtime_dir, instance);
     cr_assert_eq(unlink(path), 0);
     cr_assert_eq(look(name_of(5, 2), &made->identity), SESSION_FOUND_BROKEN);
     end(name_of(5, 2));
@@ -169,15 +169,32 @@ static void longest(void)
 }
 AS_EACH(lasting, the_longest_name_fits, longest)
 
+static void shared_directory(void)
+{
+    struct session_name one = name_of(3, 1), other = name_of(3, 1);
+    other.instance[0] = other.instance[0] == '8' ? '9' : '8';
+    make_session(lasting_spec(), one);
+    make_session(lasting_spec(), other);
+    cr_assert_eq(look(one, NULL), SESSION_FOUND_WHOLE);
+    cr_assert_eq(look(other, NULL), SESSION_FOUND_WHOLE);
+    end(one);
+    assert_nothing(one);
+    cr_assert_eq(look(other, NULL), SESSION_FOUND_WHOLE, "the other berth's was touched");
+    end(other);
+    assert_nothing(other);
+}
+AS_EACH(lasting, ID_3_two_berths_in_one_runtime_directory_have_sessions_of_one_name,
+        shared_directory)
+
 /* ---- the socket --------------------------------------------------------------------------------
  */
 
 static struct sockaddr_un socket_of(const char *name)
 {
     struct sockaddr_un a = {.sun_family = AF_UNIX};
-    cr_assert_lt(
-        snprintf(a.sun_path, sizeof a.sun_path, "%s/sessions/%s/control", runtime_dir, name),
-        (int)sizeof a.sun_path);
+    cr_assert_lt(snprintf(a.sun_path, sizeof a.sun_path, "%s/sessions/%s-%s/control", runtime_dir,
+                          instance, name),
+                 (int)sizeof a.sun_path);
     return a;
 }
 

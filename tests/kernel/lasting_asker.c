@@ -45,6 +45,8 @@ static void workspaces(void)
     snprintf(link, sizeof link, "%s/link", place);
     cr_assert_eq(symlink(project, link), 0);
     cr_assert_eq(make_for_alice(spec, NULL, 0), ERR_NONE, "her own");
+    strcpy(spec->workspace.path, secret);
+    cr_assert_eq(make_for_alice(spec, NULL, 0), ERR_FORBIDDEN, "a door that she may not open");
     strcpy(spec->workspace.path, inner);
     cr_assert_eq(make_for_alice(spec, NULL, 0), ERR_FORBIDDEN, "behind a door that she can't pass");
     strcpy(spec->workspace.path, shared);

@@ -199,7 +199,7 @@ static void own_only(void)
     /* Whoever compares himself with it finds it dead, and leaves the way to its placeholders. */
     make_session(alone, name_of(3, 1));
     end(name_of(3, 1));
-    cr_assert_eq(entries("%s/shared/s-%s-2-1", share_dir, instance), 1);
+    cr_assert_eq(entries("%s/lasting/s-%s-2-1", share_dir, instance), 1);
     berth_of("other");
     end(name_of(2, 1));
     assert_nothing(name_of(2, 1));
@@ -207,3 +207,45 @@ static void own_only(void)
     cr_assert_eq(entries("%s/.berth-* %s/.berth-*", elsewhere, project), 0);
 }
 AS_EACH(lasting_claims, WS_3_an_end_looks_at_the_placeholders_of_its_own_directory, own_only)
+
+/* In `place`, by its owner. */
+static struct spec *at_place(const char *name, bool exclusive)
+{
+    char path[128];
+    struct spec *spec = lasting_spec();
+    snprintf(path, sizeof path, "%s/%s", place, name);
+    cr_assert(mkdir(path, 0755) == 0 || errno == EEXIST);
+    uid_t owner = who == AS_ROOT ? 2000 : tester;
+    cr_assert_eq(chown(path, owner, owner), 0);
+    strcpy(spec->workspace.path, path);
+    spec->workspace.exclusive = exclusive;
+    return spec;
+}
+
+static void by_place(void)
+{
+    struct spec *above = at_place("a", false), *alone = at_place("a/b", true);
+    make_session(alone, name_of(1, 1));
+    /* A record that is no record would stop whoever compared himself with it. */
+    char path[128];
+    snprintf(path, sizeof path, "%s/lasting/s-%s-ff-1", share_dir, instance);
+    int held = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    cr_assert(held >= 0 && flock(held, LOCK_EX) == 0 && write(held, "none", 4) == 4);
+
+    cr_assert_eq(fail_session(above, lasting_of(name_of(2, 1)))->code, ERR_WORKSPACE_IN_USE);
+    cr_assert_eq(fail_session(at_place("a/b/c", false), lasting_of(name_of(2, 1)))->code,
+                 ERR_WORKSPACE_IN_USE);
+    make_session(at_place("d", true), name_of(3, 1));
+    end(name_of(1, 1));
+    assert_nothing(name_of(1, 1));
+    make_session(above, name_of(4, 1));
+    cr_assert_eq(fail_session(alone, lasting_of(name_of(5, 1)))->code, ERR_WORKSPACE_IN_USE);
+    make_session(at_place("a/b", false), name_of(6, 1));
+    end(name_of(3, 1));
+    end(name_of(4, 1));
+    end(name_of(6, 1));
+    assert_nothing(name_of(4, 1));
+    cr_assert_eq(unlink(path), 0);
+    close(held);
+}
+AS_EACH(lasting_claims, WS_2_sessions_that_last_are_compared_with_by_place, by_place)

@@ -295,11 +295,13 @@ UNUSED static void assert_nothing(struct session_name name)
     snprintf(id, sizeof id, "%s-%llx-%lld", name.instance, (unsigned long long)name.row,
              (long long)name.incarnation);
     cr_assert_eq(entries("%s/runs/%s", runtime_dir, id), 0, "a record is left");
-    cr_assert_eq(entries("%s/sessions/%s", runtime_dir, strchr(id, '-') + 1), 0, "a directory");
+    cr_assert_eq(entries("%s/sessions/%s", runtime_dir, id), 0, "a directory");
     cr_assert_eq(entries("/sys/fs/cgroup/*/berth/run-%s /sys/fs/cgroup/berth/run-%s", id, id), 0,
                  "a cgroup is left");
-    cr_assert_eq(entries("%s/shared/s-%s %s/exclusive/s-%s", share_dir, id, share_dir, id), 0,
+    cr_assert_eq(entries("%s/lasting/s-%s %s/exclusive/s-%s", share_dir, id, share_dir, id), 0,
                  "a use is left");
+    cr_assert_eq(entries("%s/roots/*/s-%s %s/beneath/*/s-%s", share_dir, id, share_dir, id), 0,
+                 "a link of a use is left");
 }
 
 /* A zombie, which waits for a parent that is not this process, is gone. */

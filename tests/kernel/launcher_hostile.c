@@ -330,3 +330,118 @@ Test(launcher_hostile, host_directories_are_those_of_who_really_asks)
     close(itself);
     close(root);
 }
+
+/* ---- every frame, every field, every value ----------------------------------------------------
+ */
+
+/* Where fields begin; texts also at their last byte, so that they have no end. */
+static const size_t fields[] = {
+    offsetof(struct launcher_request, magic),
+    offsetof(struct launcher_request, version),
+    offsetof(struct launcher_request, ticket),
+    offsetof(struct launcher_request, row),
+    offsetof(struct launcher_request, incarnation),
+    offsetof(struct launcher_request, instance),
+    offsetof(struct launcher_request, instance) + 16,
+    offsetof(struct launcher_request, epoch),
+    offsetof(struct launcher_request, deadline_ms),
+    offsetof(struct launcher_request, workspace_id),
+    offsetof(struct launcher_request, workspace_id) + SPEC_ID_MAX,
+    offsetof(struct launcher_request, volume),
+    offsetof(struct launcher_request, volume) + SPEC_ID_MAX,
+    offsetof(struct launcher_request, identity.boot_id),
+    offsetof(struct launcher_request, identity.boot_id) + 32,
+    offsetof(struct launcher_request, identity.init_pid),
+    offsetof(struct launcher_request, identity.init_start),
+    offsetof(struct launcher_request, identity.uid_base),
+    offsetof(struct launcher_request, identity.uid_count),
+};
+
+static unsigned answers_of(unsigned type, const struct launcher_request *r, bool *ret_ended)
+{
+    static struct launcher_files content;
+    int fds[LAUNCHER_FDS_MAX] = {-1, -1, -1, -1}, count = 0, pipes[2] = {-1, -1};
+    struct launcher_reply reply;
+    if (type == LAUNCHER_LAUNCH)
+        fds[count++] = sealed(plain_spec(), sizeof(struct spec), ALL_SEALS);
+    if (type == LAUNCHER_FILES) {
+        cr_assert_eq(pipe2(pipes, O_CLOEXEC), 0);
+        fds[count++] = sealed(&content, sizeof content, ALL_SEALS);
+        fds[count++] = pipes[1];
+    }
+    unsigned answers = 0;
+    cr_assert_eq(send_raw(r, sizeof *r, fds, (unsigned)count, 0), 0);
+    int got = hear(&reply, 5000);
+    while (got == 1) {
+        answers += reply.type == type;
+        cr_expect_eq(reply.ticket, r->ticket);
+        got = hear(&reply, 0);
+    }
+    *ret_ended = answers == 0 && wait_launcher(5000) == EXIT_REFUSED;
+    for (int i = 0; i < count; i++)
+        close(fds[i]);
+    fd_close(pipes[0]);
+    return answers;
+}
+
+/* A launcher for each: one that answered goes on to the next. */
+Test(launcher_hostile, every_field_of_every_frame_is_refused_or_answered_once, .timeout = 60)
+{
+    static const uint64_t values[] = {0,
+                                      1,
+                                      UINT64_MAX,
+                                      INT64_MAX,
+                                      UINT64_C(1) << 63,
+                                      0x2f2e2e2f2e2e2f2e, /* "./../../" */
+                                      0x4141414141414141};
+    bool runs = false;
+    for (unsigned type = 1; type < LAUNCHER_REQUEST_END; type++)
+        for (size_t f = 0; f < ARRAY_LENGTH(fields); f++)
+            for (size_t v = 0; v < ARRAY_LENGTH(values); v++) {
+                struct launcher_request r = request_of(type, 1);
+                bool ended = false;
+                if (type == LAUNCHER_VOLUME_REMOVE || type == LAUNCHER_VOLUME_MEASURE) {
+                    r.row = r.incarnation = 0;
+                    strcpy(r.workspace_id, "local");
+                    strcpy(r.volume, "v");
+                }
+                size_t room = sizeof r - fields[f];
+                memcpy((char *)&r + fields[f], &values[v], room < 8 ? room : 8);
+                r.type = (uint16_t)type;
+                if (!runs)
+                    start_fake();
+                unsigned answers = answers_of(type, &r, &ended);
+                runs = !ended;
+                cr_expect_eq(answers, !ended, "%s, field at %zu, value %zu: %u answers, %s",
+                             launcher_request_name(type), fields[f], v, answers,
+                             ended ? "ended" : "goes on");
+                if (ended) {
+                    fd_replace(&front, -1);
+                    fd_replace(&life, -1);
+                }
+            }
+    if (runs)
+        stop_launcher();
+}
+
+/* The same ticket and the same frame again and again: each is answered, and nothing is mixed up. */
+Test(launcher_hostile, replayed_frames_and_tickets_that_are_none_harm_nothing)
+{
+    struct launcher_reply reply;
+    struct launcher_request r = request_of(LAUNCHER_LOOK, 1),
+                            cancel = request_of(LAUNCHER_CANCEL, 1);
+    start_fake();
+    r.ticket = 7;
+    for (int i = 0; i < 50; i++)
+        ask(&r, NULL, 0);
+    cancel.ticket = UINT64_MAX;
+    ask(&cancel, NULL, 0);
+    unsigned looks = 0, cancels = 0;
+    while (looks + cancels < 51 && hear(&reply, 5000) == 1) {
+        looks += reply.type == LAUNCHER_LOOK && reply.ticket == 7;
+        cancels += reply.type == LAUNCHER_CANCEL;
+    }
+    cr_expect_eq(looks, 50);
+    cr_expect_eq(cancels, 1);
+    stop_launcher();
+}

@@ -2,6 +2,8 @@
  * are gone when they were ended. */
 #include "tests/kernel/launcher_fixture.h"
 
+#include "runtime/host/netns_pool.h"
+
 static char init_program[4096];
 
 static void setup(void)
@@ -138,6 +140,59 @@ Test(launcher_sessions,
         cr_assert_eq(listed(), 0);
         stop_launcher();
     }
+}
+
+/* The network namespaces that the launcher holds. */
+static unsigned pooled(int64_t *ret, unsigned max)
+{
+    char path[64], target[64];
+    unsigned count = 0;
+    for (int fd = 0; fd < 256 && count < max; fd++) {
+        snprintf(path, sizeof path, "/proc/%d/fd/%d", launcher, fd);
+        ssize_t n = readlink(path, target, sizeof target - 1);
+        target[n > 0 ? n : 0] = 0;
+        long long inode;
+        if (sscanf(target, "net:[%lld]", &inode) == 1)
+            ret[count++] = inode;
+    }
+    return count;
+}
+
+static bool among(int64_t what, const int64_t *all, unsigned count)
+{
+    for (unsigned i = 0; i < count; i++)
+        if (all[i] == what)
+            return true;
+    return false;
+}
+
+Test(launcher_sessions, each_session_has_a_ready_network_that_no_other_has_or_gets)
+{
+    enum { SESSIONS = 6 };
+    int64_t before[NETNS_POOL_SIZE], after[NETNS_POOL_SIZE], inside[SESSIONS];
+    start_real();
+    for (unsigned i = 0; i < 4000 && pooled(before, NETNS_POOL_SIZE) < NETNS_POOL_SIZE; i++)
+        nap(5);
+    cr_assert_eq(pooled(before, NETNS_POOL_SIZE), NETNS_POOL_SIZE, "it was not filled");
+    for (int64_t row = 1; row <= SESSIONS; row++) {
+        struct session_identity who = launch(row);
+        int64_t *mine = &inside[row - 1];
+        char path[64], target[64] = "", wanted[64];
+        *mine = who.netns_inode;
+        snprintf(path, sizeof path, "/proc/%d/ns/net", (int)who.init_pid);
+        cr_assert_gt(readlink(path, target, sizeof target - 1), 0);
+        snprintf(wanted, sizeof wanted, "net:[%lld]", (long long)*mine);
+        cr_expect_str_eq(target, wanted);
+        cr_expect_not(among(*mine, inside, (unsigned)row - 1), "two sessions share a network");
+        cr_expect_not(among(*mine, after, pooled(after, NETNS_POOL_SIZE)), "it may be given again");
+    }
+    cr_expect(among(inside[0], before, NETNS_POOL_SIZE), "the pool was not used");
+    kill_launcher();
+    start_real();
+    for (int64_t row = 1; row <= SESSIONS; row++)
+        send_for(LAUNCHER_END, row);
+    cr_expect_eq(listed(), 0);
+    stop_launcher();
 }
 
 Test(launcher_sessions, berths_on_two_state_directories_do_not_see_each_other)

@@ -13,6 +13,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -301,6 +302,34 @@ Test(serve, a_second_berth_is_told_who_has_the_directory)
     cr_expect(wait_text(err_path, text, 1000));
     struct stat st;
     cr_expect_eq(stat(socket_path, &st), 0, "the first one's socket stays");
+    stop_serving();
+}
+
+Test(serve, what_a_killed_supervisor_had_just_made_is_waited_for)
+{
+    char path[96], text[64];
+    start_serving();
+    kill(berth, SIGKILL);
+    cr_expect_eq(wait_end(berth, 2000), 128 + SIGKILL);
+    unlink(out_path);
+    for (int i = 0; i < 2; i++) {
+        snprintf(path, sizeof path, "%s/%s/lock", place, i ? "run" : "state");
+        int fd = open(path, O_RDWR | O_CLOEXEC);
+        cr_assert_geq(fd, 0);
+        while (flock(fd, LOCK_EX | LOCK_NB) < 0)
+            nap(1);
+        read_text(path, text, sizeof text);
+        cr_assert_eq(strtol(text, NULL, 10), berth, "the lock names the one that was killed");
+        if (i == 0) { /* a child of it that has not closed its copy yet */
+            pid_t child = fork();
+            if (child == 0) {
+                nap(300);
+                _exit(0);
+            }
+        }
+        close(fd);
+    }
+    start_serving();
     stop_serving();
 }
 

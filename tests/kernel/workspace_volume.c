@@ -191,3 +191,25 @@ static void loosened(const struct place *p)
     must_refuse(&s, &o, ERR_INVALID_REQUEST, "valid id");
 }
 IN_A_PLACE(a_volume_that_others_could_reach_is_refused, loosened)
+
+static void torn_by_power(const struct place *p)
+{
+    struct spec s;
+    struct workspace ws;
+    struct workspace_options o = options_of(p);
+    struct stat st;
+    spec_volume(&s, "v");
+    must_open(&ws, &s, &o);
+    CHECK(workspace_settle(&ws, NULL) == 0, "its name is on disk");
+    must_close(&ws);
+    CHECK(rmdir(at(p->state, "volumes/local/v/data")) == 0, "the directory");
+    must_open(&ws, &s, &o);
+    CHECK(workspace_settle(&ws, NULL) == 0, "what was repaired too");
+    must_close(&ws);
+    CHECK(stat(at(p->state, "volumes/local/v/data"), &st) == 0 && st.st_uid == 1000, "it is back");
+    CHECK(unlink(at(p->state, "volumes/local/v/lock")) == 0, "the lock");
+    must_open(&ws, &s, &o);
+    must_close(&ws);
+    CHECK(stat(at(p->state, "volumes/local/v/lock"), &st) == 0, "it is back");
+}
+IN_A_PLACE(a_volume_that_a_power_loss_left_without_its_parts_is_made_whole, torn_by_power)

@@ -122,6 +122,36 @@ Test(agent_client, what_is_no_frame_ends_the_session)
     cr_assert_eq(next(&got), -EPROTO);
 }
 
+/* A socket that lingers would be closed by front, and front would wait for it. */
+Test(agent_client, P_5_nothing_can_be_handed_to_front_from_the_first_instant_on)
+{
+    connect_client(1);
+    union {
+        struct cmsghdr header;
+        char room[CMSG_SPACE(sizeof(int))];
+    } control = {0};
+    char byte = 'x';
+    struct iovec part = {&byte, 1};
+    struct msghdr message = {.msg_iov = &part,
+                             .msg_iovlen = 1,
+                             .msg_control = &control,
+                             .msg_controllen = sizeof control.room};
+    control.header = (struct cmsghdr){
+        .cmsg_len = CMSG_LEN(sizeof(int)), .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS};
+    memcpy(CMSG_DATA(&control.header), &listener, sizeof listener);
+    cr_expect_eq(send(peer, &byte, 1, MSG_NOSIGNAL | MSG_DONTWAIT), -1);
+    cr_expect_eq(errno, EPIPE);
+    cr_expect_eq(sendmsg(peer, &message, MSG_NOSIGNAL | MSG_DONTWAIT), -1);
+    cr_expect_eq(errno, EPIPE);
+    /* What goes in goes in, and init's end of it looks as it always does. */
+    struct pollfd look = {.fd = peer, .events = POLLIN | POLLRDHUP};
+    cr_expect_eq(poll(&look, 1, 0), 0, "%x", look.revents);
+    cr_expect_eq(agent_client_ping(client, 7), 0);
+    int fds[8];
+    unsigned count;
+    cr_expect_eq(receive(fds, &count).exec, 7);
+}
+
 Test(agent_client, another_process_that_listens_is_not_spoken_to)
 {
     struct err err = {0};

@@ -15,6 +15,21 @@ Test(err, the_return_is_the_system_error_or_EINVAL)
     cr_assert_eq(err_set(NULL, ERR_USAGE, 0, "read", "y", NULL), -EINVAL);
 }
 
+Test(err, who_met_a_shortage_is_told_to_ask_again)
+{
+    struct err err = {0};
+    cr_assert_eq(err_set(&err, ERR_INVALID_REQUEST, EMFILE, "open", "x", NULL), -EMFILE);
+    cr_assert_eq(err.code, ERR_UNAVAILABLE);
+    err_raw(&err, ERR_CAPABILITY_UNAVAILABLE, EAGAIN, "clone", NULL);
+    cr_assert_eq(err.code, ERR_UNAVAILABLE);
+    err_raw(&err, ERR_INTERNAL, ENOMEM, "read", NULL);
+    cr_assert_eq(err.code, ERR_UNAVAILABLE);
+    err_raw(&err, ERR_IN_PROGRESS, EAGAIN, "lock", NULL);
+    cr_assert_eq(err.code, ERR_IN_PROGRESS, "an outcome of its own stays");
+    err_raw(&err, ERR_INVALID_REQUEST, ENOENT, "open", NULL);
+    cr_assert_eq(err.code, ERR_INVALID_REQUEST);
+}
+
 Test(err, every_code_has_a_name_and_a_status)
 {
     for (int c = 1; c < ERR_CODE_COUNT; c++) {

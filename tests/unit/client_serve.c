@@ -282,6 +282,38 @@ Test(client_serve, a_list_is_read_page_by_page_and_a_page_that_leads_to_itself_e
     cr_expect_eq(times(buf_text(&out), "\n"), 3u, "%s", buf_text(&out));
 }
 
+Test(client_serve, what_is_not_there_is_said_once)
+{
+    static const char document[] =
+        "{\"title\": \"There is no such thing\", \"status\": 404, \"code\": \"not_found\","
+        " \"detail\": \"s9: There is no such session in this workspace.\"}";
+    struct err err;
+    char text[512];
+    cr_assert_lt(client_problem_err(document, strlen(document), 404, &err), 0);
+    err_format(&err, text, sizeof text);
+    cr_expect_str_eq(text, "not_found: s9: There is no such session in this workspace.");
+}
+
+Test(client_serve, a_list_hides_what_was_destroyed_unless_it_is_asked_for)
+{
+    static const char two[] = "{\"sessions\": [{\"session_id\": \"live\", \"state\": \"running\"},"
+                              "{\"session_id\": \"gone\", \"state\": \"destroyed\"}],"
+                              " \"next\": null}";
+    static const char *const words[] = {"session list", "session list --all",
+                                        "session list --state destroyed"};
+    for (size_t i = 0; i < ARRAY_LENGTH(words); i++) {
+        struct scene scene;
+        const struct line lines[] = {{.json = two}};
+        _cleanup_buf_ struct buf log = {0}, out = {0};
+        begin(&scene, lines, 1);
+        cr_expect_eq(run(cli_session, words[i], &out), 0);
+        finish(&scene, &log);
+        cr_expect(strstr(buf_text(&out), "live"));
+        cr_expect_eq(strstr(buf_text(&out), "gone") != NULL, i > 0, "%s: %s", words[i],
+                     buf_text(&out));
+    }
+}
+
 /* ---- streams --------------------------------------------------------------------------------- */
 
 Test(client_serve, EXEC_5_output_has_no_gap_and_nothing_twice_when_connections_end)

@@ -260,9 +260,16 @@ void provider_exec_resize(struct provider *p, const struct provider_call *call, 
     fake_reply(call, 200, "{}\n");
 }
 
-int provider_exec_stdin(struct provider *p, const struct provider_call *call, int *ret_pipe,
-                        struct err *err)
+void provider_exec_stdin_end(struct provider *p, const struct provider_call *call, uint64_t bytes)
 {
+    (void)p;
+    fake_note("exec_stdin_end %s %llu", call->exec_id, (unsigned long long)bytes);
+}
+
+int provider_exec_stdin(struct provider *p, const struct provider_call *call, uint64_t offset,
+                        int *ret_pipe, uint64_t *ret_offset, struct err *err)
+{
+    *ret_offset = offset == UINT64_MAX ? 0 : offset;
     int ends[2];
     (void)p;
     if (strcmp(call->exec_id, "deaf") == 0)

@@ -221,9 +221,22 @@ Test(provider_exec, EXEC_5_signal_cancel_and_standard_input)
     char byte = 0;
     struct err err;
     c.call.exec_id = "e1";
-    cr_assert_eq(provider_exec_stdin(fixture_provider, &c.call, &fd, &err), 0);
+    uint64_t offset = 9;
+    cr_assert_eq(provider_exec_stdin(fixture_provider, &c.call, UINT64_MAX, &fd, &offset, &err), 0);
+    cr_assert_eq(offset, 0);
     cr_assert_eq(write(fd, "x", 1), 1);
+    int second = -1;
+    cr_assert_lt(provider_exec_stdin(fixture_provider, &c.call, UINT64_MAX, &second, &offset, &err),
+                 0);
+    cr_assert_eq(err.code, ERR_IN_PROGRESS, "one writer at a time");
     close(fd);
+    provider_exec_stdin_end(fixture_provider, &c.call, 1);
+    cr_assert_lt(provider_exec_stdin(fixture_provider, &c.call, 0, &fd, &offset, &err), 0);
+    cr_assert_eq(err.code, ERR_PRECONDITION_FAILED);
+    cr_assert_eq(provider_exec_stdin(fixture_provider, &c.call, 1, &fd, &offset, &err), 0);
+    cr_assert_eq(offset, 1);
+    close(fd);
+    provider_exec_stdin_end(fixture_provider, &c.call, 0);
     cr_assert_eq(read(box()->execs[0].in, &byte, 1), 1);
     cr_assert_eq(byte, 'x');
     client_call(&c, "w", "s", NULL, "");
@@ -232,7 +245,7 @@ Test(provider_exec, EXEC_5_signal_cancel_and_standard_input)
     fixture_until(&c.answer.came);
     cr_assert_eq(c.answer.status, 200);
     cr_assert_eq(read(box()->execs[0].in, &byte, 1), 0, "its end");
-    cr_assert_lt(provider_exec_stdin(fixture_provider, &c.call, &fd, &err), 0);
+    cr_assert_lt(provider_exec_stdin(fixture_provider, &c.call, UINT64_MAX, &fd, &offset, &err), 0);
     client_call(&c, "w", "s", NULL, "");
     c.call.exec_id = "e1";
     provider_exec_cancel(fixture_provider, &c.call);
@@ -244,6 +257,34 @@ Test(provider_exec, EXEC_5_signal_cancel_and_standard_input)
     provider_exec_signal(fixture_provider, &c.call, 15, false);
     fixture_until(&c.answer.came);
     cr_assert_eq(c.answer.status, 409);
+}
+
+Test(provider_exec, EXEC_5_standard_input_goes_on_over_a_restart_where_it_was)
+{
+    static struct client c;
+    const char *argv[] = {"cat", NULL};
+    struct provider_exec exec = {.exec_id = "e1", .argv = argv, .stdin_pipe = true};
+    provider_exec_start(fixture_provider, client_call(&c, "w", "s", NULL, "/execs"), &exec);
+    fixture_until(&c.answer.came);
+    struct provider_exec none = {.exec_id = "e2", .argv = argv};
+    provider_exec_start(fixture_provider, client_call(&c, "w", "s", NULL, "/execs"), &none);
+    fixture_until(&c.answer.came);
+    fixture_restart();
+    fixture_for_ms(30);
+    int fd = -1;
+    uint64_t offset = 0;
+    char byte = 0;
+    struct err err;
+    c.call.exec_id = "e1";
+    cr_assert_eq(provider_exec_stdin(fixture_provider, &c.call, 41, &fd, &offset, &err), 0, "%s",
+                 err.detail);
+    cr_assert_eq(offset, 41, "what init says");
+    cr_assert_eq(write(fd, "y", 1), 1);
+    cr_assert_eq(read(box()->execs[0].in, &byte, 1), 1);
+    close(fd);
+    c.call.exec_id = "e2";
+    cr_assert_lt(provider_exec_stdin(fixture_provider, &c.call, UINT64_MAX, &fd, &offset, &err), 0);
+    cr_assert_eq(err.code, ERR_INVALID_STATE);
 }
 
 Test(provider_exec, SES_7_a_session_is_frozen_only_when_its_init_has_stopped_its_clocks)
@@ -401,6 +442,16 @@ static struct provider_follower *follow(struct client *c, struct followed *f, co
     return follower;
 }
 
+Test(provider_exec, EXEC_2_a_command_that_could_not_be_started_has_an_exit_too)
+{
+    static struct client c;
+    static struct followed late = {.room = 1000};
+    exec_do(&c, "e1", "missing", NULL, 5000);
+    follow(&c, &late, "e1", true);
+    fixture_until(&late.ended);
+    cr_assert(late.exited, "else its follower comes back for ever");
+}
+
 Test(provider_exec, EXEC_2_a_follower_gets_every_frame_once_slow_or_not_and_over_a_restart)
 {
     static struct client c;
@@ -461,6 +512,30 @@ Test(provider_exec, EXEC_2_a_stream_whose_init_died_has_an_exit_and_one_that_was
     follow(&c, &none, "e9", true);
     fixture_until(&none.ended);
     cr_assert_eq(none.err.code, ERR_NOT_FOUND);
+}
+
+/* A client that is cut off comes back, for ever when it is cut off each time. */
+Test(provider_exec, EXEC_2_a_stream_from_a_file_that_is_no_spool_ends_with_a_gap_and_the_exit)
+{
+    static struct client c;
+    struct followed f = {.room = 1000}, once = {.room = 10};
+    exec_do(&c, "e1", "sleep", NULL, 0);
+    follow(&c, &f, "e1", true);
+    uint64_t number = box()->execs[0].number;
+    fake_print(box(), number, "x");
+    fake_spool_add(&box()->execs[0], FAKE_NO_SPOOL, "y", 1);
+    fake_print(box(), number, "z");
+    fixture_for_ms(20);
+    follow(&c, &once, "e1", false);
+    fixture_until(&once.ended);
+    cr_expect_eq(once.err.code, ERR_NONE);
+    cr_expect_not(f.ended, "it may be right again");
+    fake_exec_end(box(), number, AGENT_REASON_EXIT, 0);
+    fixture_until(&f.ended);
+    cr_expect_eq(f.err.code, ERR_NONE);
+    cr_expect(f.gap);
+    cr_expect(f.exited);
+    cr_expect_str_eq(f.text, "x");
 }
 
 Test(provider_exec, EV_1_events_come_in_order_from_any_number_and_end_after_session_deleted)

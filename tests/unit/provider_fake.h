@@ -23,7 +23,7 @@
 
 /* ---- what the kernel holds ------------------------------------------------------------------- */
 
-enum { FAKE_BOXES = 4096, FAKE_CALLS = 8192, FAKE_EXECS = 64, FAKE_FRAMES = 256 };
+enum { FAKE_BOXES = 4096, FAKE_CALLS = 8192, FAKE_EXECS = 128, FAKE_FRAMES = 256 };
 
 struct fake_exec {
     uint64_t number;
@@ -163,10 +163,15 @@ static inline struct fake_exec *fake_exec_find(struct fake_box *box, uint64_t nu
 }
 
 /* A spool of the fake's own: a head and bytes, one after another. */
+#define FAKE_NO_SPOOL 0xa5a5a5a5u
+
 struct fake_spool_head {
     uint64_t seq, time_ms;
     uint32_t kind, length;
 };
+
+/* No frame: the file is complete. With an exit it is so by itself. */
+#define FAKE_SPOOL_CLOSED UINT32_MAX
 
 static inline void fake_spool_add(struct fake_exec *exec, uint32_t kind, const void *data,
                                   uint32_t length)
@@ -252,7 +257,8 @@ int agent_client_open(struct agent_client **ret, const char *path, int64_t init_
     unsigned long long row = 0;
     long long incarnation = 0;
     const char *name = strstr(path, "/sessions/");
-    cr_assert(name && sscanf(name, "/sessions/%llx-%lld/control", &row, &incarnation) == 2);
+    name = name ? strchr(name + strlen("/sessions/"), '-') : NULL; /* behind the instance */
+    cr_assert(name && sscanf(name, "-%llx-%lld/control", &row, &incarnation) == 2);
     cr_assert_gt(epoch, 0);
     struct fake_box *box = fake_find((int64_t)row, incarnation);
     if (!box || !box->lives || fake.dead_inits)
@@ -347,6 +353,7 @@ int agent_client_exec(struct agent_client *agent, uint64_t number,
     struct agent_started started = {.pid = 2};
     if (strcmp(request->argv[0], "missing") == 0) {
         exec->state = 2;
+        fake_spool_add(exec, FAKE_SPOOL_CLOSED, "", 0);
         fake_frame(box, AGENT_FRAME_START_FAILED, number, 0, &failed, sizeof failed);
     } else {
         fake_frame(box, AGENT_FRAME_STARTED, number, 0, &started, sizeof started);
@@ -392,6 +399,21 @@ int agent_client_close_stdin(struct agent_client *agent, uint64_t exec)
     return fake_sends(agent);
 }
 
+int agent_client_stdin(struct agent_client *agent, uint64_t exec, int pipe)
+{
+    int r = fake_sends(agent);
+    struct fake_exec *found = r == 0 ? fake_exec_find(agent->box, exec) : NULL;
+    if (!found)
+        return r;
+    bool has = found->in >= 0;
+    if (has) {
+        fd_close(found->in);
+        found->in = fcntl(pipe, F_DUPFD_CLOEXEC, 3);
+    }
+    fake_frame(agent->box, AGENT_FRAME_STDIN, exec, (has ? 41 : AGENT_STDIN_NONE) + 1, NULL, 0);
+    return r;
+}
+
 int agent_client_interrupt(struct agent_client *agent, uint64_t floor)
 {
     int r = fake_sends(agent);
@@ -399,7 +421,7 @@ int agent_client_interrupt(struct agent_client *agent, uint64_t floor)
         return r;
     struct fake_box *box = agent->box;
     for (unsigned i = 0; i < box->exec_count; i++)
-        if (box->execs[i].state == 1 && box->execs[i].number <= floor)
+        if (box->execs[i].state == 1 && (box->execs[i].number <= floor || box->execs[i].has_files))
             fake_exec_end(box, box->execs[i].number, AGENT_REASON_INTERRUPTED, -1);
     fake_frame(box, AGENT_FRAME_INTERRUPTED, floor, 0, NULL, 0);
     return 0;
@@ -464,6 +486,11 @@ void spool_reader_free(struct spool_reader *reader)
     free(reader);
 }
 
+bool spool_reader_has_exit(const struct spool_reader *reader)
+{
+    return reader->exited;
+}
+
 int spool_reader_next(struct spool_reader *reader, struct spool_frame *ret, struct err *err)
 {
     struct fake_spool_head head;
@@ -473,9 +500,15 @@ int spool_reader_next(struct spool_reader *reader, struct spool_frame *ret, stru
     for (;;) {
         if (pread(reader->fd, &head, sizeof head, reader->at) != (ssize_t)sizeof head)
             return SPOOL_NONE;
+        if (head.kind == FAKE_NO_SPOOL)
+            return -EPROTO;
         cr_assert_eq(pread(reader->fd, reader->data, head.length, reader->at + (off_t)sizeof head),
                      (ssize_t)head.length);
         reader->at += (off_t)sizeof head + head.length;
+        if (head.kind == FAKE_SPOOL_CLOSED) {
+            reader->at -= (off_t)sizeof head;
+            return SPOOL_END;
+        }
         if (head.seq >= reader->from)
             break;
     }
@@ -573,7 +606,17 @@ void launcher_client_forget(struct launcher_client *client, const void *data)
 
 void launcher_client_cancel(struct launcher_client *client, const void *data)
 {
-    (void)client, (void)data;
+    static const struct err cancelled = {
+        .sys = ECANCELED, .code = ERR_UNAVAILABLE, .step = "work on the session", .detail = ""};
+    (void)client;
+    for (unsigned i = 0; i < FAKE_CALLS; i++) {
+        struct fake_call call = fake.calls[i];
+        if (!call.used || call.data != data)
+            continue;
+        fake.calls[i].used = false;
+        if (call.done)
+            call.done(call.data, NULL, &cancelled);
+    }
 }
 
 void launcher_client_on_died(struct launcher_client *client,

@@ -144,6 +144,100 @@ Test(provider_more, FS_files_of_a_running_session_are_its_workers_and_no_command
     fake_exec_end(box(), box()->execs[2].number, AGENT_REASON_EXIT, 0);
 }
 
+static struct fake_exec *last_worker(void)
+{
+    return &box()->execs[box()->exec_count - 1];
+}
+
+Test(provider_more, FS_2_workers_that_do_not_end_fill_no_more_than_their_places)
+{
+    enum { MOST = 64 };
+    static struct client c[MOST + 1];
+    static struct operated o[MOST + 1];
+    must_create("w", "s");
+    for (unsigned i = 0; i < MOST + 1; i++)
+        operate_begin(&o[i], &c[i], FILES_STAT);
+    fixture_until(&o[MOST].came);
+    cr_assert_eq(o[MOST].err.code, ERR_UNAVAILABLE);
+    cr_assert(strstr(o[MOST].err.detail, "64 file operations"), "%s", o[MOST].err.detail);
+    cr_assert_eq(box()->exec_count, MOST);
+
+    /* What is told of one that was killed and does not go: its asker waits no longer, its place is
+     * taken until it has gone. */
+    struct fake_exec *worker = &box()->execs[3];
+    struct agent_exit early = {.reason = AGENT_REASON_IDLE_TIMEOUT, .exit_code = -1};
+    fake_frame(box(), AGENT_FRAME_EXIT, worker->number, 1, &early, sizeof early);
+    fixture_until(&o[3].came);
+    cr_assert_eq(o[3].err.code, ERR_UNAVAILABLE);
+    cr_assert(strstr(o[3].err.detail, "did not move"), "%s", o[3].err.detail);
+    operate(&o[MOST], &c[MOST], FILES_STAT);
+    cr_assert(strstr(o[MOST].err.detail, "64 file operations"), "%s", o[MOST].err.detail);
+    worker->state = AGENT_ROW_ENDED;
+    fake_table_row(box(), worker);
+    fixture_for_ms(20);
+    cr_assert(worker->forgotten);
+
+    /* An interrupt ends all of them; before the first command too. */
+    cr_assert_eq(client_verb(&c[MOST], "w", "s", SESSION_EVENT_INTERRUPT, NULL)->status, 200);
+    for (unsigned i = 0; i < MOST; i++)
+        cr_assert(o[i].came, "an operation goes on after the interrupt");
+    operate_begin(&o[0], &c[0], FILES_STAT);
+    fixture_for_ms(30);
+    cr_assert_eq(box()->exec_count, MOST + 1, "there is no room again");
+}
+
+Test(provider_more, FS_2_a_freeze_and_a_lost_connection_end_what_is_under_way)
+{
+    static struct client c;
+    static struct operated o;
+    must_create("w", "s");
+    operate_begin(&o, &c, FILES_STAT);
+    fixture_for_ms(30);
+    cr_assert_not(o.came);
+    struct provider_verb freeze = {.verb = SESSION_EVENT_PARK_FREEZE, .client_socket = -1};
+    static struct client park;
+    provider_session_verb(fixture_provider, client_call(&park, "w", "s", NULL, "park"), &freeze);
+    fixture_until(&park.answer.came);
+    cr_assert_eq(park.answer.status, 200, "%s", park.answer.text);
+    cr_assert(o.came && o.err.code == ERR_UNAVAILABLE);
+    cr_assert_eq(client_verb(&park, "w", "s", SESSION_EVENT_RESUME, NULL)->status, 200);
+    operate_begin(&o, &c, FILES_STAT);
+    fixture_for_ms(30);
+    cr_assert_not(o.came);
+    cr_assert_eq(last_worker()->state, 1);
+    fake_box_ends(box());
+    fixture_until(&o.came);
+    cr_assert_eq(o.err.code, ERR_UNAVAILABLE);
+}
+
+Test(provider_more, FS_2_workers_of_an_older_front_are_ended_and_their_places_free)
+{
+    static struct client c;
+    static struct operated o;
+    must_create("w", "s");
+    operate_begin(&o, &c, FILES_STAT);
+    fixture_for_ms(30);
+    fixture_restart();
+    fixture_for_ms(30);
+    cr_assert_neq(box()->execs[0].state, 1);
+    cr_assert(box()->execs[0].forgotten);
+}
+
+Test(provider_more, FS_2_a_park_destroy_or_archive_gives_up_what_the_launcher_does)
+{
+    static struct client c;
+    static struct operated o;
+    must_create("w", "s");
+    cr_assert_eq(client_verb(&c, "w", "s", SESSION_EVENT_PARK_STOP, NULL)->status, 200);
+    fake.hold[LAUNCHER_FILES] = true;
+    operate_begin(&o, &c, FILES_STAT);
+    fixture_for_ms(30);
+    static struct client destroy;
+    cr_assert_eq(client_verb(&destroy, "w", "s", SESSION_EVENT_DESTROY, NULL)->status, 200);
+    fixture_until(&o.came);
+    cr_assert_eq(o.err.code, ERR_UNAVAILABLE);
+}
+
 Test(provider_more, FS_files_of_a_session_that_does_not_run_are_the_launchers_by_the_table)
 {
     static struct client c;
@@ -261,7 +355,8 @@ Test(provider_more, USE_1_usage_is_sampled_when_asked_and_health_answers_always)
     fixture_start();
     provider_health(fixture_provider, client_call(&c, NULL, NULL, NULL, ""));
     fixture_until(&c.answer.came);
-    HAS(c, "\"recovering\":true");
+    cr_assert_eq(c.answer.status, 503, "it recovers: %s", c.answer.text);
+    cr_assert_gt(c.answer.retry_after_s, 0);
     fake_release(LAUNCHER_LIST);
     fixture_until(&fixture_recovered);
     provider_health(fixture_provider, client_call(&c, NULL, NULL, NULL, ""));
@@ -277,4 +372,17 @@ Test(provider_more, a_caller_that_left_is_not_told_and_the_work_goes_on)
     fixture_for_ms(100);
     cr_assert_not(c.answer.came);
     cr_assert_eq(fake_living(), 1);
+}
+
+Test(provider_more, what_was_frozen_by_half_is_thawed_until_it_is)
+{
+    static struct client c;
+    client_create(&c, "w", "s", NULL);
+    fake.fail_with = (struct err){.code = ERR_UNAVAILABLE, .sys = EMFILE};
+    fake.fail[LAUNCHER_FREEZE] = 1;
+    fake.fail[LAUNCHER_THAW] = 3;
+    cr_assert_eq(client_verb(&c, "w", "s", SESSION_EVENT_PARK_FREEZE, NULL)->status, 503);
+    cr_assert_eq(fake.asked[LAUNCHER_THAW], 4);
+    client_get(&c, "w", "s");
+    cr_assert(strstr(c.answer.text, "\"state\":\"running\""), "%s", c.answer.text);
 }

@@ -13,6 +13,40 @@ static void must_create(const char *session_id)
     cr_assert_eq(client_create(&c, "w", session_id, NULL)->status, 201, "%s", c.answer.text);
 }
 
+static void expect_no_volume(const char *name)
+{
+    static struct client c;
+    provider_volume_get(fixture_provider, client_call(&c, "w", NULL, NULL, ""), name);
+    fixture_until(&c.answer.came);
+    cr_assert_eq(c.answer.status, 404, "%s", c.answer.text);
+    cr_assert_str_eq(fake.volume_removed, name, "its files");
+}
+
+Test(provider_recover, SES_1_a_create_that_fails_or_is_cut_leaves_no_volume_that_it_made)
+{
+    static struct client c;
+    fake.fail[LAUNCHER_LAUNCH] = 1;
+    cr_assert_eq(client_create(&c, "w", "fails", NULL)->status, 403, "%s", c.answer.text);
+    expect_no_volume("fails");
+
+    fake.hold[LAUNCHER_LAUNCH] = true;
+    client_create_begin(&c, "w", "cut", NULL);
+    fixture_for_ms(50);
+    fake.hold[LAUNCHER_LAUNCH] = false;
+    fixture_restart();
+    expect_no_volume("cut");
+
+    /* One that was there stays. */
+    provider_volume_create(fixture_provider, client_call(&c, "w", NULL, NULL, ""), "old", "me");
+    fixture_until(&c.answer.came);
+    cr_assert_eq(c.answer.status, 201, "%s", c.answer.text);
+    fake.fail[LAUNCHER_LAUNCH] = 1;
+    cr_assert_eq(client_create(&c, "w", "old", NULL)->status, 403, "%s", c.answer.text);
+    provider_volume_get(fixture_provider, client_call(&c, "w", NULL, NULL, ""), "old");
+    fixture_until(&c.answer.came);
+    cr_assert_eq(c.answer.status, 200, "%s", c.answer.text);
+}
+
 Test(provider_recover, sessions_that_agree_are_adopted_and_what_is_in_no_row_is_ended)
 {
     static struct client c;
@@ -76,6 +110,22 @@ Test(provider_recover, a_create_that_was_cut_is_undone_and_its_key_free)
     HAS(d, "\"state\":\"failed\"");
     cr_assert_eq(client_create(&d, "w", "s", "k")->status, 201);
     cr_assert_not(d.answer.replayed);
+}
+
+Test(provider_recover,
+     SES_1_a_create_that_was_cut_is_ended_by_name_also_when_nothing_of_it_is_there_yet)
+{
+    static struct client c, d;
+    fake.hold[LAUNCHER_LAUNCH] = true;
+    client_create_begin(&c, "w", "s", "k");
+    fixture_for_ms(50);
+    fixture_stop();
+    fake.hold[LAUNCHER_LAUNCH] = false;
+    unsigned before = fake.asked[LAUNCHER_END];
+    fixture_open();
+    cr_assert_gt(fake.asked[LAUNCHER_END], before, "its worker may have begun after LIST");
+    client_get(&d, "w", "s");
+    HAS(d, "\"state\":\"failed\"");
 }
 
 static void cut_and_finish(enum session_event verb, enum launcher_request_type held,

@@ -32,6 +32,39 @@ Test(provider_session, create_get_list_destroy)
     cr_assert_eq(client_verb(&c, "w", "s", SESSION_EVENT_DESTROY, NULL)->status, 200);
 }
 
+static struct client the_second;
+
+/* As soon as the first one has its answer there is another who asks. */
+static void ask_again_when_told(void *data, struct provider_reply *reply)
+{
+    static const struct provider_verb what = {.verb = SESSION_EVENT_DESTROY, .client_socket = -1};
+    answer_reply(data, reply);
+    provider_session_verb(fixture_provider, client_call(&the_second, "w", "s", NULL, "d"), &what);
+}
+
+Test(provider_session, who_joins_a_destroy_that_was_answered_is_told_the_same)
+{
+    static const struct provider_verb what = {.verb = SESSION_EVENT_DESTROY, .client_socket = -1};
+    static struct client c;
+    char path[SPEC_PATH_MAX + 64];
+    for (int round = 1; round <= 30; round++) {
+        cr_assert_eq(client_create(&c, "w", "s", NULL)->status, 201, "%s", c.answer.text);
+        /* Its removal takes some turns, in which the second one gets its own. */
+        snprintf(path, sizeof path, "%s/spool/%x", fixture_config.state_dir, round);
+        cr_assert_eq(mkdir(path, 0700), 0, "%s", path);
+        for (int i = 0; i < 130; i++) {
+            snprintf(path, sizeof path, "%s/spool/%x/%d", fixture_config.state_dir, round, i);
+            close(open(path, O_CREAT | O_WRONLY | O_CLOEXEC, 0600));
+        }
+        client_call(&c, "w", "s", NULL, "d")->reply = ask_again_when_told;
+        provider_session_verb(fixture_provider, &c.call, &what);
+        fixture_until(&c.answer.came);
+        fixture_until(&the_second.answer.came);
+        cr_assert_str_eq(c.answer.text, the_second.answer.text);
+        fixture_until(&fixture_idle);
+    }
+}
+
 Test(provider_session, SES_1_a_create_that_fails_is_ended_and_leaves_a_tombstone)
 {
     static struct client c;

@@ -271,6 +271,27 @@ Test(spool, EXEC_2_reading_again_from_any_number_gives_the_same_frames)
     free(all);
 }
 
+/* Who comes back near the end of a large output must not hold up whoever else is served. */
+Test(spool, EXEC_2_a_call_passes_over_a_bounded_part_of_what_nobody_asked_for)
+{
+    start(8 << 20, 8 << 20);
+    for (int i = 0; i < 10000; i++)
+        put(600);
+    struct spool_reader *reader;
+    struct err err;
+    struct spool_frame frame;
+    unsigned more = 0;
+    cr_assert_eq(spool_reader_new(&reader, file, 9990, &err), 0);
+    int r;
+    while ((r = spool_reader_next(reader, &frame, &err)) == SPOOL_MORE)
+        more++;
+    cr_assert_eq(r, 0);
+    cr_expect_eq(frame.seq, 9990);
+    cr_expect_eq(((const unsigned char *)frame.data)[0], byte_at(9989 * 600));
+    cr_expect_geq(more, 5, "%u", more);
+    spool_reader_free(reader);
+}
+
 Test(spool, EXEC_2_a_reader_beside_the_writer_sees_every_number_once)
 {
     start(1 << 16, 1 << 18);

@@ -1,0 +1,349 @@
+/* This file keeps what a session reached and what it was refused, and tells it. */
+#include "api/cli/run_network.h"
+
+#include "api/cli/run.h"
+#include "runtime/base/fd.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+
+/* ---- the gateway --------------------------------------------------------------------------------
+ */
+
+int run_network_open(struct run *run, struct err *err)
+{
+    struct run_network *network = run->network;
+    network->gateway = (struct gateway_child){.life = -1, .control = -1, .events = -1};
+    if (!network_wanted(&run->spec->network))
+        return 0;
+    struct gateway_config config;
+    _cleanup_fd_ int program = -1;
+    int r = gateway_config_fill(&config, run->options.resolvers, run->options.resolver_count,
+                                "--resolver", err);
+    if (r == 0)
+        r = gateway_find(&program, err);
+    if (r == 0)
+        r = gateway_start(program, &config, geteuid() != 0, GATEWAY_UID, &network->gateway, err);
+    return r;
+}
+
+static bool same(const struct gateway_event *a, const struct gateway_event *b)
+{
+    return a->kind == b->kind && a->port == b->port && a->protocol == b->protocol &&
+           a->reason == b->reason && strcmp(a->host, b->host) == 0 &&
+           (a->host[0] || address_equal(&a->address, &b->address));
+}
+
+static void keep(struct run_network *network, const struct gateway_event *event)
+{
+    unsigned at = 0;
+    while (at < network->count && !same(&network->reached[at].event, event))
+        at++;
+    if (event->kind == GATEWAY_DROPPED || at == RUN_REACHED_MAX) {
+        network->more += event->count;
+        return;
+    }
+    struct run_reached *row = &network->reached[at];
+    if (at == network->count) {
+        *row = (struct run_reached){0};
+        network->count++;
+    }
+    row->event = *event;
+    row->count += event->count;
+    row->sent += event->sent;
+    row->received += event->received;
+}
+
+int run_network_fd(const struct run *run)
+{
+    return run->network->gateway.pid ? run->network->gateway.events : -1;
+}
+
+void run_network_take(struct run *run)
+{
+    struct run_network *network = run->network;
+    struct gateway_event event;
+    for (;;) {
+        ssize_t n = recv(network->gateway.events, &event, sizeof event, MSG_DONTWAIT | MSG_TRUNC);
+        if (n < 0 && (errno == EAGAIN || errno == EINTR))
+            return;
+        if (n <= 0 || gateway_event_check(&event, (size_t)n)) {
+            network->lost = true;
+            fd_replace(&network->gateway.events, -1);
+            return;
+        }
+        keep(network, &event);
+    }
+}
+
+void run_network_close(struct run *run)
+{
+    struct run_network *network = run->network;
+    if (network->gateway.pid == 0)
+        return;
+    /* Answered behind the last event; a gateway that has ended is told as such. */
+    struct err err;
+    if (!network->lost && run->runtime && runtime_network_flush(run->runtime, &err) < 0)
+        network->lost = true;
+    if (network->gateway.events >= 0)
+        run_network_take(run);
+    gateway_stop(&network->gateway);
+}
+
+/* ---- telling ------------------------------------------------------------------------------------
+ */
+
+static void name_of(const struct gateway_event *event, struct buf *out)
+{
+    char address[ADDRESS_TEXT_SIZE] = "";
+    if (event->address.family)
+        address_print(&event->address, address);
+    if (event->host[0])
+        buf_puts(out, event->host);
+    else if (event->address.family == 6 && event->port)
+        buf_printf(out, "[%s]", address);
+    else
+        buf_puts(out, address);
+    if (event->port && event->protocol != GATEWAY_DNS)
+        buf_printf(out, ":%u", event->port);
+}
+
+/* What the decision was about, in half a sentence. */
+static void why(const struct gateway_event *event, struct buf *out)
+{
+    char address[ADDRESS_TEXT_SIZE] = "";
+    if (event->address.family)
+        address_print(&event->address, address);
+    switch ((enum network_reason)event->reason) {
+    case NETWORK_BY_DENY_RULE:
+        buf_puts(out, "a deny rule names it");
+        return;
+    case NETWORK_BY_NO_RULE:
+        buf_puts(out, "no rule names it");
+        return;
+    case NETWORK_BY_PORT:
+        buf_puts(out, "the host is allowed, this port is not");
+        return;
+    case NETWORK_BY_ADDRESS:
+        buf_printf(out, "%s%s%s %s address", event->host[0] ? "it resolves to " : "it is ",
+                   event->host[0] ? address : "", event->host[0] ? ", a" : "a",
+                   address_class_name((enum address_class)event->address_class));
+        return;
+    case NETWORK_BY_OWN_ADDRESS:
+        buf_puts(out, "it is an address of this host");
+        return;
+    case NETWORK_BY_PROTOCOL:
+        buf_puts(out, "only TCP leaves a session");
+        return;
+    case NETWORK_BY_SNI:
+        buf_puts(out, "the TLS greeting names another host");
+        return;
+    case NETWORK_BY_NAME:
+        buf_puts(out, "it is no host name");
+        return;
+    case NETWORK_BY_NAMES_MAX:
+        buf_printf(out, "the session has asked for %d names already", NETWORK_NAMES_MAX);
+        return;
+    case NETWORK_BY_LIMIT:
+        buf_puts(out, "the session has too many connections");
+        return;
+    case NETWORK_BY_UNREACHABLE:
+        buf_printf(out, "it cannot be reached from here (%s)", strerror(event->sys));
+        return;
+    default:
+        buf_puts(out, "it is not allowed");
+    }
+}
+
+static struct network_decision decision_of(const struct gateway_event *event)
+{
+    return (struct network_decision){.reason = (enum network_reason)event->reason,
+                                     .rule = event->rule,
+                                     .address_class = (enum address_class)event->address_class};
+}
+
+static void rule_to_add(const struct run *run, const struct gateway_event *event, struct buf *line,
+                        struct buf *flag)
+{
+    struct network_decision decision = decision_of(event);
+    /* A name that was only asked for has no port yet: the default's, says the flag. */
+    network_rule_to_add(&run->spec->network, event->host[0] ? event->host : NULL, &event->address,
+                        event->protocol == GATEWAY_DNS ? 443 : event->port, &decision, line, flag);
+}
+
+/* A name that was refused and a connection to it are one thing for a person: the connection, which
+ * has a port, is told. */
+static bool told_by_another(const struct run_network *network, const struct gateway_event *event)
+{
+    if (event->protocol != GATEWAY_DNS)
+        return false;
+    for (unsigned i = 0; i < network->count; i++)
+        if (network->reached[i].event.kind == GATEWAY_DENIED &&
+            network->reached[i].event.protocol == GATEWAY_TCP &&
+            strcmp(network->reached[i].event.host, event->host) == 0)
+            return true;
+    return false;
+}
+
+void run_network_summary(const struct run *run, void (*say)(const char *format, ...))
+{
+    const struct run_network *network = run->network;
+    for (unsigned i = 0; i < network->count; i++) {
+        const struct run_reached *row = &network->reached[i];
+        if (row->event.kind != GATEWAY_DENIED || told_by_another(network, &row->event))
+            continue;
+        _cleanup_buf_ struct buf name = {0}, reason = {0}, line = {0}, flag = {0};
+        name_of(&row->event, &name);
+        why(&row->event, &reason);
+        rule_to_add(run, &row->event, &line, &flag);
+        char times[48] = "";
+        if (row->count > 1)
+            snprintf(times, sizeof times, " (%llu times)", (unsigned long long)row->count);
+        say("berth: note: network: %s was %s%s: %s.%s%s%s", buf_text(&name),
+            row->event.reason == NETWORK_BY_UNREACHABLE ? "allowed and not reached" : "refused",
+            times, buf_text(&reason), flag.length ? " Allow it: " : "", buf_text(&flag),
+            flag.length ? "" : "");
+    }
+    if (network->more)
+        say("berth: note: network: %llu more events are not listed.",
+            (unsigned long long)network->more);
+    if (network->lost)
+        say("berth: note: network: the gateway ended before the command did; from then on nothing "
+            "was reached.");
+}
+
+static void record_row(const struct run *run, const struct run_reached *row, struct buf *out)
+{
+    const struct gateway_event *event = &row->event;
+    static const char *const kinds[] = {
+        [GATEWAY_DENIED] = "denied", [GATEWAY_ALLOWED] = "allowed", [GATEWAY_CLOSED] = "closed"};
+    static const char *const protocols[] = {[GATEWAY_TCP] = "tcp",
+                                            [GATEWAY_UDP] = "udp",
+                                            [GATEWAY_DNS] = "dns",
+                                            [GATEWAY_OTHER] = "other"};
+    buf_printf(out, "{\"event\":\"network.%s\",\"protocol\":\"%s\",\"host\":", kinds[event->kind],
+               protocols[event->protocol]);
+    if (event->host[0])
+        buf_json_string(out, event->host);
+    else
+        buf_puts(out, "null");
+    if (event->address.family) {
+        char address[ADDRESS_TEXT_SIZE];
+        address_print(&event->address, address);
+        buf_printf(out, ",\"address\":\"%s\"", address);
+    } else {
+        buf_puts(out, ",\"address\":null");
+    }
+    buf_printf(out, ",\"port\":%u,\"reason\":\"%s\",\"count\":%llu", event->port,
+               network_reason_name((enum network_reason)event->reason),
+               (unsigned long long)row->count);
+    if (event->kind == GATEWAY_CLOSED)
+        buf_printf(out, ",\"bytes_sent\":%llu,\"bytes_received\":%llu",
+                   (unsigned long long)row->sent, (unsigned long long)row->received);
+    if (event->kind == GATEWAY_DENIED) {
+        _cleanup_buf_ struct buf line = {0}, flag = {0};
+        rule_to_add(run, event, &line, &flag);
+        buf_printf(out, ",\"rule_to_add\":%s", line.length ? buf_text(&line) : "null");
+    }
+    buf_putc(out, '}');
+}
+
+void run_network_record(const struct run *run, struct buf *out)
+{
+    const struct run_network *network = run->network;
+    if (!network_wanted(&run->spec->network)) {
+        buf_puts(out, ",\"network\":null");
+        return;
+    }
+    buf_puts(out, ",\"network\":{\"events\":[");
+    for (unsigned i = 0; i < network->count; i++) {
+        if (i)
+            buf_putc(out, ',');
+        record_row(run, &network->reached[i], out);
+    }
+    buf_printf(out, "],\"more\":%llu,\"gateway_lost\":%s}", (unsigned long long)network->more,
+               network->lost ? "true" : "false");
+}
+
+/* ---- learning -----------------------------------------------------------------------------------
+ */
+
+/* Rows of one host are one rule, with its ports in order. */
+static bool first_of_host(const struct run_network *network, unsigned at)
+{
+    const struct gateway_event *event = &network->reached[at].event;
+    for (unsigned i = 0; i < at; i++) {
+        const struct gateway_event *other = &network->reached[i].event;
+        if (other->kind == GATEWAY_ALLOWED && strcmp(other->host, event->host) == 0 &&
+            (event->host[0] || address_equal(&other->address, &event->address)))
+            return false;
+    }
+    return true;
+}
+
+static void learn_rule(const struct run_network *network, unsigned at, const char *comma,
+                       struct buf *out)
+{
+    const struct gateway_event *event = &network->reached[at].event;
+    uint64_t count = 0;
+    _cleanup_buf_ struct buf ports = {0};
+    for (unsigned i = at; i < network->count; i++) {
+        const struct gateway_event *other = &network->reached[i].event;
+        if (other->kind != GATEWAY_ALLOWED || other->port == 0 ||
+            strcmp(other->host, event->host) != 0 ||
+            (!event->host[0] && !address_equal(&other->address, &event->address)))
+            continue;
+        char port[8];
+        snprintf(port, sizeof port, "%u", other->port);
+        count += network->reached[i].count;
+        buf_printf(&ports, "%s%s", ports.length ? ", " : "", port);
+    }
+    buf_printf(out, "%s      // %llu connection%s\n      ", comma, (unsigned long long)count,
+               count == 1 ? "" : "s");
+    if (event->host[0]) {
+        buf_printf(out, "{\"host\": \"%s\"", event->host);
+    } else {
+        char address[ADDRESS_TEXT_SIZE];
+        address_print(&event->address, address);
+        buf_printf(out, "{\"cidr\": \"%s/%d\"", address, event->address.family == 4 ? 32 : 128);
+    }
+    buf_printf(out, ", \"ports\": [%s]}", buf_text(&ports));
+}
+
+int run_network_learn(const struct run *run, struct buf *out, struct err *err)
+{
+    const struct run_network *network = run->network;
+    buf_puts(out, "// What one run of this command reached, and nothing else:\n//  ");
+    for (char **word = run->options.command; *word; word++) {
+        buf_putc(out, ' ');
+        for (const char *c = *word; *c; c++)
+            buf_putc(out, *c == '\n' || *c == '\r' ? ' ' : *c);
+    }
+    buf_puts(out, "\n{\n  \"version\": 1,\n  \"extends\": ");
+    buf_json_string(out, run->options.policy ? run->options.policy : "balanced");
+    buf_puts(out, ",\n  \"network\": {\n    \"egress\": \"deny\",\n    \"allow\": [");
+    const char *comma = "\n";
+    for (unsigned i = 0; i < network->count; i++) {
+        const struct gateway_event *event = &network->reached[i].event;
+        if (event->kind != GATEWAY_ALLOWED || event->port == 0 || !first_of_host(network, i))
+            continue;
+        learn_rule(network, i, comma, out);
+        comma = ",\n";
+    }
+    buf_puts(out, comma[0] == ',' ? "\n    ]\n  }\n}\n" : "]\n  }\n}\n");
+    for (unsigned i = 0; i < network->count; i++) {
+        const struct run_reached *row = &network->reached[i];
+        if (row->event.kind != GATEWAY_DENIED || told_by_another(network, &row->event))
+            continue;
+        _cleanup_buf_ struct buf name = {0}, reason = {0};
+        name_of(&row->event, &name);
+        why(&row->event, &reason);
+        buf_printf(out, "// Not learned: %s (%llu times): %s.\n", buf_text(&name),
+                   (unsigned long long)row->count, buf_text(&reason));
+    }
+    return buf_failed(out)
+               ? err_set(err, ERR_INTERNAL, ENOMEM, "write what was learned", NULL, NULL)
+               : 0;
+}

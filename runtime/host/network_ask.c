@@ -1,0 +1,84 @@
+/* This file asks the gateway; it never serves a connection. */
+#include "runtime/host/network_ask.h"
+
+#include "runtime/base/fd.h"
+
+#include <poll.h>
+#include <string.h>
+#include <sys/socket.h>
+
+static int gone(int sys, const struct gateway_request *request, struct err *err)
+{
+    return err_set(err, ERR_UNAVAILABLE, sys, "ask the gateway",
+                   gateway_request_name(request->type),
+                   "The gateway does not answer; the session gets no network without it.");
+}
+
+static int send_request(int control, const struct gateway_request *request, const int *fds,
+                        unsigned count)
+{
+    union {
+        struct cmsghdr align;
+        char bytes[CMSG_SPACE(sizeof(int) * (GATEWAY_FDS_MAX + 1))];
+    } room = {0};
+    struct iovec part = {(void *)(uintptr_t)request, sizeof *request};
+    struct msghdr message = {.msg_iov = &part,
+                             .msg_iovlen = 1,
+                             .msg_control = room.bytes,
+                             .msg_controllen = (socklen_t)CMSG_SPACE(count * sizeof fds[0])};
+    struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+    header->cmsg_level = SOL_SOCKET;
+    header->cmsg_type = SCM_RIGHTS;
+    header->cmsg_len = (socklen_t)CMSG_LEN(count * sizeof fds[0]);
+    memcpy(CMSG_DATA(header), fds, count * sizeof fds[0]);
+    return sendmsg(control, &message, MSG_NOSIGNAL) < 0 ? -errno : 0;
+}
+
+static int receive(int socket, struct gateway_reply *ret)
+{
+    struct pollfd p = {.fd = socket, .events = POLLIN};
+    int r;
+    while ((r = poll(&p, 1, NETWORK_ASK_MS)) < 0 && errno == EINTR)
+        continue;
+    if (r <= 0)
+        return r < 0 ? -errno : -ETIMEDOUT;
+    ssize_t n = recv(socket, ret, sizeof *ret, MSG_DONTWAIT | MSG_TRUNC);
+    if (n < 0)
+        return -errno;
+    if (n == 0)
+        return -ECONNRESET;
+    return gateway_reply_check(ret, (size_t)n) ? -EPROTO : 0;
+}
+
+int network_ask(int control, struct gateway_request *request, const int *fds, unsigned count,
+                struct gateway_reply *ret, struct err *err)
+{
+    int pair[2], all[GATEWAY_FDS_MAX + 1];
+    if (count > GATEWAY_FDS_MAX)
+        return gone(EINVAL, request, err);
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+        return gone(errno, request, err);
+    _cleanup_fd_ int mine = pair[0], theirs = pair[1];
+    for (unsigned i = 0; i < count; i++)
+        all[i] = fds[i];
+    all[count] = theirs;
+    request->magic = GATEWAY_MAGIC;
+    request->version = GATEWAY_VERSION;
+    request->answer = 1;
+    struct gateway_reply reply;
+    int r = send_request(control, request, all, count + 1);
+    /* Its own end is the only one left: its death is the end of the answer. */
+    fd_replace(&theirs, -1);
+    if (r == 0)
+        r = receive(mine, &reply);
+    if (r < 0)
+        return gone(-r, request, err);
+    if (reply.result < 0) {
+        if (err)
+            *err = reply.err;
+        return reply.result;
+    }
+    if (ret)
+        *ret = reply;
+    return 0;
+}

@@ -1,0 +1,44 @@
+/* This file hands sessions over to the gateway. */
+#include "runtime/host/network_link.h"
+
+#include "runtime/host/network_ask.h"
+#include "runtime/host/runtime_internal.h"
+
+#include <errno.h>
+
+static struct gateway_request request_of(enum gateway_request_type type, int64_t row,
+                                         int64_t incarnation)
+{
+    return (struct gateway_request){.type = (uint16_t)type, .row = row, .incarnation = incarnation};
+}
+
+int network_link_add(int gateway, int64_t row, int64_t incarnation,
+                     const struct network_namespace *ns, int record, int names, struct err *err)
+{
+    int fds[GATEWAY_ADD_END];
+    for (int i = 0; i < GATEWAY_ADD_END; i++)
+        fds[i] = ns->fds[i];
+    fds[GATEWAY_ADD_RECORD] = record;
+    fds[GATEWAY_ADD_NAMES] = names;
+    struct gateway_request request = request_of(GATEWAY_ADD, row, incarnation);
+    return network_ask(gateway, &request, fds, GATEWAY_ADD_END, NULL, err);
+}
+
+int network_link_remove(int gateway, int64_t row, int64_t incarnation, struct err *err)
+{
+    struct gateway_request request = request_of(GATEWAY_REMOVE, row, incarnation);
+    int r = network_ask(gateway, &request, NULL, 0, NULL, err);
+    return r == -ENOENT ? 0 : r;
+}
+
+int network_link_replace(int gateway, int64_t row, int64_t incarnation, int record, struct err *err)
+{
+    struct gateway_request request = request_of(GATEWAY_REPLACE, row, incarnation);
+    return network_ask(gateway, &request, &record, 1, NULL, err);
+}
+
+int runtime_network_flush(struct runtime *rt, struct err *err)
+{
+    struct gateway_request request = request_of(GATEWAY_FLUSH, 1, 1);
+    return rt->gateway > 0 ? network_ask(rt->gateway, &request, NULL, 0, NULL, err) : 0;
+}
