@@ -21,6 +21,7 @@ struct control {
     struct gateway_reply replies[REPLIES_MAX];
     unsigned first, count;
     uint64_t flush_ticket; /* of a FLUSH that is not answered yet; 0: none */
+    int flush_answer;      /* where; -1: on the control socket */
     bool paused;
 };
 
@@ -69,6 +70,16 @@ static void answer(struct gateway *g, const struct gateway_reply *reply)
     send_replies(g);
 }
 
+/* On a socket that came with the request (-1: it has none). It has room for one answer; who does
+ * not wait for it any more gets none. */
+static void answer_on(struct gateway *g, int given, const struct gateway_reply *reply)
+{
+    if (given < 0)
+        answer(g, reply);
+    else
+        (void)send(given, reply, sizeof *reply, MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+
 void control_need(struct gateway *g, struct session *session)
 {
     if (session->asked_connectors || session->connector_count[0] >= CONNECTORS_LOW ||
@@ -112,13 +123,16 @@ static void take_request(struct gateway *g, const struct gateway_request *reques
 {
     struct gateway_reply reply =
         reply_to(request->type, request->ticket, request->row, request->incarnation);
+    _cleanup_fd_ int given = request->answer ? take_fd(&fds[--fd_count]) : -1;
     if (request->type == GATEWAY_FLUSH) {
+        /* One at a time: who asks while another waits is answered with him, or not at all. */
         g->requests->flush_ticket = request->ticket;
+        fd_replace(&g->requests->flush_answer, take_fd(&given));
         control_tick(g);
         return;
     }
     reply.result = serve(g, request, fds, fd_count, &reply);
-    answer(g, &reply);
+    answer_on(g, given, &reply);
 }
 
 void control_tick(struct gateway *g)
@@ -131,7 +145,8 @@ void control_tick(struct gateway *g)
         return;
     struct gateway_reply reply = reply_to(GATEWAY_FLUSH, k->flush_ticket, 0, 0);
     k->flush_ticket = 0;
-    answer(g, &reply);
+    _cleanup_fd_ int given = take_fd(&k->flush_answer);
+    answer_on(g, given, &reply);
 }
 
 /* ---- messages with descriptors --------------------------------------------------------------- */
@@ -221,6 +236,7 @@ static int watch_control(struct gateway *g, int fd)
     /* Answers to the one before are nobody's. */
     k->first = k->count = 0;
     k->flush_ticket = 0;
+    fd_replace(&k->flush_answer, -1);
     k->paused = false;
     for (struct link *l = g->sessions.next; l != &g->sessions; l = l->next)
         list_owner(l, struct session, in_gateway)->asked_connectors = false;
@@ -267,6 +283,7 @@ int control_start(struct gateway *g)
     g->requests = calloc(1, sizeof *g->requests);
     if (!g->requests)
         return -ENOMEM;
+    g->requests->flush_answer = -1;
     int r = watch_add(g, &g->life, GATEWAY_FD_LIFE, EPOLLIN, life_happened);
     if (r == 0 && is_open(GATEWAY_FD_CONTROL))
         r = watch_control(g, GATEWAY_FD_CONTROL);

@@ -40,6 +40,9 @@ const char *gateway_request_check(const struct gateway_request *request, size_t 
         return "no ticket";
     if (request->type != GATEWAY_FLUSH && (request->row <= 0 || request->incarnation <= 0))
         return "no session";
+    if (request->answer > 1 || fd_count < request->answer)
+        return "a socket for the answer, or none";
+    fd_count -= request->answer;
     if (fd_count < requests[request->type].fewest || fd_count > requests[request->type].most)
         return "too few or too many descriptors";
     if (request->port_count > GATEWAY_PUBLISH_MAX)

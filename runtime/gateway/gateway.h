@@ -28,8 +28,8 @@ enum {
     GATEWAY_MAGIC = 0x62726777, /* "brgw" */
     GATEWAY_RESOLVERS_MAX = 8,
     GATEWAY_PUBLISH_MAX = SPEC_PORTS_MAX,
-    GATEWAY_SOCKETS_MAX = 32, /* of one SOCKETS message */
-    GATEWAY_FDS_MAX = 32,
+    GATEWAY_SOCKETS_MAX = 32,                  /* of one SOCKETS message */
+    GATEWAY_FDS_MAX = GATEWAY_SOCKETS_MAX + 1, /* and the one for the answer */
 };
 
 struct gateway_config {

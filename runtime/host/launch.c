@@ -13,6 +13,7 @@
 #include "runtime/base/fd.h"
 #include "runtime/base/io.h"
 #include "runtime/host/lasting.h"
+#include "runtime/host/network_link.h"
 #include "runtime/host/uid_slot.h"
 #include "runtime/plan/landlock.h"
 #include "runtime/plan/seccomp.h"
@@ -647,6 +648,23 @@ static int start_stage(struct session *s, const struct spec *spec, struct launch
     return r;
 }
 
+/* Before a command can ask for anything, somebody answers. The gateway's sockets are its own from
+ * here on: the namespace ends when the session and they do. */
+static int serve_network(struct session *s, struct err *err)
+{
+    if (s->network.fds[GATEWAY_ADD_RECORD] < 0)
+        return 0;
+    int64_t row = s->lasting ? s->lasting->name.row : 1;
+    int64_t incarnation = s->lasting ? s->lasting->name.incarnation : 1;
+    int r = s->runtime->gateway > 0
+                ? network_link_add(s->runtime->gateway, row, incarnation, &s->network, err)
+                : err_set(err, ERR_CAPABILITY_UNAVAILABLE, 0, "create a session", "network",
+                          "No gateway serves here: nothing can be reached.");
+    network_namespace_fini(&s->network);
+    network_namespace_init(&s->network);
+    return r;
+}
+
 /* The namespace that the stage leaves when it has built everything (ADR 2). Whoever lets go of it
  * last waits for a grace period of RCU: that shall be the launcher, which has nothing to do while
  * init starts the command, and not the stage. Only for speed: without it the stage waits. */
@@ -691,6 +709,8 @@ int launch(struct session *s, const struct spec *spec, const struct session_firs
     started = now_us();
     if (r == 0)
         r = start_stage(s, spec, &parts, err);
+    if (r == 0)
+        r = serve_network(s, err);
     if (r < 0)
         return r;
     phase_end(s, PHASE_CLONE, &started);

@@ -19,7 +19,7 @@ static int send_request(int control, const struct gateway_request *request, cons
 {
     union {
         struct cmsghdr align;
-        char bytes[CMSG_SPACE(sizeof(int) * (GATEWAY_FDS_MAX + 1))];
+        char bytes[CMSG_SPACE(sizeof(int) * GATEWAY_FDS_MAX)];
     } room = {0};
     struct iovec part = {(void *)(uintptr_t)request, sizeof *request};
     struct msghdr message = {.msg_iov = &part,
@@ -53,8 +53,8 @@ static int receive(int socket, struct gateway_reply *ret)
 int network_ask(int control, struct gateway_request *request, const int *fds, unsigned count,
                 struct gateway_reply *ret, struct err *err)
 {
-    int pair[2], all[GATEWAY_FDS_MAX + 1];
-    if (count > GATEWAY_FDS_MAX)
+    int pair[2], all[GATEWAY_FDS_MAX];
+    if (count >= GATEWAY_FDS_MAX)
         return gone(EINVAL, request, err);
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
         return gone(errno, request, err);
@@ -64,6 +64,7 @@ int network_ask(int control, struct gateway_request *request, const int *fds, un
     all[count] = theirs;
     request->magic = GATEWAY_MAGIC;
     request->version = GATEWAY_VERSION;
+    request->ticket = 1;
     request->answer = 1;
     struct gateway_reply reply;
     int r = send_request(control, request, all, count + 1);

@@ -13,15 +13,10 @@ static struct gateway_request request_of(enum gateway_request_type type, int64_t
 }
 
 int network_link_add(int gateway, int64_t row, int64_t incarnation,
-                     const struct network_namespace *ns, int record, int names, struct err *err)
+                     const struct network_namespace *ns, struct err *err)
 {
-    int fds[GATEWAY_ADD_END];
-    for (int i = 0; i < GATEWAY_ADD_END; i++)
-        fds[i] = ns->fds[i];
-    fds[GATEWAY_ADD_RECORD] = record;
-    fds[GATEWAY_ADD_NAMES] = names;
     struct gateway_request request = request_of(GATEWAY_ADD, row, incarnation);
-    return network_ask(gateway, &request, fds, GATEWAY_ADD_END, NULL, err);
+    return network_ask(gateway, &request, ns->fds, GATEWAY_ADD_END, NULL, err);
 }
 
 int network_link_remove(int gateway, int64_t row, int64_t incarnation, struct err *err)

@@ -5,10 +5,10 @@
 
 #include "runtime/host/network.h"
 
-/* Hands the session (row, incarnation) over: its sockets, its rules and its file of names, which
- * stay the caller's. Nothing of it is served before it returns. */
+/* Hands the session (row, incarnation) over: its rules, its file of names and its sockets, of which
+ * the caller keeps copies. It is served when this returns. */
 int network_link_add(int gateway, int64_t row, int64_t incarnation,
-                     const struct network_namespace *ns, int record, int names, struct err *err);
+                     const struct network_namespace *ns, struct err *err);
 /* -ENOENT of the gateway is success: there is nothing to end. */
 int network_link_remove(int gateway, int64_t row, int64_t incarnation, struct err *err);
 int network_link_replace(int gateway, int64_t row, int64_t incarnation, int record,
