@@ -210,7 +210,7 @@ SHIP_BERTH := $(call ship_objects,api/cli/main.c) $(call ship_archive,api/cli) \
               $(call ship_archive,provider) $(call ship_archive,policy) \
               $(call ship_archive,runtime/host) $(call ship_archive,runtime/stage) \
               $(call ship_archive,runtime/agent) $(call ship_archive,runtime/plan) \
-              $(call ship_objects,runtime/link/agent_client.c runtime/link/spool_reader.c) \
+              $(call ship_objects,runtime/link/agent_client.c runtime/link/spool_reader.c runtime/gateway/gateway.c) \
               $(BUILD)/$(SHIP)/gen/seccomp_generated.o $(SHIP_BASE)
 SHIP_INIT  := $(call ship_objects,runtime/agent/init_main.c) $(call ship_archive,runtime/agent) \
               $(SHIP_BASE)
@@ -436,7 +436,7 @@ $(BUILD)/tests/bench/paired: $(BUILD)/obj/tests/bench/paired.o
 # Names of Debian 12; Ubuntu 22.04 and later have the same ones. Nothing else is installed.
 
 PACKAGES_BUILD := gcc libc6-dev linux-libc-dev musl-dev libuv1-dev libsqlite3-dev libc-ares-dev make git python3-minimal uidmap
-PACKAGES_TEST  := libseccomp-dev clang clang-format clang-tidy libclang-rt-dev cppcheck shellcheck libcriterion-dev pkg-config \
+PACKAGES_TEST  := libseccomp-dev nftables clang clang-format clang-tidy libclang-rt-dev cppcheck shellcheck libcriterion-dev pkg-config \
                   busybox-static strace iproute2 procps util-linux e2fsprogs libcap2-bin attr mandoc python3
 PACKAGES_BENCH := bubblewrap runc python3
 PACKAGES_VM    := qemu-system-x86 debootstrap debian-archive-keyring cpio kmod

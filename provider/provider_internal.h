@@ -155,11 +155,11 @@ struct seat {
     void (*table)(struct seat *seat, const struct agent_table_row *row); /* NULL row: it is over */
     void *table_data;
     uint64_t last_number, files_count; /* of what was sent to init */
-    unsigned files_running; /* file workers in it, as init tells */
-    int64_t spool_bytes, spool_added; /* of its spool files when last looked at; since */
-    bool spool_hidden;                /* some may have been dropped that init has open */
-    struct exec *execs;               /* that have not ended, in order of acceptance */
-    uint64_t *background;             /* numbers of those that have, and keep children */
+    unsigned files_running;            /* file workers in it, as init tells */
+    int64_t spool_bytes, spool_added;  /* of its spool files when last looked at; since */
+    bool spool_hidden;                 /* some may have been dropped that init has open */
+    struct exec *execs;                /* that have not ended, in order of acceptance */
+    uint64_t *background;              /* numbers of those that have, and keep children */
     size_t background_count, background_size;
     bool idling; /* the idle time is being begun anew */
     struct work *interrupts;

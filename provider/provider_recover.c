@@ -1,4 +1,6 @@
-/* This file brings rows and kernel together: at start for every session, later for one whose init
+/* This file is long because what is found of one session is one story, told to its end.
+ *
+ * It brings rows and kernel together: at start for every session, later for one whose init
  * died or whose ledger job failed. What is right is in the tables of recovery.c; it never decides
  * by itself.
  *

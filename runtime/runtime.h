@@ -18,6 +18,7 @@
 
 #include "runtime/agent/protocol.h"
 #include "runtime/base/err.h"
+#include "runtime/gateway/gateway.h"
 #include "runtime/launcher.h"
 #include "runtime/spec.h"
 
@@ -219,10 +220,10 @@ struct session_lasting {
     uint32_t asker_group_count;
 };
 
-/* As session_create(), but init listens on `<runtime_dir>/sessions/<instance>-<name>/control`, holds its own
- * locks (P-6) and lives on when the caller ends. Ready means that init answered *and* that a probe
- * command ran. On failure nothing is left. `*ret` is for session_effective(), session_notes() and
- * session_leave() only. */
+/* As session_create(), but init listens on `<runtime_dir>/sessions/<instance>-<name>/control`,
+ * holds its own locks (P-6) and lives on when the caller ends. Ready means that init answered *and*
+ * that a probe command ran. On failure nothing is left. `*ret` is for session_effective(),
+ * session_notes() and session_leave() only. */
 int session_create_lasting(struct session **ret, struct runtime *rt, const struct spec *spec,
                            const struct session_lasting *lasting, struct err *err);
 
@@ -251,6 +252,30 @@ int session_sample(struct runtime *rt, const struct session_name *name, struct l
 int session_list(struct runtime *rt, const char *instance,
                  int (*each)(void *data, const struct session_name *name), void *data,
                  struct err *err);
+
+/* ---- network (docs/adr/0013) --------------------------------------------------------------------
+ *
+ * A session whose policy reaches anything has a namespace in which the gateway serves. These give
+ * what the gateway's ADD wants, in its order; the descriptors are the caller's then. Where nobody
+ * serves everything is refused. */
+
+/* After session_create*(), before session_leave(). 0; 1: its network is "deny" and nothing else. */
+int session_network(struct session *s, int ret_fds[GATEWAY_ADD_END]);
+
+/* The gateway was started again: sockets anew, in a session that lives. 1: it has no network. */
+int session_network_open(struct runtime *rt, const struct session_name *name,
+                         int ret_fds[GATEWAY_ADD_END], struct err *err);
+
+/* Other rules, at one instant (NET-6); repeatable. Of `ret_fds` the record alone is there, for the
+ * gateway's REPLACE; all of them where the session had no network before, for its ADD. */
+int session_network_replace(struct runtime *rt, const struct session_name *name,
+                            const struct spec_network *net, uint64_t *ret_generation,
+                            int ret_fds[GATEWAY_ADD_END], struct err *err);
+int session_network_counters(struct runtime *rt, const struct session_name *name,
+                             uint64_t ret[NETWORK_COUNTER_COUNT], struct err *err);
+/* TCP sockets made inside, for published ports. */
+int session_network_connectors(struct runtime *rt, const struct session_name *name, int family,
+                               unsigned count, int *ret, struct err *err);
 
 /* The environment of a command: PATH, HOME, USER, LOGNAME, LANG, TERM with defaults, then the
  * policy's, then `extra` (NULL-terminated "K=V"); later wins. Nothing of this process's own

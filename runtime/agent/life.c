@@ -8,6 +8,7 @@
 #include "runtime/agent/pty.h"
 #include "runtime/agent/spool_writer.h"
 #include "runtime/agent/tree.h"
+#include "runtime/agent/worker.h"
 #include "runtime/base/fd.h"
 
 #include <signal.h>
@@ -363,40 +364,6 @@ void life_ask_end(struct init *init, struct row *row, enum agent_reason reason)
     }
 }
 
-/* ---- file workers ---------------------------------------------------------------------------- */
-
-/* What it does goes through pipes that are not ours. But whoever moves a byte uses the processor,
- * and whoever was stopped, or waits for a disk or a client, does not. False: it is still. */
-static bool worker_moved(struct row *row, uint64_t now)
-{
-    clockid_t clock;
-    uint64_t used = 0;
-    if (now < row->cpu_look_ns)
-        return true;
-    if (row->main_alive && clock_getcpuclockid(row->pid, &clock) == 0)
-        used = init_now_ns(clock);
-    if (used != row->cpu_ns)
-        row->activity_ns = now;
-    row->cpu_ns = used;
-    row->cpu_look_ns = now + row->idle_ns / 4;
-    return now < row->activity_ns + row->idle_ns;
-}
-
-/* Its asker waits no longer than this, whatever holds it: a disk that does not answer holds what
- * was killed, too. */
-static void abandon_worker(struct init *init, struct row *row)
-{
-    struct agent_exit exit = row->exit;
-    exit.reason = row->reason_asked ? row->reason_asked : AGENT_REASON_SIGNAL;
-    exit.exit_code = -1;
-    struct agent_frame frame = {
-        .type = AGENT_FRAME_EXIT, .length = sizeof exit, .exec = row->number, .seq = ++row->seq};
-    if (row->owes_started || !output_has_room(&init->output, sizeof exit))
-        return;
-    output_push(&init->output, &frame, &exit);
-    row->abandoned = true;
-}
-
 /* ---- what can be done now -------------------------------------------------------------------- */
 
 void life_shift(struct row *row, uint64_t from, uint64_t to)
@@ -422,7 +389,7 @@ static void check_times(struct init *init, struct row *row, uint64_t now)
         if (row->look_ns > 0) {
             tree_kill(init, row);
             if (row->files && !row->abandoned)
-                abandon_worker(init, row);
+                worker_abandon(init, row);
         }
         row->look_ns = now + retry_background_ns;
     }

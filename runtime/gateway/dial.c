@@ -351,7 +351,7 @@ static void reset(int fd)
 /* Where the program meant to go: tproxy left it as it was. */
 static int destination(int fd, struct network_address *ret, uint16_t *ret_port)
 {
-    struct sockaddr_storage at;
+    struct sockaddr_storage at = {0};
     struct sockaddr_in four;
     struct sockaddr_in6 six;
     socklen_t size = sizeof at;

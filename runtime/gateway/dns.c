@@ -153,7 +153,7 @@ int dns_read(const void *bytes, size_t length, struct dns_question *ret)
     ret->class = get16(message + at + 2);
     at += 4;
     ret->question_length = (uint16_t)(at - HEADER);
-    return read_additional(message, length, at, ret);
+    return (int)read_additional(message, length, at, ret);
 }
 
 /* ---- answers --------------------------------------------------------------------------------- */

@@ -37,7 +37,7 @@ struct dns_question {
 };
 
 /* DNS_NOERROR: a question to decide. Another code: answer with it. -1: nothing to answer. */
-int dns_read(const void *message, size_t length, struct dns_question *ret);
+int dns_read(const void *bytes, size_t length, struct dns_question *ret);
 
 /* A name at *at, which moves behind it. Pointers go backwards only. 0, or -1. */
 int dns_read_name(const uint8_t *message, size_t length, size_t *at, char ret_name[DNS_NAME_MAX],

@@ -21,9 +21,9 @@ int events_new(struct events **ret, int (*send)(void *owner, const struct gatewa
                void *owner);
 void events_free(struct events *events);
 
-/* `event` without magic, version, count and times: they are set here. Events with `connection` 0
+/* `given` without magic, version, count and times: they are set here. Events with `connection` 0
  * that differ in nothing but numbers are one. */
-void events_add(struct events *events, const struct gateway_event *event, uint64_t now_ms,
+void events_add(struct events *events, const struct gateway_event *given, uint64_t now_ms,
                 uint64_t real_ms);
 
 /* Tell what is due at `now_ms`, or everything. Milliseconds until the next is due; -1: none is, or

@@ -4,6 +4,7 @@
 #include "runtime/gateway/internal.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/netlink.h>
 #include <netinet/in.h>
 #include <string.h>
@@ -75,6 +76,10 @@ void session_resume(struct gateway *g)
 static int listen_to(struct gateway *g, struct session *session, struct listener *listener, int *fd,
                      void (*happened)(struct gateway *g, struct watch *watch, uint32_t events))
 {
+    /* One that could wait would hold everybody up. */
+    int flags = fcntl(*fd, F_GETFL);
+    if (flags < 0 || fcntl(*fd, F_SETFL, flags | O_NONBLOCK) < 0)
+        return -errno;
     listener->session = session;
     int r = watch_add(g, &listener->watch, *fd, EPOLLIN, happened);
     if (r == 0)
@@ -163,8 +168,10 @@ static int fill_session(struct gateway *g, struct session *session, int *fds, un
             return err_set(err, ERR_INTERNAL, EINVAL, step, NULL, "Descriptor %u is another.", i);
         if (i == GATEWAY_ADD_DIAG)
             session->diag = take_fd(&fds[i]);
-        else if (listen_to(g, session, &session->listeners[i], &fds[i], expected[i].happened) < 0)
-            r = err_set(err, ERR_INTERNAL, errno, step, NULL, NULL);
+        else
+            r = listen_to(g, session, &session->listeners[i], &fds[i], expected[i].happened);
+        if (r < 0)
+            err_set(err, ERR_INTERNAL, -r, step, NULL, NULL);
     }
     return r;
 }

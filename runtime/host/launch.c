@@ -593,6 +593,12 @@ static int start_stage(struct session *s, const struct spec *spec, struct launch
         r = open_channels(s, &control, &frames, err);
     if (r < 0)
         return r;
+    _cleanup_fd_ int made = -1;
+    r = session_network_begin(s, &spec->network, netns, &made, err);
+    if (r < 0)
+        return r;
+    if (made >= 0)
+        args.netns = made;
     void *shared =
         mmap(NULL, sizeof *parts->late, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (shared == MAP_FAILED)

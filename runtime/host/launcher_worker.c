@@ -23,8 +23,11 @@
 
 enum { DEADLINE_MS = 5000, DEADLINE_MOST_MS = 120000, END_MS = 20000, FREEZE_MS = 10000 };
 
-/* How long until it is killed, whether it may take long, whether it works on one session's objects.
- */
+/* Beyond every row id. */
+#define VOLUME_LOCKS (INT64_C(1) << 61)
+
+/* How long until it is killed, whether it may take long, whether it changes what another launcher's
+ * worker may be at too. */
 static const struct {
     unsigned ms;
     bool slow, locks;
@@ -37,7 +40,7 @@ static const struct {
     [LAUNCHER_LIST] = {10000, false, false},
     [LAUNCHER_SAMPLE] = {10000, false, false},
     [LAUNCHER_FILES] = {3600000, true, false},
-    [LAUNCHER_VOLUME_REMOVE] = {3600000, true, false},
+    [LAUNCHER_VOLUME_REMOVE] = {3600000, true, true},
     [LAUNCHER_VOLUME_MEASURE] = {600000, true, false},
 };
 
@@ -101,11 +104,27 @@ int launcher_number(const struct serve_config *config, uint64_t *ret, struct err
     return 0;
 }
 
-static int lock_row(const struct launcher *l, int64_t row, int *ret_lock, struct err *err)
+/* What a worker has to itself: its row, or the volume that it removes, which may have the name of
+ * another life by the time that a worker goes on whose launcher is gone. Two names may share a
+ * byte: then one waits for the other. */
+static int64_t lock_of(const struct launcher_request *request)
+{
+    if (request->type != LAUNCHER_VOLUME_REMOVE)
+        return request->row;
+    uint64_t mixed = 0xcbf29ce484222325u; /* FNV-1a */
+    const char *const parts[] = {request->workspace_id, "/", request->volume};
+    for (size_t i = 0; i < ARRAY_LENGTH(parts); i++)
+        for (const char *p = parts[i]; *p; p++)
+            mixed = (mixed ^ (unsigned char)*p) * 0x100000001b3u;
+    return VOLUME_LOCKS | (int64_t)(mixed >> 4);
+}
+
+static int lock_own(const struct launcher *l, const struct launcher_request *request, int *ret_lock,
+                    struct err *err)
 {
     _cleanup_fd_ int fd = -1;
     uint64_t number = 0;
-    int r = lock_byte(l->config, row, &fd, err);
+    int r = lock_byte(l->config, lock_of(request), &fd, err);
     if (r < 0)
         return r;
     if (pread(fd, &number, sizeof number, 0) != (ssize_t)sizeof number || number != l->generation)
@@ -352,7 +371,7 @@ int launcher_work(const struct launcher *l, const struct job *job, bool clean, i
     setitimer(ITIMER_REAL, &alarm, NULL);
     _cleanup_fd_ int lock = -1;
     struct err err = {0};
-    int r = rules[request->type].locks ? lock_row(l, request->row, &lock, &err) : 0;
+    int r = rules[request->type].locks ? lock_own(l, request, &lock, &err) : 0;
     if (r == 0)
         r = clean ? do_end(w, &err) : works[request->type](w, &err);
     if (r < 0) {

@@ -25,11 +25,11 @@ static int send_request(int control, const struct gateway_request *request, cons
     struct msghdr message = {.msg_iov = &part,
                              .msg_iovlen = 1,
                              .msg_control = room.bytes,
-                             .msg_controllen = CMSG_SPACE(count * sizeof fds[0])};
+                             .msg_controllen = (socklen_t)CMSG_SPACE(count * sizeof fds[0])};
     struct cmsghdr *header = CMSG_FIRSTHDR(&message);
     header->cmsg_level = SOL_SOCKET;
     header->cmsg_type = SCM_RIGHTS;
-    header->cmsg_len = CMSG_LEN(count * sizeof fds[0]);
+    header->cmsg_len = (socklen_t)CMSG_LEN(count * sizeof fds[0]);
     memcpy(CMSG_DATA(header), fds, count * sizeof fds[0]);
     return sendmsg(control, &message, MSG_NOSIGNAL) < 0 ? -errno : 0;
 }

@@ -4,6 +4,8 @@
 #include "runtime/host/network_ask.h"
 #include "runtime/host/runtime_internal.h"
 
+#include <errno.h>
+
 static struct gateway_request request_of(enum gateway_request_type type, int64_t row,
                                          int64_t incarnation)
 {

@@ -404,7 +404,8 @@ static void first_life(struct trial *t)
     bool again = connect_as(t, 3) && waited(t, &t->runs[1]) && says(t, "two\n") &&
                  prints(t, "got two", PROBE_DEADLINE_MS);
     fd_replace(&t->input, -1);
-    again = again && waited(t, &t->ended[1]) && t->exit[1].exit_code == 7;
+    again = again && agent_client_close_stdin(t->agent, 1) == 0 && waited(t, &t->ended[1]) &&
+            t->exit[1].exit_code == 7;
     answer(t, PROBE_REATTACH, again,
            "a newer connection found the command running, and had the rest of it",
            "A newer connection did not find the command.");

@@ -5,6 +5,7 @@
 
 #include "runtime/agent/frame_reader.h"
 #include "runtime/host/cgroup.h"
+#include "runtime/host/network.h"
 #include "runtime/host/record.h"
 #include "runtime/host/userns.h"
 #include "runtime/host/workspace.h"
@@ -50,6 +51,7 @@ struct session {
     struct cgroup_session cgroup;
     struct workspace workspace;
     struct frame_reader reader;
+    struct network_namespace network; /* until it is handed over; all -1: none */
     uint64_t epoch;
     const struct session_lasting *lasting; /* while it is made; NULL: ends with its maker */
     struct session_identity identity;
@@ -81,6 +83,11 @@ int launch(struct session *s, const struct spec *spec, const struct session_firs
 int session_make(struct session **ret, struct runtime *rt, const struct spec *spec,
                  const struct session_first *first, const struct session_lasting *lasting,
                  struct err *err);
+
+/* The namespace of a session that may reach something, with all that the gateway needs of it in
+ * s->network. `ready`: one that was made before; -1. 1: it is to have none of it. */
+int session_network_begin(struct session *s, const struct spec_network *net, int ready,
+                          int *ret_netns, struct err *err);
 
 void session_note_add(void *session, const char *key, const char *text);
 

@@ -56,10 +56,6 @@ static int check_against_host(const struct runtime *rt, const struct spec *spec,
                        "%s", rt->facts.cgroup_reason);
     /* The caller's registry has refused these with every reason; nothing may pass that forgot to.
      */
-    if (spec->network.egress != SPEC_EGRESS_DENY || spec->network.allow_count ||
-        spec->network.publish_count)
-        return err_set(err, ERR_CAPABILITY_UNAVAILABLE, 0, step, "network",
-                       "This release enforces \"deny\" only.");
     if (spec->process.explain_syscalls)
         return err_set(err, ERR_CAPABILITY_UNAVAILABLE, 0, step, "process.explain_syscalls",
                        "audit.syscall is not built in this release.");
@@ -85,6 +81,7 @@ static int create_once(struct session **ret, struct runtime *rt, const struct sp
     s->runtime = rt;
     s->record.fd = s->uid_lock = s->reaper_pipe = s->pidfd = s->control = s->frames = -1;
     s->place = -1;
+    network_namespace_init(&s->network);
     s->lasting = lasting;
     s->epoch = lasting ? lasting->epoch : 1;
     cgroup_session_init(&s->cgroup);
@@ -379,6 +376,7 @@ int session_destroy(struct session *s, struct err *err)
     reaper_wait(s);
     fd_close(s->uid_lock);
     fd_close(s->place);
+    network_namespace_fini(&s->network);
     free(s);
     return r;
 }

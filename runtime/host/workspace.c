@@ -460,6 +460,7 @@ void workspace_let_go(struct workspace *ws,
         return;
     p->let_go = true;
     p->notes = (struct notes){note, data};
+    protect_report(ws, &p->notes);
     p->let_go_result = placeholder_release_begin(
         p->share, ws->dir, &p->stat, take_fd(&ws->share_lock), p->lasting ? p->use_name : NULL,
         &p->notes, &p->book, &p->let_go_err);
@@ -489,11 +490,9 @@ int workspace_close(struct workspace *ws,
                     struct err *err)
 {
     struct workspace_private *p = ws->private;
-    struct notes notes = {note, data};
     int r = 0;
     if (p) {
         await_sync(p); /* one that failed is made again by the next user */
-        protect_report(ws, &notes);
         workspace_let_go(ws, note, data);
         r = drop_placeholders(p, err);
         if (p->use_name[0])

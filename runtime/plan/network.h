@@ -105,9 +105,16 @@ enum network_counter {
 
 /* As nft(8) reads it. */
 void network_print(const struct spec_network *net, struct buf *out);
-/* The same as one nfnetlink batch (NFNL_MSG_BATCH_BEGIN … END), sequence numbers from 1. */
+/* The whole ruleset, of a namespace that has none, as one nfnetlink batch (NFNL_MSG_BATCH_BEGIN …
+ * END), sequence numbers from 1. */
 int network_encode(const struct spec_network *net, struct buf *out, struct err *err);
-/* A batch that replaces the elements and mode of a ruleset that is there, in one transaction. */
-int network_encode_replace(const struct spec_network *net, struct buf *out, struct err *err);
+/* The steps of a replacement, each a batch; what is in force changes with SWITCH, at one instant.
+ * `half`: 0 or 1, the one that was not in force before FILL; for CLEAR the one that was. */
+enum network_replace_step { NETWORK_REPLACE_FILL, NETWORK_REPLACE_SWITCH, NETWORK_REPLACE_CLEAR };
+int network_encode_replace(const struct spec_network *net, enum network_replace_step step,
+                           unsigned half, struct buf *out, struct err *err);
+/* The question which half is in force, one message; and what an answer says: 0, 1 or -ENOENT. */
+void network_encode_question(struct buf *out);
+int network_half_of(const void *rules, size_t length);
 /* What message `sequence` of a batch makes, for errors: "set allow4", or a rule as text. */
 void network_message_print(const struct buf *batch, uint32_t sequence, struct buf *out);

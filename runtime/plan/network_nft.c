@@ -7,6 +7,7 @@
 
 #include <arpa/inet.h>
 #include <linux/netfilter.h>
+#include <stdio.h>
 
 const char *const nft_set_names[SET_COUNT] = {
 #define X(symbol, name) name,
@@ -25,6 +26,11 @@ const char *const nft_counter_names[NETWORK_COUNTER_COUNT] = {
     NETWORK_COUNTERS(X)
 #undef X
 };
+
+void nft_set_name(enum nft_set set, unsigned family, unsigned half, char ret[NFT_SET_NAME_SIZE])
+{
+    snprintf(ret, NFT_SET_NAME_SIZE, "%s%u_%c", nft_set_names[set], family, half ? 'b' : 'a');
+}
 
 /* Tproxy wants its packets before routing, filters theirs in between: both only need to be there.
  */
@@ -82,17 +88,19 @@ const struct nft_rule nft_rules[] = {
     {CHAIN_OUTPUT, {{ITEM_PORT, UDP, NETWORK_DNS_PORT}, ACCEPT}},
     {CHAIN_OUTPUT, {{ITEM_FROM_PORT, UDP, NETWORK_DNS_PORT}, ACCEPT}},
     {CHAIN_OUTPUT, {{ITEM_NOT_PROTOCOL, TCP, 0}, GOTO(REFUSE)}},
-    {CHAIN_OUTPUT, {IN(NAMES, 4), GOTO(PASS)}},
-    {CHAIN_OUTPUT, {IN(NAMES, 6), GOTO(PASS)}},
-    {CHAIN_OUTPUT, {IN(DENY, 4), GOTO(REFUSE)}},
-    {CHAIN_OUTPUT, {IN(DENY, 6), GOTO(REFUSE)}},
-    {CHAIN_OUTPUT, {IN(DENY_PORT, 4), GOTO(REFUSE)}},
-    {CHAIN_OUTPUT, {IN(DENY_PORT, 6), GOTO(REFUSE)}},
-    {CHAIN_OUTPUT, {IN(ALLOW, 4), GOTO(PASS)}},
-    {CHAIN_OUTPUT, {IN(ALLOW, 6), GOTO(PASS)}},
-    {CHAIN_OUTPUT, {IN(ALLOW_PORT, 4), GOTO(PASS)}},
-    {CHAIN_OUTPUT, {IN(ALLOW_PORT, 6), GOTO(PASS)}},
-    {CHAIN_OUTPUT, {GOTO(REFUSE)}},
+    {CHAIN_OUTPUT, {GOTO(DECIDE)}},
+
+    {CHAIN_DECIDE, {IN(NAMES, 4), GOTO(PASS)}},
+    {CHAIN_DECIDE, {IN(NAMES, 6), GOTO(PASS)}},
+    {CHAIN_DECIDE, {IN(DENY, 4), GOTO(REFUSE)}},
+    {CHAIN_DECIDE, {IN(DENY, 6), GOTO(REFUSE)}},
+    {CHAIN_DECIDE, {IN(DENY_PORT, 4), GOTO(REFUSE)}},
+    {CHAIN_DECIDE, {IN(DENY_PORT, 6), GOTO(REFUSE)}},
+    {CHAIN_DECIDE, {IN(ALLOW, 4), GOTO(PASS)}},
+    {CHAIN_DECIDE, {IN(ALLOW, 6), GOTO(PASS)}},
+    {CHAIN_DECIDE, {IN(ALLOW_PORT, 4), GOTO(PASS)}},
+    {CHAIN_DECIDE, {IN(ALLOW_PORT, 6), GOTO(PASS)}},
+    {CHAIN_DECIDE, {GOTO(REFUSE)}},
 
     {CHAIN_PREROUTING, {{ITEM_NOT_PROTOCOL, TCP, 0}, ACCEPT}},
     {CHAIN_PREROUTING, {{ITEM_NOT_NEW, 0, 0}, ACCEPT}},

@@ -4,6 +4,12 @@
  *
  * The ruleset is the same for every session; sessions differ in the elements of ten sets. What is
  * in no set is refused, so a ruleset with empty sets refuses everything.
+ *
+ * The sets are there in one of two halves, whose names end in "a" and "b". A replacement fills the
+ * half that no rule names, then has the rules of the chain "decide" name it, then removes the
+ * other. Elements that are exchanged in a set that is in use are not exchanged at one instant, nor
+ * those of several sets (6.18: what both rule sets denied passed once in some 10,000 connections);
+ * the rules of a chain are.
  */
 #pragma once
 
@@ -33,6 +39,7 @@ enum nft_set {
     X(REFUSE, "refuse") \
     X(PASS, "pass")     \
     X(OWN, "own")       \
+    X(DECIDE, "decide") \
     X(OUTPUT, "output") \
     X(PREROUTING, "prerouting")
 
@@ -94,8 +101,12 @@ extern const char *const nft_counter_names[NETWORK_COUNTER_COUNT];
 extern const struct nft_place nft_places[];
 extern const struct nft_rule nft_rules[];
 extern const size_t nft_rule_count;
+
+/* "allow4_a". */
+enum { NFT_SET_NAME_SIZE = 32 };
+void nft_set_name(enum nft_set set, unsigned family, unsigned half, char ret[NFT_SET_NAME_SIZE]);
 /* One rule as text, without indentation. */
-void nft_rule_print(const struct nft_rule *rule, struct buf *out);
+void nft_rule_print(const struct nft_rule *rule, unsigned half, struct buf *out);
 /* NULL for a chain that rules go to. */
 const struct nft_base *nft_base_of(enum nft_chain chain);
 

@@ -31,9 +31,11 @@ static void print_range(struct buf *out, const struct nft_range *range, int fami
 static void print_set(const struct spec_network *net, enum nft_set set, int family, struct buf *out)
 {
     struct nft_ranges ranges;
+    char name[NFT_SET_NAME_SIZE];
     nft_ranges_make(net, set, family, &ranges);
-    buf_printf(out, "\tset %s%d {\n\t\ttype ipv%d_addr . inet_service\n\t\tflags interval\n",
-               nft_set_names[set], family, family);
+    nft_set_name(set, (unsigned)family, 0, name);
+    buf_printf(out, "\tset %s {\n\t\ttype ipv%d_addr . inet_service\n\t\tflags interval\n", name,
+               family);
     for (size_t i = 0; i < ranges.count; i++) {
         buf_puts(out, i == 0 ? "\t\telements = { " : ",\n\t\t\t     ");
         print_range(out, &ranges.items[i], family);
@@ -53,8 +55,9 @@ static const char *family_name(uint8_t family)
     return family == 4 ? "ip" : "ip6";
 }
 
-static void print_item(const struct nft_item *item, struct buf *out)
+static void print_item(const struct nft_item *item, unsigned half, struct buf *out)
 {
+    char name[NFT_SET_NAME_SIZE];
     const struct nft_place *place = &nft_places[item->a];
     switch ((enum nft_item_kind)item->kind) {
     case ITEM_END:
@@ -78,8 +81,8 @@ static void print_item(const struct nft_item *item, struct buf *out)
         buf_printf(out, "%s sport %u", protocol_name(item->a), item->b);
         break;
     case ITEM_IN:
-        buf_printf(out, "%s daddr . tcp dport @%s%u", family_name(item->a), nft_set_names[item->b],
-                   item->a);
+        nft_set_name((enum nft_set)item->b, item->a, half, name);
+        buf_printf(out, "%s daddr . tcp dport @%s", family_name(item->a), name);
         break;
     case ITEM_LIMIT:
         buf_printf(out, "limit rate %d/second burst %d packets", LOG_PER_SECOND, LOG_BURST);
@@ -109,12 +112,12 @@ static void print_item(const struct nft_item *item, struct buf *out)
     }
 }
 
-void nft_rule_print(const struct nft_rule *rule, struct buf *out)
+void nft_rule_print(const struct nft_rule *rule, unsigned half, struct buf *out)
 {
     for (size_t i = 0; i < ARRAY_LENGTH(rule->items) && rule->items[i].kind != ITEM_END; i++) {
         if (i > 0)
             buf_putc(out, ' ');
-        print_item(&rule->items[i], out);
+        print_item(&rule->items[i], half, out);
     }
 }
 
@@ -129,7 +132,7 @@ static void print_chain(enum nft_chain chain, struct buf *out)
         if (nft_rules[i].chain != chain)
             continue;
         buf_puts(out, "\t\t");
-        nft_rule_print(&nft_rules[i], out);
+        nft_rule_print(&nft_rules[i], 0, out);
         buf_putc(out, '\n');
     }
     buf_puts(out, "\t}\n");

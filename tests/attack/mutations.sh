@@ -5,7 +5,7 @@
 #
 #     mutations.sh [NAME-PATTERN…]      COMMIT=HEAD: of a commit, not of the files as they are
 #
-# A mutation has MUTATION_TIMEOUT seconds (300) for its attacks. The last test is that nothing is left on
+# A mutation has MUTATION_TIMEOUT seconds (300) for its attacks, and each build BUILD_TIMEOUT (600). The last test is that nothing is left on
 # the machine: weakened sessions are ended with the process ids and mounts of their own that they get.
 set -u
 TREE=$(cd "$(dirname "$0")/../.." && pwd)
@@ -34,7 +34,7 @@ cd "$T/tree" || exit 2
 passed=0 failed=0 skipped=0
 tests/leftovers.sh baseline "$T/leftovers" || exit 2
 
-build() { timeout -k 5 600 make -s -j"$(nproc)" BUILD="$T/build" CC="${CC:-gcc}" WARN=-w all attack-build >"$T/build.log" 2>&1; }
+build() { timeout -k 5 "${BUILD_TIMEOUT:-600}" make -s -j"$(nproc)" BUILD="$T/build" CC="${CC:-gcc}" WARN=-w all attack-build >"$T/build.log" 2>&1; }
 
 if ! build; then
     tail -n 20 "$T/build.log"

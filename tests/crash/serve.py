@@ -61,7 +61,10 @@ class Gate:
     def close(self, patience=150):
         with self.condition:
             self.closed = True
-            if not self.condition.wait_for(lambda: self.waiting >= self.clients, patience):
+            end = clock() + patience
+            while not self.condition.wait_for(lambda: self.waiting >= self.clients, 1.0) and clock() < end:
+                pass
+            if self.waiting < self.clients:
                 raise Failure(f"clients hang: {self.waiting} of {self.clients} are between operations")
 
     def open(self):
@@ -370,7 +373,7 @@ def kill_while_hundred_print(campaign, rounds):
         service.kill_one(("front", "all", "launcher", "supervisor")[count % 4], campaign.rng)
         time.sleep(campaign.rng.uniform(0, 0.6))
     for thread in threads:
-        thread.join(200)
+        thread.join(600)
     if failures or any(thread.is_alive() for thread in threads):
         raise failures[0] if failures else Failure("a follower hangs")
     if campaign.tally["outputs compared"] != 100:

@@ -33,6 +33,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #if CALLS_PROGRAM == 0
@@ -174,6 +175,19 @@ static void kill_at(const char *place, enum phase phase, unsigned may)
     errno = keep;
 }
 
+/* A full disk refuses files, not pipes, sockets and what the kernel makes of a write. */
+static unsigned of_write(int fd)
+{
+    struct statfs fs;
+    struct stat st;
+    int keep = errno;
+    bool disk = calls && calls->armed == 1000 + ENOSPC && fstat(fd, &st) == 0 &&
+                S_ISREG(st.st_mode) && fstatfs(fd, &fs) == 0 && fs.f_type != 0x9fa0 &&
+                fs.f_type != 0x27e0eb && fs.f_type != 0x63677270 && fs.f_type != 0x62656572;
+    errno = keep;
+    return KILL | (disk ? SPACE : 0u);
+}
+
 static bool refuse_at(const char *place, unsigned may)
 {
     int armed = calls ? calls->armed : 0;
@@ -239,10 +253,10 @@ static bool refuse_at(const char *place, unsigned may)
     X(execve, (const char *a, char *const b[], char *const c[]), (a, b, c), KILL)
 
 #define SIZE_CALLS(X)                                                                         \
-    X(write, (int a, const void *b, size_t c), (a, b, c), KILL | SPACE)                       \
-    X(pwrite, (int a, const void *b, size_t c, off_t d), (a, b, c, d), KILL | SPACE)          \
-    X(writev, (int a, const struct iovec *b, int c), (a, b, c), KILL | SPACE)                 \
-    X(pwritev, (int a, const struct iovec *b, int c, off_t d), (a, b, c, d), KILL | SPACE)    \
+    X(write, (int a, const void *b, size_t c), (a, b, c), of_write(a))                        \
+    X(pwrite, (int a, const void *b, size_t c, off_t d), (a, b, c, d), of_write(a))           \
+    X(writev, (int a, const struct iovec *b, int c), (a, b, c), of_write(a))                  \
+    X(pwritev, (int a, const struct iovec *b, int c, off_t d), (a, b, c, d), of_write(a))     \
     X(splice, (int a, off_t *b, int c, off_t *d, size_t e, unsigned f), (a, b, c, d, e, f),   \
       KILL | MEMORY)                                                                          \
     X(copy_file_range, (int a, off_t *b, int c, off_t *d, size_t e, unsigned f),              \

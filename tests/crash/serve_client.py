@@ -286,7 +286,7 @@ class Client:
             self.settle(session, command)
 
     def wait(self, command):
-        end = clock() + 60
+        end = clock() + 180  # commands take as long as the machine makes them
         while clock() < end:
             answer = self.http.until_definite("GET", command.path + "?wait_ms=500")
             if answer.status != 200:
@@ -343,7 +343,7 @@ class Client:
 
     def follow(self, command):
         """All of its output by seq, over as many connections as it takes (EXEC-2)."""
-        collected, last, end = {"stdout": b"", "stderr": b""}, 0, clock() + 60
+        collected, last, end, answer = {"stdout": b"", "stderr": b""}, 0, clock() + 60, None
         while clock() < end:
             connection = None
             try:
@@ -351,7 +351,7 @@ class Client:
                 connection = self.http.open("GET", command.path + "/output?follow=true", headers=headers)
                 response = connection.getresponse()
                 if response.status != 200:
-                    response.read()
+                    answer = response.read()
                     if response.status in (503, 429):
                         time.sleep(0.01)
                         continue
@@ -366,7 +366,7 @@ class Client:
                         raise Failure(f"a gap in {command.path}: {data}")
                     if number != last + 1:
                         raise Failure(f"{command.path}: seq {number} after {last}")
-                    last = number
+                    last, end = number, clock() + 60
                     piece = json.loads(data)
                     collected[piece["stream"]] += (base64.b64decode(piece["data_base64"]) if "data_base64" in piece
                                                    else piece["data"].encode())
@@ -379,7 +379,8 @@ class Client:
             finally:
                 if connection:
                     connection.close()
-        raise Failure(f"{command.path}: a follower saw no end in 60 s")
+        document = self.http.until_definite("GET", command.path).body
+        raise Failure(f"{command.path}: a follower saw no end in 60 s; seq {last}, last refusal {answer}, {document}")
 
     def compare(self, command, collected, ended):
         if ended.get("reason") not in ("exit", None):

@@ -1,6 +1,7 @@
 /* This file is what the tests of the gateway share: a host, a world behind it with servers and a
  * resolver, a session's network, and the real berth-gateway between them, all in network namespaces
- * that the test makes; it never judges, and nothing of it leaves them. Needs root.
+ * that the test makes; it never judges, and nothing of it leaves them. Needs root. This file is
+ * long because a world, a host and a session are one setting: tests of each part need all of it.
  *
  * A test's work runs in a child (in_child()): the child is the host and the launcher in one. What
  * programs of the session and of the world do runs in children of its own, which end with it.
@@ -55,12 +56,29 @@ HELPER __attribute__((format(printf, 1, 2))) void say(const char *format, ...)
             say(__VA_ARGS__);  \
     } while (0)
 
+static void (*test_work)(void);
+
+HELPER void die_with_parent_and_work(void)
+{
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    test_work();
+}
+
+/* Whoever changes his credentials is not ended with his parent any more, unless he says so again.
+ */
+HELPER void become_dependent_user(void)
+{
+    become_user();
+    MUST(79, prctl(PR_SET_PDEATHSIG, SIGKILL) == 0);
+}
+
 /* The test's verdict. */
 HELPER void run_in_child(void (*work)(void))
 {
     shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     cr_assert_neq(shared, MAP_FAILED);
-    int r = in_child(work);
+    test_work = work;
+    int r = in_child(die_with_parent_and_work);
     cr_expect(r == 0 && !shared->said[0], "step %d: %s", r, shared->said);
     munmap(shared, sizeof *shared);
 }
@@ -525,7 +543,7 @@ HELPER void start_gateway(void)
             MUST(56, dup2(given[i], GATEWAY_FD_LIFE + i) >= 0);
         MUST(57, syscall(SYS_close_range, GATEWAY_FD_END, ~0u, 0) == 0);
         /* A user of its own, as berth gives it. */
-        become_user();
+        become_dependent_user();
         char *argv[] = {path, NULL};
         execv(path, argv);
         _exit(58);
@@ -664,7 +682,7 @@ HELPER int in_session(void (*work)(void))
     if (pid == 0) {
         MUST(30, setns(session_netns, CLONE_NEWNET) == 0);
         raise_files();
-        become_user();
+        become_dependent_user();
         work();
         _exit(0);
     }
@@ -679,7 +697,8 @@ HELPER size_t put_question(uint8_t *at, const char *name, unsigned type)
 {
     static uint16_t id;
     uint8_t *to = at;
-    const uint8_t head[12] = {(uint8_t)(++id >> 8), (uint8_t)id, 1, 0, 0, 1};
+    id++;
+    const uint8_t head[12] = {(uint8_t)(id >> 8), (uint8_t)id, 1, 0, 0, 1};
     memcpy(to, head, sizeof head);
     to += sizeof head;
     for (const char *label = name; *label;) {

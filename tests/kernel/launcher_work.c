@@ -510,6 +510,26 @@ Test(launcher_work, a_removal_that_was_killed_is_finished_by_the_next_one)
     stop_launcher();
 }
 
+Test(launcher_work, a_removal_of_a_launcher_before_leaves_the_next_volume_of_that_name)
+{
+    uint64_t early, late;
+    struct err err;
+    make_volume("v");
+    cr_assert_eq(launcher_number(&config, &early, &err), 0);
+    cr_assert_eq(launcher_number(&config, &late, &err), 0);
+    generation = early;
+    start_fake();
+    cr_expect_eq(volume(LAUNCHER_VOLUME_REMOVE, "v"), -ESTALE, "its follower is at work already");
+    run("test -d %s/volumes/local/v/data", config.state_dir);
+    stop_launcher();
+    generation = late;
+    start_fake();
+    cr_expect_eq(volume(LAUNCHER_VOLUME_REMOVE, "v"), 0, "%s", reply.err.detail);
+    run("test ! -e %s/volumes/local/v", config.state_dir);
+    stop_launcher();
+    generation = 0;
+}
+
 Test(launcher_work, WS_2_a_volume_that_is_in_use_is_not_removed)
 {
     make_volume("held");

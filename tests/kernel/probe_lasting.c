@@ -21,6 +21,20 @@ static void probe_one(void *data)
     runtime_close(rt);
 }
 
+/* As `berth serve` and `berth doctor` probe: by a runtime that is no launcher's. */
+static void probe_as_command(void *data)
+{
+    struct probed *p = data;
+    const struct runtime_options how = {
+        .state_dir = state_dir, .runtime_dir = runtime_dir, .init_path = init_path};
+    struct runtime *rt;
+    p->result = runtime_open(&rt, &how, &p->err);
+    if (p->result < 0)
+        return;
+    p->result = probe_run(rt, NULL, true, p->results, &p->err);
+    runtime_close(rt);
+}
+
 static struct probed *probe(void)
 {
     struct probed *p =
@@ -64,3 +78,15 @@ static void orphan(void)
     assert_no_session();
 }
 AS_ROOT_ONLY(probe_lasting, what_a_killed_probe_left_is_ended_by_the_next, orphan)
+
+static void as_command(void)
+{
+    struct probed *p =
+        mmap(NULL, sizeof *p, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    in_child(probe_as_command, p);
+    cr_assert_eq(p->result, 0, "%s", p->err.detail);
+    for (int id = PROBE_FILES_READ; id <= PROBE_FILES_WRITE; id++)
+        cr_expect(p->results[id].works, "probe %d: %s", id, p->results[id].reason);
+    assert_no_session();
+}
+AS_EACH(probe_lasting, CAP_1_a_command_that_probes_has_the_file_worker_too, as_command)

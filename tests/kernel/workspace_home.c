@@ -96,6 +96,35 @@ static void existing(const struct place *p)
 }
 IN_A_PLACE(an_existing_one_is_protected_anywhere_and_makes_it_a_home, existing)
 
+/* The list of what is at the top says "not there" only where it is short and plain. */
+static void existing_in_company(const struct place *p)
+{
+    static const char *const company[] = {"\xc5\xbfome", ".ZSHRC", NULL};
+    struct spec s;
+    struct workspace ws;
+    struct workspace_options o = options_of(p);
+    char name[64];
+    nobodys_home(p);
+    spec_homes(&s, p);
+    write_file(at(p->work, ".zshrc"), ALICE);
+    for (unsigned i = 0; i < 3 + 200; i++) {
+        if (i < 3 && company[i])
+            write_file(at(p->work, company[i]), ALICE);
+        snprintf(name, sizeof name, "one-of-more-than-are-listed-%u", i);
+        if (i >= 3)
+            write_file(at(p->work, name), ALICE);
+        if (i >= 3 && i < 202)
+            continue;
+        must_open(&ws, &s, &o);
+        CHECK(ws.protect[1].held && !ws.protect[1].placeholder, "%u: what exists is held", i);
+        CHECK(ws.protect[0].placeholder && ws.protect[2].placeholder && ws.protect[3].placeholder,
+              "%u: and what is missing", i);
+        must_close(&ws);
+    }
+    CHECK(entries(p->work) == 1 + 2 + 200, "nothing is left");
+}
+IN_A_PLACE(an_existing_one_is_found_whatever_is_beside_it, existing_in_company)
+
 static void existing_last(const struct place *p)
 {
     struct spec s;

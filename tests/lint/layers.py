@@ -73,7 +73,7 @@ LIBRARIES = {
     "sqlite3.h": ["provider/ledger_internal.h", "tests/crash/vfs*.c"],
     # docs/adr/0013: the ruleset is written as bytes by a pure plan, and sent as they are.
     "nftables/libnftables.h": [],
-    "linux/netlink.h": ["runtime/plan/network_nft_encode.c", "runtime/host/network*.c",
+    "linux/netlink.h": ["runtime/plan/network_nft_message.h", "runtime/host/network*.c",
                         "runtime/gateway/*", "tests/*"],
     "linux/rtnetlink.h": ["runtime/host/network*.c", "runtime/gateway/*", "tests/*"],
     "ares.h": ["runtime/gateway/resolve.c"],

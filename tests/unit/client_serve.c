@@ -282,6 +282,18 @@ Test(client_serve, a_list_is_read_page_by_page_and_a_page_that_leads_to_itself_e
     cr_expect_eq(times(buf_text(&out), "\n"), 3u, "%s", buf_text(&out));
 }
 
+Test(client_serve, what_is_not_there_is_said_once)
+{
+    static const char document[] =
+        "{\"title\": \"There is no such thing\", \"status\": 404, \"code\": \"not_found\","
+        " \"detail\": \"s9: There is no such session in this workspace.\"}";
+    struct err err;
+    char text[512];
+    cr_assert_lt(client_problem_err(document, strlen(document), 404, &err), 0);
+    err_format(&err, text, sizeof text);
+    cr_expect_str_eq(text, "not_found: s9: There is no such session in this workspace.");
+}
+
 Test(client_serve, a_list_hides_what_was_destroyed_unless_it_is_asked_for)
 {
     static const char two[] = "{\"sessions\": [{\"session_id\": \"live\", \"state\": \"running\"},"

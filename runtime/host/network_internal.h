@@ -1,0 +1,29 @@
+/* This file is what the files of the namespace's worker share: steps in the network namespace that
+ * this process is in; none of them changes it or makes a session's. PRIVILEGED: as network.h.
+ *
+ * They run in the worker, which shares the caller's memory: they allocate nothing and keep nothing.
+ */
+#pragma once
+
+#include "runtime/host/network.h"
+
+#include <stddef.h>
+
+/* Programs of a session may listen on ports from here on; those below it, the resolver's and the
+ * gateway's listener among them, are nobody's inside, whatever capabilities he gets. */
+enum { NETWORK_PORTS_FIRST = 54 };
+
+/* lo up, the session's source addresses, the routes that make every address local. */
+int network_link_make(struct err *err);
+
+/* Send a batch of network_encode() and wait for its end. On failure *ret_sequence is that of the
+ * message that the kernel refused, 0 when there is none. */
+int network_batch_send(const void *batch, size_t length, uint32_t *ret_sequence, struct err *err);
+
+/* Which half of the sets is in force (network_half_of()). `question`: network_encode_question(). */
+int network_half_read(const struct buf *question, unsigned *ret, struct err *err);
+
+int network_counters_read(uint64_t ret[NETWORK_COUNTER_COUNT], struct err *err);
+
+/* A socket that gets what the ruleset logs. */
+int network_log_open(int *ret, struct err *err);

@@ -1,0 +1,263 @@
+/* This file is the network of a session: its namespace while it is built, and afterwards, of one
+ * that lasts, found by name (docs/adr/0013); it never relays or resolves.
+ *
+ * PRIVILEGED: the launcher's workers, and `berth run`. Should: enter a namespace only by way of an
+ * init that is proven to be the one that was recorded. Mustn't: keep a descriptor of a namespace
+ * that it found; the sockets in one keep it alive. Callers: launch.c, the launcher's workers.
+ *
+ * A session that lasts has two files beside its socket: `network`, the rules in force with their
+ * generation, and `names`, which the gateway fills. One for a command has them in memory.
+ */
+#include "runtime/host/lasting.h"
+#include "runtime/host/network.h"
+
+#include "runtime/base/fd.h"
+#include "runtime/base/io.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+
+static int fail(struct err *err, const char *what)
+{
+    return err_set(err, ERR_UNAVAILABLE, errno, "keep the rules of a session's network", what,
+                   errno == ENOSPC ? "The file system of the runtime directory is full." : NULL);
+}
+
+/* ---- what is kept ------------------------------------------------------------------------------
+ */
+
+static int write_record(int fd, const struct spec_network *net, uint64_t generation)
+{
+    struct network_record head = {
+        .magic = GATEWAY_MAGIC, .version = GATEWAY_VERSION, .generation = generation};
+    int r = io_write_full(fd, &head, offsetof(struct network_record, network));
+    return r == 0 ? io_write_full(fd, net, sizeof *net) : r;
+}
+
+/* `place` -1: in memory. Read only for whoever gets it. */
+static int make_record(int place, const struct spec_network *net, uint64_t generation, int *ret,
+                       struct err *err)
+{
+    _cleanup_fd_ int fd = place < 0
+                              ? memfd_create("berth-network", MFD_CLOEXEC | MFD_ALLOW_SEALING)
+                              : openat(place, "network.new",
+                                       O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
+    int r = fd < 0 ? -errno : write_record(fd, net, generation);
+    if (r == 0 && place < 0 &&
+        fcntl(fd, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE) < 0)
+        r = -errno;
+    if (r == 0 && place >= 0) {
+        if (renameat(place, "network.new", place, "network") < 0)
+            r = -errno;
+        fd_replace(&fd, r == 0 ? openat(place, "network", O_RDONLY | O_NOFOLLOW | O_CLOEXEC) : -1);
+        if (r == 0 && fd < 0)
+            r = -errno;
+    }
+    errno = -r;
+    if (r < 0)
+        return fail(err, "network");
+    *ret = take_fd(&fd);
+    return 0;
+}
+
+static int open_names(int place, int *ret, struct err *err)
+{
+    int fd = place < 0 ? memfd_create("berth-names", MFD_CLOEXEC)
+                       : openat(place, "names", O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return fail(err, "names");
+    *ret = fd;
+    return 0;
+}
+
+/* 0 with the generation in force; 1: it has no network. */
+static int read_generation(int place, uint64_t *ret, int *ret_fd, struct err *err)
+{
+    struct network_record head = {0};
+    struct stat st;
+    _cleanup_fd_ int fd = openat(place, "network", O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0)
+        return errno == ENOENT ? 1 : fail(err, "network");
+    const size_t length = offsetof(struct network_record, network);
+    ssize_t n = pread(fd, &head, length, 0);
+    if (n != (ssize_t)length || fstat(fd, &st) < 0 || st.st_size != (off_t)sizeof head ||
+        head.magic != GATEWAY_MAGIC || head.version != GATEWAY_VERSION)
+        return err_set(err, ERR_INTERNAL, EBADMSG, "read the rules of a session's network",
+                       "network", "It is no file of this version of berth.");
+    *ret = head.generation;
+    *ret_fd = take_fd(&fd);
+    return 0;
+}
+
+/* ---- while it is built -------------------------------------------------------------------------
+ */
+
+int session_network_begin(struct session *s, const struct spec_network *net, int ready,
+                          int *ret_netns, struct err *err)
+{
+    struct network_namespace *ns = &s->network;
+    if (!network_wanted(net))
+        return 1;
+    int place = s->lasting ? s->place : -1;
+    int r = network_check(net, err);
+    if (r == 0)
+        r = ready >= 0 ? network_namespace_fill(ready, net, ns, err)
+                       : network_namespace_make(net, ns, err);
+    if (r == 0)
+        r = make_record(place, net, 1, &ns->fds[GATEWAY_ADD_RECORD], err);
+    if (r == 0)
+        r = open_names(place, &ns->fds[GATEWAY_ADD_NAMES], err);
+    if (r == 0)
+        *ret_netns = take_fd(&ns->netns);
+    return r;
+}
+
+int session_network(struct session *s, int ret_fds[GATEWAY_ADD_END])
+{
+    if (s->network.fds[GATEWAY_ADD_RECORD] < 0)
+        return 1;
+    for (int i = 0; i < GATEWAY_ADD_END; i++)
+        ret_fds[i] = take_fd(&s->network.fds[i]);
+    return 0;
+}
+
+/* ---- by name -----------------------------------------------------------------------------------
+ */
+
+static int open_netns(const struct session_identity *identity, int pidfd, int *ret, struct err *err)
+{
+    static const char step[] = "find the network of a session";
+    char path[48];
+    struct stat st;
+    snprintf(path, sizeof path, "/proc/%lld/ns/net", (long long)identity->init_pid);
+    _cleanup_fd_ int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return err_set(err, ERR_UNAVAILABLE, errno, step, NULL,
+                       errno == EACCES || errno == EPERM
+                           ? "It was made by a berth of yours that has ended, and its user "
+                             "namespace with it. It reaches nothing until it is parked and resumed."
+                           : NULL);
+    /* What was opened by number is init's as long as init lived afterwards. */
+    struct pollfd p = {.fd = pidfd, .events = POLLIN};
+    if (poll(&p, 1, 0) != 0 || fstat(fd, &st) < 0 ||
+        (identity->netns_inode && (int64_t)st.st_ino != identity->netns_inode))
+        return err_set(err, ERR_INVALID_STATE, ENOENT, step, NULL, "It has ended.");
+    *ret = take_fd(&fd);
+    return 0;
+}
+
+struct found {
+    int place, netns;
+};
+
+static void found_fini(struct found *found)
+{
+    fd_close(found->place);
+    fd_close(found->netns);
+}
+
+static int find(struct runtime *rt, const struct session_name *name, struct found *ret,
+                struct err *err)
+{
+    struct lasting_names names;
+    static struct lasting_file file; /* one session at a time */
+    _cleanup_fd_ int pidfd = -1;
+    int r = lasting_names_make(name, &names, err);
+    if (r == 0)
+        r = lasting_place_open(rt, names.id, &ret->place, err);
+    if (r == 0)
+        r = lasting_file_read(ret->place, &file, err);
+    if (r == 0)
+        r = lasting_open_init(&file.identity, &pidfd, err);
+    if (r > 0)
+        return err_set(err, ERR_INVALID_STATE, ENOENT, "find a session that lives", names.id, NULL);
+    return r == 0 ? open_netns(&file.identity, pidfd, &ret->netns, err) : r;
+}
+
+static void hand_over(struct network_namespace *ns, int ret_fds[GATEWAY_ADD_END])
+{
+    for (int i = 0; i < GATEWAY_ADD_END; i++)
+        ret_fds[i] = take_fd(&ns->fds[i]);
+}
+
+int session_network_open(struct runtime *rt, const struct session_name *name,
+                         int ret_fds[GATEWAY_ADD_END], struct err *err)
+{
+    __attribute__((cleanup(found_fini))) struct found found = {-1, -1};
+    __attribute__((cleanup(network_namespace_fini))) struct network_namespace ns;
+    uint64_t generation;
+    _cleanup_fd_ int record = -1;
+    network_namespace_init(&ns);
+    int r = find(rt, name, &found, err);
+    if (r == 0)
+        r = read_generation(found.place, &generation, &record, err);
+    if (r == 0)
+        r = network_namespace_sockets(found.netns, &ns, err);
+    if (r == 0)
+        r = open_names(found.place, &ns.fds[GATEWAY_ADD_NAMES], err);
+    if (r != 0)
+        return r;
+    ns.fds[GATEWAY_ADD_RECORD] = take_fd(&record);
+    hand_over(&ns, ret_fds);
+    return 0;
+}
+
+/* The record is the truth: who is killed behind it repeats, and gets the same. */
+int session_network_replace(struct runtime *rt, const struct session_name *name,
+                            const struct spec_network *net, uint64_t *ret_generation,
+                            int ret_fds[GATEWAY_ADD_END], struct err *err)
+{
+    __attribute__((cleanup(found_fini))) struct found found = {-1, -1};
+    __attribute__((cleanup(network_namespace_fini))) struct network_namespace ns;
+    uint64_t generation = 0;
+    _cleanup_fd_ int record = -1;
+    network_namespace_init(&ns);
+    int r = network_check(net, err);
+    if (r == 0)
+        r = find(rt, name, &found, err);
+    if (r < 0)
+        return r;
+    r = read_generation(found.place, &generation, &record, err);
+    if (r < 0)
+        return r;
+    bool had = r == 0;
+    r = 0;
+    /* One that had no rules gets all of it first, and its record when it is there: a record says
+     * that there is a ruleset. */
+    if (!had)
+        r = network_namespace_fill(found.netns, net, &ns, err);
+    if (r == 0 && !had)
+        r = open_names(found.place, &ns.fds[GATEWAY_ADD_NAMES], err);
+    fd_replace(&record, -1);
+    if (r == 0)
+        r = make_record(found.place, net, generation + 1, &record, err);
+    if (r == 0 && had)
+        r = network_namespace_replace(found.netns, net, err);
+    if (r < 0)
+        return r;
+    ns.fds[GATEWAY_ADD_RECORD] = take_fd(&record);
+    hand_over(&ns, ret_fds);
+    *ret_generation = generation + 1;
+    return 0;
+}
+
+int session_network_counters(struct runtime *rt, const struct session_name *name,
+                             uint64_t ret[NETWORK_COUNTER_COUNT], struct err *err)
+{
+    __attribute__((cleanup(found_fini))) struct found found = {-1, -1};
+    int r = find(rt, name, &found, err);
+    return r == 0 ? network_namespace_counters(found.netns, ret, err) : r;
+}
+
+int session_network_connectors(struct runtime *rt, const struct session_name *name, int family,
+                               unsigned count, int *ret, struct err *err)
+{
+    __attribute__((cleanup(found_fini))) struct found found = {-1, -1};
+    int r = find(rt, name, &found, err);
+    return r == 0 ? network_namespace_connectors(found.netns, family, count, ret, err) : r;
+}

@@ -1,0 +1,210 @@
+/* This file tests what happens to a session's network while its rules change, its gateway is killed
+ * and started again, and its ports are published (NET-5, NET-6).
+ */
+#include "tests/kernel/gateway_fixture.h"
+
+/* ---- other rules ----------------------------------------------------------------------------- */
+
+static int go[2], gone[2];
+
+static void hold_two(void)
+{
+    char byte;
+    int one = dial_name("four.example", 443, DNS_TYPE_A);
+    int other = dial_name("dual.example", 443, DNS_TYPE_A);
+    MUST(1, one >= 0 && other >= 0);
+    for (int i = 0; i < 2; i++) {
+        int fd = i ? other : one;
+        MUST(2, send(fd, "x", 1, MSG_NOSIGNAL) == 1 && recv(fd, &byte, 1, 0) == 1);
+    }
+    MUST(3, write(gone[1], "o", 1) == 1 && read(go[0], &byte, 1) == 1);
+    EXPECT(recv(one, &byte, 1, 0) < 0 && errno == ECONNRESET, "a refused connection lives");
+    EXPECT(strcmp(talk(other), "echo") == 0, "an allowed connection was cut");
+    expect_name("four.example", 443, "EADDRNOTAVAIL");
+    expect_address("198.18.0.16", 443, "ECONNRESET");
+    expect_name("six.example", 443, "echo");
+}
+
+static void rules_change(void)
+{
+    char byte;
+    make_all(SPEC_EGRESS_DENY, "four.example:443 dual.example:443", "");
+    MUST(4, pipe2(go, O_CLOEXEC) == 0 && pipe2(gone, O_CLOEXEC) == 0);
+    pid_t pid = child();
+    if (pid == 0)
+        _exit(in_session(hold_two));
+    MUST(5, read(gone[0], &byte, 1) == 1);
+    replace_rules(SPEC_EGRESS_DENY, "dual.example:443 six.example:443", "");
+    EXPECT(reply.count == 1, "%u connections cut", reply.count);
+    MUST(6, write(go[1], "g", 1) == 1);
+    int status = -1;
+    waitpid(pid, &status, 0);
+    EXPECT(status == 0, "the program: %d", status);
+    /* Rules that are older than those that hold are not taken. */
+    record.generation--;
+    int fd = memory_file(&record, sizeof record);
+    EXPECT(ask(GATEWAY_REPLACE, NULL, &fd, 1) == -ESTALE, "older rules: %d", reply.result);
+    EXPECT(ask(GATEWAY_FLUSH, NULL, NULL, 0) == 0, "flush: %d", reply.result);
+    EXPECT(ask(GATEWAY_REMOVE, NULL, NULL, 0) == 0, "remove: %d", reply.result);
+    EXPECT(ask(GATEWAY_REMOVE, NULL, NULL, 0) == -ENOENT, "remove again: %d", reply.result);
+}
+
+Test(gateway_control, NET_6_other_rules_cut_what_they_refuse_and_nothing_else)
+{
+    run_in_child(rules_change);
+}
+
+/* ---- a gateway that is killed ---------------------------------------------------------------- */
+
+static void reach_nothing(void)
+{
+    expect_address("198.18.0.16", 443, "ECONNREFUSED");
+    expect_address("93.184.216.34", 443, "ECONNREFUSED");
+    expect_address("10.7.7.7", 443, "ECONNREFUSED");
+}
+
+static void reach_as_before(void)
+{
+    /* The address that the name had: the map outlived the gateway. */
+    expect_address("198.18.0.17", 443, "echo");
+    expect_address("198.18.0.16", 443, "echo");
+    expect_address("10.7.7.7", 443, "ECONNREFUSED");
+    expect_name("four.example", 443, "echo");
+}
+
+static void look_both_up(void)
+{
+    expect_name("four.example", 443, "echo");
+    expect_name("six.example", 443, "echo");
+}
+
+static void killed(void)
+{
+    make_all(SPEC_EGRESS_DENY, "four.example:443 six.example:443", "");
+    MUST(1, in_session(look_both_up) == 0);
+    for (int i = 0; i < 3; i++) {
+        kill(gateway_pid, SIGKILL);
+        waitpid(gateway_pid, NULL, 0);
+        MUST(2, in_session(reach_nothing) == 0);
+        fd_closep(&life);
+        fd_closep(&control);
+        fd_closep(&events);
+        start_gateway();
+        MUST(3, add_session() == 0);
+        MUST(4, in_session(reach_as_before) == 0);
+    }
+}
+
+Test(gateway_control, NET_5_without_its_gateway_a_session_reaches_nothing_and_then_what_it_did)
+{
+    run_in_child(killed);
+}
+
+static void no_life(void)
+{
+    int status = -1;
+    make_all(SPEC_EGRESS_DENY, "four.example:443", "");
+    fd_closep(&life);
+    MUST(1, waitpid(gateway_pid, &status, 0) == gateway_pid);
+    EXPECT(status == 0, "it ended with %d", status);
+}
+
+Test(gateway_control, the_gateway_ends_with_who_started_it)
+{
+    run_in_child(no_life);
+}
+
+static void other_launcher(void)
+{
+    int pair[2];
+    make_all(SPEC_EGRESS_DENY, "four.example:443 six.example:443", "");
+    /* Garbage ends the connection, and nothing else. */
+    MUST(1, send(control, "garbage", 7, MSG_NOSIGNAL) == 7);
+    struct pollfd p = {.fd = control, .events = POLLIN};
+    MUST(2, poll(&p, 1, PATIENCE_MS) == 1 && recv(control, &reply, sizeof reply, 0) == 0);
+    fd_close(control);
+    MUST(3, socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) == 0);
+    send_with(life, "C", 1, &pair[1], 1);
+    fd_close(pair[1]);
+    control = pair[0];
+    EXPECT(ask(GATEWAY_FLUSH, NULL, NULL, 0) == 0, "flush: %d", reply.result);
+    MUST(4, in_session(look_both_up) == 0);
+}
+
+Test(gateway_control, another_launcher_goes_on_where_the_last_one_sent_garbage)
+{
+    run_in_child(other_launcher);
+}
+
+/* ---- published ports ------------------------------------------------------------------------- */
+
+static int connectors[8];
+
+static void make_connectors(void)
+{
+    for (unsigned i = 0; i < ARRAY_LENGTH(connectors); i++) {
+        connectors[i] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        MUST(1, connectors[i] >= 0);
+    }
+}
+
+static void serve_inside(void)
+{
+    struct sockaddr_storage at;
+    socklen_t length = address_make("127.0.0.1", 3000, &at);
+    int one = 1, listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+    MUST(2, bind(listener, (void *)&at, length) == 0 && listen(listener, 64) == 0);
+    MUST(3, write(gone[1], "l", 1) == 1);
+    for (;;) {
+        char text[8];
+        int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+        ssize_t n = recv(fd, text, 5, MSG_WAITALL);
+        (void)!send(fd, text, n > 0 ? (size_t)n : 0, MSG_NOSIGNAL);
+        fd_close(fd);
+    }
+}
+
+static void give_connectors(void)
+{
+    enter_session(make_connectors);
+    MUST(4, ask(GATEWAY_SOCKETS, NULL, connectors, ARRAY_LENGTH(connectors)) == 0);
+    for (unsigned i = 0; i < ARRAY_LENGTH(connectors); i++)
+        fd_close(connectors[i]);
+}
+
+static void published(void)
+{
+    static const uint16_t ports[] = {3000};
+    char byte;
+    make_world();
+    default_config();
+    set_rules(SPEC_EGRESS_DENY, "", "");
+    record.network.publish[record.network.publish_count++] = 3000;
+    start_gateway();
+    MUST(5, add_session() == 0 && pipe2(gone, O_CLOEXEC) == 0);
+    int listener = listen_at(AF_INET, 13000);
+    MUST(6, ask(GATEWAY_PUBLISH, ports, &listener, 1) == 0);
+    fd_close(listener);
+    if (child() == 0)
+        _exit(in_session(serve_inside));
+    MUST(7, read(gone[0], &byte, 1) == 1);
+    /* More clients than one hand-over of sockets: who waits is served by the next. */
+    for (int round = 0; round < 3; round++) {
+        int fds[ARRAY_LENGTH(connectors)];
+        for (unsigned i = 0; i < ARRAY_LENGTH(fds); i++)
+            fds[i] = dial_address("127.0.0.1", 13000);
+        give_connectors();
+        for (unsigned i = 0; i < ARRAY_LENGTH(fds); i++) {
+            const char *said = talk(fds[i]);
+            EXPECT(strcmp(said, "echo") == 0, "client %u: %s", i, said);
+        }
+    }
+    MUST(8, ask(GATEWAY_REMOVE, NULL, NULL, 0) == 0);
+    EXPECT(dial_address("127.0.0.1", 13000) == -ECONNREFUSED, "the port outlived the session");
+}
+
+Test(gateway_control, a_published_port_leads_to_the_sessions_loopback_and_ends_with_it)
+{
+    run_in_child(published);
+}
