@@ -45,10 +45,10 @@
     X(FILES_WATCH, "files.watch", 0)                                           \
     X(FILES_TAR, "files.tar", 0)                                               \
     X(NETWORK_DENY, "network.deny", 1)                                         \
-    X(NETWORK_CIDR_RULES, "network.cidr_rules", 0)                             \
-    X(NETWORK_HOST_RULES, "network.host_rules", 0)                             \
-    X(NETWORK_PUBLIC_ONLY, "network.public_only", 0)                           \
-    X(NETWORK_ALLOW, "network.allow", 0)                                       \
+    X(NETWORK_CIDR_RULES, "network.cidr_rules", 1)                             \
+    X(NETWORK_HOST_RULES, "network.host_rules", 1)                             \
+    X(NETWORK_PUBLIC_ONLY, "network.public_only", 1)                           \
+    X(NETWORK_ALLOW, "network.allow", 1)                                       \
     X(NETWORK_PUBLISH, "network.publish", 0)                                   \
     X(NETWORK_UDP, "network.udp", 0)                                           \
     X(NETWORK_ICMP, "network.icmp", 0)                                         \

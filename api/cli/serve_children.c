@@ -45,6 +45,19 @@ uint64_t serve_now_ms(void)
 
 static struct capability_set the_set;
 
+/* No gateway is started here: what this host could enforce, the service cannot carry. */
+static void withdraw_network(void)
+{
+    static const enum capability withdrawn[] = {CAP_NETWORK_CIDR_RULES, CAP_NETWORK_HOST_RULES,
+                                                CAP_NETWORK_PUBLIC_ONLY, CAP_NETWORK_ALLOW};
+    for (size_t i = 0; i < ARRAY_LENGTH(withdrawn); i++) {
+        struct capability_status *status = &the_set.status[withdrawn[i]];
+        *status = (struct capability_status){0};
+        snprintf(status->reason, sizeof status->reason,
+                 "`berth serve` carries no network in this release; `berth run` does.");
+    }
+}
+
 /* In a child: opening the runtime as an ordinary user enters a namespace for good. */
 static int probe(const struct serve_config *config, int memfd, struct err *err)
 {
@@ -58,6 +71,7 @@ static int probe(const struct serve_config *config, int memfd, struct err *err)
     runtime_close(rt);
     if (r < 0)
         return r;
+    withdraw_network();
     _cleanup_buf_ struct buf text = {0};
     registry_encode(&the_set, SERVE_CAPABILITIES_KEY, &text);
     r = buf_failed(&text) ? -ENOMEM : io_write_full(memfd, buf_text(&text), text.length);

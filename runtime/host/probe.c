@@ -14,6 +14,7 @@
 #include "runtime/base/fd.h"
 #include "runtime/base/io.h"
 #include "runtime/host/probe_lasting.h"
+#include "runtime/host/probe_network.h"
 #include "runtime/host/probe_places.h"
 #include "runtime/host/probe_session.h"
 
@@ -229,6 +230,21 @@ static void judge_network(struct probing *p, const struct probe_exec *e)
         works(p, PROBE_NETWORK_DENY, "a session has one interface, lo, and no route");
     else
         fails_so(p, PROBE_NETWORK_DENY, e, "lo and nothing else");
+}
+
+static void probe_rules(struct probing *p)
+{
+    struct err err = {0};
+    if (probe_network(&err) == 0) {
+        works(p, PROBE_NETWORK_RULES,
+              "a namespace with rules, a transparent listener and a resolver's sockets was made");
+        return;
+    }
+    struct probe_result *result = &p->results[PROBE_NETWORK_RULES];
+    /* What would change it is the error's own last part. */
+    fails(p, PROBE_NETWORK_RULES, err.detail, "%s: %s", err.step,
+          err.sys ? strerror(err.sys) : err.subject);
+    result->certain = err.code == ERR_CAPABILITY_UNAVAILABLE;
 }
 
 static void judge_filter(struct probing *p, const struct probe_exec *e)
@@ -489,6 +505,7 @@ static void do_main(struct probing *p)
     spec->limits.open_files = OPEN_FILES;
     probe_open(&p->main, p->rt);
     probe_look(p);
+    probe_rules(p);
     probe_exec_and_signal(p);
     probe_tty(p);
     probe_scratch(p);

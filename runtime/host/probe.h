@@ -29,6 +29,7 @@
     X(TREE_KILL, "tree_kill")                     \
     X(TIMEOUT, "timeout")                         \
     X(NETWORK_DENY, "network_deny")               \
+    X(NETWORK_RULES, "network_rules")             \
     X(LASTS, "lasts")                             \
     X(STREAM, "stream")                           \
     X(REATTACH, "reattach")                       \

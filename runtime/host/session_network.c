@@ -33,10 +33,12 @@ static int fail(struct err *err, const char *what)
 
 static int write_record(int fd, const struct spec_network *net, uint64_t generation)
 {
-    struct network_record head = {
-        .magic = GATEWAY_MAGIC, .version = GATEWAY_VERSION, .generation = generation};
-    int r = io_write_full(fd, &head, offsetof(struct network_record, network));
-    return r == 0 ? io_write_full(fd, net, sizeof *net) : r;
+    static struct network_record record; /* tens of KiB; one session at a time */
+    record = (struct network_record){.magic = GATEWAY_MAGIC,
+                                     .version = GATEWAY_VERSION,
+                                     .generation = generation,
+                                     .network = *net};
+    return io_write_full(fd, &record, sizeof record);
 }
 
 /* `place` -1: in memory. Read only for whoever gets it. */
