@@ -34,8 +34,8 @@ enum {
 /* Beneath state_dir, made by the supervisor for front alone (0700): the ledger's directory and the
  * spools. Beneath runtime_dir: sockets of sessions (0711, root's) and of clients, unless
  * `--socket` says another place. */
-#define SERVE_LEDGER_DIR   "ledger"
-#define SERVE_SPOOL_DIR    "spool"
+#define SERVE_LEDGER_DIR "ledger"
+#define SERVE_SPOOL_DIR  "spool"
 /* Front's exit status when what it could not do will fail again: the supervisor ends too. */
 enum { SERVE_FRONT_HOPELESS = 3 };
 

@@ -3,8 +3,8 @@
 
 #include "runtime/agent/borrow.h"
 #include "runtime/agent/child.h"
-#include "runtime/agent/life.h"
 #include "runtime/agent/input.h"
+#include "runtime/agent/life.h"
 #include "runtime/agent/pty.h"
 #include "runtime/agent/spool_writer.h"
 #include "runtime/agent/tree.h"

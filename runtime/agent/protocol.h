@@ -31,7 +31,7 @@ enum {
     AGENT_FDS_MAX = 8,
     AGENT_V1_MAX = 4,
     AGENT_SECCOMP_MAX = 4096, /* instructions, BPF_MAXINSNS */
-    AGENT_TABLE_MAX = 4096, /* rows of init's table */
+    AGENT_TABLE_MAX = 4096,   /* rows of init's table */
     AGENT_HELLO_MS = 2000,
     /* A file worker that has used no processor time for so long is killed (FS-2), unless its
      * idle_timeout_ms says another time: it was stopped, or its disk or its pipes do not move. */

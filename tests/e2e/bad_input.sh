@@ -64,14 +64,15 @@ contradictory_workspace() {
     refused run --workspace "$WS" --ro "$D/out:$WS" -- /bin/true
 }
 network_later() {
-    refused run --workspace "$WS" --net allow -- /bin/true
+    refused run --workspace "$WS" --publish 8080 -- /bin/true
     says 'capability_unavailable'
-    says 'network'
-    refused run --workspace "$WS" --allow example.org -- /bin/true
-    says 'network'
-    printf '{"version": 1, "network": {"egress": "deny", "allow": [{"cidr": "10.0.0.0/8"}]}}' >"$D/policy.json"
-    refused run --workspace "$WS" --policy "$D/policy.json" -- /bin/true
-    says 'network\.cidr_rules'
+    says 'network\.publish'
+    refused run --workspace "$WS" --allow example.org --resolver nowhere -- /bin/true
+    says '--resolver.*nowhere.*no address'
+    refused run --workspace "$WS" --allow 127.0.0.1/8 -- /bin/true
+    says '127\.'
+    refused run --workspace "$WS" --learn "$D/nowhere/learned.jsonc" -- /bin/true
+    says '--learn'
 }
 big_policy() {
     { printf '{"version": 1, "process": {"env": {'; head -c 10000000 /dev/zero | tr '\0' ' '; printf '}}}'; } >"$D/policy.json"

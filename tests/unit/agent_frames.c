@@ -57,9 +57,9 @@ Test(agent_frames, every_type_has_a_rule_and_every_field_is_checked)
         cr_expect(agent_frame_check(&f));
         f = good(type);
         f.seq = 0;
-        cr_expect_eq(agent_frame_check(&f) != NULL,
-                     data || type == AGENT_FRAME_EXIT || type == AGENT_FRAME_SPOOL ||
-                          type == AGENT_FRAME_STDIN);
+        cr_expect_eq(agent_frame_check(&f) != NULL, data || type == AGENT_FRAME_EXIT ||
+                                                        type == AGENT_FRAME_SPOOL ||
+                                                        type == AGENT_FRAME_STDIN);
         f = good(type);
         f.exec = 0;
         bool session = type <= AGENT_FRAME_HELLO || type == AGENT_FRAME_PONG;

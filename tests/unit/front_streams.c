@@ -97,7 +97,8 @@ Test(front_streams, standard_input_goes_through_a_pipe)
 {
     char data[16] = "";
     const char *answer = front_ask("POST", S "/execs/e1/stdin", "", "hello");
-    cr_expect(strstr(answer, " 200 ") && strstr(answer, "{\"bytes\":5,\"offset\":5}"), "%s", answer);
+    cr_expect(strstr(answer, " 200 ") && strstr(answer, "{\"bytes\":5,\"offset\":5}"), "%s",
+              answer);
     cr_expect(read(fake.stdin_reader, data, sizeof data) == 5 && strcmp(data, "hello") == 0);
     answer = front_ask("POST", S "/execs/deaf/stdin", "", "hello");
     cr_expect(strstr(answer, " 409 ") && strstr(answer, "invalid_state"), "%s", answer);

@@ -1,0 +1,163 @@
+#!/bin/bash
+# This file runs `berth run` with network rules against servers in a namespace of the test's own: what is
+# allowed works with programs that know nothing of berth, what is not is refused at once and told together with
+# the option that allows it. It never leaves that namespace.
+set -u
+. "$(dirname "$0")/../attack/lib.sh"
+own_namespaces "$@"
+make_scene
+if [ "$(id -u)" != 0 ]; then
+    echo 'skip network: needs root'
+    summary
+    exit
+fi
+
+# The world: 93.184.215.0/24 and 10.1.2.3 behind a veth pair, a resolver, servers.
+make_world() {
+    coproc WORLD { exec unshare --net python3 -B "$TREE/tests/e2e/network_world_start.py"; }
+    local line
+    read -r -t 20 line <&"${WORLD[0]}" && [ "$line" = netns ] || return 1
+    ip link add world type veth peer name eth0 netns "$WORLD_PID" || return 1
+    ip address add 192.0.2.9/24 dev world && ip link set world up || return 1
+    echo go >&"${WORLD[1]}"
+    read -r -t 20 line <&"${WORLD[0]}" && [ "$line" = ready ] || return 1
+    ip link set lo up && ip route add default via 192.0.2.1
+}
+
+# run WORDS: as this mode's user; OUT and ERR are files.
+inside() {
+    OUT=$D/out/out ERR=$D/out/err
+    timeout -k 5 $((60 * ${TEST_SLOWER:-1})) "${AS[@]}" "${ENVIRONMENT[@]}" "$BERTH" run --workspace none \
+        --resolver 93.184.215.53 "$@" </dev/null >"$OUT" 2>"$ERR"
+    RC=$?
+}
+expect() { # expect FILE PATTERN
+    grep -qE -- "$2" "$1" || fail "no \"$2\" in: status $RC $(head -c 300 "$OUT" | tr '\n' ' ') $(tail -n 4 "$ERR" | tr '\n' ' ' | head -c 500)"
+}
+expect_not() {
+    if grep -qE -- "$2" "$1"; then fail "\"$2\" in: status $RC $(head -c 300 "$1" | tr '\n' ' ')"; fi
+}
+FETCH='curl -sS -m 20'
+
+an_allowed_name_is_reached_by_an_unmodified_program() {
+    inside --allow web.example:80 -- sh -c "$FETCH http://web.example/"
+    expect "$OUT" '^world$'
+    expect_not "$ERR" 'network:'
+}
+a_server_that_speaks_first_is_heard() {
+    inside --allow web.example:2222 -- python3 -c '
+import socket
+s = socket.create_connection(("web.example", 2222), 20)
+print(s.recv(100).decode().strip()); s.sendall(b"me"); print(s.recv(100).decode())'
+    expect "$OUT" '^220 who is there$'
+    expect "$OUT" '^hello me$'
+}
+NET_4_what_no_rule_names_is_refused_and_told_with_the_option() {
+    inside --allow web.example:80 -- sh -c "$FETCH http://other.example/; $FETCH http://93.184.215.14/"
+    expect_not "$OUT" world
+    expect "$ERR" 'other\.example.* was refused.*no rule names it\. Allow it: --allow other\.example'
+    expect "$ERR" '93\.184\.215\.14:80 was refused.*Allow it: --allow 93\.184\.215\.14/32:80'
+    inside --allow other.example:80 --allow 93.184.215.14/32:80 -- sh -c "$FETCH http://other.example/; $FETCH http://93.184.215.14/"
+    [ "$(grep -c world "$OUT")" = 2 ] || fail "the options that were told do not allow it: $(tail -n 3 "$ERR" | tr '\n' ' ')"
+}
+another_port_of_an_allowed_host_is_refused() {
+    inside --allow web.example:80 -- sh -c "$FETCH http://web.example:2222/"
+    expect "$ERR" 'web\.example:2222 was refused.*this port is not'
+}
+NET_3_a_name_that_resolves_to_a_private_address_is_refused() {
+    inside --allow inner.example:80 -- sh -c "$FETCH http://inner.example/"
+    expect_not "$OUT" world
+    expect "$ERR" 'inner\.example:80 was refused.*10\.1\.2\.3.*private'
+    inside --allow inner.example:80 --allow 10.1.2.3/32:80 -- sh -c "$FETCH http://inner.example/"
+    expect "$OUT" world
+}
+NET_2_deny_beats_allow() {
+    inside --net allow --deny web.example:80 -- sh -c "$FETCH http://web.example/"
+    expect_not "$OUT" world
+    expect "$ERR" 'web\.example.* was refused.*a deny rule names it'
+}
+public_only_reaches_what_is_public() {
+    inside --net public-only -- sh -c "$FETCH http://web.example/; $FETCH http://10.1.2.3/; $FETCH http://192.0.2.9/"
+    [ "$(grep -c world "$OUT")" = 1 ] || fail "reached $(grep -c world "$OUT") of one"
+}
+NET_1_deny_reaches_nothing() {
+    inside --net deny -- sh -c "$FETCH http://web.example/; $FETCH http://93.184.215.14/; echo over"
+    expect "$OUT" '^over$'
+    expect_not "$OUT" world
+}
+udp_is_refused_at_once() {
+    inside --net allow -- python3 -c '
+import socket, time
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); t = time.monotonic()
+try:
+    s.connect(("93.184.215.53", 5353)); s.send(b"x"); s.settimeout(5); s.recv(1); print("an answer")
+except OSError as e: print("refused", time.monotonic() - t < 1)'
+    expect "$OUT" '^refused True$'
+}
+what_was_reached_can_be_learned() {
+    local learned=$D/out/learned.jsonc
+    rm -f "$learned"
+    inside --learn "$learned" -- sh -c "$FETCH http://web.example/; $FETCH http://inner.example/"
+    expect "$OUT" world
+    expect "$learned" '"host": "web\.example", "ports": \[80\]'
+    expect "$learned" 'Not learned: inner\.example:80.*private'
+    inside --policy "$learned" -- sh -c "$FETCH http://web.example/; $FETCH http://other.example/"
+    [ "$(grep -c world "$OUT")" = 1 ] || fail "under what was learned: $(tail -n 3 "$ERR" | tr '\n' ' ')"
+    rm -f "$learned"
+}
+the_record_has_each_event() {
+    inside --json --allow web.example:80 -- sh -c "$FETCH http://web.example/; $FETCH http://other.example/"
+    tail -n 1 "$ERR" >"$D/out/record"
+    python3 - "$D/out/record" <<'P' || fail "$(tail -n 1 "$ERR" | head -c 600)"
+import json, sys
+events = json.load(open(sys.argv[1]))["network"]["events"]
+assert any(e["event"] == "network.allowed" and e["host"] == "web.example" and e["port"] == 80 for e in events)
+assert any(e["event"] == "network.closed" and e["bytes_received"] > 6 for e in events)
+assert any(e["event"] == "network.denied" and e["rule_to_add"]["host"] == "other.example" for e in events)
+P
+    rm -f "$D/out/record"
+}
+NET_5_a_gateway_that_was_killed_leaves_nothing_open() {
+    inside --allow web.example:80 -- sh -c "$FETCH http://web.example/; touch /tmp/now; for i in 1 2 3 4 5 6; do sleep 0.5; $FETCH http://web.example/; $FETCH http://93.184.215.14/; done" &
+    local run=$! i pid=
+    for i in $(seq 100); do
+        pid=$(gateway_of_this_test)
+        if [ -n "$pid" ] && grep -q world "$D/out/out" 2>/dev/null; then break; fi
+        sleep 0.1
+    done
+    [ -n "$pid" ] || { fail 'no gateway was seen'; wait "$run"; return; }
+    kill -KILL "$pid"
+    wait "$run"
+    OUT=$D/out/out ERR=$D/out/err RC=0
+    [ "$(grep -c world "$OUT")" -le 2 ] || fail "reached $(grep -c world "$OUT") times"
+    expect "$ERR" 'the gateway ended before the command did'
+}
+# This test's own PID namespace has no other.
+gateway_of_this_test() {
+    local p
+    for p in /proc/[0-9]*; do
+        if [ "$( (tr '\0' ' ' <"$p/cmdline") 2>/dev/null)" = 'berth: gateway ' ]; then echo "${p#/proc/}"; fi
+    done | head -n 1
+}
+no_gateway_is_left() {
+    inside --allow web.example:80 -- true
+    local i
+    for i in $(seq 50); do [ -n "$(gateway_of_this_test)" ] || return 0; sleep 0.1; done
+    fail 'a gateway is left'
+}
+
+make_world || { fail 'the world was not made'; summary; exit; }
+CASES='an_allowed_name_is_reached_by_an_unmodified_program a_server_that_speaks_first_is_heard
+NET_4_what_no_rule_names_is_refused_and_told_with_the_option another_port_of_an_allowed_host_is_refused
+NET_3_a_name_that_resolves_to_a_private_address_is_refused NET_2_deny_beats_allow public_only_reaches_what_is_public
+NET_1_deny_reaches_nothing udp_is_refused_at_once what_was_reached_can_be_learned the_record_has_each_event
+NET_5_a_gateway_that_was_killed_leaves_nothing_open no_gateway_is_left'
+if [ $# -gt 0 ]; then CASES=$*; fi
+for mode in ${MODES:-$(modes_here)}; do
+    for name in $CASES; do
+        enter_mode "$mode"
+        test_case "$name [$mode]" "$name"
+    done
+done
+exec {WORLD[1]}>&-
+summary
