@@ -365,7 +365,7 @@ Test(cli_result, the_record_replaces_a_planted_link_and_does_not_follow_it)
     cr_assert_eq(write(fd, "old", 3), 3);
     struct run_result_file file;
     struct err err;
-    cr_assert_eq(run_result_prepare(&file, path, &err), 0);
+    cr_assert_eq(run_result_prepare(&file, "--result", path, &err), 0);
     cr_assert_eq(symlink(victim, path), 0);
     _cleanup_buf_ struct buf record = {0};
     buf_puts(&record, "new");
@@ -393,7 +393,7 @@ Test(cli_result, what_was_planted_at_the_place_is_never_written_through)
 
     snprintf(path, sizeof path, "%s/link", directory);
     cr_assert_eq(symlink(victim, path), 0);
-    cr_assert_eq(run_result_prepare(&file, path, &err), 0);
+    cr_assert_eq(run_result_prepare(&file, "--result", path, &err), 0);
     _cleanup_buf_ struct buf record = {0};
     buf_puts(&record, "new");
     cr_assert_eq(run_result_write(&file, &record, &err), 0);
@@ -406,7 +406,7 @@ Test(cli_result, what_was_planted_at_the_place_is_never_written_through)
 
     snprintf(path, sizeof path, "%s/fifo", directory);
     cr_assert_eq(mkfifo(path, 0600), 0);
-    cr_expect_lt(run_result_prepare(&file, path, &err), 0, "nobody reads it");
+    cr_expect_lt(run_result_prepare(&file, "--result", path, &err), 0, "nobody reads it");
     unlink(path);
 
     if (geteuid() == 0) {
@@ -415,7 +415,7 @@ Test(cli_result, what_was_planted_at_the_place_is_never_written_through)
         cr_assert_eq(lchown(path, 54321, 54321), 0);
         char beneath[128];
         snprintf(beneath, sizeof beneath, "%s/record", path);
-        cr_expect_lt(run_result_prepare(&file, beneath, &err), 0, "a link of somebody's");
+        cr_expect_lt(run_result_prepare(&file, "--result", beneath, &err), 0, "a link of somebody's");
         unlink(path);
     }
     unlink(victim);
@@ -428,6 +428,6 @@ Test(cli_result, a_place_that_cannot_be_written_is_refused_before_anything_start
     for (size_t i = 0; i < ARRAY_LENGTH(paths); i++) {
         struct run_result_file file;
         struct err err;
-        cr_expect_lt(run_result_prepare(&file, paths[i], &err), 0, "%s", paths[i]);
+        cr_expect_lt(run_result_prepare(&file, "--result", paths[i], &err), 0, "%s", paths[i]);
     }
 }
