@@ -93,6 +93,10 @@ const char *gateway_event_check(const struct gateway_event *event, size_t length
         return "an address of no family";
     if (!terminated(event->host, sizeof event->host))
         return "a name without an end";
+    /* It is shown on terminals: what is not printable was escaped by who asked for no trouble. */
+    for (const char *c = event->host; *c; c++)
+        if (*c <= ' ' || *c > '~')
+            return "a name that is no text";
     return NULL;
 }
 

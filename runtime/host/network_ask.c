@@ -75,9 +75,9 @@ int network_ask(int control, struct gateway_request *request, const int *fds, un
     if (r < 0)
         return gone(-r, request, err);
     if (reply.result < 0) {
-        if (err)
-            *err = reply.err;
-        return reply.result;
+        /* Its words, in the places that are escaped when they are shown. */
+        return err_set(err, (enum err_code)reply.err.code, -reply.result, "ask the gateway",
+                       reply.err.step, "%s", reply.err.detail);
     }
     if (ret)
         *ret = reply;

@@ -133,11 +133,37 @@ NET_5_a_gateway_that_was_killed_leaves_nothing_open() {
     expect "$ERR" 'the gateway ended before the command did'
 }
 # This test's own PID namespace has no other.
-gateway_of_this_test() {
+process_named() {
     local p
     for p in /proc/[0-9]*; do
-        if [ "$( (tr '\0' ' ' <"$p/cmdline") 2>/dev/null)" = 'berth: gateway ' ]; then echo "${p#/proc/}"; fi
+        if [ "$( (tr '\0' ' ' <"$p/cmdline") 2>/dev/null)" = "$1" ]; then echo "${p#/proc/}"; fi
     done | head -n 1
+}
+gateway_of_this_test() { process_named 'berth: gateway '; }
+# The first of those that are called so: its reaper looks like it.
+run_of_this_test() {
+    local p
+    for p in /proc/[0-9]*; do
+        case "$( (tr '\0' ' ' <"$p/cmdline") 2>/dev/null)" in "$BERTH run "*) echo "${p#/proc/}" ;; esac
+    done | sort -n | head -n 1
+}
+a_run_that_was_killed_leaves_no_gateway() {
+    inside --allow web.example:80 -- sleep 100 &
+    local run=$! i pid=
+    for i in $(seq 100); do
+        pid=$(process_named 'berth: init ')
+        if [ -n "$pid" ]; then break; fi
+        sleep 0.1
+    done
+    [ -n "$pid" ] || { fail 'no session was seen'; wait "$run"; return; }
+    [ -n "$(gateway_of_this_test)" ] || fail 'no gateway was seen'
+    kill -KILL "$(run_of_this_test)"
+    wait "$run" 2>/dev/null
+    for i in $(seq 100); do
+        if [ -z "$(gateway_of_this_test)$(process_named 'berth: init ')" ]; then return; fi
+        sleep 0.1
+    done
+    fail 'something of it is left'
 }
 no_gateway_is_left() {
     inside --allow web.example:80 -- true
@@ -151,7 +177,7 @@ CASES='an_allowed_name_is_reached_by_an_unmodified_program a_server_that_speaks_
 NET_4_what_no_rule_names_is_refused_and_told_with_the_option another_port_of_an_allowed_host_is_refused
 NET_3_a_name_that_resolves_to_a_private_address_is_refused NET_2_deny_beats_allow public_only_reaches_what_is_public
 NET_1_deny_reaches_nothing udp_is_refused_at_once what_was_reached_can_be_learned the_record_has_each_event
-NET_5_a_gateway_that_was_killed_leaves_nothing_open no_gateway_is_left'
+NET_5_a_gateway_that_was_killed_leaves_nothing_open a_run_that_was_killed_leaves_no_gateway no_gateway_is_left'
 if [ $# -gt 0 ]; then CASES=$*; fi
 for mode in ${MODES:-$(modes_here)}; do
     for name in $CASES; do
