@@ -4,7 +4,7 @@
 #include "runtime/plan/seccomp_gateway.h"
 
 #include "runtime/base/fd.h"
-#include "runtime/plan/seccomp_emit.h"
+#include "runtime/plan/seccomp_own.h"
 
 #include <errno.h>
 
@@ -64,33 +64,24 @@ static const char *const allowed[] = {
     "time",
 };
 
-#define WHOLE 0xffffffffu
-/* clang-format off */
-#define CLAUSE(verdict, ...) {.answer = (verdict), .when = {__VA_ARGS__}}
-#define EQUALS(arg, val) {TEST_IS, arg, WHOLE, val}
-#define HAS(arg, mask) {TEST_HAS, arg, mask, 0}
-/* clang-format on */
-
-static const struct seccomp_clause no_execution[] = {CLAUSE(EACCES, HAS(2, 4u))}; /* PROT_EXEC */
-static const struct seccomp_clause of_inet[] = {CLAUSE(0, EQUALS(0, 2u)),         /* AF_INET */
-                                                CLAUSE(0, EQUALS(0, 10u))};       /* AF_INET6 */
+static const struct seccomp_clause no_execution[] = {
+    OWN_CLAUSE(EACCES, OWN_HAS(2, 4u))};                                            /* PROT_EXEC */
+static const struct seccomp_clause of_inet[] = {OWN_CLAUSE(0, OWN_EQUALS(0, 2u)),   /* AF_INET */
+                                                OWN_CLAUSE(0, OWN_EQUALS(0, 10u))}; /* AF_INET6 */
 static const struct seccomp_clause of_descriptors[] = {
-    CLAUSE(0, EQUALS(1, 0x541bu)), /* FIONREAD */
-    CLAUSE(0, EQUALS(1, 0x5421u)), /* FIONBIO */
+    OWN_CLAUSE(0, OWN_EQUALS(1, 0x541bu)), /* FIONREAD */
+    OWN_CLAUSE(0, OWN_EQUALS(1, 0x5421u)), /* FIONBIO */
 };
 static const struct seccomp_clause flags[] = {
-    CLAUSE(0, EQUALS(1, 1u)),    /* F_GETFD */
-    CLAUSE(0, EQUALS(1, 2u)),    /* F_SETFD */
-    CLAUSE(0, EQUALS(1, 3u)),    /* F_GETFL */
-    CLAUSE(0, EQUALS(1, 4u)),    /* F_SETFL */
-    CLAUSE(0, EQUALS(1, 1030u)), /* F_DUPFD_CLOEXEC */
-    CLAUSE(0, EQUALS(1, 1031u)), /* F_SETPIPE_SZ */
+    OWN_CLAUSE(0, OWN_EQUALS(1, 1u)),    /* F_GETFD */
+    OWN_CLAUSE(0, OWN_EQUALS(1, 2u)),    /* F_SETFD */
+    OWN_CLAUSE(0, OWN_EQUALS(1, 3u)),    /* F_GETFL */
+    OWN_CLAUSE(0, OWN_EQUALS(1, 4u)),    /* F_SETFL */
+    OWN_CLAUSE(0, OWN_EQUALS(1, 1030u)), /* F_DUPFD_CLOEXEC */
+    OWN_CLAUSE(0, OWN_EQUALS(1, 1031u)), /* F_SETPIPE_SZ */
 };
 
-static const struct {
-    const char *name;
-    struct seccomp_rule rule;
-} judged[] = {
+static const struct seccomp_own_judged judged[] = {
     {"mmap", {no_execution, 0, 0, ARRAY_LENGTH(no_execution)}},
     {"mprotect", {no_execution, 0, 0, ARRAY_LENGTH(no_execution)}},
     {"socket", {of_inet, 0, EAFNOSUPPORT, ARRAY_LENGTH(of_inet)}},
@@ -98,38 +89,13 @@ static const struct {
     {"fcntl", {flags, 0, EPERM, ARRAY_LENGTH(flags)}},
 };
 
-static int find(const char *name, uint16_t *ret_number, struct err *err)
-{
-    const struct seccomp_call *call = seccomp_table_by_name(name);
-    if (!call)
-        return err_set(err, ERR_INTERNAL, ENOENT, "build the gateway's filter", name,
-                       "This call is not in the table.");
-    *ret_number = call->number;
-    return 0;
-}
-
 int seccomp_gateway(struct sock_filter ret_code[SECCOMP_GATEWAY_MAX], uint32_t *ret_length,
                     struct err *err)
 {
-    struct seccomp_verdict verdicts[SECCOMP_NUMBER_END];
-    uint16_t number = 0;
-    int r = 0;
-    for (unsigned i = 0; i < SECCOMP_NUMBER_END; i++)
-        verdicts[i] = (struct seccomp_verdict){.answer = ENOSYS};
-    for (unsigned i = 0; r == 0 && i < ARRAY_LENGTH(allowed); i++) {
-        r = find(allowed[i], &number, err);
-        if (r == 0)
-            verdicts[number].answer = 0;
-    }
-    for (unsigned i = 0; r == 0 && i < ARRAY_LENGTH(judged); i++) {
-        r = find(judged[i].name, &number, err);
-        if (r == 0)
-            verdicts[number].rule = &judged[i].rule;
-    }
-    if (r == 0)
-        r = seccomp_emit(verdicts, ENOSYS, SPEC_SECCOMP_DEFAULT, ret_code, SECCOMP_GATEWAY_MAX,
-                         ret_length);
-    if (r == -E2BIG)
-        return err_set(err, ERR_INTERNAL, E2BIG, "build the gateway's filter", NULL, NULL);
-    return r;
+    const struct seccomp_own own = {.step = "build the gateway's filter",
+                                    .allowed = allowed,
+                                    .allowed_count = ARRAY_LENGTH(allowed),
+                                    .judged = judged,
+                                    .judged_count = ARRAY_LENGTH(judged)};
+    return seccomp_own(&own, ret_code, SECCOMP_GATEWAY_MAX, ret_length, err);
 }
