@@ -39,6 +39,7 @@ expect_not() {
     if grep -qE -- "$2" "$1"; then fail "\"$2\" in: status $RC $(head -c 300 "$1" | tr '\n' ' ')"; fi
 }
 FETCH='curl -sS -m 20'
+WEB=93.184.215.14 INNER=10.1.2.3 HOST=192.0.2.9
 
 an_allowed_name_is_reached_by_an_unmodified_program() {
     inside --allow web.example:80 -- sh -c "$FETCH http://web.example/"
@@ -54,11 +55,11 @@ print(s.recv(100).decode().strip()); s.sendall(b"me"); print(s.recv(100).decode(
     expect "$OUT" '^hello me$'
 }
 NET_4_what_no_rule_names_is_refused_and_told_with_the_option() {
-    inside --allow web.example:80 -- sh -c "$FETCH http://other.example/; $FETCH http://93.184.215.14/"
+    inside --allow web.example:80 -- sh -c "$FETCH http://other.example/; $FETCH http://$WEB/"
     expect_not "$OUT" world
     expect "$ERR" 'other\.example.* was refused.*no rule names it\. Allow it: --allow other\.example'
     expect "$ERR" '93\.184\.215\.14:80 was refused.*Allow it: --allow 93\.184\.215\.14/32:80'
-    inside --allow other.example:80 --allow 93.184.215.14/32:80 -- sh -c "$FETCH http://other.example/; $FETCH http://93.184.215.14/"
+    inside --allow other.example:80 --allow 93.184.215.14/32:80 -- sh -c "$FETCH http://other.example/; $FETCH http://$WEB/"
     [ "$(grep -c world "$OUT")" = 2 ] || fail "the options that were told do not allow it: $(tail -n 3 "$ERR" | tr '\n' ' ')"
 }
 another_port_of_an_allowed_host_is_refused() {
@@ -78,11 +79,11 @@ NET_2_deny_beats_allow() {
     expect "$ERR" 'web\.example.* was refused.*a deny rule names it'
 }
 public_only_reaches_what_is_public() {
-    inside --net public-only -- sh -c "$FETCH http://web.example/; $FETCH http://10.1.2.3/; $FETCH http://192.0.2.9/"
+    inside --net public-only -- sh -c "$FETCH http://web.example/; $FETCH http://$INNER/; $FETCH http://$HOST/"
     [ "$(grep -c world "$OUT")" = 1 ] || fail "reached $(grep -c world "$OUT") of one"
 }
 NET_1_deny_reaches_nothing() {
-    inside --net deny -- sh -c "$FETCH http://web.example/; $FETCH http://93.184.215.14/; echo over"
+    inside --net deny -- sh -c "$FETCH http://web.example/; $FETCH http://$WEB/; echo over"
     expect "$OUT" '^over$'
     expect_not "$OUT" world
 }
@@ -119,7 +120,7 @@ P
     rm -f "$D/out/record"
 }
 NET_5_a_gateway_that_was_killed_leaves_nothing_open() {
-    inside --allow web.example:80 -- sh -c "$FETCH http://web.example/; touch /tmp/now; for i in 1 2 3 4 5 6; do sleep 0.5; $FETCH http://web.example/; $FETCH http://93.184.215.14/; done" &
+    inside --allow web.example:80 -- sh -c "$FETCH http://web.example/; touch /tmp/now; for i in 1 2 3 4 5 6; do sleep 0.5; $FETCH http://web.example/; $FETCH http://$WEB/; done" &
     local run=$! i pid=
     for i in $(seq 100); do
         pid=$(gateway_of_this_test)

@@ -127,7 +127,7 @@ TEXT_NAMES = ("Makefile", "run", "run-tests", "run-one", ".clang-tidy", ".clang-
 # (a clean machine brings its own). The few addresses are names of formats and documentation examples.
 MACHINE = re.compile(
     re.escape(os.getcwd() + "/") +
-    r"|https?://(?!localhost|127\.|\[::1\]|[\w.-]*example\.|json-schema\.org/|www\.apache\.org/)[\w-]+\.")
+    r"|https?://(?!localhost|127\.|\[::1\]|[\w.-]*example\.|[\w.-]+\.example\b|169\.254\.169\.254\b|json-schema\.org/|www\.apache\.org/)[\w-]+\.")
 UNFINISHED = re.compile(r"\b(?:TODO|FIXME|XXX|HACK|TBD)\b")
 
 findings = []
