@@ -255,12 +255,9 @@ int session_list(struct runtime *rt, const char *instance,
 
 /* ---- network (docs/adr/0013) --------------------------------------------------------------------
  *
- * A session whose policy reaches anything has a namespace in which the gateway serves. These give
- * what the gateway's ADD wants, in its order; the descriptors are the caller's then. Where nobody
- * serves everything is refused. */
-
-/* After session_create*(), before session_leave(). 0; 1: its network is "deny" and nothing else. */
-int session_network(struct session *s, int ret_fds[GATEWAY_ADD_END]);
+ * A session whose policy reaches anything has a namespace in which the gateway serves: creation
+ * hands it to the gateway of the options. These give what the gateway's ADD wants, in its order;
+ * the descriptors are the caller's then. Where nobody serves everything is refused. */
 
 /* The gateway was started again: sockets anew, in a session that lives. 1: it has no network. */
 int session_network_open(struct runtime *rt, const struct session_name *name,

@@ -119,15 +119,6 @@ int session_network_begin(struct session *s, const struct spec_network *net, int
     return r;
 }
 
-int session_network(struct session *s, int ret_fds[GATEWAY_ADD_END])
-{
-    if (s->network.fds[GATEWAY_ADD_RECORD] < 0)
-        return 1;
-    for (int i = 0; i < GATEWAY_ADD_END; i++)
-        ret_fds[i] = take_fd(&s->network.fds[i]);
-    return 0;
-}
-
 /* ---- by name -----------------------------------------------------------------------------------
  */
 

@@ -104,17 +104,23 @@ UNUSED static void die(const char *what, const struct err *err)
     _exit(99);
 }
 
-UNUSED static struct runtime *open_runtime(void)
+UNUSED static struct runtime *open_runtime_with(int gateway)
 {
     struct runtime *rt;
     struct err err = {0};
     struct runtime_options options = {.state_dir = state_dir,
                                       .runtime_dir = runtime_dir,
                                       .init_path = init_path,
-                                      .reaper_path = reaper_path};
+                                      .reaper_path = reaper_path,
+                                      .gateway = gateway};
     if (runtime_open(&rt, &options, &err) < 0)
         die("open the runtime", &err);
     return rt;
+}
+
+UNUSED static struct runtime *open_runtime(void)
+{
+    return open_runtime_with(-1);
 }
 
 UNUSED static struct session *create(struct runtime *rt, const struct spec *spec)
