@@ -50,7 +50,7 @@ int client_problem_err(const char *document, size_t length, int status, struct e
     const char *detail = read ? text_of(root, "detail") : NULL;
     const char *pointer = read ? text_of(root, "pointer") : NULL;
     /* Its title would say the same as its detail. */
-    if (detail && !pointer && code_of(code, status) == ERR_NOT_FOUND)
+    if (detail && !pointer && code && strcmp(code, err_code_name(ERR_NOT_FOUND)) == 0)
         return err_set(err, ERR_NOT_FOUND, 0, "", detail, NULL);
     int r = err_set(err, (enum err_code)code_of(code, status), 0, title ? title : CLIENT_REFUSED,
                     pointer, "%s",

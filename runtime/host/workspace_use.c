@@ -459,13 +459,12 @@ static int list_at(int at, const char *name, DIR **ret)
 {
     int fd = openat(at, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     DIR *dir = fd < 0 ? NULL : fdopendir(fd);
-    if (!dir) {
-        int keep = errno;
+    int r = dir ? 0 : -errno;
+    if (dir)
+        *ret = dir;
+    else
         fd_close(fd);
-        return -keep;
-    }
-    *ret = dir;
-    return 0;
+    return r < 0 || dir ? r : -EIO;
 }
 
 static void reap_folder(int share, DIR *dir, unsigned *count)

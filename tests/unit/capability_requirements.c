@@ -238,6 +238,7 @@ Test(capability, CAP_2_a_refusal_names_every_missing_one)
     set.status[CAP_LIMITS_MEMORY] =
         (struct capability_status){.reason = "No memory controller.", .remedy = "Turn it on."};
     spec.limits.memory_bytes = 1;
+    set.status[CAP_NETWORK_ALLOW] = (struct capability_status){.reason = "No tproxy."};
     spec.network.egress = SPEC_EGRESS_ALLOW;
     capability_name_required(&spec, CAP_GPU);
     struct capability_mask missing;

@@ -366,10 +366,10 @@ Test(cli_run, berths_own_failures_are_125_and_say_so)
 Test(cli_run, CAP_2_what_is_missing_is_refused_before_a_session_is_made)
 {
     fake.create_fails = true; /* would be seen as "mount procfs" */
-    struct ran r = run(BERTH("run", "--net", "public-only", "--require", "gpu", "true"));
+    struct ran r = run(BERTH("run", "--require", "audit.network", "--require", "gpu", "true"));
     cr_expect_eq(r.status, 125);
     cr_expect(strstr(r.error, "berth: capability_unavailable: "), "%s", r.error);
-    cr_expect(strstr(r.error, "gpu") && strstr(r.error, "network.public_only"), "%s", r.error);
+    cr_expect(strstr(r.error, "gpu") && strstr(r.error, "audit.network"), "%s", r.error);
 }
 
 Test(cli_run, CAP_2_a_default_limit_is_left_out_with_one_line_and_a_request_refused)
@@ -538,12 +538,12 @@ Test(cli_run, a_full_scratch_is_told_with_its_limit_and_key_once)
 
 Test(cli_run, a_refusal_has_a_record_too)
 {
-    struct ran r = run(BERTH("run", "--json", "--net", "allow", "true"));
+    struct ran r = run(BERTH("run", "--json", "--require", "network.udp", "true"));
     cr_expect_eq(r.status, 125);
     cr_expect(strstr(r.error, "\"reason\":\"not_started\""), "%s", r.error);
     cr_expect(strstr(r.error, "\"scratch_full\":null"));
     cr_expect(strstr(r.error, "\"code\":\"capability_unavailable\""));
-    cr_expect(strstr(r.error, "\"missing\":[\"network.allow\"]"));
+    cr_expect(strstr(r.error, "\"missing\":[\"network.udp\"]"));
 }
 
 Test(cli_run, a_variable_is_taken_from_here_only_by_name)

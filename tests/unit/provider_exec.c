@@ -88,7 +88,7 @@ Test(provider_exec, a_command_runs_and_its_end_is_told)
                        &(struct provider_page){.state = "running"});
     fixture_until(&c.answer.came);
     HAS(c, "\"command\":\"sleep 'x y'\"");
-    cr_assert_null(strstr(c.answer.text, "e2"));
+    cr_assert_null(strstr(c.answer.text, "\"e2\""));
 }
 
 Test(provider_exec_alone,
