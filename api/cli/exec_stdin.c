@@ -102,8 +102,7 @@ static int lost(struct exec_stdin *in, struct err *err)
     uint64_t until = client_now_ms() + CLIENT_PATIENCE_MS, offset = 0;
     fd_replace(&in->fd, -1);
     in->at = in->length = 0;
-    int r;
-    while ((r = ask_offset(in, &offset, err)) < 0) {
+    while (ask_offset(in, &offset, err) < 0) {
         bool later = err->code == ERR_IN_PROGRESS || err->code == ERR_UNAVAILABLE;
         if (err->code == ERR_INVALID_STATE || err->code == ERR_NOT_FOUND) {
             in->done = true; /* the command has ended, or reads no more */
@@ -122,7 +121,7 @@ static int lost(struct exec_stdin *in, struct err *err)
     in->end_sent = false;
     _cleanup_buf_ struct buf path = {0};
     buf_printf(&path, "%s/stdin?offset=%" PRIu64, in->path, offset);
-    r = client_upload_open(in->client, buf_text(&path), &in->fd, err);
+    int r = client_upload_open(in->client, buf_text(&path), &in->fd, err);
     return r < 0 ? broken(in, "The connection to berth serve ended.", err) : 0;
 }
 

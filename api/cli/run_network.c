@@ -201,10 +201,9 @@ void run_network_summary(const struct run *run, void (*say)(const char *format, 
         char times[48] = "";
         if (row->count > 1)
             snprintf(times, sizeof times, " (%llu times)", (unsigned long long)row->count);
-        say("berth: note: network: %s was %s%s: %s.%s%s%s", buf_text(&name),
+        say("berth: note: network: %s was %s%s: %s.%s%s", buf_text(&name),
             row->event.reason == NETWORK_BY_UNREACHABLE ? "allowed and not reached" : "refused",
-            times, buf_text(&reason), flag.length ? " Allow it: " : "", buf_text(&flag),
-            flag.length ? "" : "");
+            times, buf_text(&reason), flag.length ? " Allow it: " : "", buf_text(&flag));
     }
     if (network->more)
         say("berth: note: network: %llu more events are not listed.",

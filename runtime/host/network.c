@@ -353,8 +353,12 @@ int network_namespace_replace(int netns, const struct spec_network *net, struct 
 
 int network_namespace_counters(int netns, uint64_t ret[NETWORK_COUNTER_COUNT], struct err *err)
 {
-    struct worker w = {.netns = netns, .work = read_counters, .counters = ret};
-    return run(&w, err);
+    uint64_t counted[NETWORK_COUNTER_COUNT] = {0};
+    struct worker w = {.netns = netns, .work = read_counters, .counters = counted};
+    int r = run(&w, err);
+    if (r == 0)
+        memcpy(ret, counted, sizeof counted);
+    return r;
 }
 
 int network_namespace_connectors(int netns, int family, unsigned count, int *ret, struct err *err)

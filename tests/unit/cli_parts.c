@@ -415,7 +415,8 @@ Test(cli_result, what_was_planted_at_the_place_is_never_written_through)
         cr_assert_eq(lchown(path, 54321, 54321), 0);
         char beneath[128];
         snprintf(beneath, sizeof beneath, "%s/record", path);
-        cr_expect_lt(run_result_prepare(&file, "--result", beneath, &err), 0, "a link of somebody's");
+        cr_expect_lt(run_result_prepare(&file, "--result", beneath, &err), 0,
+                     "a link of somebody's");
         unlink(path);
     }
     unlink(victim);
