@@ -452,7 +452,10 @@ void exec_check_start(struct init *init, struct row *row)
             row->owes_started = true;
             return;
         }
-        /* The report stays in the pipe until it can be queued. */
+        /* The report stays in the pipe until it can be queued; where there is no reading it, that
+         * is why. */
+        if (n < 0)
+            fill_failed(&row->failed, errno, "read how the command starts", "");
         epoll_ctl(init->wait, EPOLL_CTL_DEL, row->error, NULL);
         row->state = ROW_FAILING;
         tree_kill(init, row);
@@ -464,7 +467,9 @@ bool exec_report_failure(struct init *init, struct row *row)
 {
     if (!output_has_room(&init->output, sizeof row->failed))
         return false;
-    if (io_read_full(row->error, &row->failed, sizeof row->failed) != (ssize_t)sizeof row->failed) {
+    bool known = row->failed.step[0] != 0;
+    if (!known &&
+        io_read_full(row->error, &row->failed, sizeof row->failed) != (ssize_t)sizeof row->failed) {
         /* Killed by somebody else, the kernel for want of memory or a client's signal: that is how
          * it ended, and the kernel has told it (EXEC-6). */
         if (row->exit.signal != 0) {

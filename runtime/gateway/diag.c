@@ -26,7 +26,7 @@ static bool fill(int fd, struct inet_diag_req_v2 *request)
         struct sockaddr any;
         struct sockaddr_in four;
         struct sockaddr_in6 six;
-    } here, peer;
+    } here = {0}, peer = {0};
     socklen_t size = sizeof here, peer_size = sizeof peer;
     if (getsockname(fd, &here.any, &size) < 0 || getpeername(fd, &peer.any, &peer_size) < 0)
         return false;

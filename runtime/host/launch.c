@@ -471,9 +471,11 @@ static int open_channels(struct session *s, int *ret_control, int *ret_frames, s
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
         return err_set(err, ERR_UNAVAILABLE, errno, "make the control socket", NULL, NULL);
     /* Nothing comes this way, and what could come would be closed here (P-5). */
-    shutdown(pair[0], SHUT_RD);
     s->control = pair[0];
     *ret_control = pair[1];
+    if (shutdown(s->control, SHUT_RD) < 0)
+        return err_set(err, ERR_UNAVAILABLE, errno, "close a direction of the control socket", NULL,
+                       NULL);
     if (pipe2(ends, O_CLOEXEC) < 0)
         return err_set(err, ERR_UNAVAILABLE, errno, "make the pipe of frames", NULL, NULL);
     s->frames = ends[0];

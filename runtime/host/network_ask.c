@@ -66,7 +66,7 @@ int network_ask(int control, struct gateway_request *request, const int *fds, un
     request->version = GATEWAY_VERSION;
     request->ticket = 1;
     request->answer = 1;
-    struct gateway_reply reply;
+    struct gateway_reply reply = {0};
     int r = send_request(control, request, all, count + 1);
     /* Its own end is the only one left: its death is the end of the answer. */
     fd_replace(&theirs, -1);

@@ -361,10 +361,12 @@ static int open_volume(struct opening *o, struct err *err)
     struct pinned pin = {.fd = ws->dir, .stat = v.stat, .fs_type = "that of berth's state"};
     r = tree_clone(&pin, &map, read_only, false, "volumes", v.path, &ws->tree, err);
     if (r == 0)
-        r = volume_lock(folder, name, read_only, o->holder, &ws->lock, err);
-    if (r == 0)
         r = begin_private(o, &v.stat, v.path, err);
+    /* Before the lock, of which the child would have a copy that outlives a holder who is killed.
+     */
     int synced = r == 0 ? begin_sync(ws->private, &v) : 0;
+    if (r == 0)
+        r = volume_lock(folder, name, read_only, o->holder, &ws->lock, err);
     if (synced < 0)
         r = err_set(err, workspace_code(-synced), -synced, "keep a new volume", v.path, NULL);
     if (r == 0)

@@ -246,8 +246,8 @@ int pin_path(const char *path, const struct asker *as, unsigned flags, const cha
     /* To name a directory is not to be allowed into it: whoever resumes may be another user. */
     int inside = fd < 0 ? fd : pin_openat2(fd, ".", O_PATH, RESOLVE_BENEATH);
     fd_close(inside);
-    if (inside == -EACCES)
-        fd_replace(&fd, -EACCES);
+    if (fd >= 0 && inside < 0 && !(file_allowed && inside == -ENOTDIR))
+        fd_replace(&fd, inside);
     r = asker_restore(&saved, err);
     if (r < 0)
         return r;

@@ -117,6 +117,7 @@ def EXEC_5_standard_input_has_one_writer_and_says_how_far_it_is():
 
 @case
 def EXEC_5_standard_input_goes_on_over_a_front_that_is_killed_in_the_middle(service):
+    need("limits.pids")  # without cgroups a session runs one command at a time
     data = os.urandom(3000000)
     s = Session("fed").made()
     s.start("while dd bs=4096 count=16 2>/dev/null | grep -c . >/dev/null && ! [ -e stop ]; do :; done; cat >/dev/null",

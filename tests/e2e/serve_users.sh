@@ -121,6 +121,8 @@ every_verb() {
     berth reap --owner us
     status_is 0
     berth session list
+    if grep -q '^s1 ' "$OUT"; then fail 'what was reaped is listed among the others'; fi
+    berth session list --all
     grep -q '^s1 .*destroyed' "$OUT" || fail 'reap has left it'
     gone "$pid" 10 || { fail 'events did not end with the session'; kill "$pid"; }
     grep -q session.deleted "$D/out/events" || fail "no end among: $(tail -n 1 "$D/out/events")"
