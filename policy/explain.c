@@ -113,15 +113,15 @@ static const char *const class_says[] = {
         "A private address is reached only with network.allow_private or a cidr rule.",
     [ADDRESS_LINK_LOCAL] =
         "A link-local address is reached only with network.allow_private or a cidr rule.",
-    [ADDRESS_CGNAT] = "A carrier's private address (100.64.0.0/10) is reached only with "
-                      "network.allow_private or a cidr rule.",
+    [ADDRESS_CGNAT] =
+        "A carrier's address (100.64.0.0/10) needs network.allow_private or a cidr rule.",
     [ADDRESS_METADATA] = "A metadata address is reached only when a cidr rule names it.",
     [ADDRESS_LOOPBACK] =
         "Loopback is never reached outside: inside it is the session's own, and open.",
     [ADDRESS_MULTICAST] = "Multicast and broadcast are never reached.",
     [ADDRESS_RESERVED] = "A reserved address is reached only when a cidr rule names it.",
-    [ADDRESS_TRANSITION] = "An address that holds another one (NAT64, 6to4, Teredo, ISATAP) is "
-                           "reached only when a cidr rule names it.",
+    [ADDRESS_TRANSITION] =
+        "An address that holds another one (NAT64, 6to4, Teredo, ISATAP) needs a cidr rule.",
     [ADDRESS_POOL] = "This address stands for a name, inside one session only.",
 };
 _Static_assert(ARRAY_LENGTH(class_says) == ADDRESS_CLASS_COUNT, "a sentence for every class");
