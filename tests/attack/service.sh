@@ -29,7 +29,8 @@ service_start() {
     SERVICE=$!
     local _
     for _ in $(seq 400); do
-        if [ -S "$SOCKET" ] && client ask GET /v1/health; then break; fi
+        # Not before it has compared its rows with the kernel: until then health is 503.
+        if [ -S "$SOCKET" ] && client ask GET /v1/health && [ "$RC" = 0 ] && [ "$(tail -n 1 "$ERR")" = 200 ]; then break; fi
         sleep 0.05
     done
     [ "$RC" = 0 ] || fail "the service does not start: $(tail -n 1 "$D/out/serve")"

@@ -123,7 +123,7 @@ def seeds(campaign, client, session, command):
     return (
         ("an orphan cgroup", path_made(os.path.dirname(top) + f"/run-{instance}-ff-1"), compare),
         ("an orphan record", path_made(f"{service.runtime}/runs/{instance}-ff-1", touch, os.unlink), compare),
-        ("an orphan socket", path_made(f"{sessions}/ff-1"), compare),
+        ("an orphan socket", path_made(f"{sessions}/{instance}-ff-1"), compare),
         ("an orphan volume", path_made(f"{service.state}/volumes/local/nobodys"), compare),
         ("an orphan spool", path_made(f"{service.state}/spool/ff"), compare),
         ("an orphan process", process(), compare),

@@ -135,14 +135,16 @@ class Service:
     # ---- who is there -------------------------------------------------------------------------
 
     def roles(self):
-        """Supervisor, launcher, front, workers, by their parents."""
-        found = {"supervisor": [self.supervisor], "launcher": [], "front": [], "worker": []}
+        """Supervisor, launcher, front, workers, what the launcher keeps ready, by their parents."""
+        found = {"supervisor": [self.supervisor], "launcher": [], "front": [], "worker": [], "ready": []}
         for child in children_of(self.supervisor):
             title = title_of(child)
             if title in ("berth: launcher", "berth: front"):
                 found[title[7:]].append(child)
         for launcher in found["launcher"]:
-            found["worker"] += [c for c in children_of(launcher) if title_of(c) in ("berth: worker", "berth: launcher")]
+            children = [(child, title_of(child)) for child in children_of(launcher)]
+            found["worker"] += [c for c, title in children if title in ("berth: worker", "berth: launcher")]
+            found["ready"] += [c for c, title in children if title in ("berth: spare", "berth: network")]
         return found
 
     def inits(self):
@@ -225,7 +227,7 @@ class Service:
         mark = f"run-{self.instance()}-"
         groups = glob.glob(f"/sys/fs/cgroup/berth/{mark}*") + glob.glob(f"/sys/fs/cgroup/*/berth/{mark}*")
         found = {"cgroup": {path.rsplit(mark, 1)[1] for path in groups},
-                 "socket": set(os.listdir(f"{self.runtime}/sessions")),
+                 "socket": {name.split("-", 1)[1] for name in os.listdir(f"{self.runtime}/sessions")},
                  "record": {name.split("-", 1)[1] for name in os.listdir(f"{self.runtime}/runs")},
                  "use": {path.rsplit(f"s-{self.instance()}-", 1)[1]
                          for path in glob.glob(f"/run/berth-share/*/s-{self.instance()}-*")},
