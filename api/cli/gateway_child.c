@@ -154,7 +154,10 @@ static int become_gateway(int program, int from[GATEWAY_FD_END], bool rootless, 
     const struct child_rights rights = {.keep = rootless, .uid = uid, .gid = uid};
     struct err err;
     child_begin();
-    int r = child_exec(program, from, GATEWAY_FD_LIFE, GATEWAY_FD_END, &rights, "berth: gateway");
+    /* It speaks on stderr: stdout is the command's, and its reader waits for the last writer. */
+    int r = dup2(STDERR_FILENO, STDOUT_FILENO) < 0 ? -errno : 0;
+    if (r == 0)
+        r = child_exec(program, from, GATEWAY_FD_LIFE, GATEWAY_FD_END, &rights, "berth: gateway");
     err_set(&err, ERR_UNAVAILABLE, -r, "start the gateway", NULL, NULL);
     return cli_fail(&err);
 }
