@@ -226,9 +226,10 @@ class Campaign:
         if os.environ.get("CRASH_KEEP"):
             print(f"# kept: {self.base}")
             return
-        if os.path.ismount(self.service.state):
-            subprocess.run(["umount", "-l", self.service.state], check=False)
-        shutil.rmtree(self.base, ignore_errors=True)
+        for mounted in (self.service.state, f"{self.base}/proc"):
+            if os.path.ismount(mounted):
+                subprocess.run(["umount", "-l", mounted], check=True)
+        shutil.rmtree(self.base)
 
     def summary(self):
         kills = ", ".join(f"{kind} {count}" for kind, count in self.service.kills.items() if count)
