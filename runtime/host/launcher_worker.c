@@ -7,12 +7,13 @@
  *
  * The lock makes workers of two launchers take turns: one that lost its launcher finishes, and what
  * was asked of the next launcher about the same row waits for it. It is on a byte of one file, so
- * no name is left behind, and ends with the worker (F_OFD_SETLKW, fcntl(2)).
+ * no name is left behind, and ends with the worker (F_OFD_SETLK, fcntl(2)).
  */
 #include "runtime/host/launcher_internal.h"
 
 #include "runtime/base/fd.h"
 #include "runtime/host/lasting.h"
+#include "runtime/host/lock_wait.h"
 #include "runtime/host/volume_remove.h"
 
 #include <fcntl.h>
@@ -21,7 +22,14 @@
 #include <sys/socket.h>
 #include <sys/time.h>
 
-enum { DEADLINE_MS = 5000, DEADLINE_MOST_MS = 120000, END_MS = 20000, FREEZE_MS = 10000 };
+/* TELL_MS: what is left to say who holds its lock before it is killed. */
+enum {
+    TELL_MS = 2000,
+    DEADLINE_MS = 5000,
+    DEADLINE_MOST_MS = 120000,
+    END_MS = 20000,
+    FREEZE_MS = 10000
+};
 
 /* Beyond every row id. */
 #define VOLUME_LOCKS (INT64_C(1) << 61)
@@ -76,22 +84,25 @@ static struct launcher_asker the_asker;
 /* ---- what comes with a request
  * ---------------------------------------------------------------------- */
 
-static int lock_byte(const struct serve_config *config, int64_t at, int *ret_lock, struct err *err)
+static int lock_byte(const struct serve_config *config, int64_t at, unsigned wait_ms, int *ret_lock,
+                     struct err *err)
 {
     char path[SPEC_PATH_MAX + 16];
     snprintf(path, sizeof path, "%s/workers", config->runtime_dir);
     _cleanup_fd_ int fd = open(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
     struct flock range = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = at, .l_len = 1};
-    if (fd < 0 || fcntl(fd, F_OFD_SETLKW, &range) < 0)
+    if (fd < 0)
         return err_set(err, ERR_UNAVAILABLE, errno, "lock the session", NULL, NULL);
-    *ret_lock = take_fd(&fd);
-    return 0;
+    int r = lock_take(fd, &range, wait_ms, "lock the session", NULL, err);
+    if (r == 0)
+        *ret_lock = take_fd(&fd);
+    return r;
 }
 
 int launcher_number(const struct serve_config *config, uint64_t *ret, struct err *err)
 {
     _cleanup_fd_ int fd = -1;
-    int r = lock_byte(config, 0, &fd, err); /* no row is 0 */
+    int r = lock_byte(config, 0, LOCK_WAIT_MS, &fd, err); /* no row is 0 */
     if (r < 0)
         return r;
     uint64_t number = 0;
@@ -124,7 +135,7 @@ static int lock_own(const struct launcher *l, const struct launcher_request *req
 {
     _cleanup_fd_ int fd = -1;
     uint64_t number = 0;
-    int r = lock_byte(l->config, lock_of(request), &fd, err);
+    int r = lock_byte(l->config, lock_of(request), launcher_time_of(request) - TELL_MS, &fd, err);
     if (r < 0)
         return r;
     if (pread(fd, &number, sizeof number, 0) != (ssize_t)sizeof number || number != l->generation)
