@@ -431,7 +431,9 @@ void verb_effect(struct work *work)
         return;
     }
     switch (verb->ticket.effect) {
+    /* Whoever writes beneath a session that does not run has ended before it runs. */
     case SESSION_EFFECT_LAUNCH:
+        files_cancel(work->p, verb->ticket.session);
         launch(verb);
         break;
     case SESSION_EFFECT_STOP:
@@ -445,6 +447,7 @@ void verb_effect(struct work *work)
         break;
     case SESSION_EFFECT_FREEZE:
     case SESSION_EFFECT_THAW:
+        files_cancel(work->p, verb->ticket.session);
         freeze_or_thaw(verb);
         break;
     case SESSION_EFFECT_KILL_EXECS:

@@ -47,7 +47,7 @@ static const struct {
     [LAUNCHER_LOOK] = {10000, false, true},
     [LAUNCHER_LIST] = {10000, false, false},
     [LAUNCHER_SAMPLE] = {10000, false, false},
-    [LAUNCHER_FILES] = {3600000, true, false},
+    [LAUNCHER_FILES] = {3600000, true, true},
     [LAUNCHER_VOLUME_REMOVE] = {3600000, true, true},
     [LAUNCHER_VOLUME_MEASURE] = {600000, true, false},
 };
@@ -130,12 +130,18 @@ static int64_t lock_of(const struct launcher_request *request)
     return VOLUME_LOCKS | (int64_t)(mixed >> 4);
 }
 
+/* What waits for a client must not be waited for: it gives up soon. */
+static unsigned lock_time_of(const struct launcher_request *request)
+{
+    return request->type == LAUNCHER_FILES ? LOCK_WAIT_MS : launcher_time_of(request) - TELL_MS;
+}
+
 static int lock_own(const struct launcher *l, const struct launcher_request *request, int *ret_lock,
                     struct err *err)
 {
     _cleanup_fd_ int fd = -1;
     uint64_t number = 0;
-    int r = lock_byte(l->config, lock_of(request), launcher_time_of(request) - TELL_MS, &fd, err);
+    int r = lock_byte(l->config, lock_of(request), lock_time_of(request), &fd, err);
     if (r < 0)
         return r;
     if (pread(fd, &number, sizeof number, 0) != (ssize_t)sizeof number || number != l->generation)
