@@ -157,7 +157,8 @@ void policy_network(const struct policy *policy, struct spec_network *net)
     memset(net->publish, 0, sizeof net->publish);
     net->publish_count = 0;
     for (const struct policy_item *i = policy->values[ROW_PUBLISH].first; i; i = i->next)
-        net->publish[net->publish_count++] = (uint16_t)i->number;
+        net->publish[net->publish_count++] =
+            (struct spec_publish){.host_port = item_host_port(i), .port = item_port(i)};
 }
 
 static int compare_numbers(const void *left, const void *right)

@@ -11,6 +11,7 @@
 #include "runtime/base/fd.h"
 #include "runtime/base/units.h"
 #include "runtime/plan/landlock.h"
+#include "runtime/plan/network.h"
 #include "runtime/plan/rootfs.h"
 #include "runtime/plan/seccomp.h"
 
@@ -146,7 +147,7 @@ static void plan_limits(struct planning *p)
 
 static void plan_namespaces(struct planning *p)
 {
-    bool deny = p->spec->network.egress == SPEC_EGRESS_DENY && p->spec->network.allow_count == 0;
+    bool deny = p->spec->network.egress == SPEC_EGRESS_DENY && !network_wanted(&p->spec->network);
     part(p, "namespaces");
     step(p, "make", "user", NULL, "65536 ids of the session's own, or one id for a user without");
     step(p, "make", "pid", NULL, "the session's first process is PID 1");
@@ -154,7 +155,7 @@ static void plan_namespaces(struct planning *p)
     by(p, ROW_EGRESS, NULL);
     step(p, "make", "net", NULL, "%s",
          deny ? "lo and no other interface"
-              : "more than deny: such a session is refused in this release");
+              : "lo, and rules by which the gateway carries what the policy allows");
     step(p, "make", "cgroup", NULL, "rooted at the session's own");
 }
 

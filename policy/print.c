@@ -122,7 +122,10 @@ void item_print_json(const struct schema_row *row, const struct policy_item *ite
         rule_print_json(item->rule, out);
         return;
     case TYPE_PORTS:
-        buf_puts(out, item->text);
+        if (strchr(item->text, ':'))
+            buf_json_string(out, item->text);
+        else
+            buf_puts(out, item->text);
         return;
     case TYPE_ENV:
         buf_json_string(out, item->text);

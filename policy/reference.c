@@ -104,7 +104,11 @@ static void type_schema(const struct schema_row *row, struct buf *out)
         list_type(row, "{\"$ref\": \"#/$defs/rule\"}", out);
         return;
     case TYPE_PORTS:
-        list_type(row, "{\"$ref\": \"#/$defs/port\"}", out);
+        list_type(
+            row,
+            "{\"anyOf\": [{\"type\": \"integer\", \"minimum\": 54, \"maximum\": 65535}, "
+            "{\"type\": \"string\", \"pattern\": \"^(0|[1-9][0-9]{0,4}):[1-9][0-9]{1,4}$\"}]}",
+            out);
         return;
     case TYPE_ENV:
         buf_printf(out,

@@ -208,11 +208,14 @@ const struct schema_row schema_rows[ROW_COUNT] = {
                      .within = WITHIN_SUBSET,
                      .merge = MERGE_REPLACE,
                      .min = 1,
-                     .max = SPEC_PORTS_MAX,
+                     .max = SPEC_PUBLISH_MAX,
                      .unit = "ports",
-                     .example = "[8080]",
+                     .example = "[3000, \"8080:3001\", \"0:5173\"]",
                      FIELD_BY_HAND("network.publish"),
-                     .help = "Ports of the session that can be reached from the host's loopback."},
+                     .help = "Ports of the session that are reached at the host's loopback, also "
+                             "when a program inside listens on 127.0.0.1 alone: at the same port "
+                             "of the host, or \"HOST:PORT\" at port HOST, where 0 is any that is "
+                             "free."},
     [ROW_USER] = {.key = "process.user",
                   .type = TYPE_USER,
                   .within = WITHIN_USER,
@@ -417,7 +420,7 @@ void schema_allowed(const struct schema_row *row, char *ret_text, size_t size)
         [TYPE_MOUNTS] = "a list of absolute paths or of {\"source\": …, \"target\": …}",
         [TYPE_PROTECT] = "a list of paths relative to the workspace, \"~/NAME\" for homes",
         [TYPE_RULES] = "a list of {\"host\": …, \"ports\": […]} or {\"cidr\": …, \"ports\": […]}",
-        [TYPE_PORTS] = "a list of ports",
+        [TYPE_PORTS] = "a list of ports and of \"HOST:PORT\"",
         [TYPE_ENV] = "an object of variables and their values, both strings",
         [TYPE_CALLS] = "a list of names of system calls",
         [TYPE_CAPABILITIES] = "a list of names of capabilities",

@@ -49,7 +49,7 @@
     X(NETWORK_HOST_RULES, "network.host_rules", 1)                             \
     X(NETWORK_PUBLIC_ONLY, "network.public_only", 1)                           \
     X(NETWORK_ALLOW, "network.allow", 1)                                       \
-    X(NETWORK_PUBLISH, "network.publish", 0)                                   \
+    X(NETWORK_PUBLISH, "network.publish", 1)                                   \
     X(NETWORK_UDP, "network.udp", 0)                                           \
     X(NETWORK_ICMP, "network.icmp", 0)                                         \
     X(SECRETS_ENV_PLAINTEXT, "secrets.env_plaintext", 0)                       \

@@ -274,6 +274,17 @@ int session_network_counters(struct runtime *rt, const struct session_name *name
 int session_network_connectors(struct runtime *rt, const struct session_name *name, int family,
                                unsigned count, int *ret, struct err *err);
 
+/* What of the host's loopback leads into a session, in the order of its spec, with the ports that
+ * were had. How many there are; of them `room` are written. */
+struct session_published {
+    uint16_t host_port, port;
+    bool six; /* at ::1 too, not at 127.0.0.1 alone */
+};
+unsigned session_published(const struct session *s, struct session_published *ret, unsigned room);
+/* The gateway's control socket can be read: it wants sockets for clients of published ports. 1: it
+ * has ended. For a session that has its gateway for itself. */
+int session_publish_serve(struct session *s, struct err *err);
+
 /* The environment of a command: PATH, HOME, USER, LOGNAME, LANG, TERM with defaults, then the
  * policy's, then `extra` (NULL-terminated "K=V"); later wins. Nothing of this process's own
  * environment (EXEC-1). One allocation: free() the returned array. NULL: out of memory. */

@@ -165,14 +165,28 @@ static int check_process(const struct spec *spec, struct err *err)
     return 0;
 }
 
+static int check_publish(const struct spec_network *net, struct err *err)
+{
+    static const char field[] = "network.publish";
+    if (net->publish_count > SPEC_PUBLISH_MAX)
+        return bad(err, field, "Too many ports.");
+    for (uint32_t i = 0; i < net->publish_count; i++) {
+        if (net->publish[i].port < SPEC_PORT_FIRST)
+            return bad(err, field, "No program of a session may listen on a port below 54.");
+        for (uint32_t k = 0; net->publish[i].host_port && k < i; k++)
+            if (net->publish[k].host_port == net->publish[i].host_port)
+                return bad(err, field, "One port of the host is to lead to two places.");
+    }
+    return 0;
+}
+
 static int check_network(const struct spec *spec, struct err *err)
 {
     if (spec->network.egress < SPEC_EGRESS_DENY || spec->network.egress > SPEC_EGRESS_ALLOW)
         return bad(err, "network.egress", "Unknown mode.");
-    if (spec->network.allow_count > SPEC_RULES_MAX || spec->network.deny_count > SPEC_RULES_MAX ||
-        spec->network.publish_count > SPEC_PORTS_MAX)
+    if (spec->network.allow_count > SPEC_RULES_MAX || spec->network.deny_count > SPEC_RULES_MAX)
         return bad(err, "network", "Too many rules.");
-    return 0;
+    return check_publish(&spec->network, err);
 }
 
 int spec_check(const struct spec *spec, struct err *err)

@@ -17,7 +17,7 @@
 #include <stdint.h>
 
 enum {
-    SPEC_VERSION = 1,
+    SPEC_VERSION = 2,
     SPEC_ID_MAX = 64,      /* longest id that a client may choose */
     SPEC_PATH_MAX = 1024,  /* bytes of a path, with its NUL */
     SPEC_MOUNTS_MAX = 32,  /* extra read_only and read_write mounts */
@@ -28,6 +28,10 @@ enum {
     SPEC_RULES_MAX = 64,  /* network rules of each kind */
     SPEC_HOST_MAX = 254,
     SPEC_PORTS_MAX = 16,
+    SPEC_PUBLISH_MAX = 16, /* published ports */
+    /* Programs of a session with a network may listen from here on; the ports below it, the
+     * resolver's and the gateway's among them, are nobody's inside. */
+    SPEC_PORT_FIRST = 54,
 };
 
 enum spec_image_kind { SPEC_IMAGE_HOST = 1, SPEC_IMAGE_DIR, SPEC_IMAGE_NAME };
@@ -77,6 +81,12 @@ struct spec_rule {
     uint16_t ports[SPEC_PORTS_MAX];
 };
 
+/* A port of the session that the host's loopback leads to. */
+struct spec_publish {
+    uint16_t host_port; /* 0: any that is free */
+    uint16_t port;      /* inside */
+};
+
 /* What a session may reach (contract §6). */
 struct spec_network {
     uint32_t egress; /* enum spec_egress */
@@ -86,7 +96,7 @@ struct spec_network {
     uint32_t allow_count, deny_count, publish_count;
     struct spec_rule allow[SPEC_RULES_MAX];
     struct spec_rule deny[SPEC_RULES_MAX];
-    uint16_t publish[SPEC_PORTS_MAX];
+    struct spec_publish publish[SPEC_PUBLISH_MAX];
 };
 
 /* Bits of struct spec_limits.asked: which limits somebody asked for by name (a file, a flag, a

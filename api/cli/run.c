@@ -96,6 +96,7 @@ static int send_command(void *data, struct session *s, struct err *err)
     struct command *command = data;
     if (run_loop_told_to_end(command->run))
         return 0;
+    run_summary_published(command->run, s);
     int r = session_exec(s, RUN_EXEC, &command->request, err);
     command->sent = r == 0;
     return r;

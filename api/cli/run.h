@@ -96,4 +96,6 @@ int run_result_status(const struct run_outcome *outcome);
  */
 
 void run_summary_start(const struct run *run); /* one line: what it runs without */
-void run_summary_end(const struct run *run);   /* one line per denied thing with a known reason */
+/* One line for each published port; before the command starts. */
+void run_summary_published(struct run *run, struct session *session);
+void run_summary_end(const struct run *run); /* one line per denied thing with a known reason */

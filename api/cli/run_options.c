@@ -83,7 +83,7 @@ static const struct cli_option table[] = {
     {"net", "MODE", "deny, public-only or allow. Default: deny.", OPT_NET, 0},
     {"allow", "HOST[:PORT]", "One more host that may be reached. Repeatable.", OPT_ALLOW, 0},
     {"deny", "HOST[:PORT]", "One that may not, whatever allows it. Repeatable.", OPT_DENY, 0},
-    {"publish", "PORT", "Make a port inside reachable at 127.0.0.1 here. Repeatable.", OPT_PUBLISH,
+    {"publish", "[HOST:]PORT", "Lead 127.0.0.1:HOST here to PORT inside. Repeatable.", OPT_PUBLISH,
      0},
     {"resolver", "ADDRESS[:PORT]", "Ask this one for names, not the host's. Repeatable.",
      OPT_RESOLVER, 0},

@@ -39,6 +39,11 @@ void run_summary_start(const struct run *run)
     }
 }
 
+void run_summary_published(struct run *run, struct session *session)
+{
+    run_network_published(run, session, say);
+}
+
 /* The sum is what the kernel enforces: files in /tmp count too. */
 static void say_memory(const struct run *run)
 {

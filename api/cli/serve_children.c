@@ -49,7 +49,8 @@ static struct capability_set the_set;
 static void withdraw_network(void)
 {
     static const enum capability withdrawn[] = {CAP_NETWORK_CIDR_RULES, CAP_NETWORK_HOST_RULES,
-                                                CAP_NETWORK_PUBLIC_ONLY, CAP_NETWORK_ALLOW};
+                                                CAP_NETWORK_PUBLIC_ONLY, CAP_NETWORK_ALLOW,
+                                                CAP_NETWORK_PUBLISH};
     for (size_t i = 0; i < ARRAY_LENGTH(withdrawn); i++) {
         struct capability_status *status = &the_set.status[withdrawn[i]];
         *status = (struct capability_status){0};

@@ -292,6 +292,9 @@ void dial_tick(struct gateway *g)
         struct connection *c = list_owner(l, struct connection, in_time);
         next = l->next;
         if (g->now_ms - c->since_ms >= g->config.connect_timeout_ms) {
+            /* Who was asked for sockets may have had none: the next client asks again. */
+            if (!list_empty(&c->in_lookup) && c->published)
+                c->session->asked_connectors = false;
             refuse_by(g, c, NETWORK_BY_UNREACHABLE, ETIMEDOUT);
         } else if (c->state == CONNECTION_DIALLING && list_empty(&c->in_lookup) &&
                    c->dial->next < c->dial->count && g->now_ms >= c->dial->next_ms) {
@@ -471,7 +474,7 @@ void dial_published(struct gateway *g, struct listener *listener, int fd)
     /* IPv4 first: what programs that serve people listen on. */
     c->dial->candidates[0] = inside[0];
     c->dial->candidates[1] = inside[1];
-    c->dial->count = session->connector_count[1] > 0 ? 2 : 1;
+    c->dial->count = session->has_six ? 2 : 1;
     c->state = CONNECTION_DIALLING;
     attempt_next(g, c);
 }

@@ -224,7 +224,7 @@ uint32_t session_remove(struct gateway *g, struct session *session)
 static bool is_published(const struct session *session, uint16_t port)
 {
     for (unsigned i = 0; i < session->net.publish_count; i++)
-        if (session->net.publish[i] == port)
+        if (session->net.publish[i].port == port)
             return true;
     return false;
 }
@@ -318,6 +318,7 @@ void session_connectors(struct gateway *g, struct session *session, int *fds, un
         if ((domain != AF_INET && domain != AF_INET6) || option(fds[i], SO_TYPE) != SOCK_STREAM ||
             session->connector_count[six] >= CONNECTORS_MAX)
             continue;
+        session->has_six |= six;
         session->connectors[six][session->connector_count[six]++] = take_fd(&fds[i]);
     }
     session->asked_connectors = false;

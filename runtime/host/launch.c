@@ -662,6 +662,10 @@ static int serve_network(struct session *s, struct err *err)
                 ? network_link_add(s->runtime->gateway, row, incarnation, &s->network, err)
                 : err_set(err, ERR_CAPABILITY_UNAVAILABLE, 0, "create a session", "network",
                           "No gateway serves here: nothing can be reached.");
+    if (r == 0 && s->publish_netns >= 0)
+        r = publish_give(s->runtime->gateway, row, incarnation, s->publish_netns, &s->publish, err);
+    /* A port that is published is open as long as the gateway has it. */
+    publish_fini(&s->publish);
     network_namespace_fini(&s->network);
     network_namespace_init(&s->network);
     return r;

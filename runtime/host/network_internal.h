@@ -11,7 +11,7 @@
 
 /* Programs of a session may listen on ports from here on; those below it, the resolver's and the
  * gateway's listener among them, are nobody's inside, whatever capabilities he gets. */
-enum { NETWORK_PORTS_FIRST = 54 };
+enum { NETWORK_PORTS_FIRST = SPEC_PORT_FIRST };
 
 /* lo up, the session's source addresses, the routes that make every address local. */
 int network_link_make(struct err *err);

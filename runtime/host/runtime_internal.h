@@ -6,6 +6,7 @@
 #include "runtime/agent/frame_reader.h"
 #include "runtime/host/cgroup.h"
 #include "runtime/host/network.h"
+#include "runtime/host/publish.h"
 #include "runtime/host/record.h"
 #include "runtime/host/userns.h"
 #include "runtime/host/workspace.h"
@@ -52,6 +53,8 @@ struct session {
     struct workspace workspace;
     struct frame_reader reader;
     struct network_namespace network; /* until it is handed over; all -1: none */
+    struct publish publish;           /* its listeners until they are handed over */
+    int publish_netns;                /* its network, where it publishes; -1 */
     uint64_t epoch;
     const struct session_lasting *lasting; /* while it is made; NULL: ends with its maker */
     struct session_identity identity;

@@ -20,6 +20,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 
 static int fail(struct err *err, const char *what)
@@ -114,9 +115,40 @@ int session_network_begin(struct session *s, const struct spec_network *net, int
         r = make_record(place, net, 1, &ns->fds[GATEWAY_ADD_RECORD], err);
     if (r == 0)
         r = open_names(place, &ns->fds[GATEWAY_ADD_NAMES], err);
+    if (r == 0 && s->publish.count > 0) {
+        s->publish_netns = fcntl(ns->netns, F_DUPFD_CLOEXEC, 0);
+        if (s->publish_netns < 0)
+            return fail(err, "network");
+    }
     if (r == 0)
         *ret_netns = take_fd(&ns->netns);
     return r;
+}
+
+/* ---- published ports ---------------------------------------------------------------------------
+ */
+
+unsigned session_published(const struct session *s, struct session_published *ret, unsigned room)
+{
+    unsigned count = s->publish.count < room ? s->publish.count : room;
+    for (unsigned i = 0; i < count; i++)
+        ret[i] = (struct session_published){.host_port = s->publish.ports[i].host_port,
+                                            .port = s->publish.ports[i].port,
+                                            .six = s->publish.ports[i].six};
+    return s->publish.count;
+}
+
+int session_publish_serve(struct session *s, struct err *err)
+{
+    struct gateway_reply need;
+    ssize_t n = recv(s->runtime->gateway, &need, sizeof need, MSG_DONTWAIT | MSG_TRUNC);
+    if (n <= 0)
+        return n < 0 && (errno == EAGAIN || errno == EINTR) ? 0 : 1;
+    /* An answer that came too late for who asked is nobody's. */
+    if (gateway_reply_check(&need, (size_t)n) || need.type != GATEWAY_NEED_SOCKETS ||
+        s->publish_netns < 0)
+        return 0;
+    return publish_serve(s->runtime->gateway, 1, 1, s->publish_netns, need.count, err);
 }
 
 /* ---- by name -----------------------------------------------------------------------------------

@@ -180,7 +180,7 @@ static void published(void)
     make_world();
     default_config();
     set_rules(SPEC_EGRESS_DENY, "", "");
-    record.network.publish[record.network.publish_count++] = 3000;
+    record.network.publish[record.network.publish_count++] = (struct spec_publish){13000, 3000};
     start_gateway();
     MUST(5, add_session() == 0 && pipe2(gone, O_CLOEXEC) == 0);
     int listener = listen_at(AF_INET, 13000);

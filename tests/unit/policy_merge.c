@@ -140,6 +140,24 @@ Test(merge, lists_add_or_replace_as_their_row_says)
     policy_free(p);
 }
 
+Test(merge, published_ports_have_one_place_each_and_flags_add)
+{
+    static struct spec spec;
+    struct err err = {0};
+    struct policy *p =
+        load(put("a.jsonc", "{\"version\": 1, \"network\": {\"publish\": [3000, \"0:3000\"]}}"));
+    cr_assert(policy_set(p, "network.publish", "8080:3001", "--publish", &err) == 0);
+    cr_expect_str_eq(shown(p, ROW_PUBLISH), "3000, 0:3000, 8080:3001");
+    spec_init(&spec);
+    cr_assert(policy_compile(p, &spec, &err) == 0);
+    static const struct spec_publish want[] = {{3000, 3000}, {0, 3000}, {8080, 3001}};
+    cr_assert_eq(spec.network.publish_count, 3);
+    cr_expect(memcmp(spec.network.publish, want, sizeof want) == 0);
+    cr_expect(policy_set(p, "network.publish", "3000:81", "--publish", &err) < 0);
+    cr_expect(strstr(err.detail, "3000 of the host leads to 3000 already"), "%s", err.detail);
+    policy_free(p);
+}
+
 Test(merge, naming_a_presets_path_makes_it_asked_for)
 {
     static struct spec spec;

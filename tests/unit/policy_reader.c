@@ -281,6 +281,16 @@ static const struct mistake mistakes[] = {
      "network.allow[1]", "in this list already"},
     {V "\"network\": {\"publish\": [@70000]}}", "network.publish[0]", "is not a port"},
     {V "\"network\": {\"publish\": [@\"80\"]}}", "network.publish[0]", "whole number"},
+    {V "\"network\": {\"publish\": [@53]}}", "network.publish[0]", "ports from 54 on"},
+    {V "\"network\": {\"publish\": [@\"0:080\"]}}", "network.publish[0]", "080 is not a port"},
+    {V "\"network\": {\"publish\": [@\"65536:80\"]}}", "network.publish[0]",
+     "before the colon is a port of the host"},
+    {V "\"network\": {\"publish\": [@\"00:80\"]}}", "network.publish[0]", "0 for any"},
+    {V "\"network\": {\"publish\": [@\":80\"]}}", "network.publish[0]", "before the colon"},
+    {V "\"network\": {\"publish\": [@\"80:\"]}}", "network.publish[0]", "is not a port"},
+    {V "\"network\": {\"publish\": [@\"127.0.0.1:80\"]}}", "network.publish[0]",
+     "before the colon"},
+    {V "\"network\": {\"publish\": [80, @\"80:80\"]}}", "network.publish[1]", "already"},
 };
 
 enum { MISTAKES = sizeof mistakes / sizeof *mistakes };

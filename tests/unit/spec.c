@@ -56,6 +56,16 @@ Test(spec, each_field_out_of_shape_is_refused_by_name)
     expect_refused(s, "image");
     s->image.kind = SPEC_IMAGE_HOST;
 
+    s->network.publish_count = 2;
+    s->network.publish[0] = (struct spec_publish){8080, 3000};
+    s->network.publish[1] = (struct spec_publish){8080, 3001};
+    expect_refused(s, "network.publish");
+    s->network.publish[1] = (struct spec_publish){8081, 53};
+    expect_refused(s, "network.publish");
+    s->network.publish_count = SPEC_PUBLISH_MAX + 1;
+    expect_refused(s, "network.publish");
+    s->network.publish_count = 0;
+
     static const char *const paths[] = {"relative", "/a/../b", "/a//b", "/a/./b", "/a/", ""};
     for (size_t i = 0; i < sizeof paths / sizeof paths[0]; i++) {
         strcpy(s->workspace.path, paths[i]);
