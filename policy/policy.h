@@ -62,7 +62,9 @@ int policy_show(const struct policy *policy, bool json, bool origins, struct buf
  * {…}`, without braces around: what a preset says is left to the preset. Mounts are those of
  * `spec`, whose sources are resolved. */
 int policy_request(const struct policy *policy, const struct spec *spec, struct buf *out);
-int policy_schema_json(struct buf *out);           /* JSON Schema draft 2020-12 */
+int policy_schema_json(struct buf *out); /* JSON Schema draft 2020-12 */
+/* The same as a part of another document, where it stands at `place` ("#/components/schemas/X"). */
+int policy_schema_part(const char *place, struct buf *out);
 int policy_reference_markdown(struct buf *out);    /* docs/policy-reference.md */
 int policy_presets(const char *const **ret_names); /* NULL-terminated */
 const char *policy_preset_text(const char *name);  /* its JSONC source; NULL */

@@ -193,6 +193,29 @@ int policy_schema_json(struct buf *out)
     return buf_failed(out) ? -ENOMEM : 0;
 }
 
+/* References begin at the whole document's top, and "$schema" stands there only. */
+int policy_schema_part(const char *place, struct buf *out)
+{
+    static const char mark[] = "\"#/$defs/";
+    _cleanup_buf_ struct buf whole = {0};
+    int r = policy_schema_json(&whole);
+    if (r < 0)
+        return r;
+    const char *at = strstr(buf_text(&whole), "  \"title\"");
+    if (!at)
+        return -EINVAL;
+    buf_puts(out, "{\n");
+    for (const char *next; (next = strstr(at, mark)); at = next + sizeof mark - 1) {
+        buf_add(out, at, (size_t)(next - at));
+        buf_printf(out, "\"%s/$defs/", place);
+    }
+    size_t rest = strlen(at);
+    while (rest > 0 && at[rest - 1] == '\n')
+        rest--;
+    buf_add(out, at, rest);
+    return buf_failed(out) ? -ENOMEM : 0;
+}
+
 /* ---- reference page ---- */
 
 static const char *const within_words[WITHIN_COUNT] = {

@@ -88,7 +88,8 @@ static int end_execs(struct ledger_tx *tx, int64_t session, const char *reason, 
     size_t count = 1;
     int r = 0;
     while (r == 0 && count > 0) {
-        r = ledger_exec_page(tx, session, 0, true, rows, sizeof rows / sizeof rows[0], &count, err);
+        r = ledger_exec_page(tx, session, 0, EXEC_PAGE_LIVE, rows, sizeof rows / sizeof rows[0],
+                             &count, err);
         for (size_t i = 0; r == 0 && i < count; i++) {
             char data[256];
             rows[i].ended_ms = now_ms;

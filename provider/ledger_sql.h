@@ -90,7 +90,7 @@
     X(EXEC_GET, "row", "SELECT " EXEC_COLUMNS " FROM execs e WHERE e.id = ?1")                     \
     X(EXEC_PAGE, "row",                                                                            \
       "SELECT " EXEC_COLUMNS " FROM execs e WHERE e.session = ?1 AND e.ord > ?2"                   \
-      " AND (?3 = 0 OR e.state <> 3) ORDER BY e.ord LIMIT ?4")                                     \
+      " AND (?3 = 0 OR (?3 = 1) = (e.state <> 3)) ORDER BY e.ord LIMIT ?4")                        \
     X(EXEC_STARTED, "row",                                                                         \
       "UPDATE execs SET state = 2, started_ms = ?2 WHERE id = ?1 AND state = 1")                   \
     X(EXEC_ENDED, "row",                                                                           \

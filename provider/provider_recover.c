@@ -398,7 +398,8 @@ static int adopt_apply(struct ledger_tx *tx, struct work *work, struct err *err)
     int r = 0;
     rescue->adopted_count = 0;
     while (r == 0 && count == EXEC_PAGE) {
-        r = ledger_exec_page(tx, rescue->row_id, after, true, rows, EXEC_PAGE, &count, err);
+        r = ledger_exec_page(tx, rescue->row_id, after, EXEC_PAGE_LIVE, rows, EXEC_PAGE, &count,
+                             err);
         for (size_t i = 0; r == 0 && i < count; i++) {
             after = rows[i].ord;
             r = adopt_exec(tx, rescue, &rows[i], err);

@@ -235,7 +235,7 @@ struct execs {
 static int apply_execs(struct ledger_tx *tx, void *data, struct err *err)
 {
     struct execs *e = data;
-    return ledger_exec_page(tx, e->session, 0, false, e->rows, 16, &e->count, err);
+    return ledger_exec_page(tx, e->session, 0, EXEC_PAGE_ALL, e->rows, 16, &e->count, err);
 }
 
 Test(coordinator, EXEC_7_the_floor_of_an_interrupt_parts_what_was_accepted_before_from_after)

@@ -89,6 +89,11 @@ Test(provider_exec, a_command_runs_and_its_end_is_told)
     fixture_until(&c.answer.came);
     HAS(c, "\"command\":\"sleep 'x y'\"");
     cr_assert_null(strstr(c.answer.text, "\"e2\""));
+    provider_exec_list(fixture_provider, client_call(&c, "w", "s", NULL, ""),
+                       &(struct provider_page){.state = "ended"});
+    fixture_until(&c.answer.came);
+    HAS(c, "\"e2\"");
+    cr_assert_null(strstr(c.answer.text, "\"command\":\"sleep 'x y'\""));
 }
 
 Test(provider_exec_alone,

@@ -25,7 +25,7 @@ _berth() {
         done
     fi
     case $verb:$before in
-    :*) mapfile -t COMPREPLY < <(compgen -W "run session exec shell ps logs cp events usage volume reap policy capabilities doctor serve help --help --version --json --quiet --workspace-id --host" -- "$word") ;;
+    :*) mapfile -t COMPREPLY < <(compgen -W "run session exec shell ps logs cp events usage volume reap policy capabilities doctor serve openapi help --help --version --json --quiet --workspace-id --host" -- "$word") ;;
     *:--policy | *:-p | *:--within) mapfile -t COMPREPLY < <(compgen -W "$presets" -A file -- "$word") ;;
     *:--tty | *:-t | *:--die-with-parent) mapfile -t COMPREPLY < <(compgen -W "auto always never" -- "$word") ;;
     *:--net) mapfile -t COMPREPLY < <(compgen -W "deny public-only allow" -- "$word") ;;
@@ -72,8 +72,9 @@ _berth() {
         fi
         ;;
     serve:*) mapfile -t COMPREPLY < <(compgen -W "--config --socket --on-demand --help" -- "$word") ;;
+    openapi:*) mapfile -t COMPREPLY < <(compgen -W "--help" -- "$word") ;;
     capabilities:* | doctor:*) mapfile -t COMPREPLY < <(compgen -W "--json --quiet --help" -- "$word") ;;
-    help:*) mapfile -t COMPREPLY < <(compgen -W "run session exec shell ps logs cp events usage volume reap policy capabilities doctor serve help" -- "$word") ;;
+    help:*) mapfile -t COMPREPLY < <(compgen -W "run session exec shell ps logs cp events usage volume reap policy capabilities doctor serve openapi help" -- "$word") ;;
     esac
 }
 complete -F _berth berth
