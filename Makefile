@@ -217,6 +217,7 @@ SHIP_BERTH := $(call ship_objects,api/cli/main.c) $(call ship_archive,api/cli) \
               $(call ship_objects,api/http/route.c api/http/fields.c api/http/head.c provider/document_shape.c) \
               $(BUILD)/$(SHIP)/gen/seccomp_generated.o $(SHIP_BASE)
 SHIP_INIT  := $(call ship_objects,runtime/agent/init_main.c) $(call ship_archive,runtime/agent) \
+              $(call ship_objects,$(addprefix runtime/plan/seccomp_,notify.c simulate.c rules.c)) \
               $(SHIP_BASE)
 
 # The archives are made too, so that a program which links is one whose layers link.

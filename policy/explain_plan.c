@@ -323,7 +323,8 @@ static int plan_init(struct planning *p, struct err *err)
     uint32_t count = 0;
     int r = landlock_plan(p->spec, UINT32_MAX, paths, &count, err);
     if (r == 0)
-        r = seccomp_base(false, &base, err);
+        r = p->spec->process.explain_syscalls ? seccomp_base_explained(false, &base, err)
+                                              : seccomp_base(false, &base, err);
     if (r < 0)
         return r;
     part(p, "init (PID 1)");
@@ -366,6 +367,11 @@ static int plan_command(struct planning *p, struct err *err)
     by(p, ROW_SECCOMP, NULL);
     step(p, "filter", schema_rows[ROW_SECCOMP].choices[p->policy->values[ROW_SECCOMP].number].name,
          NULL, "seccomp, %u instructions, sha256 %.16s", exec.length, exec.hash);
+    if (spec->process.explain_syscalls) {
+        by(p, ROW_EXPLAIN_SYSCALLS, NULL);
+        step(p, "explain", "denied calls", NULL,
+             "init answers them as the filter would, and counts");
+    }
     for (const struct policy_item *i = p->policy->values[ROW_ENV].first; i; i = i->next) {
         by(p, ROW_ENV, i);
         step(p, "set", i->text, NULL, "in the environment");

@@ -73,6 +73,21 @@ const char *policy_preset_text(const char *name);  /* its JSONC source; NULL */
  * when denied, < 0 on error. */
 int policy_explain_syscall(const struct policy *policy, const char *name, bool json,
                            struct buf *out, struct err *err);
+/* A call that a session's filter refused (docs/adr/0014), in words. `line` is what a policy has to
+ * say to allow it, "" when none can; then `why` says so. */
+struct policy_denied_call {
+    int32_t number;
+    uint32_t arch; /* AUDIT_ARCH_* */
+    uint32_t sys;  /* the errno that it got */
+};
+struct policy_denied_words {
+    char call[40];  /* "mount", "32-bit call 20", "call 999" */
+    char error[24]; /* "EPERM" */
+    char why[256];
+    char line[1024];
+};
+void policy_denied_call(const struct spec *spec, const struct policy_denied_call *call,
+                        struct policy_denied_words *ret);
 int policy_explain_path(const struct policy *policy, const char *path, const char *workspace,
                         bool json, struct buf *out, struct err *err);
 /* What is done to make a session of it, in order; its workspace is at `workspace`. Returns 1. */

@@ -140,6 +140,7 @@ static void on_frame(struct seat *seat, const struct agent_frame *frame, const v
     case AGENT_FRAME_EXIT:
     case AGENT_FRAME_SPOOL:
     case AGENT_FRAME_STDIN:
+    case AGENT_FRAME_DENIED:
         if (number_is_files(frame->exec))
             files_frame(seat, frame, payload);
         else

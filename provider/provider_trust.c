@@ -93,6 +93,7 @@ bool trust_frame(struct seat *seat, const struct agent_frame *frame, const void 
     case AGENT_FRAME_EXIT:
     case AGENT_FRAME_SPOOL:
     case AGENT_FRAME_STDIN:
+    case AGENT_FRAME_DENIED:
         return was_sent(seat, frame->exec);
     case AGENT_FRAME_INTERRUPTED:
     case AGENT_FRAME_PONG:

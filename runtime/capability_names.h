@@ -57,7 +57,7 @@
     X(SECRETS_HEADER_PROXY, "secrets.header_proxy", 0)                         \
     X(SECRETS_QUERY_PROXY, "secrets.query_proxy", 0)                           \
     X(AUDIT_NETWORK, "audit.network", 0)                                       \
-    X(AUDIT_SYSCALL, "audit.syscall", 0)                                       \
+    X(AUDIT_SYSCALL, "audit.syscall", 1)                                       \
     X(USAGE_METERING, "usage.metering", 1)                                     \
     X(GPU, "gpu", 0)
 

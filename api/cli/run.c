@@ -20,6 +20,7 @@
 static struct spec the_spec;
 static struct run the_run;
 static struct run_network the_network;
+static struct run_denied the_denied;
 static struct capability_set the_capabilities;
 
 static uint64_t now_us(void)
@@ -174,6 +175,7 @@ static int execute(struct run *run, struct err *err)
         r = run_plan_spec(&run->options, run->spec, err);
     if (r < 0)
         return r;
+    run->denied = run->spec->process.explain_syscalls ? &the_denied : NULL;
     run->tty = want_tty(run);
     require_for_exec(run);
     r = open_runtime(run, err);

@@ -236,6 +236,12 @@ static void take_frame(struct wait *wait, const struct agent_frame *frame, const
         streams_feed(&wait->run->streams, (enum agent_stream)frame->stream, payload, frame->length);
         outcome->tty_bytes += frame->length;
         return;
+    case AGENT_FRAME_DENIED: {
+        struct agent_denied denied;
+        memcpy(&denied, payload, sizeof denied);
+        run_denied_take(wait->run, &denied);
+        return;
+    }
     case AGENT_FRAME_START_FAILED: /* the only frame of its exec: no EXIT follows */
         wait->done = true;
         take_start_failure(outcome, payload, wait->run->options.command[0]);

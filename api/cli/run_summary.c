@@ -125,6 +125,7 @@ void run_summary_end(const struct run *run)
     say_scratch(run);
     say_reason(run);
     run_network_summary(run, say);
+    run_denied_summary(run, say);
     for (unsigned i = 0; i < run->note_count; i++)
         if (cli_note_matters(run->notes[i].key))
             say("berth: note: %s", run->notes[i].text);

@@ -159,7 +159,9 @@ static int make_config(struct session *s, const struct spec *spec, bool one_comm
 {
     const struct runtime_facts *facts = &s->runtime->facts;
     __attribute__((cleanup(seccomp_program_fini))) struct seccomp_program base = {0}, exec = {0};
-    int r = seccomp_base(facts->single_uid, &base, err);
+    bool explain = spec->process.explain_syscalls;
+    int r = explain ? seccomp_base_explained(facts->single_uid, &base, err)
+                    : seccomp_base(facts->single_uid, &base, err);
     if (r == 0)
         r = seccomp_exec((enum spec_seccomp_profile)spec->process.seccomp,
                          spec->process.seccomp_allow, spec->process.seccomp_allow_count, &exec,
@@ -179,7 +181,7 @@ static int make_config(struct session *s, const struct spec *spec, bool one_comm
         .size = sizeof config,
         .flags = (s->lasting ? 0 : AGENT_END_WITH_CONTROLLER) |
                  (one_command ? AGENT_END_WITH_COMMAND : 0) |
-                 (facts->single_uid ? AGENT_SHARED_UID : 0) |
+                 (facts->single_uid ? AGENT_SHARED_UID : 0) | (explain ? AGENT_EXPLAIN : 0) |
                  (s->runtime->cgroup.clone_into ? 0 : AGENT_NO_CLONE_INTO),
         .have = (s->cgroup_made ? AGENT_HAVE_CGROUP : 0) |
                 (parts->agent_fds[AGENT_FD_OOM] >= 0 ? AGENT_HAVE_OOM : 0) |

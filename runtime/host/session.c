@@ -56,9 +56,6 @@ static int check_against_host(const struct runtime *rt, const struct spec *spec,
                        "%s", rt->facts.cgroup_reason);
     /* The caller's registry has refused these with every reason; nothing may pass that forgot to.
      */
-    if (spec->process.explain_syscalls)
-        return err_set(err, ERR_CAPABILITY_UNAVAILABLE, 0, step, "process.explain_syscalls",
-                       "audit.syscall is not built in this release.");
     if (spec->workspace.kind == SPEC_WORKSPACE_DISK ||
         spec->workspace.kind == SPEC_WORKSPACE_SNAPSHOT)
         return err_set(err, ERR_CAPABILITY_UNAVAILABLE, 0, step, "workspace",

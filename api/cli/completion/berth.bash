@@ -37,7 +37,7 @@ _berth() {
     *:--env | *:-e) mapfile -t COMPREPLY < <(compgen -A variable -- "$word") ;;
     run:*)
         if [[ $word == -* ]]; then
-            mapfile -t COMPREPLY < <(compgen -W "--policy --workspace --workspace-at --read-only-workspace --ro --rw --protect --image --net --allow --deny --publish --resolver --learn --memory --cpus --pids --open-files --scratch --timeout --idle-timeout --env --user --cwd --tty --seccomp --require --die-with-parent --workspace-id --json --result --quiet --help --" -- "$word")
+            mapfile -t COMPREPLY < <(compgen -W "--policy --workspace --workspace-at --read-only-workspace --ro --rw --protect --image --net --allow --deny --publish --resolver --learn --memory --cpus --pids --open-files --scratch --timeout --idle-timeout --env --user --cwd --tty --seccomp --explain --require --die-with-parent --workspace-id --json --result --quiet --help --" -- "$word")
         else
             mapfile -t COMPREPLY < <(compgen -A command -- "$word")
         fi
@@ -61,7 +61,7 @@ _berth() {
             mapfile -t COMPREPLY < <(compgen -A file -- "$word")
         fi
         ;;
-    session:*) mapfile -t COMPREPLY < <(compgen -W "--policy --workspace --workspace-at --read-only-workspace --ro --rw --protect --image --net --allow --deny --publish --memory --cpus --pids --open-files --scratch --timeout --env --user --seccomp --require --owner --label --ttl --idle --idle-action --accept-loss --exclusive --workspace-id --host --json --quiet --help --all --state --after --limit --mode --reason --delete-volume" -- "$word") ;;
+    session:*) mapfile -t COMPREPLY < <(compgen -W "--policy --workspace --workspace-at --read-only-workspace --ro --rw --protect --image --net --allow --deny --publish --memory --cpus --pids --open-files --scratch --timeout --env --user --seccomp --explain --require --owner --label --ttl --idle --idle-action --accept-loss --exclusive --workspace-id --host --json --quiet --help --all --state --after --limit --mode --reason --delete-volume" -- "$word") ;;
     volume:*) mapfile -t COMPREPLY < <(compgen -W "--workspace-id --host --json --quiet --help" -- "$word") ;;
     policy:policy) mapfile -t COMPREPLY < <(compgen -W "check explain show schema" -- "$word") ;;
     policy:*)
