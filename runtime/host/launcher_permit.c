@@ -79,6 +79,8 @@ const char *launcher_permit_fds(const struct launcher_request *request, const in
         wrong = check_memfd(fds[0], sizeof(struct spec));
         return wrong || fd_count < 2 ? wrong : check_client(fds[1]);
     }
+    if (request->type == LAUNCHER_NETWORK)
+        return check_memfd(fds[0], sizeof(struct spec_network));
     if (request->type != LAUNCHER_FILES)
         return NULL;
     wrong = check_memfd(fds[0], sizeof(struct launcher_files));

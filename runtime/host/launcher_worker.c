@@ -42,6 +42,7 @@ static const struct {
     [LAUNCHER_FILES] = {3600000, true, false},
     [LAUNCHER_VOLUME_REMOVE] = {3600000, true, true},
     [LAUNCHER_VOLUME_MEASURE] = {600000, true, false},
+    [LAUNCHER_NETWORK] = {15000, false, true},
 };
 
 static unsigned deadline_of(const struct launcher_request *request)
@@ -71,6 +72,7 @@ struct work {
 static struct work the_work;
 static struct launcher_files the_files;
 static struct spec the_spec;
+static struct spec_network the_network;
 static struct launcher_asker the_asker;
 
 /* ---- what comes with a request
@@ -298,6 +300,16 @@ static int do_files(struct work *w, struct err *err)
                               data ? job->fds[2] : -1, job->request.read_only != 0, err);
 }
 
+static int do_network(struct work *w, struct err *err)
+{
+    int r = read_sealed(w->job->fds[0], &the_network, sizeof the_network, err);
+    if (r == 0)
+        r = network_check(&the_network, err);
+    return r < 0 ? r
+                 : err_set(err, ERR_CAPABILITY_UNAVAILABLE, 0, "replace the rules of a session",
+                           "network", "No gateway serves here: nothing can be reached.");
+}
+
 static int do_volume_remove(struct work *w, struct err *err)
 {
     return volume_remove(w->l->config->state_dir, w->job->request.workspace_id,
@@ -321,6 +333,7 @@ static int (*const works[LAUNCHER_REQUEST_END])(struct work *w, struct err *err)
     [LAUNCHER_FILES] = do_files,
     [LAUNCHER_VOLUME_REMOVE] = do_volume_remove,
     [LAUNCHER_VOLUME_MEASURE] = do_volume_measure,
+    [LAUNCHER_NETWORK] = do_network,
 };
 
 /* ---- the worker

@@ -355,7 +355,8 @@ UNUSED static struct launcher_request request_of(unsigned type, int64_t row)
                                  .type = (uint16_t)type,
                                  .ticket = ++ticket,
                                  .row = row,
-                                 .incarnation = 1};
+                                 .incarnation = 1,
+                                 .generation = type == LAUNCHER_LAUNCH || type == LAUNCHER_NETWORK};
     strcpy(r.instance, instance);
     return r;
 }
