@@ -16,6 +16,7 @@
 
 #include <fcntl.h>
 #include <signal.h>
+#include <stddef.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/prctl.h>
@@ -28,6 +29,8 @@ enum {
     RESTORE_SECONDS = 300, /* and then again */
     PAUSE_FIRST_MS = 100,
     PAUSE_MOST_MS = 10000,
+    ASK_MS = 200,    /* between two questions for another socket */
+    GRACE_MS = 3000, /* in which the next gateway is waited for, rather than refuse */
 };
 
 static const struct watch watch_gateway = {WATCH_GATEWAY};
@@ -52,13 +55,24 @@ int launcher_network_open(struct launcher *l, int fd)
     return 0;
 }
 
-/* Its descriptor stays: whoever asks it meanwhile learns that nobody is there. */
-static void lose(struct launcher *l)
+void launcher_network_await(struct launcher *l)
 {
-    epoll_ctl(l->epoll, EPOLL_CTL_DEL, l->gateway, NULL);
+    uint64_t now = launcher_now_ms();
     l->gateway_lost = true;
-    if (l->supervisor >= 0)
-        (void)send(l->supervisor, "C", 1, MSG_NOSIGNAL | MSG_DONTWAIT);
+    l->gateway_ask_ms = now + ASK_MS;
+    l->gateway_until_ms = now + GRACE_MS;
+}
+
+bool launcher_network_awaits(const struct launcher *l, const struct job *job)
+{
+    if (!l->gateway_lost || launcher_now_ms() >= l->gateway_until_ms)
+        return false;
+    if (job->request.type != LAUNCHER_LAUNCH)
+        return job->request.type == LAUNCHER_NETWORK;
+    /* It is sealed: what is read now is what the worker will check. */
+    struct spec_network net;
+    ssize_t n = pread(job->fds[0], &net, sizeof net, offsetof(struct spec, network));
+    return n == (ssize_t)sizeof net && network_wanted(&net);
 }
 
 void launcher_network_hear(struct launcher *l)
@@ -68,8 +82,11 @@ void launcher_network_hear(struct launcher *l)
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
         return;
     /* Answers go to who asked, on sockets of their own. */
-    if (n <= 0 || gateway_reply_check(&reply, (size_t)n))
-        lose(l);
+    if (n > 0 && !gateway_reply_check(&reply, (size_t)n))
+        return;
+    /* The descriptor stays: whoever asks meanwhile learns that nobody is there. */
+    epoll_ctl(l->epoll, EPOLL_CTL_DEL, l->gateway, NULL);
+    launcher_network_await(l);
 }
 
 /* ---- the process that brings back ------------------------------------------------------------ */
@@ -169,14 +186,41 @@ static void pause_restoring(struct launcher *l, uint64_t now)
         l->restore_pause_ms * 2 > PAUSE_MOST_MS ? PAUSE_MOST_MS : l->restore_pause_ms * 2;
 }
 
+static void wait_until(uint64_t now, uint64_t at, int *wait_ms)
+{
+    int left = at > now ? (int)(at - now) : 0;
+    *wait_ms = *wait_ms < 0 || left < *wait_ms ? left : *wait_ms;
+}
+
+/* The supervisor starts one that has died without being asked, and gives its socket. One that lives
+ * and has only closed this one has to be asked for. */
+static void ask_again(struct launcher *l, uint64_t now, int *wait_ms)
+{
+    if (l->gateway < 0) {
+        if (now < l->gateway_until_ms)
+            wait_until(now, l->gateway_until_ms, wait_ms);
+        return;
+    }
+    if (now >= l->gateway_ask_ms) {
+        (void)send(l->supervisor, "C", 1, MSG_NOSIGNAL | MSG_DONTWAIT);
+        l->gateway_ask_ms = now + ASK_MS;
+    }
+    wait_until(now, l->gateway_ask_ms, wait_ms);
+}
+
 void launcher_network_tend(struct launcher *l, int *wait_ms)
 {
     uint64_t now = launcher_now_ms();
-    if (!l->restore_wanted || l->restorer > 0 || l->gateway < 0 || l->gateway_lost || l->front < 0)
+    if (l->front < 0 || l->supervisor < 0)
+        return;
+    if (l->gateway_lost) {
+        ask_again(l, now, wait_ms);
+        return;
+    }
+    if (l->gateway < 0 || !l->restore_wanted || l->restorer > 0)
         return;
     if (now < l->restore_due_ms) {
-        int left = (int)(l->restore_due_ms - now);
-        *wait_ms = *wait_ms < 0 || left < *wait_ms ? left : *wait_ms;
+        wait_until(now, l->restore_due_ms, wait_ms);
         return;
     }
     pid_t self = getpid(), pid = fork();
