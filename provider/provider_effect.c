@@ -146,6 +146,7 @@ static void launch(struct verb *verb)
     _cleanup_fd_ int memfd = -1;
     struct launcher_request request =
         launcher_request_for(p, LAUNCHER_LAUNCH, verb->ticket.session, verb->ticket.incarnation);
+    request.generation = 1;
     request.deadline_ms = READY_MS;
     int r = spec_store_read(buf_text(&verb->spec), verb->spec.length, &p->scratch, &verb->failure);
     if (r == 0)

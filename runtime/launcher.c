@@ -84,6 +84,9 @@ const char *launcher_request_check(const struct launcher_request *request, size_
     int64_t least = type == LAUNCHER_LIST || type == LAUNCHER_CANCEL || of_a_volume(type) ? 0 : 1;
     if (request->row < least || request->incarnation < least)
         return "row or incarnation is out of range";
+    bool numbered = type == LAUNCHER_LAUNCH || type == LAUNCHER_NETWORK;
+    if (numbered ? request->generation == 0 : request->generation != 0)
+        return "the revision of its network is out of place";
     if (request->read_only > 1)
         return "read_only is neither 0 nor 1";
     return check_strings(request);

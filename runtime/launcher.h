@@ -10,6 +10,7 @@
 
 #include "runtime/base/err.h"
 #include "runtime/files.h"
+#include "runtime/gateway/gateway.h"
 #include "runtime/spec.h"
 
 #include <stdbool.h>
@@ -38,8 +39,10 @@ enum {
                                  [, pipe of data] [, the client's socket: directories] */        \
     X(VOLUME_REMOVE, "volume_remove", 0, 0)                                                      \
     X(VOLUME_MEASURE, "volume_measure", 0, 0)                                                    \
-    X(CANCEL, "cancel", 0, 0) /* give up the worker of the request with this `ticket` (a slow    \
-                                 disk); both are answered */
+    X(NETWORK, "network", 1, 1) /* other rules for a session that lives (NET-6): sealed memfd of \
+                                   struct spec_network, in force as `generation` */              \
+    X(CANCEL, "cancel", 0, 0)   /* give up the worker of the request with this `ticket` (a slow  \
+                                   disk); both are answered */
 
 enum launcher_request_type {
     LAUNCHER_REQUEST_NONE = 0,
@@ -69,9 +72,11 @@ struct launcher_request {
     uint64_t ticket;
     int64_t row, incarnation;
     char instance[24];
-    uint64_t epoch;                                              /* LAUNCH */
-    uint32_t deadline_ms;                                        /* LAUNCH: SES-5 */
-    uint32_t read_only;                                          /* FILES: archived */
+    uint64_t epoch;       /* LAUNCH */
+    uint64_t generation;  /* LAUNCH, NETWORK: revision of the network's rules, from 1. Asked again
+                             with the one in force: done again; with an older one: refused */
+    uint32_t deadline_ms; /* LAUNCH: SES-5 */
+    uint32_t read_only;   /* FILES: archived */
     char workspace_id[SPEC_ID_MAX + 8], volume[SPEC_ID_MAX + 8]; /* VOLUME_* */
     struct session_identity identity;                            /* LOOK: what the ledger says */
 };
@@ -99,6 +104,8 @@ struct launcher_effective {
 struct launcher_sample {
     uint64_t cpu_ns, memory_bytes, memory_peak_bytes, net_tx_bytes, net_rx_bytes, pids;
     uint64_t disk_bytes; /* UINT64_MAX: not measured */
+    /* By the ruleset since the session's start, whoever was served; all 0: it has no network. */
+    uint64_t network[NETWORK_COUNTER_COUNT];
 };
 
 struct launcher_name {
@@ -121,6 +128,9 @@ struct launcher_reply {
             struct launcher_note notes[LAUNCHER_NOTES_MAX];
         } launched; /* LAUNCH; notes of END too */
         struct launcher_sample sample;
+        struct {
+            uint32_t cut, reserved; /* connections that the new rules refuse */
+        } network;
         struct {
             uint32_t count, more;
             struct launcher_name names[LAUNCHER_LIST_MAX];

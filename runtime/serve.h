@@ -10,7 +10,8 @@
 
 /* Descriptors of front at its start. 0 is /dev/null, 1 and 2 are the supervisor's log. */
 enum serve_fd {
-    SERVE_FD_SUPERVISOR = 3,   /* SOCK_SEQPACKET: a byte 'L' + a new launcher socket comes in; 'E'
+    SERVE_FD_SUPERVISOR = 3,   /* SOCK_SEQPACKET: a byte 'L' + a new launcher socket comes in; 'V' +
+                                  a new socket of the gateway's events (it was started again); 'E'
                                   means: end in order. Its end without that means that the supervisor
                                   is dead: so is the launcher, and the next berth waits for the
                                   ledger. front sends 'R' once it serves, 'I' when it is idle */
@@ -19,7 +20,9 @@ enum serve_fd {
     SERVE_FD_LISTEN = 6,       /* listening unix socket for clients */
     SERVE_FD_CAPABILITIES = 7, /* sealed memfd: the probed capabilities, registry_encode() with the
                                   key SERVE_CAPABILITIES_KEY */
-    SERVE_FD_END = 8,
+    SERVE_FD_EVENTS = 8, /* SOCK_SEQPACKET, struct gateway_event comes in; closed at birth where
+                            no gateway could be started: then one may come by 'V' */
+    SERVE_FD_END = 9,
 };
 
 enum {

@@ -50,6 +50,7 @@ static const struct {
     [LAUNCHER_FILES] = {3600000, true, true},
     [LAUNCHER_VOLUME_REMOVE] = {3600000, true, true},
     [LAUNCHER_VOLUME_MEASURE] = {600000, true, false},
+    [LAUNCHER_NETWORK] = {15000, false, true},
 };
 
 static unsigned deadline_of(const struct launcher_request *request)
@@ -79,21 +80,27 @@ struct work {
 static struct work the_work;
 static struct launcher_files the_files;
 static struct spec the_spec;
+static struct spec_network the_network;
 static struct launcher_asker the_asker;
 
 /* ---- what comes with a request
  * ---------------------------------------------------------------------- */
 
-static int lock_byte(const struct serve_config *config, int64_t at, unsigned wait_ms, int *ret_lock,
-                     struct err *err)
+/* wait_ms 0: 1 when another has it. */
+static int lock_byte(const struct serve_config *config, const struct flock *range, unsigned wait_ms,
+                     int *ret_lock, struct err *err)
 {
     char path[SPEC_PATH_MAX + 16];
     snprintf(path, sizeof path, "%s/workers", config->runtime_dir);
     _cleanup_fd_ int fd = open(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
-    struct flock range = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = at, .l_len = 1};
     if (fd < 0)
         return err_set(err, ERR_UNAVAILABLE, errno, "lock the session", NULL, NULL);
-    int r = lock_take(fd, &range, wait_ms, "lock the session", NULL, err);
+    int r = wait_ms ? lock_take(fd, range, wait_ms, "lock the session", NULL, err)
+                    : lock_wait(fd, range, 0);
+    if (r == -ETIMEDOUT && !wait_ms)
+        return 1;
+    if (r < 0 && !wait_ms)
+        return err_set(err, ERR_UNAVAILABLE, -r, "lock the session", NULL, NULL);
     if (r == 0)
         *ret_lock = take_fd(&fd);
     return r;
@@ -102,7 +109,8 @@ static int lock_byte(const struct serve_config *config, int64_t at, unsigned wai
 int launcher_number(const struct serve_config *config, uint64_t *ret, struct err *err)
 {
     _cleanup_fd_ int fd = -1;
-    int r = lock_byte(config, 0, LOCK_WAIT_MS, &fd, err); /* no row is 0 */
+    const struct flock range = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_len = 1};
+    int r = lock_byte(config, &range, LOCK_WAIT_MS, &fd, err); /* no row is 0 */
     if (r < 0)
         return r;
     uint64_t number = 0;
@@ -130,25 +138,31 @@ static int64_t lock_of(const struct launcher_request *request)
     return VOLUME_LOCKS | (int64_t)(mixed >> 4);
 }
 
-/* What waits for a client must not be waited for: it gives up soon. */
-static unsigned lock_time_of(const struct launcher_request *request)
+int launcher_lock(const struct launcher *l, int64_t at, bool shared, unsigned wait_ms,
+                  int *ret_lock, struct err *err)
 {
-    return request->type == LAUNCHER_FILES ? LOCK_WAIT_MS : launcher_time_of(request) - TELL_MS;
-}
-
-static int lock_own(const struct launcher *l, const struct launcher_request *request, int *ret_lock,
-                    struct err *err)
-{
+    const struct flock range = {
+        .l_type = shared ? F_RDLCK : F_WRLCK, .l_whence = SEEK_SET, .l_start = at, .l_len = 1};
     _cleanup_fd_ int fd = -1;
     uint64_t number = 0;
-    int r = lock_byte(l->config, lock_of(request), lock_time_of(request), &fd, err);
-    if (r < 0)
+    int r = lock_byte(l->config, &range, wait_ms, &fd, err);
+    if (r != 0)
         return r;
     if (pread(fd, &number, sizeof number, 0) != (ssize_t)sizeof number || number != l->generation)
         return err_set(err, ERR_UNAVAILABLE, ESTALE, "work on the session", NULL,
                        "Another launcher has taken over.");
     *ret_lock = take_fd(&fd);
     return 0;
+}
+
+/* Files of one session are worked on side by side. What waits for a client must not be waited for:
+ * it gives up soon. */
+static int lock_own(const struct launcher *l, const struct launcher_request *request, int *ret_lock,
+                    struct err *err)
+{
+    bool files = request->type == LAUNCHER_FILES;
+    unsigned wait_ms = files ? LOCK_WAIT_MS : launcher_time_of(request) - TELL_MS;
+    return launcher_lock(l, lock_of(request), files, wait_ms, ret_lock, err);
 }
 
 /* The memfd is sealed: it was copied whole or not at all, and what is checked is what is used. */
@@ -207,6 +221,7 @@ static int do_launch(struct work *w, struct err *err)
     const struct session_lasting lasting = {
         .name = launcher_name_of(request),
         .epoch = request->epoch,
+        .generation = request->generation,
         .connect_uid = w->l->config->rootless ? 0 : w->l->config->front_uid,
         .connect_gid = w->l->config->rootless ? 0 : w->l->config->front_gid,
         .deadline_ms = deadline_of(request),
@@ -248,6 +263,9 @@ static int do_look(struct work *w, struct err *err)
     int r = w->l->calls->look(w->l->runtime, &name, &w->job->request.identity, &found,
                               &w->reply.identity, &w->pidfd, err);
     w->reply.found = r < 0 ? 0 : found;
+    /* Whoever found it dead, and removed it, had perhaps no gateway to tell. */
+    if (r == 0 && found != SESSION_FOUND_WHOLE && found != SESSION_FOUND_OTHER)
+        r = w->l->calls->forget(w->l->runtime, &name, err);
     /* Front cannot open it, and must know whether what is gone died or the host was restarted. */
     if (r == 0 && found != SESSION_FOUND_WHOLE)
         r = lasting_boot_id(w->reply.identity.boot_id, err);
@@ -315,6 +333,17 @@ static int do_files(struct work *w, struct err *err)
                               data ? job->fds[2] : -1, job->request.read_only != 0, err);
 }
 
+static int do_network(struct work *w, struct err *err)
+{
+    const struct session_name name = launcher_name_of(&w->job->request);
+    int r = read_sealed(w->job->fds[0], &the_network, sizeof the_network, err);
+    if (r == 0)
+        r = launcher_permit_network(&the_network, err);
+    return r < 0 ? r
+                 : w->l->calls->network(w->l->runtime, &name, &the_network,
+                                        w->job->request.generation, &w->reply.network.cut, err);
+}
+
 static int do_volume_remove(struct work *w, struct err *err)
 {
     return volume_remove(w->l->config->state_dir, w->job->request.workspace_id,
@@ -338,6 +367,7 @@ static int (*const works[LAUNCHER_REQUEST_END])(struct work *w, struct err *err)
     [LAUNCHER_FILES] = do_files,
     [LAUNCHER_VOLUME_REMOVE] = do_volume_remove,
     [LAUNCHER_VOLUME_MEASURE] = do_volume_measure,
+    [LAUNCHER_NETWORK] = do_network,
 };
 
 /* ---- the worker
@@ -373,6 +403,8 @@ int launcher_work(const struct launcher *l, const struct job *job, bool clean, i
 {
     if (netns >= 0)
         fd_replace(&l->runtime->netns, netns);
+    if (l->gateway >= 0)
+        l->runtime->gateway = l->gateway;
     const struct launcher_request *request = &job->request;
     struct work *w = &the_work;
     *w = (struct work){.l = l, .job = job, .pidfd = -1};
