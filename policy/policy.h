@@ -84,7 +84,7 @@ struct policy_denied_words {
     char call[40];  /* "mount", "32-bit call 20", "call 999" */
     char error[24]; /* "EPERM" */
     char why[256];
-    char line[1024];
+    char line[512];
 };
 void policy_denied_call(const struct spec *spec, const struct policy_denied_call *call,
                         struct policy_denied_words *ret);

@@ -386,6 +386,8 @@ static int adopt_exec(struct ledger_tx *tx, struct rescue *rescue, struct exec_r
         snprintf(row->reason, sizeof row->reason, "%s", reasons[action]);
     exec_event(row, event, sizeof event);
     r = coordinator_exec_end(tx, row, event, err);
+    if (r == 0 && action == EXEC_ACTION_RECORD)
+        r = exec_limits_met(tx, row, &said->exit, err);
     return r > 0 ? 0 : r;
 }
 
