@@ -167,6 +167,22 @@ a_run_that_was_killed_leaves_no_gateway() {
     done
     fail 'something of it is left'
 }
+as_many_rules_as_there_can_be_hold_for_every_user() {
+    python3 - >"$D/out/many.jsonc" <<'P'
+import json
+deny = [{"cidr": f"10.{i}.0.0/16", "ports": [1000 + p for p in range(16)]} for i in range(128)]
+deny += [{"cidr": f"2001:db8:{i:x}::/48", "ports": [1000 + p for p in range(16)]} for i in range(128)]
+allow = [{"cidr": f"2600:{i:x}::/32", "ports": [2000 + p for p in range(16)]} for i in range(254)]
+allow += [{"host": "web.example", "ports": [80]}, {"cidr": "93.184.215.14/32", "ports": [80]}]
+print(json.dumps({"version": 1, "network": {"allow": allow, "deny": deny}}))
+P
+    inside --policy "$D/out/many.jsonc" -- sh -c "$FETCH http://web.example/; $FETCH http://$WEB/; $FETCH http://$WEB:2222/; $FETCH http://other.example/"
+    [ "$(grep -c world "$OUT")" = 2 ] || fail "reached $(grep -c world "$OUT") of two: status $RC $(tail -n 3 "$ERR")"
+    inside --policy "$D/out/many.jsonc" --allow one.more.example -- true
+    expect "$ERR" 'more than 256 rules'
+    rm -f "$D/out/many.jsonc"
+}
+
 # ---- published ports ---------------------------------------------------------------------------------
 
 # serving ADDRESS WORDS: a session that publishes 3000, where a server of its own listens on ADDRESS; HOST_PORT.
@@ -280,6 +296,7 @@ NET_4_what_no_rule_names_is_refused_and_told_with_the_option another_port_of_an_
 NET_3_a_name_that_resolves_to_a_private_address_is_refused NET_2_deny_beats_allow public_only_reaches_what_is_public
 NET_1_deny_reaches_nothing udp_is_refused_at_once what_was_reached_can_be_learned the_record_has_each_event
 NET_5_a_gateway_that_was_killed_leaves_nothing_open a_run_that_was_killed_leaves_no_gateway
+as_many_rules_as_there_can_be_hold_for_every_user
 a_published_port_reaches_what_listens_inside_on_any_loopback many_clients_of_a_published_port_are_served
 a_published_port_where_nobody_listens_is_reset_at_once a_port_that_somebody_has_is_refused_and_another_is_named
 NET_7_no_session_reaches_a_published_port no_gateway_is_left'
