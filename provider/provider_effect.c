@@ -130,7 +130,7 @@ static void on_launched(void *data, const struct launcher_reply *reply, const st
 static int spec_memfd(const struct spec *spec, int *ret, struct err *err)
 {
     _cleanup_fd_ int fd = memfd_create("berth-spec", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-    int r = fd < 0 ? -errno : io_write_full(fd, spec, sizeof *spec);
+    int r = fd < 0 ? -errno : spec_write(fd, 0, spec);
     if (r == 0 &&
         fcntl(fd, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE) < 0)
         r = -errno;

@@ -406,7 +406,7 @@ static int files_memfd(const struct operation *op, const struct spec *spec, int 
     _Static_assert(offsetof(struct launcher_files, spec) == sizeof(struct files_request),
                    "no hole between request and spec");
     if (r == 0)
-        r = io_write_full(fd, spec, sizeof *spec);
+        r = spec_write(fd, sizeof op->request, spec);
     if (r == 0 &&
         fcntl(fd, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE) < 0)
         r = -errno;

@@ -182,7 +182,7 @@ static void limits(struct tape *t, struct spec_limits *l)
 }
 
 /* A field that is added to struct spec belongs here, with a new VERSION. */
-_Static_assert(sizeof(struct spec) == 150480, "a field of struct spec has no line in walk()");
+_Static_assert(sizeof(struct spec) == 267984, "a field of struct spec has no line in walk()");
 
 static void walk(struct tape *t, struct spec *s)
 {
@@ -226,7 +226,7 @@ int spec_store_read(const void *data, size_t length, struct spec *ret, struct er
     if (number(&tape, 0) != VERSION || tape.bad)
         return err_set(err, ERR_INTERNAL, EPROTO, "read a stored spec", NULL,
                        "It was written by another version of berth.");
-    spec_init(ret);
+    spec_clear(ret);
     walk(&tape, ret);
     if (tape.bad || tape.at != tape.end)
         return err_set(err, ERR_INTERNAL, EPROTO, "read a stored spec", NULL,

@@ -14,6 +14,7 @@
 #include "runtime/base/err.h"
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 enum {
@@ -25,7 +26,7 @@ enum {
     SPEC_PROTECT_PATH_MAX = 256,
     SPEC_SECCOMP_ALLOW_MAX = 64,
     SPEC_ENV_MAX = 16384, /* bytes of policy environment, "K=V" strings one after another */
-    SPEC_RULES_MAX = 64,  /* network rules of each kind */
+    SPEC_RULES_MAX = 256, /* network rules of each kind */
     SPEC_HOST_MAX = 254,
     SPEC_PORTS_MAX = 16,
     SPEC_PUBLISH_MAX = 16, /* published ports */
@@ -94,9 +95,9 @@ struct spec_network {
     uint8_t allow_private;
     uint16_t reserved;
     uint32_t allow_count, deny_count, publish_count;
+    struct spec_publish publish[SPEC_PUBLISH_MAX];
     struct spec_rule allow[SPEC_RULES_MAX];
     struct spec_rule deny[SPEC_RULES_MAX];
-    struct spec_publish publish[SPEC_PUBLISH_MAX];
 };
 
 /* Bits of struct spec_limits.asked: which limits somebody asked for by name (a file, a flag, a
@@ -177,6 +178,20 @@ void spec_init(struct spec *spec);
 /* The same for memory that is zero already (static, or fresh from calloc()): a start that uses a
  * few kilobytes of it then touches no other page. */
 void spec_init_zeroed(struct spec *spec);
+
+/* Most of a spec is arrays that are hardly used. These touch what is used and no other page: `spec`
+ * and `to` were zero or initialised before, and become as after spec_init(), or as `from`. */
+void spec_clear(struct spec *spec);
+void spec_copy(struct spec *to, const struct spec *from);
+/* What is used, in order; everything else is zero. */
+enum { SPEC_PARTS = 9 };
+struct spec_part {
+    size_t at, length;
+};
+void spec_parts(const struct spec *spec, struct spec_part ret[SPEC_PARTS]);
+/* Write it to a file that is empty from `at` on: sizeof(struct spec) bytes, with holes where it is
+ * not used. 0 or -errno. */
+int spec_write(int fd, uint64_t at, const struct spec *spec);
 
 /* Shape only, no look at the host: version, size, NUL-termination, enum ranges, counts, absolute
  * and normalised paths, ids by grammar ID-2, mounts that do not collide. -EINVAL with

@@ -205,7 +205,7 @@ static int start(struct gateway *g, struct connection *c, struct attempt *attemp
 static bool decide_candidate(struct gateway *g, struct connection *c,
                              const struct network_address *address)
 {
-    const struct spec_network *net = &c->session->net;
+    const struct spec_network *net = c->session->net;
     struct network_decision d;
     if (c->published)
         return true;
@@ -403,14 +403,14 @@ static void dial_by_name(struct gateway *g, struct connection *c)
         refuse_by(g, c, NETWORK_BY_NAME, 0);
         return;
     }
-    network_decide_host(&c->session->net, host, c->port, &d);
+    network_decide_host(c->session->net, host, c->port, &d);
     if (!d.allowed) {
         refuse(g, c, &d, 0);
         return;
     }
     c->reason = (uint8_t)d.reason;
     c->rule = (int16_t)d.rule;
-    c->sniff = d.reason == NETWORK_BY_RULE && c->session->net.sni_match && is_tls_port(c->port);
+    c->sniff = d.reason == NETWORK_BY_RULE && c->session->net->sni_match && is_tls_port(c->port);
     if (is_door(c))
         dial_door(g, c);
     else

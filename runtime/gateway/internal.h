@@ -92,7 +92,8 @@ struct session {
     struct link in_gateway;
     int64_t row, incarnation;
     uint64_t generation;
-    struct spec_network net;
+    struct network_record *record;  /* owned, mapped */
+    const struct spec_network *net; /* its rules */
     struct names names;
     struct listener {
         struct watch watch;

@@ -166,12 +166,22 @@ static int lock_own(const struct launcher *l, const struct launcher_request *req
 }
 
 /* The memfd is sealed: it was copied whole or not at all, and what is checked is what is used. */
+/* Its size was proven. A hole is zero, and so is this process's memory, which had no request
+ * before: what is not used of a spec is not read. */
 static int read_sealed(int fd, void *data, size_t size, struct err *err)
 {
-    ssize_t n = pread(fd, data, size, 0);
-    return n == (ssize_t)size
-               ? 0
-               : err_set(err, ERR_INTERNAL, n < 0 ? errno : EIO, "read the request", NULL, NULL);
+    for (off_t at = 0, end; at < (off_t)size; at = end) {
+        at = lseek(fd, at, SEEK_DATA);
+        if (at < 0 && errno == ENXIO)
+            return 0;
+        end = at < 0 ? -1 : lseek(fd, at, SEEK_HOLE);
+        if (end > (off_t)size)
+            end = (off_t)size;
+        ssize_t n = end < 0 ? -1 : pread(fd, (char *)data + at, (size_t)(end - at), at);
+        if (n < 0 || n != end - at)
+            return err_set(err, ERR_INTERNAL, n < 0 ? errno : EIO, "read the request", NULL, NULL);
+    }
+    return 0;
 }
 
 static int check_spec(const struct work *w, const struct spec *spec, struct err *err)

@@ -31,14 +31,37 @@ static int fail(struct err *err, const char *what)
 /* ---- what is kept ------------------------------------------------------------------------------
  */
 
+static int write_at(int fd, const void *data, size_t length, size_t at)
+{
+    for (size_t done = 0; done < length;) {
+        ssize_t n = pwrite(fd, (const char *)data + done, length - done, (off_t)(at + done));
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            return n < 0 ? -errno : -EIO;
+        done += (size_t)n;
+    }
+    return 0;
+}
+
+/* It was checked, and lies on a tmpfs: what is not used of it is a hole, and takes no memory. */
 static int write_record(int fd, const struct spec_network *net, uint64_t generation)
 {
-    static struct network_record record; /* tens of KiB; one session at a time */
-    record = (struct network_record){.magic = GATEWAY_MAGIC,
-                                     .version = GATEWAY_VERSION,
-                                     .generation = generation,
-                                     .network = *net};
-    return io_write_full(fd, &record, sizeof record);
+    const struct network_record head = {
+        .magic = GATEWAY_MAGIC, .version = GATEWAY_VERSION, .generation = generation};
+    const size_t network = offsetof(struct network_record, network);
+    const size_t allow = offsetof(struct spec_network, allow),
+                 deny = offsetof(struct spec_network, deny);
+    int r = ftruncate(fd, sizeof head) < 0 ? -errno : 0;
+    if (r == 0)
+        r = write_at(fd, &head, network, 0);
+    if (r == 0)
+        r = write_at(fd, net, allow, network);
+    if (r == 0)
+        r = write_at(fd, net->allow, net->allow_count * sizeof net->allow[0], network + allow);
+    if (r == 0)
+        r = write_at(fd, net->deny, net->deny_count * sizeof net->deny[0], network + deny);
+    return r;
 }
 
 /* `place` -1: in memory. Read only for whoever gets it. */
