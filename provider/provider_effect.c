@@ -78,14 +78,35 @@ void end_sandbox(struct work *work, int64_t row, int64_t incarnation,
 
 static void remove_volume(struct work *work);
 
+static void launch_undone(struct work *work);
+
+static int claim_apply(struct ledger_tx *tx, struct work *work, struct err *err)
+{
+    struct verb *verb = (struct verb *)work;
+    return ledger_volume_claim(tx, verb->ticket.session, &verb->volume_row, err);
+}
+
+/* What it made and somebody else names by now stays. */
+static void claimed(struct work *work)
+{
+    struct verb *verb = (struct verb *)work;
+    if (work->job.result < 0) {
+        work_again(work, launch_undone);
+        return;
+    }
+    verb->has_volume = true;
+    work->tries = 0;
+    if (work->job.result == 0)
+        remove_volume(work);
+    else
+        launch_undone(work);
+}
+
 static void launch_undone(struct work *work)
 {
     struct verb *verb = (struct verb *)work;
     if (verb->ticket.volume_made && !verb->has_volume) {
-        verb->has_volume = true;
-        snprintf(verb->volume_row.name, sizeof verb->volume_row.name, "%s", verb->volume);
-        work->tries = 0;
-        remove_volume(work);
+        work_job(work, LEDGER_OP_VERB_UNDO, claim_apply, claimed);
         return;
     }
     verb->outcome = verb->event == SESSION_EVENT_CREATE ? SESSION_EVENT_START_FAILED
