@@ -411,6 +411,8 @@ static bool on_event(void *data, uint64_t seq, const char *type, const char *jso
     f->last = seq;
     f->events++;
     f->deleted = strcmp(type, "session.deleted") == 0;
+    size_t at = strlen(f->text);
+    snprintf(f->text + at, sizeof f->text - at, "%s %s\n", type, json);
     return true;
 }
 
@@ -536,6 +538,19 @@ Test(provider_exec, EXEC_2_a_stream_from_a_file_that_is_no_spool_ends_with_a_gap
     cr_expect(f.gap);
     cr_expect(f.exited);
     cr_expect_str_eq(f.text, "x");
+}
+
+Test(provider_exec, WS_3_what_is_told_of_an_end_is_an_event_before_it)
+{
+    static struct client c, d;
+    static struct followed f;
+    snprintf(fake.end_note, sizeof fake.end_note, "\"x\" appeared");
+    cr_assert_eq(client_verb(&d, "w", "s", SESSION_EVENT_PARK_STOP, NULL)->status, 200);
+    follow(&c, &f, NULL, false);
+    fixture_until(&f.ended);
+    const char *note = strstr(f.text, "\"data\":{\"key\":\"protect.appeared\",\"text\":"
+                                      "\"\\\"x\\\" appeared\"}}\n");
+    cr_assert(note && strstr(note, "session.parked"), "%s", f.text);
 }
 
 Test(provider_exec, EV_1_events_come_in_order_from_any_number_and_end_after_session_deleted)
