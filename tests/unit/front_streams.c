@@ -257,6 +257,8 @@ Test(front_streams, a_listing_is_data_whatever_it_holds)
     cr_expect(strstr(answer, "\"next_base64\":"), "%s", answer);
     answer = front_ask("GET", S "/files/list?path=/garbage", "", NULL);
     cr_expect(strstr(answer, " 503 "), "%s", answer);
+    answer = front_ask("GET", S "/files/list?path=/endless", "", NULL);
+    cr_expect(strstr(answer, " 503 "), "%s", answer);
     answer = front_ask("GET", S "/files/list?path=/d&limit=2", "", NULL);
     cr_expect(strstr(answer, " 503 "), "more than was asked for: %s", answer);
     answer = front_ask("GET", S "/files/list?path=/absent", "", NULL);
