@@ -105,6 +105,30 @@ Test(provider_exec_alone,
     HAS(c, "\"reason\":\"not_started\"");
 }
 
+Test(provider_exec, EXEC_8_a_limit_that_could_not_be_kept_to_is_refused)
+{
+    static struct client c;
+    static const struct {
+        uint64_t limit;
+        bool kill;
+        int64_t status;
+    } rows[] = {{131071, false, 400}, {131072, false, 201}, {1, true, 201}, {1, false, 400}};
+    const char *argv[] = {"true", NULL};
+    for (unsigned i = 0; i < ARRAY_LENGTH(rows); i++) {
+        struct provider_exec exec = {.argv = argv,
+                                     .timeout_ms = UINT64_MAX,
+                                     .idle_timeout_ms = UINT64_MAX,
+                                     .grace_ms = UINT64_MAX,
+                                     .output_limit_bytes = rows[i].limit,
+                                     .kill_on_limit = rows[i].kill};
+        provider_exec_start(fixture_provider, client_call(&c, "w", "s", NULL, "/execs"), &exec);
+        fixture_until(&c.answer.came);
+        cr_assert_eq(c.answer.status, rows[i].status, "%s", c.answer.text);
+        if (rows[i].status == 400)
+            HAS(c, "131072 (128 KiB)");
+    }
+}
+
 Test(provider_exec, IDEM_4_a_key_is_complete_when_the_command_is_accepted)
 {
     static struct client a, b;
