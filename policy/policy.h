@@ -52,6 +52,10 @@ int policy_set(struct policy *policy, const char *key, const char *value, const 
  * naming both places. */
 int policy_within(const struct policy *policy, const struct policy *ceiling, struct err *err);
 
+/* Refuses what its author asked for and what means nothing in this policy as it is, when nobody
+ * adds to it any more. policy_compile() asks this first. */
+int policy_check_meaning(const struct policy *policy, struct err *err);
+
 /* Fill the policy's part of `spec` (image, mounts, protect, network, process, limits, requires). A
  * limit is "asked" when its origin is not a preset. */
 int policy_compile(const struct policy *policy, struct spec *spec, struct err *err);

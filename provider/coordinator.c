@@ -230,7 +230,7 @@ static int use_volume(struct ledger_tx *tx, const struct coordinator_request *re
         snprintf(volume.owner, sizeof volume.owner, "%s", request->owner);
         volume.created_ms = request->now_ms;
         r = ledger_volume_create(tx, &volume, err);
-        ticket->volume_made = !request->volume_read_only; /* readers may join */
+        ticket->volume_made = true;
     }
     if (r == 0)
         r = ledger_volume_use(tx, volume.id, ticket->session, request->volume_read_only,

@@ -320,6 +320,10 @@ int ledger_volume_of_session(struct ledger_tx *tx, int64_t session, struct volum
 /* Another session, live or parked, that names this volume. */
 int ledger_volume_other(struct ledger_tx *tx, int64_t volume, int64_t session, int64_t *ret_session,
                         struct err *err);
+/* The volume that this session alone names, and now has for itself, also when it only reads: its
+ * files may be removed. LEDGER_NOT_FOUND: it names none; LEDGER_CONFLICT: another names it too. */
+int ledger_volume_claim(struct ledger_tx *tx, int64_t session, struct volume_row *ret,
+                        struct err *err);
 /* Owner's volumes in every workspace, by row id after `after`. */
 int ledger_volume_page_owner(struct ledger_tx *tx, const char *owner, int64_t after,
                              struct volume_row *ret, size_t max, size_t *ret_count,

@@ -136,6 +136,7 @@
       " WHERE u.session = ?1 AND o.session <> ?1 AND o.live = 1"                                   \
       " AND NOT (u.read_only = 1 AND o.read_only = 1) ORDER BY o.session LIMIT 1")                 \
     X(VOLUME_REJOIN, "row", "UPDATE volume_uses SET live = 1 WHERE session = ?1")                  \
+    X(VOLUME_CLAIM, "row", "UPDATE volume_uses SET live = 1, read_only = 0 WHERE session = ?1")    \
     X(VOLUME_LEAVE, "row", "UPDATE volume_uses SET live = 0 WHERE session = ?1")                   \
     X(VOLUME_DROP, "row", "DELETE FROM volume_uses WHERE session = ?1")                            \
     X(UID_GAP, "all: ranges of one host are one space",                                            \

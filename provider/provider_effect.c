@@ -13,6 +13,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -39,6 +40,63 @@ static void succeed(struct verb *verb, enum session_event outcome)
 
 static void ask_end(struct work *work);
 
+static void ended(struct work *work)
+{
+    free(take_ptr(&work->ending.notes));
+    work->tries = 0;
+    work->ending.then(work);
+}
+
+static int notes_apply(struct ledger_tx *tx, struct work *work, struct err *err)
+{
+    int r = 0;
+    for (unsigned i = 0; r == 0 && i < work->ending.note_count; i++) {
+        const struct launcher_note *note = &work->ending.notes[i];
+        _cleanup_buf_ struct buf data = {0};
+        document_note(&data, note->key, note->text);
+        if (data.length >= sizeof((struct event_row *)0)->data) { /* full of what is escaped */
+            buf_fini(&data);
+            document_note(&data, note->key, "");
+        }
+        r = buf_failed(&data) ? -ENOMEM
+                              : ledger_event_add(tx, work->ending.row, "session.note",
+                                                 buf_text(&data), now_ms(), NULL, err);
+    }
+    return r;
+}
+
+static void add_notes(struct work *work);
+
+static void notes_added(struct work *work)
+{
+    if (work->job.result < 0)
+        work_again(work, add_notes);
+    else
+        ended(work);
+}
+
+static void add_notes(struct work *work)
+{
+    work_job(work, LEDGER_OP_EVENT_ADD, notes_apply, notes_added);
+}
+
+/* What is worth telling of its end is an event before the end is one: asked again, the launcher
+ * would not know it any more. */
+static void keep_notes(struct work *work, const struct launcher_reply *reply)
+{
+    unsigned count = reply->launched.note_count;
+    if (count > LAUNCHER_NOTES_MAX)
+        count = LAUNCHER_NOTES_MAX;
+    free(take_ptr(&work->ending.notes));
+    work->ending.notes = count ? calloc(count, sizeof *work->ending.notes) : NULL;
+    work->ending.note_count = work->ending.notes ? count : 0;
+    for (unsigned i = 0; i < work->ending.note_count; i++) {
+        work->ending.notes[i] = reply->launched.notes[i];
+        work->ending.notes[i].key[sizeof work->ending.notes[i].key - 1] = 0;
+        work->ending.notes[i].text[sizeof work->ending.notes[i].text - 1] = 0;
+    }
+}
+
 static void on_ended(void *data, const struct launcher_reply *reply, const struct err *err)
 {
     struct work *work = data;
@@ -47,8 +105,12 @@ static void on_ended(void *data, const struct launcher_reply *reply, const struc
         work_again(work, ask_end);
         return;
     }
+    keep_notes(work, reply);
     work->tries = 0;
-    work->ending.then(work);
+    if (work->ending.note_count)
+        add_notes(work);
+    else
+        ended(work);
 }
 
 static void ask_end(struct work *work)
@@ -78,14 +140,35 @@ void end_sandbox(struct work *work, int64_t row, int64_t incarnation,
 
 static void remove_volume(struct work *work);
 
+static void launch_undone(struct work *work);
+
+static int claim_apply(struct ledger_tx *tx, struct work *work, struct err *err)
+{
+    struct verb *verb = (struct verb *)work;
+    return ledger_volume_claim(tx, verb->ticket.session, &verb->volume_row, err);
+}
+
+/* What it made and somebody else names by now stays. */
+static void claimed(struct work *work)
+{
+    struct verb *verb = (struct verb *)work;
+    if (work->job.result < 0) {
+        work_again(work, launch_undone);
+        return;
+    }
+    verb->has_volume = true;
+    work->tries = 0;
+    if (work->job.result == 0)
+        remove_volume(work);
+    else
+        launch_undone(work);
+}
+
 static void launch_undone(struct work *work)
 {
     struct verb *verb = (struct verb *)work;
     if (verb->ticket.volume_made && !verb->has_volume) {
-        verb->has_volume = true;
-        snprintf(verb->volume_row.name, sizeof verb->volume_row.name, "%s", verb->volume);
-        work->tries = 0;
-        remove_volume(work);
+        work_job(work, LEDGER_OP_VERB_UNDO, claim_apply, claimed);
         return;
     }
     verb->outcome = verb->event == SESSION_EVENT_CREATE ? SESSION_EVENT_START_FAILED

@@ -54,6 +54,8 @@ struct work {
     struct {
         int64_t row, incarnation;
         void (*then)(struct work *work);
+        struct launcher_note *notes; /* that are not in the ledger yet; owned */
+        unsigned note_count;
     } ending;     /* end_sandbox() */
     bool resting; /* waits for something that is nobody's work: does not hold up the end */
     void (*free)(struct work *work);

@@ -265,7 +265,7 @@ static void on_volume_removed(void *data, const struct launcher_reply *reply, co
 static int volume_apply(struct ledger_tx *tx, struct work *work, struct err *err)
 {
     struct rescue *rescue = (struct rescue *)work;
-    return ledger_volume_of_session(tx, rescue->row_id, &rescue->volume, err);
+    return ledger_volume_claim(tx, rescue->row_id, &rescue->volume, err);
 }
 
 /* Before anybody else can take it up: the row still holds it. */
@@ -293,7 +293,7 @@ static void undo(struct work *work)
     struct rescue *rescue = (struct rescue *)work;
     seat_disconnect(rescue->seat);
     if (!rescue->has_volume && strcmp(rescue->intent.reason, COORDINATOR_NEW_VOLUME) == 0)
-        work_job(work, LEDGER_OP_READ, volume_apply, volume_known);
+        work_job(work, LEDGER_OP_VERB_UNDO, volume_apply, volume_known);
     else
         work_job(work, LEDGER_OP_VERB_UNDO, undo_apply, undone);
 }

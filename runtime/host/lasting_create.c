@@ -167,7 +167,8 @@ int lasting_prove(struct session *s, const struct spec *spec, uint64_t netns_ino
     r = controller_send(s->control, &forget, NULL, 0);
     if (r < 0)
         return err_set(err, ERR_UNAVAILABLE, -r, probe_step, NULL, "init is gone.");
-    return write_identity(s, err);
+    r = workspace_watch_lasting(&s->workspace, s->place, err);
+    return r == 0 ? write_identity(s, err) : r;
 }
 
 /* ---- the facade

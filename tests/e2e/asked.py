@@ -72,7 +72,7 @@ def timeout_of_policy():
 
 
 def output_of_policy():
-    s = Session("asked").made(limits={"output": "64KiB"})
+    s = Session("asked").made(limits={"output": "128KiB"})
     same(s.run("seq 1 300000")["output_truncated"], True)
     s.destroy()
     s.over()

@@ -126,6 +126,27 @@ static void placeholders_last(void)
 }
 AS_EACH(lasting_claims, WS_3_placeholders_stay_as_long_as_init, placeholders_last)
 
+static void told_what_appeared(void)
+{
+    struct spec *spec = protecting_spec();
+    char command[256];
+    strcpy(spec->protect[2].path, "none/x");
+    strcpy(spec->protect[3].path, "none/y");
+    spec->protect[2].is_default = spec->protect[3].is_default = true;
+    spec->protect_count = 4;
+    make_session(spec, name_of(1, 1));
+    make_session(spec, name_of(2, 1));
+    cr_assert_str_empty(end_notes(name_of(2, 1)), "nothing has");
+    snprintf(command, sizeof command, "mkdir %s/none && touch %s/none/x", project, project);
+    cr_assert_eq(system(command), 0); /* NOLINT: literals and a mkdtemp name */
+    cr_assert_str_eq(end_notes(name_of(1, 1)),
+                     "protect.appeared: none/x could not be protected and is there now: look at it "
+                     "before using it\n");
+    assert_nothing(name_of(1, 1));
+}
+AS_EACH(lasting_claims, WS_3_what_appeared_where_nothing_could_be_held_is_told_at_the_end,
+        told_what_appeared)
+
 /* What a hostile init would do: the descriptor is the same open file description as its own. */
 static void give_up(pid_t init, int number)
 {

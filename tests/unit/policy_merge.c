@@ -282,3 +282,44 @@ Test(merge, too_many_entries_together_are_refused)
     free(big);
     policy_free(p);
 }
+
+/* Of rules about how that is reached which may be reached, where nothing may. */
+Test(merge, POL_1_what_means_nothing_is_refused_when_nobody_adds_to_it)
+{
+    static const struct {
+        const char *network, *flag, *value;
+        bool good;
+    } rows[] = {
+        {"\"sni\": \"off\"", NULL, NULL, false},
+        {"\"allow_private\": true", NULL, NULL, false},
+        {"\"sni\": \"match\", \"allow_private\": false", NULL, NULL, true},
+        {"\"sni\": \"off\", \"egress\": \"allow\"", NULL, NULL, true},
+        {"\"allow_private\": true, \"allow\": [{\"host\": \"a.example\"}]", NULL, NULL, true},
+        {"\"sni\": \"off\"", "network.allow", "a.example", true},
+        {"\"egress\": \"deny\"", "network.sni", "off", false},
+    };
+    static struct spec spec;
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        char text[256];
+        struct policy *p = NULL;
+        struct err err = {0};
+        snprintf(text, sizeof text, "{\"version\": 1, \"network\": {%s}}", rows[i].network);
+        cr_assert_eq(policy_load_text(&p, "file", text, strlen(text), &err), 0, "%s", err.detail);
+        if (rows[i].flag)
+            cr_assert_eq(policy_set(p, rows[i].flag, rows[i].value, "--x", &err), 0, "%s",
+                         err.detail);
+        int r = policy_compile(p, &spec, &err);
+        cr_expect_eq(r == 0, rows[i].good, "%s: %s", text, err.detail);
+        cr_expect(r == 0 ||
+                      (strstr(err.detail, "means nothing") && strstr(err.detail, "\"allow\"")),
+                  "%s", err.detail);
+        policy_free(p);
+    }
+    /* What a preset says of reaching is no mistake of who denies. */
+    struct policy *p = NULL;
+    struct err err = {0};
+    cr_assert_eq(policy_new(&p, "open", &err), 0);
+    cr_assert_eq(policy_set(p, "network.egress", "deny", "--net", &err), 0, "%s", err.detail);
+    cr_expect_eq(policy_compile(p, &spec, &err), 0, "%s", err.detail);
+    policy_free(p);
+}

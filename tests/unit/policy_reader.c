@@ -140,6 +140,7 @@ static const struct mistake mistakes[] = {
      "Did you mean \"10m\"?"},
     {V "\"limits\": {\"exec_timeout\": @\"10sec\"}}", "limits.exec_timeout",
      "Did you mean \"10s\"?"},
+    {V "\"limits\": {\"output\": @\"127KiB\"}}", "limits.output", "is too small"},
     {V "\"limits\": {\"exec_timeout\": @0}}", "limits.exec_timeout", "is too small"},
     {V "\"limits\": {\"cpus\": @0}}", "limits.cpus", "is too small"},
     {V "\"limits\": {\"cpus\": @0.0001}}", "limits.cpus", "at most three decimals"},

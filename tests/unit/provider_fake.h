@@ -72,7 +72,8 @@ static struct {
     void *died_data;
     char boot_id[40];
     char volume_removed[72];
-    int files_answer; /* the pipe of the last FILES */
+    char end_note[64]; /* of every session that is ended; "": none */
+    int files_answer;  /* the pipe of the last FILES */
     bool files_read_only;
 } fake;
 
@@ -704,6 +705,11 @@ static inline void fake_serve(const struct launcher_request *request, struct lau
     case LAUNCHER_END:
         if (box)
             fake_remove(box);
+        if (box && fake.end_note[0]) {
+            struct launcher_note *note = &reply->launched.notes[reply->launched.note_count++];
+            snprintf(note->key, sizeof note->key, "protect.appeared");
+            snprintf(note->text, sizeof note->text, "%s", fake.end_note);
+        }
         break;
     case LAUNCHER_FREEZE:
     case LAUNCHER_THAW:
