@@ -160,6 +160,12 @@ void policy_network(const struct policy *policy, struct spec_network *net)
         net->publish[net->publish_count++] = (uint16_t)i->number;
 }
 
+void policy_compile_network(const struct policy *policy, struct spec_network *ret)
+{
+    memset(ret, 0, sizeof *ret);
+    policy_network(policy, ret);
+}
+
 static int compare_numbers(const void *left, const void *right)
 {
     uint32_t a = *(const uint32_t *)left, b = *(const uint32_t *)right;

@@ -134,6 +134,11 @@ static const char *const migrations[] = {
     /* 4: what failed of a command that could not be started */
     ("ALTER TABLE execs ADD COLUMN failed_step TEXT NOT NULL DEFAULT '';"
      "ALTER TABLE execs ADD COLUMN failed_errno INTEGER NOT NULL DEFAULT 0;"),
+
+    /* 5: the rules of a session's network are replaced while it lives (NET-6) */
+    ("ALTER TABLE sessions ADD COLUMN network_revision INTEGER NOT NULL DEFAULT 1;"
+     "ALTER TABLE intents ADD COLUMN spec BLOB NOT NULL DEFAULT x'';"
+     "ALTER TABLE intents ADD COLUMN spec_hash TEXT NOT NULL DEFAULT '';"),
 };
 
 enum { LATEST = (int)ARRAY_LENGTH(migrations) };

@@ -10,7 +10,7 @@
 #define SESSION_COLUMNS                                                                          \
     "s.id, s.workspace_id, s.session_id, s.owner, s.state, s.reason, s.incarnation, s.last_seq," \
     " s.exec_order, s.interrupt_floor, s.created_ms, s.changed_ms, s.spec_hash, s.ttl_ms,"       \
-    " s.idle_after_ms, s.idle_action,"                                                           \
+    " s.idle_after_ms, s.idle_action, s.network_revision,"                                       \
     " (SELECT count(*) FROM execs e WHERE e.session = s.id AND e.state <> 3)"
 #define EXEC_COLUMNS                                                                              \
     "e.id, e.session, e.incarnation, e.exec_id, e.ord, e.state, e.reason, e.exit_code, e.signal," \
@@ -35,6 +35,9 @@
     X(SESSION_MOVE, "row",                                                                         \
       "UPDATE sessions SET state = ?2, reason = ?3, changed_ms = ?4 WHERE id = ?1")                \
     X(SESSION_SPEC, "row", "SELECT spec FROM sessions WHERE id = ?1")                              \
+    X(SESSION_NETWORK, "row",                                                                      \
+      "UPDATE sessions SET spec = ?2, spec_hash = ?3, network_revision = ?4 WHERE id = ?1")        \
+    X(SESSION_REVISION, "row", "UPDATE sessions SET network_revision = ?2 WHERE id = ?1")          \
     X(SESSION_PAGE, "workspace",                                                                   \
       "SELECT " SESSION_COLUMNS " FROM sessions s WHERE s.workspace_id = ?1 AND s.session_id > ?2" \
       " AND (?3 = '' OR s.owner = ?3) AND (?4 = '' OR s.state = ?4)"                               \
@@ -71,7 +74,8 @@
       " WHERE session = ?1 AND incarnation = ?2")                                                  \
     X(INTENT_INSERT, "row",                                                                        \
       "INSERT INTO intents (session, incarnation, verb, phase, idempotency, floor, created_ms,"    \
-      " reason) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)")                                          \
+      " reason, spec, spec_hash) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)")                \
+    X(INTENT_SPEC, "row", "SELECT spec, spec_hash FROM intents WHERE id = ?1")                     \
     X(INTENT_GET, "row",                                                                           \
       "SELECT id, session, incarnation, verb, phase, idempotency, floor, created_ms, reason"       \
       " FROM intents WHERE id = ?1")                                                               \

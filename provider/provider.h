@@ -93,6 +93,13 @@ struct provider_verb {
 };
 void provider_session_verb(struct provider *p, const struct provider_call *from,
                            const struct provider_verb *what);
+/* Other rules for the session's network, all of them (NET-6); at once where it lives. */
+struct provider_network {
+    const struct spec_network *network; /* compiled, within the ceiling */
+    uint64_t revision;                  /* 0, or the one that is to be replaced */
+};
+void provider_session_network(struct provider *p, const struct provider_call *from,
+                              const struct provider_network *what);
 void provider_session_usage(struct provider *p, const struct provider_call *from);
 
 /* ---- execs ----------------------------------------------------------------------------------- */

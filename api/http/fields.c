@@ -30,6 +30,7 @@
 static const char *const park_modes[] = {"stop", "freeze", NULL};
 static const char *const stdin_kinds[] = {"none", "pipe", NULL};
 static const char *const limit_actions[] = {"truncate", "kill", NULL};
+static const char *const sni_kinds[] = {"match", "off", NULL};
 static const char *const egress_kinds[] = {"deny", "public-only", "allow", NULL};
 
 const struct body_field fields_of_none[] = {{.name = NULL}};
@@ -115,11 +116,12 @@ const struct body_field fields_of_chmod[] = {
 
 const struct body_field fields_of_network[] = {
     ROW(CHOICE("egress", egress_kinds)),
+    ROW(CHOICE("sni", sni_kinds)),
     ROW(ARRAY("allow", 0)),
     ROW(ARRAY("deny", 0)),
     ROW(FLAG("allow_private")),
     ROW(ARRAY("publish", 0)),
-    ROW(NUMBER("revision", 0, INT64_MAX)),
+    ROW(NUMBER("revision", 1, INT64_MAX)),
     {.name = NULL},
 };
 
