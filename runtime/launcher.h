@@ -10,7 +10,7 @@
 
 #include "runtime/base/err.h"
 #include "runtime/files.h"
-#include "runtime/plan/network.h"
+#include "runtime/gateway/gateway.h"
 #include "runtime/spec.h"
 
 #include <stdbool.h>

@@ -29,6 +29,14 @@ struct launcher_calls {
     int (*list)(struct runtime *rt, const char *instance,
                 int (*each)(void *data, const struct session_name *name), void *data,
                 struct err *err);
+    /* Other rules for one that lives, as revision `generation`. */
+    int (*network)(struct runtime *rt, const struct session_name *name,
+                   const struct spec_network *net, uint64_t generation, uint32_t *ret_cut,
+                   struct err *err);
+    /* The gateway is new, or the launcher: it serves the session again. 1: no network. */
+    int (*restore)(struct runtime *rt, const struct session_name *name, struct err *err);
+    /* It has ended, however: the gateway forgets it. */
+    int (*forget)(struct runtime *rt, const struct session_name *name, struct err *err);
     /* A file operation on the workspace of a session that does not run. */
     int (*files)(struct runtime *rt, const struct spec *spec, uint32_t asker_uid,
                  uint32_t asker_gid, const uint32_t *asker_groups, uint32_t asker_group_count,
@@ -37,8 +45,14 @@ struct launcher_calls {
 };
 
 struct launcher_options {
-    int front;      /* SOCK_SEQPACKET; taken */
-    int supervisor; /* read end of a pipe whose end means: end; taken */
+    int front; /* SOCK_SEQPACKET; taken */
+    /* SOCK_SEQPACKET: a byte 'C' + a new socket of the gateway's comes in, its end means: end.
+     * The launcher sends 'C' when it has lost the gateway's. Taken. A pipe does for an end alone.
+     */
+    int supervisor;
+    int gateway; /* SOCK_SEQPACKET, runtime/gateway/gateway.h; 0 or -1: there is none yet; taken */
+    /* What could not be done that nobody asked for; NULL: nobody is told. */
+    void (*tell)(const struct err *err);
     const struct serve_config *config;
     const struct launcher_calls *calls; /* NULL: those of runtime/runtime.h */
     struct runtime *runtime;            /* tests: opened already; NULL: by the configuration */

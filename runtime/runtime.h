@@ -209,8 +209,9 @@ struct session_name {
 
 struct session_lasting {
     struct session_name name;
-    uint64_t epoch;    /* older connections than this are refused from the start */
-    uid_t connect_uid; /* front: owner of the session's socket */
+    uint64_t epoch;      /* older connections than this are refused from the start */
+    uint64_t generation; /* of its network's rules; 0: 1 */
+    uid_t connect_uid;   /* front: owner of the session's socket */
     gid_t connect_gid;
     unsigned deadline_ms; /* SES-5: READY and a probe command, by then; 0: 5 s */
     /* Who asks: host paths are opened with his rights. UINT32_MAX: this process's own. */
@@ -256,18 +257,25 @@ int session_list(struct runtime *rt, const char *instance,
 /* ---- network (docs/adr/0013) --------------------------------------------------------------------
  *
  * A session whose policy reaches anything has a namespace in which the gateway serves: creation
- * hands it to the gateway of the options. These give what the gateway's ADD wants, in its order;
- * the descriptors are the caller's then. Where nobody serves everything is refused. */
+ * hands it to the gateway of the options. What these tell a gateway is told the one that serves
+ * now. Where none serves, everything is refused. The caller sees to it that nobody else works on
+ * the session meanwhile. */
 
-/* The gateway was started again: sockets anew, in a session that lives. 1: it has no network. */
-int session_network_open(struct runtime *rt, const struct session_name *name,
-                         int ret_fds[GATEWAY_ADD_END], struct err *err);
+/* The gateway is new, or may have missed something: rules as they are recorded hold, in the kernel
+ * and there. 1: it has no network, or does not live. */
+int session_network_restore(struct runtime *rt, const struct session_name *name, struct err *err);
 
-/* Other rules, at one instant (NET-6); repeatable. Of `ret_fds` the record alone is there, for the
- * gateway's REPLACE; all of them where the session had no network before, for its ADD. */
+/* Other rules, at one instant (NET-6). With the generation in force done again, with an older one
+ * refused (ESTALE). When it fails at the gateway, the kernel's part holds: asked again, or
+ * restored, it is completed. */
 int session_network_replace(struct runtime *rt, const struct session_name *name,
-                            const struct spec_network *net, uint64_t *ret_generation,
-                            int ret_fds[GATEWAY_ADD_END], struct err *err);
+                            const struct spec_network *net, uint64_t generation, uint32_t *ret_cut,
+                            struct err *err);
+
+/* What has ended is served no more; success where the gateway does not know it, or is gone. */
+int session_network_forget(struct runtime *rt, const struct session_name *name, struct err *err);
+
+/* All 0 for one without a network. */
 int session_network_counters(struct runtime *rt, const struct session_name *name,
                              uint64_t ret[NETWORK_COUNTER_COUNT], struct err *err);
 /* TCP sockets made inside, for published ports. */

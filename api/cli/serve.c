@@ -96,8 +96,14 @@ static int prepare(const struct serve_options *options, struct serve_place *ret_
         r = serve_find_front(&ret->program, err);
     if (r == 0)
         r = serve_place_open(ret_place, &the_plan, err);
-    if (r == 0)
-        r = serve_probe(&the_plan.config, &ret->capabilities, err);
+    if (r < 0)
+        return r;
+    /* Without one berth serves on, and says of each network that it cannot be had (CAP-1). */
+    struct err no_gateway;
+    bool carries = serve_try_gateway(&the_plan, &ret->gateway, &no_gateway) == 0;
+    if (!carries)
+        (void)cli_fail(&no_gateway);
+    r = serve_probe(&the_plan.config, carries ? NULL : &no_gateway, &ret->capabilities, err);
     if (r < 0)
         return r;
     ret->config = child_sealed("berth-config", &the_plan.config, sizeof the_plan.config,
@@ -118,7 +124,7 @@ int cli_serve(int argc, char **argv)
     if (options.help)
         return help();
     struct serve_place place = {.state_lock = -1, .runtime_lock = -1, .listen = -1};
-    struct serve_launch launch = {.program = -1, .config = -1, .capabilities = -1};
+    struct serve_launch launch = {.program = -1, .gateway = -1, .config = -1, .capabilities = -1};
     int status;
     if (prepare(&options, &place, &launch, &err) < 0) {
         status = cli_fail(&err);
@@ -133,6 +139,7 @@ int cli_serve(int argc, char **argv)
     }
     serve_place_close(&place);
     fd_close(launch.program);
+    fd_close(launch.gateway);
     fd_close(launch.config);
     fd_close(launch.capabilities);
     buf_fini(&the_plan.ceiling);

@@ -1,5 +1,5 @@
 /* This file is what the files of `berth serve` share: the configuration that an operator wrote, the
- * place on disk, and the two children. The supervisor reads no byte of a client and holds no
+ * place on disk, and the three children. The supervisor reads no byte of a client and holds no
  * descriptor of a session (docs/adr/0012).
  */
 #pragma once
@@ -23,6 +23,7 @@ struct serve_plan {
     struct serve_config config;
     struct buf ceiling;
     char socket[SPEC_PATH_MAX];
+    uint32_t gateway_uid; /* and its group; rootless: not used */
 };
 
 /* Unknown keys, other types and values out of range are refused at file:line:column. Fills what the
@@ -50,13 +51,14 @@ int serve_place_open(struct serve_place *ret, struct serve_plan *plan, struct er
 void serve_place_close(struct serve_place *place); /* removes the socket */
 
 /* Probe this host in a child and encode what can be done. Also fails when nothing could be built.
- */
-int serve_probe(const struct serve_config *config, int *ret_memfd, struct err *err);
+ * `no_gateway`: why there will be none, and with it no network; NULL: there will be one. */
+int serve_probe(const struct serve_config *config, const struct err *no_gateway, int *ret_memfd,
+                struct err *err);
 
 /* One child of the supervisor. */
 struct serve_child {
     pid_t pid;   /* 0: not there */
-    int channel; /* launcher: write end of its pipe; front: our end of the socket pair; -1 */
+    int channel; /* our end of the pair of SOCK_SEQPACKET whose end ends it; -1 */
     uint64_t born_ms, due_ms;
     unsigned pause_ms;
 };
@@ -65,6 +67,7 @@ struct serve_launch {
     const struct serve_plan *plan;
     const struct serve_place *place;
     int program; /* O_PATH of berth-front */
+    int gateway; /* O_PATH of berth-gateway; -1: it could not serve, and no network is carried */
     int config, capabilities;
 };
 
@@ -73,11 +76,23 @@ int serve_make_parents(const char *path, struct err *err);
 
 /* berth-front beside this program, else the installed one. */
 int serve_find_front(int *ret_program, struct err *err);
-/* `launcher`: that child's end of the pair, borrowed. 0 or -errno with `err`. */
-int serve_start_launcher(const struct serve_launch *launch, int launcher, struct serve_child *child,
-                         struct err *err);
-int serve_start_front(const struct serve_launch *launch, int launcher, struct serve_child *child,
-                      struct err *err);
+/* `launcher`: that child's end of the pair with the other; `gateway`, `events`: its end of the one
+ * with the gateway, -1: there is none now. Borrowed. 0 or -errno with `err`. */
+int serve_start_launcher(const struct serve_launch *launch, int launcher, int gateway,
+                         struct serve_child *child, struct err *err);
+int serve_start_front(const struct serve_launch *launch, int launcher, int events,
+                      struct serve_child *child, struct err *err);
+
+/* serve_gateway.c: the program that serves networks, which was started once and has answered. */
+int serve_try_gateway(const struct serve_plan *plan, int *ret_program, struct err *err);
+/* With a socket for the launcher and one for front. */
+int serve_start_gateway(const struct serve_launch *launch, struct serve_child *child,
+                        int *ret_control, int *ret_events, struct err *err);
+/* A new socket of a gateway's that lives, for the launcher ('C') or front ('E'). `ret_end` stays as
+ * it is where there is no gateway now. */
+int serve_join_gateway(const struct serve_child *gateway, char kind, int *ret_end);
+/* One byte and a descriptor, which stays the caller's. Never waits. */
+int serve_hand_over(int channel, char kind, int fd);
 
 /* Until SIGTERM, SIGINT, or idle on demand. An exit status. */
 int serve_supervise(const struct serve_launch *launch, const char *notify);

@@ -45,8 +45,8 @@ uint64_t serve_now_ms(void)
 
 static struct capability_set the_set;
 
-/* No gateway is started here: what this host could enforce, the service cannot carry. */
-static void withdraw_network(void)
+/* What this host could enforce, the service cannot carry. */
+static void withdraw_network(const struct err *why)
 {
     static const enum capability withdrawn[] = {CAP_NETWORK_CIDR_RULES, CAP_NETWORK_HOST_RULES,
                                                 CAP_NETWORK_PUBLIC_ONLY, CAP_NETWORK_ALLOW};
@@ -54,12 +54,15 @@ static void withdraw_network(void)
         struct capability_status *status = &the_set.status[withdrawn[i]];
         *status = (struct capability_status){0};
         snprintf(status->reason, sizeof status->reason,
-                 "`berth serve` carries no network in this release; `berth run` does.");
+                 "No gateway serves: %.40s%s%.70s%s%.40s. %.70s", why->step,
+                 why->subject[0] ? ": " : "", why->subject, why->sys ? ": " : "",
+                 why->sys ? strerror(why->sys) : "", why->detail);
     }
 }
 
 /* In a child: opening the runtime as an ordinary user enters a namespace for good. */
-static int probe(const struct serve_config *config, int memfd, struct err *err)
+static int probe(const struct serve_config *config, const struct err *no_gateway, int memfd,
+                 struct err *err)
 {
     const struct runtime_options options = {.state_dir = config->state_dir,
                                             .runtime_dir = config->runtime_dir};
@@ -71,14 +74,16 @@ static int probe(const struct serve_config *config, int memfd, struct err *err)
     runtime_close(rt);
     if (r < 0)
         return r;
-    withdraw_network();
+    if (no_gateway)
+        withdraw_network(no_gateway);
     _cleanup_buf_ struct buf text = {0};
     registry_encode(&the_set, SERVE_CAPABILITIES_KEY, &text);
     r = buf_failed(&text) ? -ENOMEM : io_write_full(memfd, buf_text(&text), text.length);
     return r < 0 ? err_set(err, ERR_INTERNAL, -r, "keep the capabilities", NULL, NULL) : 0;
 }
 
-int serve_probe(const struct serve_config *config, int *ret_memfd, struct err *err)
+int serve_probe(const struct serve_config *config, const struct err *no_gateway, int *ret_memfd,
+                struct err *err)
 {
     int pipes[2];
     if (pipe2(pipes, O_CLOEXEC) < 0)
@@ -95,7 +100,7 @@ int serve_probe(const struct serve_config *config, int *ret_memfd, struct err *e
         child_begin();
         prctl(PR_SET_PDEATHSIG, SIGKILL);
         title_set("berth: probe");
-        int r = probe(config, memfd, &why);
+        int r = probe(config, no_gateway, memfd, &why);
         if (r < 0)
             (void)io_write_full(out, &why, sizeof why);
         _exit(r < 0);
@@ -123,46 +128,53 @@ int serve_probe(const struct serve_config *config, int *ret_memfd, struct err *e
 /* ---- the launcher -------------------------------------------------------------------------------
  */
 
-static int run_launcher(const struct serve_launch *launch, uint64_t number, int front,
+static void tell_failure(const struct err *err)
+{
+    (void)cli_fail(err);
+}
+
+static int run_launcher(const struct serve_launch *launch, uint64_t number, int front, int gateway,
                         int supervisor)
 {
     struct err err;
     child_begin();
     title_set("berth: launcher");
-    const int kept[] = {front, supervisor};
+    const int kept[] = {front, supervisor, gateway};
     int r = child_null_stdin();
     if (r == 0)
-        r = fd_keep_only(kept, ARRAY_LENGTH(kept));
+        r = fd_keep_only(kept, gateway >= 0 ? 3 : 2);
     if (r < 0) {
         err_set(&err, ERR_INTERNAL, -r, "start the launcher", NULL, NULL);
         return cli_fail(&err);
     }
     const struct launcher_options options = {.front = front,
                                              .supervisor = supervisor,
+                                             .gateway = gateway,
+                                             .tell = tell_failure,
                                              .config = &launch->plan->config,
                                              .generation = number};
     return launcher_main(&options, &err) < 0 ? cli_fail(&err) : CLI_EXIT_OK;
 }
 
-int serve_start_launcher(const struct serve_launch *launch, int launcher, struct serve_child *child,
-                         struct err *err)
+int serve_start_launcher(const struct serve_launch *launch, int launcher, int gateway,
+                         struct serve_child *child, struct err *err)
 {
-    int pipes[2];
+    int pair[2];
     uint64_t number;
     int r = launcher_number(&launch->plan->config, &number, err);
     if (r < 0)
         return r;
-    if (pipe2(pipes, O_CLOEXEC) < 0)
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
         return err_set(err, ERR_UNAVAILABLE, errno, "start the launcher", NULL, NULL);
-    _cleanup_fd_ int in = pipes[0], out = pipes[1];
+    _cleanup_fd_ int mine = pair[0], theirs = pair[1];
     pid_t pid = fork();
     if (pid < 0)
         return err_set(err, ERR_UNAVAILABLE, errno, "start the launcher", NULL, NULL);
     if (pid == 0)
-        _exit(run_launcher(launch, number, launcher, in));
+        _exit(run_launcher(launch, number, launcher, gateway, theirs));
     child->pid = pid;
     child->born_ms = serve_now_ms();
-    fd_replace(&child->channel, take_fd(&out));
+    fd_replace(&child->channel, take_fd(&mine));
     return 0;
 }
 
@@ -174,7 +186,7 @@ int serve_find_front(int *ret_program, struct err *err)
     return child_find_program("berth-front", "find the program that serves", ret_program, err);
 }
 
-static int exec_front(const struct serve_launch *launch, int launcher, int channel)
+static int exec_front(const struct serve_launch *launch, int launcher, int events, int channel)
 {
     struct err err;
     child_begin();
@@ -183,7 +195,8 @@ static int exec_front(const struct serve_launch *launch, int launcher, int chann
                               [SERVE_FD_LAUNCHER] = launcher,
                               [SERVE_FD_CONFIG] = launch->config,
                               [SERVE_FD_LISTEN] = launch->place->listen,
-                              [SERVE_FD_CAPABILITIES] = launch->capabilities};
+                              [SERVE_FD_CAPABILITIES] = launch->capabilities,
+                              [SERVE_FD_EVENTS] = events};
     const struct child_rights rights = {.keep = launch->plan->config.rootless,
                                         .uid = launch->plan->config.front_uid,
                                         .gid = launch->plan->config.front_gid};
@@ -193,8 +206,8 @@ static int exec_front(const struct serve_launch *launch, int launcher, int chann
     return cli_fail(&err);
 }
 
-int serve_start_front(const struct serve_launch *launch, int launcher, struct serve_child *child,
-                      struct err *err)
+int serve_start_front(const struct serve_launch *launch, int launcher, int events,
+                      struct serve_child *child, struct err *err)
 {
     int pair[2];
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
@@ -204,7 +217,7 @@ int serve_start_front(const struct serve_launch *launch, int launcher, struct se
     if (pid < 0)
         return err_set(err, ERR_UNAVAILABLE, errno, "start front", NULL, NULL);
     if (pid == 0)
-        _exit(exec_front(launch, launcher, theirs));
+        _exit(exec_front(launch, launcher, events, theirs));
     child->pid = pid;
     child->born_ms = serve_now_ms();
     fd_replace(&child->channel, take_fd(&mine));

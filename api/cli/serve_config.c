@@ -3,6 +3,7 @@
  */
 #include "api/cli/serve.h"
 
+#include "api/cli/gateway_child.h"
 #include "policy/json.h"
 #include "policy/policy.h"
 #include "runtime/base/fd.h"
@@ -293,6 +294,36 @@ static int choose_front(struct serve_config *config, struct err *err)
     return 0;
 }
 
+/* Root's gateway: the account `berth-gateway`, else the id below front's. Never front's, whose
+ * files and processes it must not touch. */
+static int choose_gateway(struct serve_plan *plan, struct err *err)
+{
+    _cleanup_free_ char *text = NULL;
+    size_t length;
+    if (plan->config.rootless)
+        return 0;
+    int r = io_read_file(AT_FDCWD, "/etc/passwd", 16 * FILE_MAX, &text, &length);
+    if (r < 0 && r != -ENOENT)
+        return err_set(err, ERR_UNAVAILABLE, -r, "look for the account of the gateway",
+                       "/etc/passwd", NULL);
+    uint32_t gid;
+    uint32_t uid = serve_find_user(text ? text : "", "berth-gateway", &gid);
+    if (uid == SERVE_NOBODY) {
+        uid = GATEWAY_UID;
+        if (text && uid_is_taken(text, uid))
+            return err_set(err, ERR_UNAVAILABLE, 0, "choose an id for the gateway", NULL,
+                           "Uid %u belongs to an account. Make an account named berth-gateway.",
+                           uid);
+    }
+    if (uid == plan->config.front_uid)
+        return err_set(err, ERR_INVALID_REQUEST, 0, "choose an id for the gateway", NULL,
+                       "Uid %u is front's. Give front another one (\"front_uid\"), or make an "
+                       "account named berth-gateway.",
+                       uid);
+    plan->gateway_uid = uid;
+    return 0;
+}
+
 /* ---- all of it ---------------------------------------------------------------------------------
  */
 
@@ -308,7 +339,8 @@ static int complete(struct reader *r)
     if (buf_failed(&r->plan->ceiling))
         return err_raw(r->err, ERR_INTERNAL, ENOMEM, "read the configuration", r->name);
     config->ceiling_length = (uint32_t)r->plan->ceiling.length;
-    return choose_front(config, r->err);
+    int x = choose_front(config, r->err);
+    return x < 0 ? x : choose_gateway(r->plan, r->err);
 }
 
 int serve_config_parse(const char *name, const char *text, size_t length, struct serve_plan *plan,

@@ -1,10 +1,11 @@
-/* This file keeps the launcher and front of `berth serve` alive and ends them in order; it reads
- * one byte at a time from front and nothing from anybody else.
+/* This file keeps the gateway, the launcher and front of `berth serve` alive and ends them in
+ * order; it reads one byte at a time from front and the launcher and nothing from anybody else.
  *
- * One pair of sockets joins a launcher and a front; neither of its ends stays here, so each sees
- * the other's death by itself. When front dies its launcher is left to finish what it does, and
- * both are started anew at once: workers of two launchers take turns by a lock on the row
- * (runtime/host/launcher_worker.c). When the launcher dies front gets another one.
+ * One pair of sockets joins each two of them; neither of its ends stays here, so each sees the
+ * other's death by itself. When front dies its launcher is left to finish what it does, and both
+ * are started anew at once: workers of two launchers take turns by a lock on the row
+ * (runtime/host/launcher_worker.c). When the launcher dies front gets another one; when the gateway
+ * dies both do.
  */
 #include "api/cli/serve.h"
 
@@ -29,16 +30,17 @@ enum {
     PAUSE_RESET_MS = 10000,
     FRONT_STOP_MS = 6000, /* it drains for 5 s */
     LAUNCHER_STOP_MS = 10000,
+    GATEWAY_STOP_MS = 1000,
     FRONT_TRIES = 20, /* a quarter of a minute: a berth that ends may hold the ledger still */
 };
 
-enum phase { SERVING, STOPPING_FRONT, STOPPING_LAUNCHER, AT_ONCE };
+enum phase { SERVING, STOPPING_FRONT, STOPPING_LAUNCHER, STOPPING_GATEWAY, AT_ONCE };
 
 struct supervisor {
     const struct serve_launch *launch;
     const char *notify;
     int signals;
-    struct serve_child launcher, front;
+    struct serve_child launcher, front, gateway;
     enum phase phase;
     uint64_t deadline_ms;    /* of this phase of stopping */
     bool told;               /* that berth serves */
@@ -84,25 +86,29 @@ static void set_due(struct serve_child *child)
     fd_replace(&child->channel, -1);
 }
 
-static int hand_over(int channel, int launcher)
+static bool is_due(const struct serve_child *child, uint64_t now)
 {
-    union {
-        struct cmsghdr header;
-        char room[CMSG_SPACE(sizeof(int))];
-    } control;
-    memset(&control, 0, sizeof control);
-    char kind = 'L';
-    struct iovec part = {&kind, 1};
-    struct msghdr message = {.msg_iov = &part,
-                             .msg_iovlen = 1,
-                             .msg_control = &control,
-                             .msg_controllen = sizeof control.room};
-    struct cmsghdr *header = CMSG_FIRSTHDR(&message);
-    header->cmsg_level = SOL_SOCKET;
-    header->cmsg_type = SCM_RIGHTS;
-    header->cmsg_len = CMSG_LEN(sizeof(int));
-    memcpy(CMSG_DATA(header), &launcher, sizeof launcher);
-    return sendmsg(channel, &message, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 ? -errno : 0;
+    return child->pid == 0 && now >= child->due_ms;
+}
+
+/* Before the others where it can be: they have its sockets from their birth then. Who lives already
+ * gets them now; for who does not, there will be others. */
+static void start_gateway(struct supervisor *s)
+{
+    struct err err;
+    _cleanup_fd_ int control = -1, events = -1;
+    if (s->phase != SERVING || s->launch->gateway < 0 || !is_due(&s->gateway, serve_now_ms()))
+        return;
+    if (serve_start_gateway(s->launch, &s->gateway, &control, &events, &err) < 0) {
+        cli_fail(&err);
+        set_due(&s->gateway);
+        return;
+    }
+    /* Whom it cannot be told is about to end, and is joined when it is there again. */
+    if (s->launcher.pid)
+        (void)serve_hand_over(s->launcher.channel, 'C', control);
+    if (s->front.pid)
+        (void)serve_hand_over(s->front.channel, 'V', events);
 }
 
 static void start_due(struct supervisor *s)
@@ -118,15 +124,20 @@ static void start_due(struct supervisor *s)
         set_due(&s->launcher);
         return;
     }
-    _cleanup_fd_ int of_launcher = pair[0], of_front = pair[1];
-    int r = serve_start_launcher(s->launch, of_launcher, &s->launcher, &err);
+    _cleanup_fd_ int of_launcher = pair[0], of_front = pair[1], control = -1, events = -1;
+    if (serve_join_gateway(&s->gateway, 'C', &control) < 0 ||
+        (both && serve_join_gateway(&s->gateway, 'E', &events) < 0)) {
+        set_due(&s->launcher);
+        return;
+    }
+    int r = serve_start_launcher(s->launch, of_launcher, control, &s->launcher, &err);
     if (r == 0 && both) {
-        r = serve_start_front(s->launch, of_front, &s->front, &err);
+        r = serve_start_front(s->launch, of_front, events, &s->front, &err);
         if (r < 0)
             set_due(&s->front);
     } else if (r < 0) {
         set_due(&s->launcher);
-    } else if (hand_over(s->front.channel, of_front) < 0) {
+    } else if (serve_hand_over(s->front.channel, 'L', of_front) < 0) {
         /* Front is about to end: then this launcher does too, and both are started again. */
         return;
     }
@@ -180,6 +191,9 @@ static void reap(struct supervisor *s)
         if (pid == s->launcher.pid) {
             told_end(s, "launcher", status);
             set_due(&s->launcher);
+        } else if (pid == s->gateway.pid) {
+            told_end(s, "gateway", status);
+            set_due(&s->gateway);
         } else if (pid == s->front.pid) {
             told_end(s, "front", status);
             set_due(&s->front);
@@ -202,6 +216,8 @@ static void stop(struct supervisor *s, bool at_once)
             kill(s->front.pid, SIGKILL);
         if (s->launcher.pid)
             kill(s->launcher.pid, SIGKILL);
+        if (s->gateway.pid)
+            kill(s->gateway.pid, SIGKILL);
         return;
     }
     serve_notify(s->notify, "STOPPING=1");
@@ -211,7 +227,7 @@ static void stop(struct supervisor *s, bool at_once)
         (void)send(s->front.channel, "E", 1, MSG_NOSIGNAL | MSG_DONTWAIT);
 }
 
-/* One phase further when what it waits for has ended, or its time is up. */
+/* Further when what a phase waits for has ended, or its time is up. */
 static void go_on_stopping(struct supervisor *s)
 {
     uint64_t now = serve_now_ms();
@@ -223,14 +239,23 @@ static void go_on_stopping(struct supervisor *s)
             s->deadline_ms = now + LAUNCHER_STOP_MS;
             fd_replace(&s->launcher.channel, -1);
         }
-    } else if (s->phase == STOPPING_LAUNCHER && s->launcher.pid && now >= s->deadline_ms) {
-        kill(s->launcher.pid, SIGKILL);
     }
+    if (s->phase == STOPPING_LAUNCHER) {
+        if (s->launcher.pid && now >= s->deadline_ms)
+            kill(s->launcher.pid, SIGKILL);
+        if (s->launcher.pid == 0) {
+            s->phase = STOPPING_GATEWAY;
+            s->deadline_ms = now + GATEWAY_STOP_MS;
+            fd_replace(&s->gateway.channel, -1);
+        }
+    }
+    if (s->phase == STOPPING_GATEWAY && s->gateway.pid && now >= s->deadline_ms)
+        kill(s->gateway.pid, SIGKILL);
 }
 
 static bool finished(const struct supervisor *s)
 {
-    return s->phase != SERVING && s->front.pid == 0 && s->launcher.pid == 0;
+    return s->phase != SERVING && s->front.pid == 0 && s->launcher.pid == 0 && s->gateway.pid == 0;
 }
 
 /* ---- what comes in
@@ -258,6 +283,20 @@ static void hear_front(struct supervisor *s)
     }
 }
 
+/* The launcher has lost the gateway. Where that has died too it is joined to the next one. */
+static void hear_launcher(struct supervisor *s)
+{
+    char kind;
+    _cleanup_fd_ int control = -1;
+    ssize_t n = recv(s->launcher.channel, &kind, 1, MSG_DONTWAIT);
+    if (n < 0 && (errno == EAGAIN || errno == EINTR))
+        return;
+    if (n <= 0)
+        fd_replace(&s->launcher.channel, -1);
+    else if (kind == 'C' && serve_join_gateway(&s->gateway, 'C', &control) == 0 && control >= 0)
+        (void)serve_hand_over(s->launcher.channel, 'C', control);
+}
+
 static void hear_signal(struct supervisor *s)
 {
     struct signalfd_siginfo info;
@@ -269,11 +308,14 @@ static void hear_signal(struct supervisor *s)
 static int wait_ms(const struct supervisor *s)
 {
     uint64_t now = serve_now_ms(), at = UINT64_MAX;
-    if (s->phase == SERVING && (s->front.pid == 0 || s->launcher.pid == 0)) {
-        at = s->launcher.due_ms;
+    if (s->phase == SERVING) {
+        if (s->front.pid == 0 || s->launcher.pid == 0)
+            at = s->launcher.due_ms;
         if (s->front.pid == 0 && s->front.due_ms > at)
             at = s->front.due_ms;
-    } else if (s->phase == STOPPING_FRONT || s->phase == STOPPING_LAUNCHER) {
+        if (s->launch->gateway >= 0 && s->gateway.pid == 0 && s->gateway.due_ms < at)
+            at = s->gateway.due_ms;
+    } else if (s->phase != AT_ONCE) {
         at = s->deadline_ms > now ? s->deadline_ms : now + 100;
     }
     if (at == UINT64_MAX)
@@ -283,8 +325,11 @@ static int wait_ms(const struct supervisor *s)
 
 int serve_supervise(const struct serve_launch *launch, const char *notify)
 {
-    struct supervisor s = {
-        .launch = launch, .notify = notify, .launcher = {.channel = -1}, .front = {.channel = -1}};
+    struct supervisor s = {.launch = launch,
+                           .notify = notify,
+                           .launcher = {.channel = -1},
+                           .front = {.channel = -1},
+                           .gateway = {.channel = -1}};
     sigset_t set;
     sigemptyset(&set);
     sigaddset(&set, SIGCHLD);
@@ -301,12 +346,16 @@ int serve_supervise(const struct serve_launch *launch, const char *notify)
     }
     s.signals = signals;
     while (!finished(&s)) {
+        start_gateway(&s);
         start_due(&s);
         struct pollfd fds[] = {{.fd = signals, .events = POLLIN},
-                               {.fd = s.front.channel, .events = POLLIN}};
+                               {.fd = s.front.channel, .events = POLLIN},
+                               {.fd = s.launcher.channel, .events = POLLIN}};
         if (poll(fds, ARRAY_LENGTH(fds), wait_ms(&s)) > 0) {
             if (fds[1].revents)
                 hear_front(&s);
+            if (fds[2].revents)
+                hear_launcher(&s);
             if (fds[0].revents)
                 hear_signal(&s);
         }
@@ -315,5 +364,6 @@ int serve_supervise(const struct serve_launch *launch, const char *notify)
     }
     fd_close(s.front.channel);
     fd_close(s.launcher.channel);
+    fd_close(s.gateway.channel);
     return s.failed ? CLI_EXIT_BERTH : CLI_EXIT_OK;
 }

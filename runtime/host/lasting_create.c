@@ -194,7 +194,10 @@ int lasting_unmake(struct session *s, struct err *err)
     struct lasting_names names;
     int r = lasting_names_make(&s->lasting->name, &names, err);
     /* What it did not make itself is another's. */
-    return r == 0 && s->place >= 0 ? lasting_place_remove(s->runtime, names.id, err) : r;
+    if (r < 0 || s->place < 0)
+        return r;
+    r = session_network_forget(s->runtime, &s->lasting->name, err);
+    return r == 0 ? lasting_place_remove(s->runtime, names.id, err) : r;
 }
 
 void session_leave(struct session *s, struct session_identity *ret)

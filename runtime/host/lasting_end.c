@@ -101,12 +101,16 @@ static int kill_all(struct runtime *rt, const struct lasting_names *names, unsig
     return r == 0 && pidfd >= 0 ? wait_init(pidfd, timeout_ms, err) : r;
 }
 
-static int clean(struct runtime *rt, const struct lasting_names *names, unsigned timeout_ms,
+/* `served`: the name by which the launcher's gateway may know it; NULL: another's. */
+static int clean(struct runtime *rt, const struct lasting_names *names,
+                 const struct session_name *served, unsigned timeout_ms,
                  void (*note)(void *data, const char *key, const char *text), void *data,
                  struct err *err)
 {
     bool proven = false;
     int r = kill_all(rt, names, timeout_ms, &proven, err);
+    if (r == 0 && served)
+        r = session_network_forget(rt, served, err);
     if (r == 0)
         r = workspace_end_lasting(rt->share_dir, names->id, note, data, err);
     if (r == 0 && !proven) /* its maker may have been killed in the middle of a new volume */
@@ -121,7 +125,7 @@ int lasting_clean(struct runtime *rt, const char *id, unsigned timeout_ms, struc
     if (!lasting_name_parse(id, &name))
         return err_set(err, ERR_INTERNAL, EINVAL, "clean up after a session", id, NULL);
     int r = lasting_names_make(&name, &names, err);
-    return r == 0 ? clean(rt, &names, timeout_ms, NULL, NULL, err) : r;
+    return r == 0 ? clean(rt, &names, NULL, timeout_ms, NULL, NULL, err) : r;
 }
 
 /* The lock of the record, or the certainty that there is no record. Its maker, if he lives, finds
@@ -158,7 +162,7 @@ int session_end(struct runtime *rt, const struct session_name *name, unsigned ti
         r = take_record(rt, &names, patience, &record, err);
     if (r < 0)
         return r;
-    r = clean(rt, &names, patience, note, data, err);
+    r = clean(rt, &names, name, patience, note, data, err);
     if (r == 0)
         r = record_remove(&record, err);
     record_fini(&record);

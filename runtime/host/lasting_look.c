@@ -153,7 +153,14 @@ int session_sample(struct runtime *rt, const struct session_name *name, struct l
     struct lasting_names names;
     _cleanup_fd_ int cgroup = -1;
     int r = open_by_name(rt, name, &names, &cgroup, err);
-    return r < 0 ? r : cgroup_sample(&rt->cgroup, cgroup, names.cgroup, ret, err);
+    if (r == 0)
+        r = cgroup_sample(&rt->cgroup, cgroup, names.cgroup, ret, err);
+    if (r < 0)
+        return r;
+    /* What it used is told also where its network cannot be looked at any more. */
+    struct err unseen;
+    (void)session_network_counters(rt, name, ret->network, &unseen);
+    return 0;
 }
 
 /* ---- list

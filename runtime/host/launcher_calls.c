@@ -15,6 +15,9 @@ const struct launcher_calls *launcher_real_calls(void)
         .freeze = session_freeze,
         .sample = session_sample,
         .list = session_list,
+        .network = session_network_replace,
+        .restore = session_network_restore,
+        .forget = session_network_forget,
         .files = files_parked,
     };
     return &calls;

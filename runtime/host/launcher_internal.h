@@ -36,6 +36,7 @@ enum watch_kind {
     WATCH_SUPERVISOR,
     WATCH_SIGNALS,
     WATCH_POOL,
+    WATCH_GATEWAY,
     WATCH_JOB,
     WATCH_LIVE,
 };
@@ -101,6 +102,13 @@ struct launcher {
     int spare_socket;
     bool spare_wanted;
     struct netns_pool pool;
+    int gateway;       /* its control socket; -1: there was none yet */
+    bool gateway_lost; /* it has ended: another one will come */
+    pid_t restorer;    /* makes the gateway know every session; 0 */
+    bool restore_wanted;
+    uint64_t restore_due_ms;
+    unsigned restore_pause_ms;
+    void (*tell)(const struct err *err);
 };
 
 static inline struct session_name launcher_name_of(const struct launcher_request *request)
@@ -148,10 +156,13 @@ const char *launcher_permit_fds(const struct launcher_request *request, const in
                                 unsigned fd_count);
 /* The instance that this state directory belongs to, fixed by the first one that came. */
 int launcher_permit_instance(struct launcher *l, const char *instance, struct err *err);
+/* The instance whose sessions there may be; 1: there is none yet. */
+int launcher_permit_known(const struct launcher *l, char ret[24], struct err *err);
 /* The client's socket among these; -1: there is none. */
 int launcher_permit_socket(const int *fds, unsigned fd_count);
 int launcher_permit_asker(const struct serve_config *config, const int *fds, unsigned fd_count,
                           struct launcher_asker *ret, struct err *err);
+int launcher_permit_network(const struct spec_network *net, struct err *err);
 /* May this be built, for this asker? spec_check() has passed. */
 int launcher_permit_spec(const struct serve_config *config, const struct spec *spec,
                          const struct launcher_asker *asker, struct err *err);
@@ -159,11 +170,25 @@ int launcher_permit_spec(const struct serve_config *config, const struct spec *s
 /* launcher_spare.c. To be called when nothing else waits. */
 void launcher_spare_make(struct launcher *l);
 /* Its pid, and where it will answer; 0: there is none, and nobody was told of the job. `netns` (-1:
- * none) is copied. */
+ * none) is copied, and the launcher's socket of the gateway. */
 pid_t launcher_spare_take(struct launcher *l, const struct job *job, bool clean, int netns,
                           int *ret_result);
+/* In a fork that does no request: what only the launcher may hold, but for the gateway's. */
+void launcher_close_others(struct launcher *l);
 void launcher_spare_died(struct launcher *l, pid_t pid);
 void launcher_spare_end(struct launcher *l);
+
+/* launcher_network.c. Takes the gateway's socket; one that there was is closed. */
+int launcher_network_open(struct launcher *l, int fd);
+void launcher_network_hear(struct launcher *l);
+/* To be called each turn: *wait_ms becomes shorter where something is due before. */
+void launcher_network_tend(struct launcher *l, int *wait_ms);
+void launcher_network_died(struct launcher *l, pid_t pid, int status);
+void launcher_network_stop(struct launcher *l);
+
+/* launcher_worker.c: the lock of a row (or of what lock_of() says), for as long as this launcher is
+ * the last one (ESTALE). 1: it is busy and `wait` is false. */
+int launcher_lock(const struct launcher *l, int64_t at, bool wait, int *ret_lock, struct err *err);
 
 /* launcher_worker.c: in the worker. Answers on `result`; its return is the exit status. */
 /* `netns` is taken: for the session that is launched; -1. */

@@ -404,6 +404,7 @@ int launcher_reap(struct launcher *l)
         if (pid <= 0)
             return 0;
         launcher_spare_died(l, pid);
+        launcher_network_died(l, pid, status);
         for (struct job *job = l->jobs; job; job = job->next) {
             if (job->worker != pid)
                 continue;

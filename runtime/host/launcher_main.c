@@ -129,8 +129,8 @@ static void close_all(struct arrival *arrival)
     arrival->fd_count = 0;
 }
 
-/* 0, -EAGAIN; 1: front is gone. */
-static int receive(const struct launcher *l, struct arrival *ret)
+/* 0, -EAGAIN; 1: nobody is there any more. */
+static int receive(int socket, struct arrival *ret)
 {
     union {
         struct cmsghdr header;
@@ -143,7 +143,7 @@ static int receive(const struct launcher *l, struct arrival *ret)
                              .msg_iovlen = 1,
                              .msg_control = &control,
                              .msg_controllen = sizeof control.room};
-    ssize_t n = recvmsg(l->front, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC | MSG_TRUNC);
+    ssize_t n = recvmsg(socket, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC | MSG_TRUNC);
     if (n < 0)
         return errno == EAGAIN || errno == EINTR ? -EAGAIN : 1;
     ret->length = (size_t)n;
@@ -167,7 +167,7 @@ static int not_ours(struct err *err, const char *wrong)
 static int take_request(struct launcher *l, struct err *err)
 {
     struct arrival arrival;
-    int r = receive(l, &arrival);
+    int r = receive(l->front, &arrival);
     if (r == -EAGAIN)
         return 1;
     if (r > 0) {
@@ -229,6 +229,21 @@ static int watch_front_for(struct launcher *l)
     return epoll_ctl(l->epoll, EPOLL_CTL_MOD, l->front, &event) < 0 ? -errno : 0;
 }
 
+/* 'C' and a socket of the gateway's, or the end. */
+static int hear_supervisor(struct launcher *l)
+{
+    struct arrival arrival;
+    int r = receive(l->supervisor, &arrival);
+    if (r == -EAGAIN)
+        return 0;
+    if (r > 0)
+        launcher_unwatch(l, &l->supervisor);
+    else if (arrival.length == 1 && *(const char *)&arrival.request == 'C' && arrival.fd_count == 1)
+        r = launcher_network_open(l, take_fd(&arrival.fds[0]));
+    close_all(&arrival);
+    return r < 0 ? r : 0;
+}
+
 static int hear(struct launcher *l, struct watch *what, uint32_t events, struct err *err)
 {
     struct signalfd_siginfo info[8];
@@ -243,8 +258,11 @@ static int hear(struct launcher *l, struct watch *what, uint32_t events, struct 
             launcher_unwatch(l, &l->front);
         return 0;
     case WATCH_SUPERVISOR:
-        launcher_unwatch(l, &l->supervisor);
-        return 0;
+        r = hear_supervisor(l);
+        break;
+    case WATCH_GATEWAY:
+        launcher_network_hear(l);
+        break;
     case WATCH_SIGNALS:
         if (read(l->signals, info, sizeof info) > 0)
             r = launcher_reap(l);
@@ -299,6 +317,7 @@ static int turn(struct launcher *l, struct err *err)
     }
     if (r == 0)
         r = tend_pool(l);
+    launcher_network_tend(l, &wait_ms);
     if (r < 0)
         return err_set(err, ERR_UNAVAILABLE, -r, "run the launcher", NULL, NULL);
     struct epoll_event event;
@@ -328,7 +347,9 @@ static void close_launcher(struct launcher *l)
     launcher_drop_waiting(l);
     launcher_live_fini(l);
     launcher_spare_end(l);
+    launcher_network_stop(l);
     netns_pool_fini(&l->pool);
+    fd_close(l->gateway);
     fd_close(l->front);
     fd_close(l->supervisor);
     fd_close(l->epoll);
@@ -367,6 +388,8 @@ static int open_launcher(struct launcher *l, const struct launcher_options *opti
         r = watch(l, l->supervisor, &watch_supervisor);
     if (r == 0)
         r = watch(l, l->signals, &watch_signals);
+    if (r == 0 && options->gateway > 0)
+        r = launcher_network_open(l, options->gateway);
     l->reading = true;
     return r < 0 ? err_set(err, ERR_UNAVAILABLE, -r, "start the launcher", NULL, NULL) : 0;
 }
@@ -380,6 +403,8 @@ int launcher_main(const struct launcher_options *options, struct err *err)
                          .epoll = -1,
                          .signals = -1,
                          .spare_socket = -1,
+                         .gateway = -1,
+                         .tell = options->tell,
                          .spare_wanted = true,
                          .workers_max =
                              options->workers_max ? options->workers_max : LAUNCHER_WORKERS};

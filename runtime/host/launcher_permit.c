@@ -79,6 +79,8 @@ const char *launcher_permit_fds(const struct launcher_request *request, const in
         wrong = check_memfd(fds[0], sizeof(struct spec));
         return wrong || fd_count < 2 ? wrong : check_client(fds[1]);
     }
+    if (request->type == LAUNCHER_NETWORK)
+        return check_memfd(fds[0], sizeof(struct spec_network));
     if (request->type != LAUNCHER_FILES)
         return NULL;
     wrong = check_memfd(fds[0], sizeof(struct launcher_files));
@@ -94,18 +96,34 @@ const char *launcher_permit_fds(const struct launcher_request *request, const in
 /* ---- instance
  * ------------------------------------------------------------------------------------- */
 
+static const char instance_step[] = "read the instance of";
+
+static ssize_t read_instance(int dir, char ret[24])
+{
+    return io_read_at(dir, "instance", ret, 24);
+}
+
+int launcher_permit_known(const struct launcher *l, char ret[24], struct err *err)
+{
+    const char *place = l->config->state_dir;
+    _cleanup_fd_ int dir = open(place, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    ssize_t n = dir < 0 ? -errno : read_instance(dir, ret);
+    if (n == -ENOENT)
+        return 1;
+    return n < 0 ? err_set(err, ERR_UNAVAILABLE, (int)-n, instance_step, place, NULL) : 0;
+}
+
 /* The file is root's, in a directory that front can't write: a front that is taken over cannot name
  * the sessions of another berth, not even to a launcher that is new. */
 int launcher_permit_instance(struct launcher *l, const char *instance, struct err *err)
 {
-    static const char step[] = "read the instance of";
     const char *place = l->config->state_dir;
     if (!l->instance[0]) {
         _cleanup_fd_ int dir = open(place, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         if (dir < 0)
-            return err_set(err, ERR_UNAVAILABLE, errno, step, place, NULL);
+            return err_set(err, ERR_UNAVAILABLE, errno, instance_step, place, NULL);
         char text[sizeof l->instance];
-        ssize_t n = io_read_at(dir, "instance", text, sizeof text);
+        ssize_t n = read_instance(dir, text);
         if (n == -ENOENT) {
             snprintf(text, sizeof text, "%s", instance);
             _cleanup_fd_ int fd = openat(
@@ -115,7 +133,7 @@ int launcher_permit_instance(struct launcher *l, const char *instance, struct er
                 n = -errno;
         }
         if (n < 0)
-            return err_set(err, ERR_UNAVAILABLE, (int)-n, step, place, NULL);
+            return err_set(err, ERR_UNAVAILABLE, (int)-n, instance_step, place, NULL);
         memcpy(l->instance, text, sizeof text);
     }
     if (strcmp(l->instance, instance) == 0)
@@ -224,6 +242,17 @@ static int check_path(const struct serve_config *config, const char *path, const
     return own ? check_owner(config, path, field, asker, err) : 0;
 }
 
+/* What front compiled from a policy within the operator's ceiling; that it is whole is all that can
+ * be seen here. The namespace is the session's own: the widest rules reach what the gateway's own
+ * user may reach. */
+int launcher_permit_network(const struct spec_network *net, struct err *err)
+{
+    if (net->publish_count > 0)
+        return refuse(err, ERR_CAPABILITY_UNAVAILABLE, "network.publish",
+                      "Published ports are not built yet.");
+    return network_check(net, err);
+}
+
 int launcher_permit_spec(const struct serve_config *config, const struct spec *spec,
                          const struct launcher_asker *asker, struct err *err)
 {
@@ -234,11 +263,8 @@ int launcher_permit_spec(const struct serve_config *config, const struct spec *s
         spec->workspace.kind == SPEC_WORKSPACE_SNAPSHOT)
         return refuse(err, ERR_CAPABILITY_UNAVAILABLE, "workspace",
                       "Disks and snapshots are not built yet.");
-    if (spec->network.egress != SPEC_EGRESS_DENY || spec->network.allow_count > 0 ||
-        spec->network.publish_count > 0)
-        return refuse(err, ERR_CAPABILITY_UNAVAILABLE, "network",
-                      "Only \"deny\" without rules is built yet.");
-    if (spec->image.kind == SPEC_IMAGE_DIR)
+    r = launcher_permit_network(&spec->network, err);
+    if (r == 0 && spec->image.kind == SPEC_IMAGE_DIR)
         r = check_path(config, spec->image.path, "image", false, asker, err);
     if (r == 0 && spec->workspace.kind == SPEC_WORKSPACE_DIRECTORY)
         r = check_path(config, spec->workspace.path, "workspace.path", true, asker, err);

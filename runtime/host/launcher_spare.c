@@ -20,23 +20,29 @@
 /* What a worker is told. */
 struct order {
     struct launcher_request request;
-    uint32_t clean, netns; /* netns: the last descriptor is a network namespace that is ready */
+    /* netns: the last descriptor is a network namespace that is ready; gateway: the one before
+     * it, or the last, is the gateway's socket, which is not the one that the spare was born with
+     */
+    uint32_t clean, netns, gateway;
 };
+
+enum { ORDER_FDS = LAUNCHER_FDS_MAX + 2 };
 
 union control {
     struct cmsghdr header;
-    char room[CMSG_SPACE(sizeof(int) * (LAUNCHER_FDS_MAX + 1))];
+    char room[CMSG_SPACE(sizeof(int) * ORDER_FDS)];
 };
 
 /* Nothing of the launcher's, and nothing of the requests that wait or run: a client would not see
  * the end of a connection that a spare has open. */
-static void close_others(struct launcher *l)
+void launcher_close_others(struct launcher *l)
 {
     netns_pool_fini(&l->pool);
     fd_close(l->front);
     fd_close(l->supervisor);
     fd_close(l->epoll);
     fd_close(l->signals);
+    fd_close(l->spare_socket);
     for (const struct job *job = l->jobs; job; job = job->next) {
         for (unsigned i = 0; i < job->fd_count; i++)
             fd_close(job->fds[i]);
@@ -46,7 +52,8 @@ static void close_others(struct launcher *l)
 }
 
 /* False: the launcher is gone. */
-static bool receive(int socket, struct order *order, struct job *job, int *ret_netns)
+static bool receive(int socket, struct order *order, struct job *job, int *ret_netns,
+                    int *ret_gateway)
 {
     union control control;
     memset(&control, 0, sizeof control);
@@ -63,11 +70,13 @@ static bool receive(int socket, struct order *order, struct job *job, int *ret_n
         return false;
     const struct cmsghdr *header = CMSG_FIRSTHDR(&message);
     if (header && header->cmsg_type == SCM_RIGHTS) {
-        int fds[LAUNCHER_FDS_MAX + 1];
+        int fds[ORDER_FDS];
         unsigned count = (unsigned)((header->cmsg_len - CMSG_LEN(0)) / sizeof(int));
         memcpy(fds, CMSG_DATA(header), count * sizeof(int));
         if (order->netns)
             *ret_netns = fds[--count];
+        if (order->gateway)
+            *ret_gateway = fds[--count];
         memcpy(job->fds, fds, count * sizeof(int));
         job->fd_count = count;
     }
@@ -82,14 +91,15 @@ static void be_spare(struct launcher *l, pid_t launcher, int socket)
     sigset_t none;
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
-    close_others(l);
+    launcher_close_others(l);
+    fd_replace(&l->gateway, -1);
     title_set("berth: spare");
     /* The launcher's end of the socket is in workers that were forked meanwhile, so an end of file
      * alone would come late. */
     if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0 || getppid() != launcher)
         _exit(0);
     int netns = -1;
-    if (!receive(socket, &order, &job, &netns))
+    if (!receive(socket, &order, &job, &netns, &l->gateway))
         _exit(0);
     prctl(PR_SET_PDEATHSIG, 0, 0, 0, 0); /* what was begun is finished without a launcher */
     title_set("berth: worker");
@@ -117,15 +127,18 @@ void launcher_spare_make(struct launcher *l)
     l->spare_socket = pair[0];
 }
 
-static int send_order(int socket, const struct job *job, bool clean, int netns)
+static int send_order(int socket, const struct job *job, bool clean, int netns, int gateway)
 {
     union control control;
-    int fds[LAUNCHER_FDS_MAX + 1];
+    int fds[ORDER_FDS];
     unsigned count = job->fd_count;
     memcpy(fds, job->fds, count * sizeof(int));
+    if (gateway >= 0)
+        fds[count++] = gateway;
     if (netns >= 0)
         fds[count++] = netns;
-    struct order order = {.request = job->request, .clean = clean, .netns = netns >= 0};
+    struct order order = {
+        .request = job->request, .clean = clean, .netns = netns >= 0, .gateway = gateway >= 0};
     struct iovec part = {&order, sizeof order};
     struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1};
     if (count > 0) {
@@ -150,7 +163,7 @@ pid_t launcher_spare_take(struct launcher *l, const struct job *job, bool clean,
 {
     pid_t pid = l->spare;
     l->spare_wanted = true;
-    if (pid <= 0 || send_order(l->spare_socket, job, clean, netns) < 0)
+    if (pid <= 0 || send_order(l->spare_socket, job, clean, netns, l->gateway) < 0)
         return 0;
     *ret_result = take_fd(&l->spare_socket);
     l->spare = 0;

@@ -42,6 +42,7 @@ static const struct {
     [LAUNCHER_FILES] = {3600000, true, false},
     [LAUNCHER_VOLUME_REMOVE] = {3600000, true, true},
     [LAUNCHER_VOLUME_MEASURE] = {600000, true, false},
+    [LAUNCHER_NETWORK] = {15000, false, true},
 };
 
 static unsigned deadline_of(const struct launcher_request *request)
@@ -71,18 +72,23 @@ struct work {
 static struct work the_work;
 static struct launcher_files the_files;
 static struct spec the_spec;
+static struct spec_network the_network;
 static struct launcher_asker the_asker;
 
 /* ---- what comes with a request
  * ---------------------------------------------------------------------- */
 
-static int lock_byte(const struct serve_config *config, int64_t at, int *ret_lock, struct err *err)
+static int lock_byte(const struct serve_config *config, int64_t at, bool wait, int *ret_lock,
+                     struct err *err)
 {
     char path[SPEC_PATH_MAX + 16];
     snprintf(path, sizeof path, "%s/workers", config->runtime_dir);
     _cleanup_fd_ int fd = open(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
     struct flock range = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = at, .l_len = 1};
-    if (fd < 0 || fcntl(fd, F_OFD_SETLKW, &range) < 0)
+    int r = fd < 0 ? -1 : fcntl(fd, wait ? F_OFD_SETLKW : F_OFD_SETLK, &range);
+    if (r < 0 && fd >= 0 && !wait && (errno == EAGAIN || errno == EACCES))
+        return 1;
+    if (r < 0)
         return err_set(err, ERR_UNAVAILABLE, errno, "lock the session", NULL, NULL);
     *ret_lock = take_fd(&fd);
     return 0;
@@ -91,7 +97,7 @@ static int lock_byte(const struct serve_config *config, int64_t at, int *ret_loc
 int launcher_number(const struct serve_config *config, uint64_t *ret, struct err *err)
 {
     _cleanup_fd_ int fd = -1;
-    int r = lock_byte(config, 0, &fd, err); /* no row is 0 */
+    int r = lock_byte(config, 0, true, &fd, err); /* no row is 0 */
     if (r < 0)
         return r;
     uint64_t number = 0;
@@ -119,13 +125,12 @@ static int64_t lock_of(const struct launcher_request *request)
     return VOLUME_LOCKS | (int64_t)(mixed >> 4);
 }
 
-static int lock_own(const struct launcher *l, const struct launcher_request *request, int *ret_lock,
-                    struct err *err)
+int launcher_lock(const struct launcher *l, int64_t at, bool wait, int *ret_lock, struct err *err)
 {
     _cleanup_fd_ int fd = -1;
     uint64_t number = 0;
-    int r = lock_byte(l->config, lock_of(request), &fd, err);
-    if (r < 0)
+    int r = lock_byte(l->config, at, wait, &fd, err);
+    if (r != 0)
         return r;
     if (pread(fd, &number, sizeof number, 0) != (ssize_t)sizeof number || number != l->generation)
         return err_set(err, ERR_UNAVAILABLE, ESTALE, "work on the session", NULL,
@@ -190,6 +195,7 @@ static int do_launch(struct work *w, struct err *err)
     const struct session_lasting lasting = {
         .name = launcher_name_of(request),
         .epoch = request->epoch,
+        .generation = request->generation,
         .connect_uid = w->l->config->rootless ? 0 : w->l->config->front_uid,
         .connect_gid = w->l->config->rootless ? 0 : w->l->config->front_gid,
         .deadline_ms = deadline_of(request),
@@ -231,6 +237,9 @@ static int do_look(struct work *w, struct err *err)
     int r = w->l->calls->look(w->l->runtime, &name, &w->job->request.identity, &found,
                               &w->reply.identity, &w->pidfd, err);
     w->reply.found = r < 0 ? 0 : found;
+    /* Whoever found it dead, and removed it, had perhaps no gateway to tell. */
+    if (r == 0 && found != SESSION_FOUND_WHOLE && found != SESSION_FOUND_OTHER)
+        r = w->l->calls->forget(w->l->runtime, &name, err);
     /* Front cannot open it, and must know whether what is gone died or the host was restarted. */
     if (r == 0 && found != SESSION_FOUND_WHOLE)
         r = lasting_boot_id(w->reply.identity.boot_id, err);
@@ -298,6 +307,17 @@ static int do_files(struct work *w, struct err *err)
                               data ? job->fds[2] : -1, job->request.read_only != 0, err);
 }
 
+static int do_network(struct work *w, struct err *err)
+{
+    const struct session_name name = launcher_name_of(&w->job->request);
+    int r = read_sealed(w->job->fds[0], &the_network, sizeof the_network, err);
+    if (r == 0)
+        r = launcher_permit_network(&the_network, err);
+    return r < 0 ? r
+                 : w->l->calls->network(w->l->runtime, &name, &the_network,
+                                        w->job->request.generation, &w->reply.network.cut, err);
+}
+
 static int do_volume_remove(struct work *w, struct err *err)
 {
     return volume_remove(w->l->config->state_dir, w->job->request.workspace_id,
@@ -321,6 +341,7 @@ static int (*const works[LAUNCHER_REQUEST_END])(struct work *w, struct err *err)
     [LAUNCHER_FILES] = do_files,
     [LAUNCHER_VOLUME_REMOVE] = do_volume_remove,
     [LAUNCHER_VOLUME_MEASURE] = do_volume_measure,
+    [LAUNCHER_NETWORK] = do_network,
 };
 
 /* ---- the worker
@@ -356,6 +377,8 @@ int launcher_work(const struct launcher *l, const struct job *job, bool clean, i
 {
     if (netns >= 0)
         fd_replace(&l->runtime->netns, netns);
+    if (l->gateway >= 0)
+        l->runtime->gateway = l->gateway;
     const struct launcher_request *request = &job->request;
     struct work *w = &the_work;
     *w = (struct work){.l = l, .job = job, .pidfd = -1};
@@ -371,7 +394,7 @@ int launcher_work(const struct launcher *l, const struct job *job, bool clean, i
     setitimer(ITIMER_REAL, &alarm, NULL);
     _cleanup_fd_ int lock = -1;
     struct err err = {0};
-    int r = rules[request->type].locks ? lock_own(l, request, &lock, &err) : 0;
+    int r = rules[request->type].locks ? launcher_lock(l, lock_of(request), true, &lock, &err) : 0;
     if (r == 0)
         r = clean ? do_end(w, &err) : works[request->type](w, &err);
     if (r < 0) {

@@ -39,7 +39,8 @@ struct worker {
     int netns; /* to enter; -1: to make */
     int (*work)(struct worker *w, struct err *err);
     struct network_namespace *made;
-    const struct buf *batch; /* or the question, of which half is in force */
+    const struct buf *batch;                          /* the whole ruleset */
+    const struct buf *question;                       /* which half is in force */
     const struct buf *fill[2], *change[2], *clear[2]; /* by half */
     uint64_t *counters;
     int family, *connectors;
@@ -217,16 +218,25 @@ static int send_rules(struct worker *w, struct err *err)
 }
 
 /* Killed between two of these, what is in force is the old or the new, and the next one begins
- * again. */
+ * again. The routes last, as below. */
 static int replace(struct worker *w, struct err *err)
 {
     unsigned half = 0;
-    int r = network_half_read(w->batch, &half, err);
+    int r = network_half_read(w->question, &half, err);
+    if (r == -ENOENT) {
+        r = send_rules(w, err);
+    } else {
+        if (r == 0)
+            r = send_batch(w, w->fill[1 - half], err);
+        if (r == 0)
+            r = send_batch(w, w->change[1 - half], err);
+        if (r == 0)
+            r = send_batch(w, w->clear[half], err);
+    }
     if (r == 0)
-        r = send_batch(w, w->fill[1 - half], err);
-    if (r == 0)
-        r = send_batch(w, w->change[1 - half], err);
-    return r == 0 ? send_batch(w, w->clear[half], err) : r;
+        r = network_link_make(err);
+    lower_first_port();
+    return r;
 }
 
 /* The rules first: until they are in force there is no route by which anything passes them. */
@@ -329,13 +339,13 @@ int network_namespace_sockets(int netns, struct network_namespace *ret, struct e
 
 int network_namespace_replace(int netns, const struct spec_network *net, struct err *err)
 {
-    _cleanup_buf_ struct buf question = {0}, fill_a = {0}, fill_b = {0}, change_a = {0},
-                             change_b = {0}, clear_a = {0}, clear_b = {0};
+    _cleanup_buf_ struct buf whole = {0}, question = {0}, fill_a = {0}, fill_b = {0},
+                             change_a = {0}, change_b = {0}, clear_a = {0}, clear_b = {0};
     struct buf *const steps[][2] = {[NETWORK_REPLACE_FILL] = {&fill_a, &fill_b},
                                     [NETWORK_REPLACE_SWITCH] = {&change_a, &change_b},
                                     [NETWORK_REPLACE_CLEAR] = {&clear_a, &clear_b}};
-    struct worker w = {.netns = netns, .work = replace, .batch = &question};
-    int r = 0;
+    struct worker w = {.netns = netns, .work = replace, .batch = &whole, .question = &question};
+    int r = network_encode(net, &whole, err);
     /* For both, because the worker may not allocate. */
     for (unsigned half = 0; half < 2; half++) {
         for (unsigned step = 0; step < ARRAY_LENGTH(steps) && r == 0; step++)

@@ -21,13 +21,13 @@ void network_namespace_fini(struct network_namespace *ns);
  * namespace. ERR_CAPABILITY_UNAVAILABLE names what this kernel lacks (nft, tproxy, …). */
 int network_namespace_make(const struct spec_network *net, struct network_namespace *ret,
                            struct err *err);
-/* The same in one that is there and has none of it (a session whose rules were "deny"). */
+/* The same in one that is there and has none of it. */
 int network_namespace_fill(int netns, const struct spec_network *net, struct network_namespace *ret,
                            struct err *err);
 /* In one that is there already (gateway started again): the sockets alone. */
 int network_namespace_sockets(int netns, struct network_namespace *ret, struct err *err);
 /* At one instant (NET-6): no packet is judged by parts of both. Killed in between it can be
- * repeated. */
+ * repeated. In one that has no ruleset (a session whose rules were "deny"): all but the sockets. */
 int network_namespace_replace(int netns, const struct spec_network *net, struct err *err);
 /* Packets and connections counted by the ruleset since it was made. */
 int network_namespace_counters(int netns, uint64_t ret[NETWORK_COUNTER_COUNT], struct err *err);

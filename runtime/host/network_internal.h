@@ -13,7 +13,8 @@
  * gateway's listener among them, are nobody's inside, whatever capabilities he gets. */
 enum { NETWORK_PORTS_FIRST = 54 };
 
-/* lo up, the session's source addresses, the routes that make every address local. */
+/* lo up, the session's source addresses, the routes that make every address local; what is there
+ * already stays. */
 int network_link_make(struct err *err);
 
 /* Send a batch of network_encode() and wait for its end. On failure *ret_sequence is that of the

@@ -26,10 +26,15 @@ int network_link_remove(int gateway, int64_t row, int64_t incarnation, struct er
     return r == -ENOENT ? 0 : r;
 }
 
-int network_link_replace(int gateway, int64_t row, int64_t incarnation, int record, struct err *err)
+int network_link_replace(int gateway, int64_t row, int64_t incarnation, int record,
+                         uint32_t *ret_cut, struct err *err)
 {
     struct gateway_request request = request_of(GATEWAY_REPLACE, row, incarnation);
-    return network_ask(gateway, &request, &record, 1, NULL, err);
+    struct gateway_reply reply;
+    int r = network_ask(gateway, &request, &record, 1, &reply, err);
+    if (r == 0)
+        *ret_cut = reply.count;
+    return r;
 }
 
 int runtime_network_flush(struct runtime *rt, struct err *err)

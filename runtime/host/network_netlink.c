@@ -75,8 +75,8 @@ static ssize_t receive(int fd, void *data, size_t size)
 }
 
 /* The kernel answers before send() returns. Every message up to `last` asked for an answer, or the
- * last one alone: then only a refused one has another. */
-static int take_answers(int fd, uint32_t last, uint32_t *ret_sequence)
+ * last one alone: then only a refused one has another. The error `accepted` (0: none) is none. */
+static int take_answers(int fd, uint32_t last, int accepted, uint32_t *ret_sequence)
 {
     static _Alignas(struct nlmsghdr) char answers[ANSWER_BYTES]; /* one worker at a time */
     bool done = false;
@@ -95,7 +95,7 @@ static int take_answers(int fd, uint32_t last, uint32_t *ret_sequence)
                 return -EPROTO;
             if (head.nlmsg_type == NLMSG_ERROR && head.nlmsg_len >= sizeof head + sizeof said) {
                 memcpy(&said, answers + at + sizeof head, sizeof said);
-                if (said.error != 0) {
+                if (said.error != 0 && said.error != accepted) {
                     *ret_sequence = head.nlmsg_seq;
                     return said.error;
                 }
@@ -192,7 +192,8 @@ int network_link_make(struct err *err)
     for (size_t i = 0; i < ARRAY_LENGTH(messages); i++)
         parts[i] = (struct iovec){&messages[i], messages[i].head.nlmsg_len};
     struct msghdr message = {.msg_iov = parts, .msg_iovlen = ARRAY_LENGTH(parts)};
-    r = sendmsg(fd, &message, 0) < 0 ? -errno : take_answers(fd, ARRAY_LENGTH(messages), &sequence);
+    r = sendmsg(fd, &message, 0) < 0 ? -errno
+                                     : take_answers(fd, ARRAY_LENGTH(messages), -EEXIST, &sequence);
     if (r == 0)
         return 0;
     bool no_ipv6 = r == -EOPNOTSUPP || r == -EAFNOSUPPORT || r == -EACCES;
@@ -241,7 +242,7 @@ int network_batch_send(const void *batch, size_t length, uint32_t *ret_sequence,
                              "to its kernel: raise net.core.wmem_max, or use fewer."
                            : NULL);
     *ret_sequence = 0;
-    r = take_answers(fd, last_sequence(batch, length), ret_sequence);
+    r = take_answers(fd, last_sequence(batch, length), 0, ret_sequence);
     if (r == 0)
         return 0;
     bool lacks = r == -ENOENT || r == -EOPNOTSUPP || r == -EPROTONOSUPPORT || r == -EAFNOSUPPORT ||
@@ -412,8 +413,9 @@ static int configure_log(int fd, uint32_t sequence, uint16_t type, const void *d
     };
     uint32_t refused;
     memcpy(request.data, data, length);
-    return send(fd, &request, request.head.nlmsg_len, 0) < 0 ? -errno
-                                                             : take_answers(fd, sequence, &refused);
+    return send(fd, &request, request.head.nlmsg_len, 0) < 0
+               ? -errno
+               : take_answers(fd, sequence, 0, &refused);
 }
 
 int network_log_open(int *ret, struct err *err)

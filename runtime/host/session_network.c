@@ -9,14 +9,13 @@
  * generation, and `names`, which the gateway fills. One for a command has them in memory.
  */
 #include "runtime/host/lasting.h"
-#include "runtime/host/network.h"
+#include "runtime/host/network_link.h"
 
 #include "runtime/base/fd.h"
 #include "runtime/base/io.h"
 
 #include <fcntl.h>
 #include <poll.h>
-#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -77,21 +76,17 @@ static int open_names(int place, int *ret, struct err *err)
     return 0;
 }
 
-/* 0 with the generation in force; 1: it has no network. */
-static int read_generation(int place, uint64_t *ret, int *ret_fd, struct err *err)
+/* 0 with what is in force; 1: it has no network. */
+static int read_record(int place, struct network_record *ret, int *ret_fd, struct err *err)
 {
-    struct network_record head = {0};
-    struct stat st;
     _cleanup_fd_ int fd = openat(place, "network", O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
     if (fd < 0)
         return errno == ENOENT ? 1 : fail(err, "network");
-    const size_t length = offsetof(struct network_record, network);
-    ssize_t n = pread(fd, &head, length, 0);
-    if (n != (ssize_t)length || fstat(fd, &st) < 0 || st.st_size != (off_t)sizeof head ||
-        head.magic != GATEWAY_MAGIC || head.version != GATEWAY_VERSION)
+    ssize_t n = pread(fd, ret, sizeof *ret, 0);
+    const char *wrong = n < 0 ? strerror(errno) : gateway_record_check(ret, (size_t)n);
+    if (wrong)
         return err_set(err, ERR_INTERNAL, EBADMSG, "read the rules of a session's network",
-                       "network", "It is no file of this version of berth.");
-    *ret = head.generation;
+                       "network", "They are not of this version of berth, or damaged: %s.", wrong);
     *ret_fd = take_fd(&fd);
     return 0;
 }
@@ -111,7 +106,9 @@ int session_network_begin(struct session *s, const struct spec_network *net, int
         r = ready >= 0 ? network_namespace_fill(ready, net, ns, err)
                        : network_namespace_make(net, ns, err);
     if (r == 0)
-        r = make_record(place, net, 1, &ns->fds[GATEWAY_ADD_RECORD], err);
+        r = make_record(place, net,
+                        s->lasting && s->lasting->generation ? s->lasting->generation : 1,
+                        &ns->fds[GATEWAY_ADD_RECORD], err);
     if (r == 0)
         r = open_names(place, &ns->fds[GATEWAY_ADD_NAMES], err);
     if (r == 0)
@@ -154,97 +151,146 @@ static void found_fini(struct found *found)
     fd_close(found->netns);
 }
 
+static int find_place(struct runtime *rt, const struct session_name *name, int *ret_place,
+                      struct err *err)
+{
+    struct lasting_names names;
+    int r = lasting_names_make(name, &names, err);
+    return r == 0 ? lasting_place_open(rt, names.id, ret_place, err) : r;
+}
+
+/* Its network, when it lives; 1: it does not. */
+static int find_netns(int place, int *ret_netns, struct err *err)
+{
+    static struct lasting_file file; /* one session at a time */
+    _cleanup_fd_ int pidfd = -1;
+    int r = lasting_file_read(place, &file, err);
+    if (r == 0)
+        r = lasting_open_init(&file.identity, &pidfd, err);
+    return r == 0 ? open_netns(&file.identity, pidfd, ret_netns, err) : r;
+}
+
 static int find(struct runtime *rt, const struct session_name *name, struct found *ret,
                 struct err *err)
 {
-    struct lasting_names names;
-    static struct lasting_file file; /* one session at a time */
-    _cleanup_fd_ int pidfd = -1;
-    int r = lasting_names_make(name, &names, err);
+    int r = find_place(rt, name, &ret->place, err);
     if (r == 0)
-        r = lasting_place_open(rt, names.id, &ret->place, err);
-    if (r == 0)
-        r = lasting_file_read(ret->place, &file, err);
-    if (r == 0)
-        r = lasting_open_init(&file.identity, &pidfd, err);
-    if (r > 0)
-        return err_set(err, ERR_INVALID_STATE, ENOENT, "find a session that lives", names.id, NULL);
-    return r == 0 ? open_netns(&file.identity, pidfd, &ret->netns, err) : r;
+        r = find_netns(ret->place, &ret->netns, err);
+    return r > 0 ? err_set(err, ERR_INVALID_STATE, ENOENT, "find a session that lives", NULL, NULL)
+                 : r;
 }
 
-static void hand_over(struct network_namespace *ns, int ret_fds[GATEWAY_ADD_END])
+/* Serving by these rules: told so where the gateway has the session, else given all of it. */
+static int serve(struct runtime *rt, const struct session_name *name, const struct found *found,
+                 int *record, uint32_t *ret_cut, struct err *err)
 {
-    for (int i = 0; i < GATEWAY_ADD_END; i++)
-        ret_fds[i] = take_fd(&ns->fds[i]);
-}
-
-int session_network_open(struct runtime *rt, const struct session_name *name,
-                         int ret_fds[GATEWAY_ADD_END], struct err *err)
-{
-    __attribute__((cleanup(found_fini))) struct found found = {-1, -1};
     __attribute__((cleanup(network_namespace_fini))) struct network_namespace ns;
-    uint64_t generation;
-    _cleanup_fd_ int record = -1;
     network_namespace_init(&ns);
-    int r = find(rt, name, &found, err);
-    if (r == 0)
-        r = read_generation(found.place, &generation, &record, err);
-    if (r == 0)
-        r = network_namespace_sockets(found.netns, &ns, err);
-    if (r == 0)
-        r = open_names(found.place, &ns.fds[GATEWAY_ADD_NAMES], err);
-    if (r != 0)
+    if (rt->gateway <= 0)
+        return err_set(err, ERR_UNAVAILABLE, EAGAIN, "serve a session's network", NULL,
+                       "No gateway serves now: nothing can be reached.");
+    int r = network_link_replace(rt->gateway, name->row, name->incarnation, *record, ret_cut, err);
+    if (r != -ENOENT)
         return r;
-    ns.fds[GATEWAY_ADD_RECORD] = take_fd(&record);
-    hand_over(&ns, ret_fds);
-    return 0;
+    r = network_namespace_sockets(found->netns, &ns, err);
+    if (r == 0)
+        r = open_names(found->place, &ns.fds[GATEWAY_ADD_NAMES], err);
+    ns.fds[GATEWAY_ADD_RECORD] = take_fd(record);
+    return r == 0 ? network_link_add(rt->gateway, name->row, name->incarnation, &ns, err) : r;
 }
 
-/* The record is the truth: who is killed behind it repeats, and gets the same. */
-int session_network_replace(struct runtime *rt, const struct session_name *name,
-                            const struct spec_network *net, uint64_t *ret_generation,
-                            int ret_fds[GATEWAY_ADD_END], struct err *err)
+static struct network_record the_record; /* tens of KiB; one session at a time */
+
+int session_network_restore(struct runtime *rt, const struct session_name *name, struct err *err)
 {
     __attribute__((cleanup(found_fini))) struct found found = {-1, -1};
-    __attribute__((cleanup(network_namespace_fini))) struct network_namespace ns;
-    uint64_t generation = 0;
     _cleanup_fd_ int record = -1;
-    network_namespace_init(&ns);
+    uint32_t cut;
+    int r = find_place(rt, name, &found.place, err);
+    if (r == 0)
+        r = read_record(found.place, &the_record, &record, err);
+    if (r == 0)
+        r = find_netns(found.place, &found.netns, err);
+    /* The record is the truth, for the kernel too: somebody may have been killed between the two.
+     */
+    if (r == 0)
+        r = network_namespace_replace(found.netns, &the_record.network, err);
+    return r == 0 ? serve(rt, name, &found, &record, &cut, err) : r;
+}
+
+/* Rules that the kernel does not take are not the session's. */
+static void put_back(int place, bool had)
+{
+    struct err err;
+    _cleanup_fd_ int record = -1;
+    if (had)
+        (void)make_record(place, &the_record.network, the_record.generation, &record, &err);
+    else
+        (void)unlinkat(place, "network", 0);
+}
+
+/* What the kernel's ruleset was before does not matter; that it refuses what the new rules refuse
+ * before the gateway is told does (narrowing). Who is killed in between repeats. */
+int session_network_replace(struct runtime *rt, const struct session_name *name,
+                            const struct spec_network *net, uint64_t generation, uint32_t *ret_cut,
+                            struct err *err)
+{
+    __attribute__((cleanup(found_fini))) struct found found = {-1, -1};
+    _cleanup_fd_ int record = -1;
     int r = network_check(net, err);
     if (r == 0)
         r = find(rt, name, &found, err);
-    if (r < 0)
-        return r;
-    r = read_generation(found.place, &generation, &record, err);
+    if (r == 0)
+        r = read_record(found.place, &the_record, &record, err);
+    if (r == 0 && generation < the_record.generation)
+        return err_set(err, ERR_INVALID_STATE, ESTALE, "replace the rules of a session's network",
+                       NULL, "Revision %llu is in force, which is newer than %llu.",
+                       (unsigned long long)the_record.generation, (unsigned long long)generation);
     if (r < 0)
         return r;
     bool had = r == 0;
-    r = 0;
-    /* One that had no rules gets all of it first, and its record when it is there: a record says
-     * that there is a ruleset. */
-    if (!had)
-        r = network_namespace_fill(found.netns, net, &ns, err);
-    if (r == 0 && !had)
-        r = open_names(found.place, &ns.fds[GATEWAY_ADD_NAMES], err);
     fd_replace(&record, -1);
-    if (r == 0)
-        r = make_record(found.place, net, generation + 1, &record, err);
-    if (r == 0 && had)
-        r = network_namespace_replace(found.netns, net, err);
+    r = make_record(found.place, net, generation, &record, err);
     if (r < 0)
         return r;
-    ns.fds[GATEWAY_ADD_RECORD] = take_fd(&record);
-    hand_over(&ns, ret_fds);
-    *ret_generation = generation + 1;
-    return 0;
+    r = network_namespace_replace(found.netns, net, err);
+    if (r < 0)
+        put_back(found.place, had);
+    *ret_cut = 0;
+    return r == 0 ? serve(rt, name, &found, &record, ret_cut, err) : r;
+}
+
+/* A gateway that has died has forgotten; one that only does not answer in time will read it. */
+static bool is_forgotten(int r)
+{
+    return r == -ENOENT || r == -EPIPE || r == -ECONNRESET || r == -ENOTCONN || r == -ETIMEDOUT;
+}
+
+int session_network_forget(struct runtime *rt, const struct session_name *name, struct err *err)
+{
+    _cleanup_fd_ int place = -1;
+    if (rt->gateway <= 0)
+        return 0;
+    int r = find_place(rt, name, &place, err);
+    if (r < 0)
+        return r;
+    /* Its record is the first of its network and goes with its directory, which is the last. */
+    if (r == 0 && faccessat(place, "network", F_OK, 0) < 0 && errno == ENOENT)
+        return 0;
+    r = network_link_remove(rt->gateway, name->row, name->incarnation, err);
+    return is_forgotten(r) ? 0 : r;
 }
 
 int session_network_counters(struct runtime *rt, const struct session_name *name,
                              uint64_t ret[NETWORK_COUNTER_COUNT], struct err *err)
 {
     __attribute__((cleanup(found_fini))) struct found found = {-1, -1};
-    int r = find(rt, name, &found, err);
-    return r == 0 ? network_namespace_counters(found.netns, ret, err) : r;
+    memset(ret, 0, NETWORK_COUNTER_COUNT * sizeof *ret);
+    int r = find_place(rt, name, &found.place, err);
+    if (r != 0 || (faccessat(found.place, "network", F_OK, 0) < 0 && errno == ENOENT))
+        return r < 0 ? r : 0;
+    r = find_netns(found.place, &found.netns, err);
+    return r == 0 ? network_namespace_counters(found.netns, ret, err) : r < 0 ? r : 0;
 }
 
 int session_network_connectors(struct runtime *rt, const struct session_name *name, int family,

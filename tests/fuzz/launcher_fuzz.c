@@ -42,6 +42,8 @@ static void request(const uint8_t *data, size_t size, unsigned fds, bool righted
         demand(strlen(frame->instance) < sizeof frame->instance);
         demand(strlen(frame->identity.boot_id) < sizeof frame->identity.boot_id);
         demand(frame->row >= 0 && frame->incarnation >= 0);
+        demand((frame->generation > 0) ==
+               (frame->type == LAUNCHER_LAUNCH || frame->type == LAUNCHER_NETWORK));
         serve_name(name, frame->row, frame->incarnation);
         demand(strlen(name) < sizeof name - 1 && !strchr(name, '/'));
         if (frame->type == LAUNCHER_VOLUME_REMOVE || frame->type == LAUNCHER_VOLUME_MEASURE)

@@ -221,9 +221,49 @@ static int fake_files(struct runtime *rt, const struct spec *spec, uint32_t uid,
     return io_write_full(result_fd, &request->operation, sizeof request->operation);
 }
 
+static int fake_network(struct runtime *rt, const struct session_name *name,
+                        const struct spec_network *given, uint64_t revision, uint32_t *ret_cut,
+                        struct err *err)
+{
+    (void)rt;
+    (void)given;
+    if (name->row >= ROW_REFUSED && name->row < ROW_HAS_INIT)
+        return err_set(err, ERR_INVALID_STATE, ESTALE, "replace the rules", NULL, NULL);
+    *ret_cut = (uint32_t)revision;
+    return 0;
+}
+
+static int fake_restore(struct runtime *rt, const struct session_name *name, struct err *err)
+{
+    (void)rt;
+    (void)err;
+    note(name->row * 100);
+    return name->row >= ROW_REFUSED && name->row < ROW_HAS_INIT ? -EIO : 0;
+}
+
+static int fake_forget(struct runtime *rt, const struct session_name *name, struct err *err)
+{
+    (void)rt;
+    (void)err;
+    (void)name;
+    return 0;
+}
+
 UNUSED static const struct launcher_calls fakes = {
-    fake_create, fake_effective, fake_notes,  fake_leave, fake_look,
-    fake_end,    fake_freeze,    fake_sample, fake_list,  fake_files};
+    .create = fake_create,
+    .effective = fake_effective,
+    .notes = fake_notes,
+    .leave = fake_leave,
+    .look = fake_look,
+    .end = fake_end,
+    .freeze = fake_freeze,
+    .sample = fake_sample,
+    .list = fake_list,
+    .network = fake_network,
+    .restore = fake_restore,
+    .forget = fake_forget,
+    .files = fake_files,
+};
 
 /* ---- a launcher
  * ------------------------------------------------------------------------------------ */
@@ -303,7 +343,8 @@ UNUSED static void fixture(void)
 {
     front = life = -1;
     snprintf(instance, sizeof instance, "%08x%08x", (unsigned)getpid(), (unsigned)time(NULL));
-    shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    /* It stands for a runtime, too, into which a worker puts what it was given. */
+    shared = mmap(NULL, 1 << 20, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     cr_assert_neq(shared, MAP_FAILED);
     /* What outlives its launcher is ours to wait for. */
     prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
@@ -355,7 +396,8 @@ UNUSED static struct launcher_request request_of(unsigned type, int64_t row)
                                  .type = (uint16_t)type,
                                  .ticket = ++ticket,
                                  .row = row,
-                                 .incarnation = 1};
+                                 .incarnation = 1,
+                                 .generation = type == LAUNCHER_LAUNCH || type == LAUNCHER_NETWORK};
     strcpy(r.instance, instance);
     return r;
 }

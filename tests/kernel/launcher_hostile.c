@@ -72,6 +72,9 @@ Test(launcher_hostile, descriptors_of_another_number_or_kind_end_the_connection)
     close(fd);
     fd = sealed(spec, sizeof *spec - 1, ALL_SEALS);
     refuse("short spec", &r, sizeof r, &fd, 1);
+    struct launcher_request rules = request_of(LAUNCHER_NETWORK, 1);
+    refuse("rules of another size", &rules, sizeof rules, &fd, 1);
+    refuse("rules that are no memfd", &rules, sizeof rules, &null, 1);
     close(fd);
     fd = sealed("", 0, ALL_SEALS);
     refuse("empty spec", &r, sizeof r, &fd, 1);
@@ -191,7 +194,14 @@ Test(launcher_hostile, a_spec_that_is_none_or_is_not_built_is_refused_and_the_co
     cr_expect_eq(refused_spec(spec, -1), ERR_CAPABILITY_UNAVAILABLE);
     spec = plain_spec();
     spec->network.egress = SPEC_EGRESS_ALLOW;
+    cr_expect_eq(refused_spec(spec, -1), 0);
+    spec->network.publish_count = 1;
+    spec->network.publish[0] = 8080;
     cr_expect_eq(refused_spec(spec, -1), ERR_CAPABILITY_UNAVAILABLE);
+    spec = plain_spec();
+    spec->network.allow_count = 1;
+    memset(spec->network.allow[0].host, 'a', sizeof spec->network.allow[0].host);
+    cr_expect_neq(refused_spec(spec, -1), 0);
     stop_launcher();
 }
 
@@ -344,6 +354,7 @@ static const size_t fields[] = {
     offsetof(struct launcher_request, instance),
     offsetof(struct launcher_request, instance) + 16,
     offsetof(struct launcher_request, epoch),
+    offsetof(struct launcher_request, generation),
     offsetof(struct launcher_request, deadline_ms),
     offsetof(struct launcher_request, workspace_id),
     offsetof(struct launcher_request, workspace_id) + SPEC_ID_MAX,
@@ -364,6 +375,8 @@ static unsigned answers_of(unsigned type, const struct launcher_request *r, bool
     struct launcher_reply reply;
     if (type == LAUNCHER_LAUNCH)
         fds[count++] = sealed(plain_spec(), sizeof(struct spec), ALL_SEALS);
+    if (type == LAUNCHER_NETWORK)
+        fds[count++] = sealed(&plain_spec()->network, sizeof(struct spec_network), ALL_SEALS);
     if (type == LAUNCHER_FILES) {
         cr_assert_eq(pipe2(pipes, O_CLOEXEC), 0);
         fds[count++] = sealed(&content, sizeof content, ALL_SEALS);

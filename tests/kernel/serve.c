@@ -26,7 +26,8 @@
 /* ---- front
  * ------------------------------------------------------------------------------------------ */
 
-/* Before Criterion: serves nothing, says 'R', keeps every launcher's socket that it is given. */
+/* Before Criterion: serves nothing, says 'R', keeps every socket of the launcher's and of the
+ * gateway's that it is given. */
 __attribute__((constructor)) static void act_as_front(int argc, char **argv)
 {
     if (argc != 1 || strcmp(argv[0], "berth: front") != 0)
@@ -43,12 +44,12 @@ __attribute__((constructor)) static void act_as_front(int argc, char **argv)
         if (n <= 0)
             _exit(0);
         struct cmsghdr *header = CMSG_FIRSTHDR(&message);
-        if (byte != 'L' || !header)
+        if ((byte != 'L' && byte != 'V') || !header)
             _exit(2);
-        int launcher;
-        memcpy(&launcher, CMSG_DATA(header), sizeof launcher);
-        dup2(launcher, SERVE_FD_LAUNCHER);
-        close(launcher);
+        int given;
+        memcpy(&given, CMSG_DATA(header), sizeof given);
+        dup2(given, byte == 'L' ? SERVE_FD_LAUNCHER : SERVE_FD_EVENTS);
+        close(given);
     }
 }
 
@@ -86,9 +87,10 @@ static void setup(void)
     bin[n] = 0;
     for (int i = 0; i < 3; i++) /* BUILD/tests/kernel/serve -> BUILD */
         *strrchr(bin, '/') = 0;
-    run("mkdir %s/bin && cp %s/bin/berth %s/bin/berth-init %s/bin && chmod 0111 %s/bin/berth-init "
+    run("mkdir %s/bin && cp %s/bin/berth %s/bin/berth-init %s/bin/berth-gateway %s/bin && chmod "
+        "0111 %s/bin/berth-init "
         "&& cp /proc/%d/exe %s/bin/berth-front",
-        place, bin, bin, place, place, getpid(), place);
+        place, bin, bin, bin, place, place, getpid(), place);
     snprintf(out_path, sizeof out_path, "%s/out", place);
     snprintf(err_path, sizeof err_path, "%s/err", place);
     snprintf(socket_path, sizeof socket_path, "%s/run/berth.sock", place);

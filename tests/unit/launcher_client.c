@@ -244,6 +244,7 @@ Test(launcher_client, a_call_that_the_launcher_would_refuse_is_not_sent)
     struct err err;
     cr_expect_lt(launcher_client_call(client, &r, NULL, 0, NULL, NULL, &err), 0);
     r = ask(LAUNCHER_LAUNCH, 1);
+    r.generation = 1; /* and no spec */
     cr_expect_lt(launcher_client_call(client, &r, NULL, 0, NULL, NULL, &err), 0);
     cr_expect_not(launcher_client_wants_write(client));
 }

@@ -14,6 +14,7 @@ static struct launcher_request good(unsigned type)
                                  .row = 0x7f3a,
                                  .incarnation = 2};
     strcpy(r.instance, "0123456789abcdef");
+    r.generation = type == LAUNCHER_LAUNCH || type == LAUNCHER_NETWORK;
     if (type == LAUNCHER_VOLUME_REMOVE || type == LAUNCHER_VOLUME_MEASURE) {
         strcpy(r.workspace_id, "local");
         strcpy(r.volume, "data");
@@ -115,6 +116,18 @@ Test(launcher_frames, strings_that_do_not_end_or_are_no_ids_are_refused)
     r = good(LAUNCHER_FILES);
     r.read_only = 2;
     REFUSED(r, 2);
+}
+
+Test(launcher_frames, a_revision_of_the_network_comes_with_its_rules_and_with_nothing_else)
+{
+    for (unsigned type = 1; type < LAUNCHER_REQUEST_END; type++) {
+        struct launcher_request r = good(type);
+        r.generation = !r.generation;
+        REFUSED(r, fewest[type]);
+    }
+    struct launcher_request r = good(LAUNCHER_NETWORK);
+    r.generation = UINT64_MAX;
+    PASSES(r, 1);
 }
 
 static struct launcher_reply reply(unsigned type)
