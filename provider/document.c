@@ -301,6 +301,11 @@ void document_exec(struct buf *out, const struct document_exec *exec)
                (unsigned long long)(ended ? (uint64_t)row->output_bytes : exec->output_bytes),
                row->output_truncated ? "true" : "false", (unsigned long long)exec->last_seq,
                row->keep_children ? "true" : "false");
+    if (ended)
+        buf_printf(out, ",\"network_denied\":%lld,", (long long)row->network_denied);
+    else
+        buf_puts(out, ",\"network_denied\":null,");
+    number_or_null(out, "events_after", (uint64_t)row->events_after);
     if (row->failed_step[0]) {
         buf_puts(out, ",\"error\":{\"step\":");
         buf_json_string(out, row->failed_step);

@@ -73,6 +73,8 @@ int ledger_session_spec(struct ledger_tx *tx, int64_t session, struct buf *ret_s
 /* Its spec with other rules, whose revision is this. */
 int ledger_session_network(struct ledger_tx *tx, int64_t session, struct ledger_blob spec,
                            const char *spec_hash, int64_t revision, struct err *err);
+/* It was refused something so often. */
+int ledger_session_denied(struct ledger_tx *tx, int64_t session, int64_t count, struct err *err);
 int ledger_session_revision(struct ledger_tx *tx, int64_t session, int64_t revision,
                             struct err *err);
 
@@ -163,6 +165,8 @@ struct exec_row {
     /* reason start_failed: what of the start failed; "": it is not known */
     char failed_step[LEDGER_STEP_SIZE];
     int64_t failed_errno;
+    int64_t network_denied; /* ended: what the session was refused meanwhile; else: before */
+    int64_t events_after;   /* the session's last event when it was accepted */
 };
 
 /* Gives row->id and row->ord. LEDGER_CONFLICT: this exec_id was used in this session. */

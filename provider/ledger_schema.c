@@ -139,6 +139,11 @@ static const char *const migrations[] = {
     ("ALTER TABLE sessions ADD COLUMN network_revision INTEGER NOT NULL DEFAULT 1;"
      "ALTER TABLE intents ADD COLUMN spec BLOB NOT NULL DEFAULT x'';"
      "ALTER TABLE intents ADD COLUMN spec_hash TEXT NOT NULL DEFAULT '';"),
+
+    /* 6: how often a session was refused something, and how often while a command ran */
+    ("ALTER TABLE sessions ADD COLUMN network_denied INTEGER NOT NULL DEFAULT 0;"
+     "ALTER TABLE execs ADD COLUMN network_denied INTEGER NOT NULL DEFAULT 0;"
+     "ALTER TABLE execs ADD COLUMN events_after INTEGER NOT NULL DEFAULT 0;"),
 };
 
 enum { LATEST = (int)ARRAY_LENGTH(migrations) };

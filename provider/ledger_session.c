@@ -173,6 +173,11 @@ int ledger_session_network(struct ledger_tx *tx, int64_t session, struct ledger_
                       err);
 }
 
+int ledger_session_denied(struct ledger_tx *tx, int64_t session, int64_t count, struct err *err)
+{
+    return change_one(tx, SQL_SESSION_DENIED, VALUES(V_INT(session), V_INT(count)), err);
+}
+
 int ledger_session_revision(struct ledger_tx *tx, int64_t session, int64_t revision,
                             struct err *err)
 {

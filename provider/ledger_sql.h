@@ -16,7 +16,7 @@
     "e.id, e.session, e.incarnation, e.exec_id, e.ord, e.state, e.reason, e.exit_code, e.signal," \
     " e.accepted_ms, e.started_ms, e.ended_ms, e.cpu_ms, e.max_rss_bytes, e.output_bytes,"        \
     " e.oom_kills, e.output_truncated, e.keep_children, e.idempotency, e.failed_step, "           \
-    "e.failed_errno"
+    "e.failed_errno, e.network_denied, e.events_after"
 #define VOLUME_COLUMNS                                     \
     "v.id, v.workspace_id, v.name, v.owner, v.created_ms," \
     " ifnull((SELECT u.session FROM volume_uses u WHERE u.volume = v.id ORDER BY 1 LIMIT 1), 0)"
@@ -37,6 +37,8 @@
     X(SESSION_SPEC, "row", "SELECT spec FROM sessions WHERE id = ?1")                              \
     X(SESSION_NETWORK, "row",                                                                      \
       "UPDATE sessions SET spec = ?2, spec_hash = ?3, network_revision = ?4 WHERE id = ?1")        \
+    X(SESSION_DENIED, "row",                                                                       \
+      "UPDATE sessions SET network_denied = network_denied + ?2 WHERE id = ?1")                    \
     X(SESSION_REVISION, "row", "UPDATE sessions SET network_revision = ?2 WHERE id = ?1")          \
     X(SESSION_PAGE, "workspace",                                                                   \
       "SELECT " SESSION_COLUMNS " FROM sessions s WHERE s.workspace_id = ?1 AND s.session_id > ?2" \
@@ -86,7 +88,9 @@
     X(INTENT_DELETE, "row", "DELETE FROM intents WHERE id = ?1")                                   \
     X(EXEC_INSERT, "row",                                                                          \
       "INSERT INTO execs (session, incarnation, exec_id, ord, state, command, accepted_ms,"        \
-      " keep_children, idempotency) VALUES (?1, ?2, ?3, ?4, 1, ?5, ?6, ?7, ?8)")                   \
+      " keep_children, idempotency, network_denied, events_after)"                                 \
+      " SELECT ?1, ?2, ?3, ?4, 1, ?5, ?6, ?7, ?8, s.network_denied, s.last_seq FROM sessions s"    \
+      " WHERE s.id = ?1")                                                                          \
     X(EXEC_FIND, "workspace",                                                                      \
       "SELECT " EXEC_COLUMNS " FROM execs e WHERE e.session ="                                     \
       " (SELECT max(s.id) FROM sessions s WHERE s.workspace_id = ?1 AND s.session_id = ?2)"        \
@@ -101,7 +105,9 @@
       "UPDATE execs SET state = 3, reason = ?2, exit_code = ?3, signal = ?4, ended_ms = ?5,"       \
       " cpu_ms = ?6, max_rss_bytes = ?7, output_bytes = ?8, oom_kills = ?9, output_truncated = "   \
       "?10,"                                                                                       \
-      " started_ms = iif(started_ms = 0, ?11, started_ms), failed_step = ?12, failed_errno = ?13 " \
+      " started_ms = iif(started_ms = 0, ?11, started_ms), failed_step = ?12, failed_errno = ?13," \
+      " network_denied = (SELECT s.network_denied FROM sessions s WHERE s.id = execs.session)"     \
+      " - network_denied "                                                                         \
       "WHERE id = ?1 AND state <> 3")                                                              \
     X(EVENT_INSERT, "row",                                                                         \
       "INSERT INTO events (session, seq, time_ms, type, data) VALUES (?1, ?2, ?3, ?4, ?5)")        \

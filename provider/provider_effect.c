@@ -48,6 +48,7 @@ static void on_ended(void *data, const struct launcher_reply *reply, const struc
         return;
     }
     work->tries = 0;
+    gateway_events_take(work->p, work->ending.row); /* its connections are closed */
     work->ending.then(work);
 }
 

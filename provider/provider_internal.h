@@ -8,6 +8,7 @@
  * provider_effect.c    what they do to the kernel
  * provider_close.c     closed and told
  * provider_network.c   the verb that replaces a session's rules
+ * provider_gateway.c   what the gateway tells, as events
  * provider_recover.c   one session's row and kernel brought together
  * provider_start.c     all of them, at the start
  * provider_exec.c      commands that live (and provider_exec_start.c, provider_exec_call.c)
@@ -224,6 +225,7 @@ struct provider {
     struct provider_follower *events[EVENT_HASH]; /* those who follow, by session */
     struct timers *timers;
     struct usage_round *usage;
+    struct gateway_events *gateway;
     struct spool_watch *spools;
     struct operation *operations; /* on files */
     struct verb *verbs;           /* that are under way */
@@ -379,6 +381,12 @@ void usage_start(struct provider *p); /* samples every ten seconds from now on *
 int spool_watch_open(struct provider *p, struct err *err);
 void spool_watch_now(struct provider *p); /* all sessions, at once: for tests */
 void spool_watch_free(struct provider *p);
+
+int gateway_events_open(struct provider *p, struct err *err);
+void gateway_events_start(struct provider *p);
+/* What the gateway has sent so far; what waits of this session (-1: of each) is told now. */
+void gateway_events_take(struct provider *p, int64_t row);
+void gateway_events_free(struct provider *p);
 
 void events_wake(struct provider *p, const char *workspace_id, const char *session_id);
 void followers_free(struct provider *p);
