@@ -57,6 +57,8 @@ int policy_network_within(const struct policy *policy, const struct policy *ceil
 
 /* The part that policy_compile() fills of a spec's network. */
 void policy_compile_network(const struct policy *policy, struct spec_network *ret);
+/* As a policy has it: {"egress": …, "publish": […]}. */
+void policy_print_network(const struct spec_network *network, struct buf *out);
 
 /* Fill the policy's part of `spec` (image, mounts, protect, network, process, limits, requires). A
  * limit is "asked" when its origin is not a preset. */

@@ -4,7 +4,7 @@
 #include "provider/document.h"
 
 #include "policy/json.h"
-#include "policy/rule.h"
+#include "policy/policy.h"
 #include "runtime/agent/protocol.h"
 #include "runtime/base/fd.h"
 
@@ -98,36 +98,6 @@ static void add_requires(struct buf *out, const struct spec *spec)
     buf_putc(out, ']');
 }
 
-static void add_rules(struct buf *out, const struct spec_rule *rules, uint32_t count)
-{
-    buf_putc(out, '[');
-    for (uint32_t i = 0; i < count && i < SPEC_RULES_MAX; i++) {
-        buf_puts(out, i ? "," : "");
-        rule_print_json(&rules[i], out);
-    }
-    buf_putc(out, ']');
-}
-
-void document_network(struct buf *out, const struct spec_network *network)
-{
-    static const char *const modes[] = {[SPEC_EGRESS_DENY] = "deny",
-                                        [SPEC_EGRESS_PUBLIC_ONLY] = "public-only",
-                                        [SPEC_EGRESS_ALLOW] = "allow"};
-    uint32_t egress = network->egress < ARRAY_LENGTH(modes) && modes[network->egress]
-                          ? network->egress
-                          : SPEC_EGRESS_DENY;
-    buf_printf(out, "{\"egress\":\"%s\",\"sni\":\"%s\",\"allow\":", modes[egress],
-               network->sni_match ? "match" : "off");
-    add_rules(out, network->allow, network->allow_count);
-    buf_puts(out, ",\"deny\":");
-    add_rules(out, network->deny, network->deny_count);
-    buf_printf(out, ",\"allow_private\":%s,\"publish\":[",
-               network->allow_private ? "true" : "false");
-    for (uint32_t i = 0; i < network->publish_count && i < SPEC_PORTS_MAX; i++)
-        buf_printf(out, "%s%u", i ? "," : "", network->publish[i]);
-    buf_puts(out, "]}");
-}
-
 static const char *mode_of(enum session_state state)
 {
     return state == SESSION_PARKED ? "stop" : state == SESSION_FROZEN ? "freeze" : NULL;
@@ -176,7 +146,7 @@ void document_session(struct buf *out, const struct document_session *session)
     buf_printf(out, ",\"network_revision\":%lld", (long long)row->network_revision);
     if (!session->brief) {
         buf_puts(out, ",\"network\":");
-        document_network(out, &spec->network);
+        policy_print_network(&spec->network, out);
         buf_printf(out, ",%s",
                    session->effective[0] ? session->effective : "\"effective\":null,\"notes\":[]");
     }

@@ -14,9 +14,6 @@ void document_time(struct buf *out, int64_t ms);
 /* Quoted, or null when NULL or empty. */
 void document_text(struct buf *out, const char *text);
 
-/* `"network"` as a policy has it. */
-void document_network(struct buf *out, const struct spec_network *network);
-
 /* `effective` is what document_effective() made, "" where nothing lives; `brief`: in a list. */
 struct document_session {
     const struct session_row *row;

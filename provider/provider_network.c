@@ -10,6 +10,7 @@
  * row where it is, and recovery asks again. A session that does not live has no effect: the row is
  * what its next start is made from.
  */
+#include "policy/policy.h"
 #include "provider/provider_internal.h"
 #include "provider/spec_store.h"
 
@@ -68,7 +69,7 @@ int network_answer(struct verb *verb, struct spec *scratch, int64_t revision, st
     if (r < 0)
         return r;
     buf_printf(&verb->answer, "{\"revision\":%lld,\"network\":", (long long)revision);
-    document_network(&verb->answer, &scratch->network);
+    policy_print_network(&scratch->network, &verb->answer);
     buf_printf(&verb->answer, ",\"connections_cut\":%u}\n", verb->cut);
     return 0;
 }
