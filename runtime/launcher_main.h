@@ -50,7 +50,9 @@ struct launcher_options {
      * The launcher sends 'C' when it has lost the gateway's. Taken. A pipe does for an end alone.
      */
     int supervisor;
-    int gateway; /* SOCK_SEQPACKET, runtime/gateway/gateway.h; 0 or -1: there is none yet; taken */
+    /* SOCK_SEQPACKET, runtime/gateway/gateway.h; -1: there is none yet, 0: and will be none; taken
+     */
+    int gateway;
     /* What could not be done that nobody asked for; NULL: nobody is told. */
     void (*tell)(const struct err *err);
     const struct serve_config *config;

@@ -149,7 +149,7 @@ static int run_launcher(const struct serve_launch *launch, uint64_t number, int 
     }
     const struct launcher_options options = {.front = front,
                                              .supervisor = supervisor,
-                                             .gateway = gateway,
+                                             .gateway = launch->gateway < 0 ? 0 : gateway,
                                              .tell = tell_failure,
                                              .config = &launch->plan->config,
                                              .generation = number};

@@ -151,7 +151,8 @@ void control_tick(struct gateway *g)
 
 /* ---- messages with descriptors --------------------------------------------------------------- */
 
-/* Length, 0 at the end, -errno. Descriptors are the caller's. -EMSGSIZE: some were lost. */
+/* Length, 0 at the end, -errno. Descriptors are the caller's. -EMSGSIZE: it was longer than a
+ * message, or had more of them; -EMFILE: this process has no room for all of them. */
 static ssize_t receive(int fd, void *data, size_t size, int fds[GATEWAY_FDS_MAX],
                        unsigned *ret_count)
 {
@@ -182,6 +183,9 @@ static ssize_t receive(int fd, void *data, size_t size, int fds[GATEWAY_FDS_MAX]
         }
     }
     *ret_count = count;
+    if ((message.msg_flags & MSG_CTRUNC) && count < GATEWAY_FDS_MAX &&
+        !(message.msg_flags & MSG_TRUNC))
+        return -EMFILE;
     return message.msg_flags & (MSG_CTRUNC | MSG_TRUNC) ? -EMSGSIZE : n;
 }
 
@@ -202,6 +206,11 @@ static void control_happened(struct gateway *g, struct watch *watch, uint32_t ev
         ssize_t n = receive(watch->fd, &request, sizeof request, fds, &count);
         if (n == -EAGAIN || n == -EINTR)
             return;
+        /* Whoever asked sees that his socket for the answer is closed. */
+        if (n == -EMFILE) {
+            close_all(fds, count);
+            continue;
+        }
         const char *wrong = n <= 0 ? "an end" : gateway_request_check(&request, (size_t)n, count);
         if (!wrong)
             take_request(g, &request, fds, count);
@@ -259,7 +268,7 @@ static void life_happened(struct gateway *g, struct watch *watch, uint32_t event
     ssize_t n = receive(watch->fd, &what, 1, fds, &count);
     if (n == -EAGAIN || n == -EINTR)
         return;
-    if (n <= 0 && n != -EMSGSIZE) {
+    if (n <= 0 && n != -EMSGSIZE && n != -EMFILE) {
         g->over = true;
         close_all(fds, count);
         return;

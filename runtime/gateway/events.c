@@ -212,6 +212,17 @@ int events_run(struct events *events, uint64_t now_ms, bool everything)
     return events->blocked || next == UINT64_MAX ? -1 : (int)(next - now_ms);
 }
 
+void events_hurry(struct events *events, int64_t row, int64_t incarnation, uint64_t now_ms)
+{
+    for (unsigned i = 1; i <= EVENTS_MAX && events->used > 0; i++) {
+        struct place *place = &events->places[i];
+        if (place->used && place->event.row == row && place->event.incarnation == incarnation &&
+            place->due_ms > now_ms)
+            place->due_ms = now_ms;
+    }
+    (void)events_run(events, now_ms, false);
+}
+
 bool events_waiting(const struct events *events)
 {
     for (unsigned i = 1; i <= EVENTS_MAX && events->used > 0; i++)

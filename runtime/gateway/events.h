@@ -29,4 +29,6 @@ void events_add(struct events *events, const struct gateway_event *given, uint64
 /* Tell what is due at `now_ms`, or everything. Milliseconds until the next is due; -1: none is, or
  * the reader takes none (call again when it does). */
 int events_run(struct events *events, uint64_t now_ms, bool everything);
+/* What waits of this one's is due now: it has ended. */
+void events_hurry(struct events *events, int64_t row, int64_t incarnation, uint64_t now_ms);
 bool events_waiting(const struct events *events); /* something is not told yet */

@@ -215,6 +215,8 @@ uint32_t session_remove(struct gateway *g, struct session *session)
     list_remove(&session->in_throttled);
     list_remove(&session->in_gateway);
     g->session_count--;
+    /* Before whoever asked for it is answered: what he tells next is that it has ended. */
+    events_hurry(g->events, session->row, session->incarnation, g->now_ms);
     bury(g, session);
     return cut;
 }

@@ -103,8 +103,9 @@ struct launcher {
     bool spare_wanted;
     struct netns_pool pool;
     int gateway;       /* its control socket; -1: there was none yet */
-    bool gateway_lost; /* it has ended: another one will come */
-    pid_t restorer;    /* makes the gateway know every session; 0 */
+    bool gateway_lost; /* it has ended, or was not there yet: another one will come */
+    uint64_t gateway_ask_ms, gateway_until_ms;
+    pid_t restorer; /* makes the gateway know every session; 0 */
     bool restore_wanted;
     uint64_t restore_due_ms;
     unsigned restore_pause_ms;
@@ -180,15 +181,19 @@ void launcher_spare_end(struct launcher *l);
 
 /* launcher_network.c. Takes the gateway's socket; one that there was is closed. */
 int launcher_network_open(struct launcher *l, int fd);
+/* There is none, and there will be one soon. */
+void launcher_network_await(struct launcher *l);
 void launcher_network_hear(struct launcher *l);
+/* Does it need the gateway, which is being started again? */
+bool launcher_network_awaits(const struct launcher *l, const struct job *job);
 /* To be called each turn: *wait_ms becomes shorter where something is due before. */
 void launcher_network_tend(struct launcher *l, int *wait_ms);
 void launcher_network_died(struct launcher *l, pid_t pid, int status);
 void launcher_network_stop(struct launcher *l);
 
-/* launcher_worker.c: the lock of a row (or of what lock_of() says), for as long as this launcher is
- * the last one (ESTALE). 1: it is busy and `wait` is false. */
-int launcher_lock(const struct launcher *l, int64_t at, bool wait, int *ret_lock, struct err *err);
+/* launcher_worker.c: the lock of a row, for as long as this launcher is the last one (ESTALE). 1:
+ * somebody works on it. */
+int launcher_lock(const struct launcher *l, int64_t row, int *ret_lock, struct err *err);
 
 /* launcher_worker.c: in the worker. Answers on `result`; its return is the exit status. */
 /* `netns` is taken: for the session that is launched; -1. */

@@ -132,7 +132,8 @@ static bool same_thing(const struct launcher_request *a, const struct launcher_r
 static bool must_wait(const struct launcher *l, const struct job *job)
 {
     if (l->running >= l->workers_max ||
-        (launcher_is_slow(job->request.type) && l->slow >= (l->workers_max + 1) / 2))
+        (launcher_is_slow(job->request.type) && l->slow >= (l->workers_max + 1) / 2) ||
+        launcher_network_awaits(l, job))
         return true;
     for (const struct job *before = l->jobs; before != job; before = before->next)
         if (same_thing(&before->request, &job->request))

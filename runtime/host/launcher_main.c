@@ -390,6 +390,8 @@ static int open_launcher(struct launcher *l, const struct launcher_options *opti
         r = watch(l, l->signals, &watch_signals);
     if (r == 0 && options->gateway > 0)
         r = launcher_network_open(l, options->gateway);
+    else if (options->gateway < 0)
+        launcher_network_await(l);
     l->reading = true;
     return r < 0 ? err_set(err, ERR_UNAVAILABLE, -r, "start the launcher", NULL, NULL) : 0;
 }

@@ -6,7 +6,7 @@
  * believe anything that the gateway says. A session that it does not know reaches nothing.
  *
  * Each session is brought back under the lock of its row, so that whoever makes, ends or changes it
- * does so before or after. One whose row is busy is left for the end.
+ * does so before or after. One whose row is busy is passed over until it is not.
  */
 #include "runtime/host/launcher_internal.h"
 
@@ -15,7 +15,9 @@
 #include "runtime/host/runtime_internal.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
+#include <stddef.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/prctl.h>
@@ -27,7 +29,10 @@ enum {
     SEND_SECONDS = 2,      /* until who stands still is taken for dead */
     RESTORE_SECONDS = 300, /* and then again */
     PAUSE_FIRST_MS = 100,
-    PAUSE_MOST_MS = 10000,
+    PAUSE_MOST_MS = 60000,
+    ASK_MS = 200, /* between two questions for another socket */
+    FAILURES_MAX = 5,
+    GRACE_MS = 3000, /* in which the next gateway is waited for, rather than refuse */
 };
 
 static const struct watch watch_gateway = {WATCH_GATEWAY};
@@ -52,13 +57,24 @@ int launcher_network_open(struct launcher *l, int fd)
     return 0;
 }
 
-/* Its descriptor stays: whoever asks it meanwhile learns that nobody is there. */
-static void lose(struct launcher *l)
+void launcher_network_await(struct launcher *l)
 {
-    epoll_ctl(l->epoll, EPOLL_CTL_DEL, l->gateway, NULL);
+    uint64_t now = launcher_now_ms();
     l->gateway_lost = true;
-    if (l->supervisor >= 0)
-        (void)send(l->supervisor, "C", 1, MSG_NOSIGNAL | MSG_DONTWAIT);
+    l->gateway_ask_ms = now + ASK_MS;
+    l->gateway_until_ms = now + GRACE_MS;
+}
+
+bool launcher_network_awaits(const struct launcher *l, const struct job *job)
+{
+    if (!l->gateway_lost || launcher_now_ms() >= l->gateway_until_ms)
+        return false;
+    if (job->request.type != LAUNCHER_LAUNCH)
+        return job->request.type == LAUNCHER_NETWORK;
+    /* It is sealed: what is read now is what the worker will check. */
+    struct spec_network net;
+    ssize_t n = pread(job->fds[0], &net, sizeof net, offsetof(struct spec, network));
+    return n == (ssize_t)sizeof net && network_wanted(&net);
 }
 
 void launcher_network_hear(struct launcher *l)
@@ -68,61 +84,87 @@ void launcher_network_hear(struct launcher *l)
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
         return;
     /* Answers go to who asked, on sockets of their own. */
-    if (n <= 0 || gateway_reply_check(&reply, (size_t)n))
-        lose(l);
+    if (n > 0 && !gateway_reply_check(&reply, (size_t)n))
+        return;
+    /* The descriptor stays: whoever asks meanwhile learns that nobody is there. */
+    epoll_ctl(l->epoll, EPOLL_CTL_DEL, l->gateway, NULL);
+    launcher_network_await(l);
 }
 
 /* ---- the process that brings back ------------------------------------------------------------ */
 
-struct restore {
-    const struct launcher *l;
-    struct session_name *busy; /* owned */
-    size_t busy_count, busy_room;
-    bool failed;
+/* What is still to be done, and how often it failed. */
+struct due {
+    struct session_name name;
+    unsigned failures;
 };
 
-static void failed(struct restore *restore, const struct err *err)
+struct restore {
+    const struct launcher *l;
+    struct due *due; /* owned */
+    size_t count, room;
+    bool given_up;
+};
+
+static void tell(const struct launcher *l, const struct err *err)
 {
-    restore->failed = true;
-    if (restore->l->tell)
-        restore->l->tell(err);
+    if (l->tell)
+        l->tell(err);
 }
 
-/* 0, 1: its row is busy, -ESTALE: this launcher's time is over. */
-static int restore_one(struct restore *restore, const struct session_name *name, bool wait)
+static int add_due(void *data, const struct session_name *name)
+{
+    struct restore *restore = data;
+    if (restore->count == restore->room) {
+        size_t room = restore->room ? restore->room * 2 : 64;
+        struct due *more = realloc(restore->due, room * sizeof *more);
+        if (!more)
+            return -ENOMEM;
+        restore->due = more;
+        restore->room = room;
+    }
+    restore->due[restore->count++] = (struct due){.name = *name};
+    return 0;
+}
+
+/* 0 when it is done with, 1 when it is to be tried again, -ESTALE: this launcher's time is over. */
+static int restore_one(struct restore *restore, struct due *due)
 {
     const struct launcher *l = restore->l;
     struct err err = {0};
     _cleanup_fd_ int lock = -1;
-    int r = launcher_lock(l, name->row, wait, &lock, &err);
+    int r = launcher_lock(l, due->name.row, &lock, &err);
     if (r == 0)
-        r = l->calls->restore(l->runtime, name, &err);
+        r = l->calls->restore(l->runtime, &due->name, &err);
     else if (r > 0 || r == -ESTALE)
         return r;
-    if (r < 0)
-        failed(restore, &err);
+    if (r >= 0)
+        return 0;
+    /* A socket of the gateway before may not be gone yet: once is nothing. */
+    if (++due->failures < FAILURES_MAX)
+        return 1;
+    restore->given_up = true;
+    tell(l, &err);
     return 0;
 }
 
-static int keep_busy(struct restore *restore, const struct session_name *name)
+/* One after the other, and those whose row is busy again and again: nobody waits for another. */
+static int restore_due(struct restore *restore)
 {
-    if (restore->busy_count == restore->busy_room) {
-        size_t room = restore->busy_room ? restore->busy_room * 2 : 16;
-        struct session_name *more = realloc(restore->busy, room * sizeof *more);
-        if (!more)
-            return -ENOMEM;
-        restore->busy = more;
-        restore->busy_room = room;
+    for (int pause_ms = 10; restore->count > 0; pause_ms += pause_ms < 200 ? 10 : 0) {
+        size_t left = 0;
+        for (size_t i = 0; i < restore->count; i++) {
+            int r = restore_one(restore, &restore->due[i]);
+            if (r < 0)
+                return r;
+            if (r > 0)
+                restore->due[left++] = restore->due[i];
+        }
+        restore->count = left;
+        if (left > 0)
+            poll(NULL, 0, pause_ms);
     }
-    restore->busy[restore->busy_count++] = *name;
     return 0;
-}
-
-static int restore_each(void *data, const struct session_name *name)
-{
-    struct restore *restore = data;
-    int r = restore_one(restore, name, false);
-    return r > 0 ? keep_busy(restore, name) : r;
 }
 
 /* The exit status: 0 when nothing is left to do. */
@@ -135,15 +177,13 @@ static int restore_all(const struct launcher *l)
     if (r > 0)
         return 0; /* nobody has made a session here yet */
     if (r == 0)
-        r = l->calls->list(l->runtime, instance, restore_each, &restore, &err);
-    for (size_t i = 0; r == 0 && i < restore.busy_count; i++)
-        r = restore_one(&restore, &restore.busy[i], true);
-    free(restore.busy);
-    if (r == -ESTALE)
-        return 0;
+        r = l->calls->list(l->runtime, instance, add_due, &restore, &err);
     if (r < 0)
-        failed(&restore, &err);
-    return restore.failed;
+        tell(l, &err);
+    else
+        r = restore_due(&restore);
+    free(restore.due);
+    return (r < 0 && r != -ESTALE) || restore.given_up;
 }
 
 static _Noreturn void be_restorer(struct launcher *l, pid_t launcher)
@@ -169,14 +209,41 @@ static void pause_restoring(struct launcher *l, uint64_t now)
         l->restore_pause_ms * 2 > PAUSE_MOST_MS ? PAUSE_MOST_MS : l->restore_pause_ms * 2;
 }
 
+static void wait_until(uint64_t now, uint64_t at, int *wait_ms)
+{
+    int left = at > now ? (int)(at - now) : 0;
+    *wait_ms = *wait_ms < 0 || left < *wait_ms ? left : *wait_ms;
+}
+
+/* The supervisor starts one that has died without being asked, and gives its socket. One that lives
+ * and has only closed this one has to be asked for. */
+static void ask_again(struct launcher *l, uint64_t now, int *wait_ms)
+{
+    if (l->gateway < 0) {
+        if (now < l->gateway_until_ms)
+            wait_until(now, l->gateway_until_ms, wait_ms);
+        return;
+    }
+    if (now >= l->gateway_ask_ms) {
+        (void)send(l->supervisor, "C", 1, MSG_NOSIGNAL | MSG_DONTWAIT);
+        l->gateway_ask_ms = now + ASK_MS;
+    }
+    wait_until(now, l->gateway_ask_ms, wait_ms);
+}
+
 void launcher_network_tend(struct launcher *l, int *wait_ms)
 {
     uint64_t now = launcher_now_ms();
-    if (!l->restore_wanted || l->restorer > 0 || l->gateway < 0 || l->gateway_lost || l->front < 0)
+    if (l->front < 0 || l->supervisor < 0)
+        return;
+    if (l->gateway_lost) {
+        ask_again(l, now, wait_ms);
+        return;
+    }
+    if (l->gateway < 0 || !l->restore_wanted || l->restorer > 0)
         return;
     if (now < l->restore_due_ms) {
-        int left = (int)(l->restore_due_ms - now);
-        *wait_ms = *wait_ms < 0 || left < *wait_ms ? left : *wait_ms;
+        wait_until(now, l->restore_due_ms, wait_ms);
         return;
     }
     pid_t self = getpid(), pid = fork();

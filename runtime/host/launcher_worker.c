@@ -125,7 +125,8 @@ static int64_t lock_of(const struct launcher_request *request)
     return VOLUME_LOCKS | (int64_t)(mixed >> 4);
 }
 
-int launcher_lock(const struct launcher *l, int64_t at, bool wait, int *ret_lock, struct err *err)
+static int take_lock(const struct launcher *l, int64_t at, bool wait, int *ret_lock,
+                     struct err *err)
 {
     _cleanup_fd_ int fd = -1;
     uint64_t number = 0;
@@ -137,6 +138,11 @@ int launcher_lock(const struct launcher *l, int64_t at, bool wait, int *ret_lock
                        "Another launcher has taken over.");
     *ret_lock = take_fd(&fd);
     return 0;
+}
+
+int launcher_lock(const struct launcher *l, int64_t row, int *ret_lock, struct err *err)
+{
+    return take_lock(l, row, false, ret_lock, err);
 }
 
 /* The memfd is sealed: it was copied whole or not at all, and what is checked is what is used. */
@@ -394,7 +400,7 @@ int launcher_work(const struct launcher *l, const struct job *job, bool clean, i
     setitimer(ITIMER_REAL, &alarm, NULL);
     _cleanup_fd_ int lock = -1;
     struct err err = {0};
-    int r = rules[request->type].locks ? launcher_lock(l, lock_of(request), true, &lock, &err) : 0;
+    int r = rules[request->type].locks ? take_lock(l, lock_of(request), true, &lock, &err) : 0;
     if (r == 0)
         r = clean ? do_end(w, &err) : works[request->type](w, &err);
     if (r < 0) {

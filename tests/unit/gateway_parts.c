@@ -212,6 +212,25 @@ Test(events, a_flood_is_told_at_once_once_and_then_with_its_exact_count)
     events_free(events);
 }
 
+Test(events, what_a_session_that_ends_has_left_is_told_at_once_and_nothing_of_others)
+{
+    struct events *events;
+    struct gateway_event ends = denial(1, "a.example"), lives = denial(2, "a.example");
+    cr_assert(events_new(&events, take, NULL) == 0);
+    for (int i = 0; i < 10; i++) {
+        events_add(events, &ends, 100, 5000);
+        events_add(events, &lives, 100, 5000);
+    }
+    cr_assert(told_count == 2);
+    events_hurry(events, 1, 2, 110);
+    cr_expect(told_count == 2, "another incarnation is another session");
+    events_hurry(events, 1, 1, 120);
+    cr_expect(told_count == 3 && told[2].row == 1 && told[2].count == 9);
+    cr_expect(events_run(events, 1100, false) > 0);
+    cr_expect(told_count == 4 && told[3].row == 2 && told[3].count == 9);
+    events_free(events);
+}
+
 Test(events, what_has_no_room_is_counted_and_leaves_room_for_others)
 {
     struct events *events;
