@@ -245,7 +245,7 @@ $(BUILD)/bin/berth-files: $(SHIP_FILES)
 
 # front: glibc, because Debian's archives of SQLite and libuv are (docs/adr/0010, 0011).
 FRONT_LIBS := $(LIB_front) $(LIB_openapi) $(LIB_http) $(LIB_service) $(LIB_ledger) $(LIB_provider) $(LIB_policy) \
-              $(LIB_link) $(LIB_agent) $(LIB_plan) $(LIB_base)
+              $(LIB_link) $(LIB_agent) $(LIB_gateway) $(LIB_plan) $(LIB_base)
 
 # SQLite's loader of extensions finds no loader, libuv no user database, whose reading loads code in a
 # static program: nothing that this program reads is ever code.

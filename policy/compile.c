@@ -162,6 +162,12 @@ void policy_network(const struct policy *policy, struct spec_network *net)
             (struct spec_publish){.host_port = item_host_port(i), .port = item_port(i)};
 }
 
+void policy_compile_network(const struct policy *policy, struct spec_network *ret)
+{
+    memset(ret, 0, sizeof *ret);
+    policy_network(policy, ret);
+}
+
 static int compare_numbers(const void *left, const void *right)
 {
     uint32_t a = *(const uint32_t *)left, b = *(const uint32_t *)right;

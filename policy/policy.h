@@ -51,6 +51,14 @@ int policy_set(struct policy *policy, const char *key, const char *value, const 
 /* POL-2: is `policy` within `ceiling`, over every row of the schema? 0, or ERR_POLICY_REJECTED
  * naming both places. */
 int policy_within(const struct policy *policy, const struct policy *ceiling, struct err *err);
+/* The same over the rows of `network` alone: for rules that replace those of a session (NET-6). */
+int policy_network_within(const struct policy *policy, const struct policy *ceiling,
+                          struct err *err);
+
+/* The part that policy_compile() fills of a spec's network. */
+void policy_compile_network(const struct policy *policy, struct spec_network *ret);
+/* As a policy has it: {"egress": …, "publish": […]}. */
+void policy_print_network(const struct spec_network *network, struct buf *out);
 
 /* Refuses what its author asked for and what means nothing in this policy as it is, when nobody
  * adds to it any more. policy_compile() asks this first. */

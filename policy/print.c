@@ -2,6 +2,7 @@
 #include "policy/model.h"
 #include "policy/rule.h"
 
+#include "runtime/base/fd.h"
 #include "runtime/base/units.h"
 
 #include <errno.h>
@@ -180,4 +181,37 @@ void value_print_json(const struct schema_row *row, const struct policy_value *v
             buf_puts(out, ", ");
     }
     buf_putc(out, object ? '}' : ']');
+}
+
+/* ---- the rules of a network -------------------------------------------------------------------
+ */
+
+static void add_rules(struct buf *out, const struct spec_rule *rules, uint32_t count)
+{
+    buf_putc(out, '[');
+    for (uint32_t i = 0; i < count && i < SPEC_RULES_MAX; i++) {
+        buf_puts(out, i ? "," : "");
+        rule_print_json(&rules[i], out);
+    }
+    buf_putc(out, ']');
+}
+
+void policy_print_network(const struct spec_network *network, struct buf *out)
+{
+    static const char *const modes[] = {[SPEC_EGRESS_DENY] = "deny",
+                                        [SPEC_EGRESS_PUBLIC_ONLY] = "public-only",
+                                        [SPEC_EGRESS_ALLOW] = "allow"};
+    uint32_t egress = network->egress < ARRAY_LENGTH(modes) && modes[network->egress]
+                          ? network->egress
+                          : SPEC_EGRESS_DENY;
+    buf_printf(out, "{\"egress\":\"%s\",\"sni\":\"%s\",\"allow\":", modes[egress],
+               network->sni_match ? "match" : "off");
+    add_rules(out, network->allow, network->allow_count);
+    buf_puts(out, ",\"deny\":");
+    add_rules(out, network->deny, network->deny_count);
+    buf_printf(out, ",\"allow_private\":%s,\"publish\":[",
+               network->allow_private ? "true" : "false");
+    for (uint32_t i = 0; i < network->publish_count && i < SPEC_PORTS_MAX; i++)
+        buf_printf(out, "%s%u", i ? "," : "", network->publish[i]);
+    buf_puts(out, "]}");
 }

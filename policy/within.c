@@ -265,7 +265,8 @@ static int reject(const struct comparison *c, const struct breach *breach, struc
                    buf_text(&mine), buf_text(&mine_at), buf_text(&its), buf_text(&its_at));
 }
 
-int policy_within(const struct policy *policy, const struct policy *ceiling, struct err *err)
+static int within(const struct policy *policy, const struct policy *ceiling, const char *part,
+                  struct err *err)
 {
     for (int i = 0; i < ROW_COUNT; i++) {
         const struct comparison c = {.row = &schema_rows[i],
@@ -274,10 +275,22 @@ int policy_within(const struct policy *policy, const struct policy *ceiling, str
                                      .mine = &policy->values[i],
                                      .its = &ceiling->values[i]};
         struct breach breach = {0};
-        if (c.row->within == WITHIN_META || c.row->within == WITHIN_FREE)
+        if (c.row->within == WITHIN_META || c.row->within == WITHIN_FREE ||
+            strncmp(c.row->key, part, strlen(part)) != 0)
             continue;
         if (!rules_of[c.row->within](&c, &breach))
             return reject(&c, &breach, err);
     }
     return 0;
+}
+
+int policy_within(const struct policy *policy, const struct policy *ceiling, struct err *err)
+{
+    return within(policy, ceiling, "", err);
+}
+
+int policy_network_within(const struct policy *policy, const struct policy *ceiling,
+                          struct err *err)
+{
+    return within(policy, ceiling, "network.", err);
 }

@@ -182,8 +182,9 @@ int coordinator_in_the_way(struct ledger_tx *tx, int64_t session, enum session_e
     *ret_intent = 0;
     int r = ledger_intent_list(tx, session, rows, INTENTS_MAX, &count, err);
     for (size_t i = 0; r == 0 && i < count && *ret_intent == 0; i++) {
-        bool together = rows[i].verb == SESSION_EVENT_INTERRUPT &&
-                        (verb == SESSION_EVENT_INTERRUPT || verb == SESSION_EVENT_EXEC);
+        bool together = (rows[i].verb == SESSION_EVENT_INTERRUPT &&
+                         (verb == SESSION_EVENT_INTERRUPT || verb == SESSION_EVENT_EXEC)) ||
+                        (rows[i].verb == SESSION_EVENT_NETWORK && verb == SESSION_EVENT_EXEC);
         if (!together)
             *ret_intent = rows[i].id;
     }
@@ -255,6 +256,8 @@ static int take(struct ledger_tx *tx, const struct coordinator_request *request,
     }
     if (r == 0 && ticket->effect == SESSION_EFFECT_KILL_EXECS)
         r = ledger_exec_floor(tx, ticket->session, &ticket->floor, err);
+    if (r == 0 && ticket->effect == SESSION_EFFECT_NETWORK)
+        ticket->floor = ticket->revision;
     return r;
 }
 
@@ -275,9 +278,20 @@ static int write_intent(struct ledger_tx *tx, const struct coordinator_request *
         return r;
     snprintf(intent.reason, sizeof intent.reason, "%s",
              ticket->volume_made ? COORDINATOR_NEW_VOLUME : request->reason);
-    r = ledger_intent_insert(tx, &intent, err);
+    bool has_spec = request->verb == SESSION_EVENT_NETWORK;
+    r = ledger_intent_insert(tx, &intent, has_spec ? request->spec : (struct ledger_blob){"", 0},
+                             has_spec ? request->spec_hash : "", err);
     ticket->intent = intent.id;
     return r;
+}
+
+static int tell(struct ledger_tx *tx, const struct coordinator_ticket *ticket, const char *type,
+                int64_t now_ms, struct err *err)
+{
+    char data[64] = "{}";
+    if (ticket->verb == SESSION_EVENT_NETWORK)
+        snprintf(data, sizeof data, "{\"network_revision\": %lld}", (long long)ticket->revision);
+    return ledger_event_add(tx, ticket->session, type, data, now_ms, NULL, err);
 }
 
 /* The verb has nothing to do: it is done and answered here. */
@@ -291,8 +305,12 @@ static int finish_at_once(struct ledger_tx *tx, const struct coordinator_request
                    "sessions", err);
     if (r == 0 && go->next == SESSION_DESTROYED && ticket->state != SESSION_DESTROYED)
         r = ledger_volume_drop(tx, ticket->session, err);
+    if (r == 0 && request->verb == SESSION_EVENT_NETWORK)
+        r = expect(ledger_session_network(tx, ticket->session, request->spec, request->spec_hash,
+                                          ticket->revision, err),
+                   "sessions", err);
     if (r == 0 && go->tells)
-        r = ledger_event_add(tx, ticket->session, go->tells, "{}", request->now_ms, NULL, err);
+        r = tell(tx, ticket, go->tells, request->now_ms, err);
     if (r == 0)
         r = idempotency_answer(tx, ticket->key, request->answer_if_done.status,
                                request->answer_if_done.code, request->answer_if_done.body, err);
@@ -311,6 +329,9 @@ static int admit(struct ledger_tx *tx, const struct coordinator_request *request
                                                      : COORDINATOR_INVALID_STATE;
     if (!exists || session_is_over(row->state))
         return 0;
+    if (request->verb == SESSION_EVENT_NETWORK && request->revision &&
+        request->revision != row->network_revision)
+        return COORDINATOR_REVISION;
     int r = coordinator_in_the_way(tx, row->id, request->verb, &ticket->intent, err);
     if (r < 0 || ticket->intent == 0)
         return r;
@@ -332,6 +353,8 @@ static int carry_on(struct ledger_tx *tx, const struct coordinator_request *requ
         r = insert_session(tx, request, row, err);
     ticket->session = row->id;
     ticket->incarnation = row->incarnation;
+    if (request->verb == SESSION_EVENT_NETWORK)
+        ticket->revision++;
     if (r == 0 && go->effect == SESSION_EFFECT_NONE)
         return finish_at_once(tx, request, go, ticket, err);
     if (r == 0 && request->verb == SESSION_EVENT_DESTROY)
@@ -366,6 +389,7 @@ int coordinator_open(struct ledger_tx *tx, const struct coordinator_request *req
         return r;
     ret->state = r == 0 ? row.state : SESSION_NONE;
     ret->session = row.id;
+    ret->revision = row.network_revision;
     r = admit(tx, request, &row, r == 0, ret, err);
     return r == 0 ? carry_on(tx, request, &row, ret, err) : r;
 }
@@ -453,6 +477,28 @@ static int move(struct ledger_tx *tx, const struct session_row *session,
     return r;
 }
 
+int coordinator_spec(struct ledger_tx *tx, const struct coordinator_ticket *ticket,
+                     struct buf *ret_spec, struct err *err)
+{
+    char hash[65];
+    int r = ledger_intent_spec(tx, ticket->intent, ret_spec, hash, err);
+    return r == LEDGER_NOT_FOUND ? COORDINATOR_STALE : r;
+}
+
+/* What the verb's row says is what the session is from now on. */
+static int take_rules(struct ledger_tx *tx, const struct intent_row *intent, struct err *err)
+{
+    _cleanup_buf_ struct buf spec = {0};
+    char hash[65];
+    int r = expect(ledger_intent_spec(tx, intent->id, &spec, hash, err), "intents", err);
+    if (r == 0)
+        r = expect(ledger_session_network(tx, intent->session,
+                                          (struct ledger_blob){buf_text(&spec), spec.length}, hash,
+                                          intent->floor, err),
+                   "sessions", err);
+    return r;
+}
+
 int coordinator_close(struct ledger_tx *tx, const struct coordinator_ticket *ticket,
                       const struct coordinator_end *end, struct err *err)
 {
@@ -475,6 +521,8 @@ int coordinator_close(struct ledger_tx *tx, const struct coordinator_ticket *tic
         strcmp(intent.reason, COORDINATOR_NEW_VOLUME) == 0)
         r = ledger_volume_of_session(tx, session.id, &volume, err);
     r = r < 0 ? r : move(tx, &session, go, end, err);
+    if (r == 0 && end->outcome == SESSION_EVENT_NETWORK_CHANGED)
+        r = take_rules(tx, &intent, err);
     int64_t holder;
     if (r == 0 && volume.id) /* one that somebody else names by now stays */
         r = ledger_volume_delete(tx, session.workspace_id, volume.name, &holder, err);
@@ -536,6 +584,8 @@ int coordinator_reopen(struct ledger_tx *tx, int64_t intent_id, struct coordinat
     ticket.incarnation = intent.incarnation;
     ticket.key = intent.idempotency;
     ticket.floor = intent.floor;
+    ticket.revision =
+        intent.verb == SESSION_EVENT_NETWORK ? intent.floor : session.network_revision;
     ticket.verb = intent.verb;
     ticket.volume_made = strcmp(intent.reason, COORDINATOR_NEW_VOLUME) == 0;
     ticket.state = session.state;

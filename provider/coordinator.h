@@ -32,6 +32,7 @@ enum coordinator_outcome {
     COORDINATOR_JOIN,          /* destroy: wait for ticket.intent and give its answer */
     COORDINATOR_STALE,         /* this ticket's verb was displaced or has ended */
     COORDINATOR_EXEC_EXISTS,   /* this exec_id was used in this session */
+    COORDINATOR_REVISION,      /* 412: the revision is ticket.revision */
 };
 
 struct coordinator_answer {
@@ -47,15 +48,22 @@ struct coordinator_request {
     const struct idempotency_request *key; /* NULL: none */
     int64_t now_ms;
 
-    /* create only */
-    const char *owner, *labels_json, *spec_hash;
+    /* create, network: what the session is, or shall be */
     struct ledger_blob spec;
+    const char *spec_hash;
+
+    /* network only: which revision is to be replaced; 0: any */
+    int64_t revision;
+
+    /* create only */
+    const char *owner, *labels_json;
     const char *volume; /* NULL: none; made on first use */
     bool volume_read_only;
     int64_t ttl_ms, idle_after_ms;
     enum timer_kind idle_action; /* 0: none */
 
-    /* The answer of a verb that has nothing to do (destroy of a tombstone). */
+    /* The answer of a verb that has nothing to do: destroy of a tombstone, rules of a session that
+     * does not live. */
     struct coordinator_answer answer_if_done;
 };
 
@@ -63,6 +71,7 @@ struct coordinator_ticket {
     int64_t session, incarnation; /* the incarnation that the effect makes or ends */
     int64_t intent;               /* 0: nothing is under way, the verb is done */
     int64_t key, floor, holder;
+    int64_t revision; /* of the network's rules: the new one; before the verb: the one in force */
     enum session_event verb;
     enum session_state state; /* before */
     enum session_effect effect;
@@ -111,6 +120,10 @@ int coordinator_give_up(struct ledger_tx *tx, const struct coordinator_ticket *t
  * and their keys released, the session moves as the table says. */
 int coordinator_lost(struct ledger_tx *tx, int64_t session, const struct coordinator_end *end,
                      struct err *err);
+
+/* What the verb under way is to make of the session: its spec and its hash. COORDINATOR_STALE. */
+int coordinator_spec(struct ledger_tx *tx, const struct coordinator_ticket *ticket,
+                     struct buf *ret_spec, struct err *err);
 
 /* A ticket for the intent that recovery found. COORDINATOR_STALE when it is gone. */
 int coordinator_reopen(struct ledger_tx *tx, int64_t intent, struct coordinator_ticket *ret,

@@ -4,6 +4,7 @@
 #include "provider/document.h"
 
 #include "policy/json.h"
+#include "policy/policy.h"
 #include "runtime/agent/protocol.h"
 #include "runtime/base/fd.h"
 
@@ -142,9 +143,13 @@ void document_session(struct buf *out, const struct document_session *session)
     buf_printf(out, ",\"running_execs\":%lld,\"spec_hash\":\"%s\",\"requires\":",
                (long long)row->running_execs, row->spec_hash);
     add_requires(out, spec);
-    if (!session->brief)
+    buf_printf(out, ",\"network_revision\":%lld", (long long)row->network_revision);
+    if (!session->brief) {
+        buf_puts(out, ",\"network\":");
+        policy_print_network(&spec->network, out);
         buf_printf(out, ",%s",
                    session->effective[0] ? session->effective : "\"effective\":null,\"notes\":[]");
+    }
     buf_putc(out, '}');
 }
 
@@ -273,6 +278,11 @@ void document_exec(struct buf *out, const struct document_exec *exec)
                (unsigned long long)(ended ? (uint64_t)row->output_bytes : exec->output_bytes),
                row->output_truncated ? "true" : "false", (unsigned long long)exec->last_seq,
                row->keep_children ? "true" : "false");
+    if (ended)
+        buf_printf(out, ",\"network_denied\":%lld,", (long long)row->network_denied);
+    else
+        buf_puts(out, ",\"network_denied\":null,");
+    number_or_null(out, "events_after", (uint64_t)row->events_after);
     if (row->failed_step[0]) {
         buf_puts(out, ",\"error\":{\"step\":");
         buf_json_string(out, row->failed_step);

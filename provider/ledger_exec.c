@@ -32,6 +32,8 @@ static int read_exec(struct ledger_tx *tx, sqlite3_stmt *s, struct exec_row *ret
     ret->idempotency = ledger_int(s, 18);
     ledger_text(tx, s, 19, ret->failed_step, sizeof ret->failed_step);
     ret->failed_errno = ledger_int(s, 20);
+    ret->network_denied = ledger_int(s, 21);
+    ret->events_after = ledger_int(s, 22);
     return ledger_readable(tx, err);
 }
 

@@ -18,6 +18,7 @@ enum ledger_admission {
 
 #define LEDGER_OPS(X)                                                                  \
     X(VERB_OPEN, "verb_open", NORMAL, NEW)                                             \
+    X(VERB_NETWORK, "verb_network", FULL, NEW) /* of a parked session it is the end */ \
     X(VERB_PREPARED, "verb_prepared", NORMAL, FINISH)                                  \
     X(VERB_ANSWERED, "verb_answered", FULL,                                            \
       FINISH) /* destroy: dead, fate of the workspace decided */                       \

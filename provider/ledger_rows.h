@@ -49,6 +49,7 @@ struct session_row {
     int64_t created_ms, changed_ms;
     int64_t ttl_ms, idle_after_ms; /* 0: none */
     int64_t idle_action;           /* enum timer_kind: TIMER_IDLE_*; 0: none */
+    int64_t network_revision;      /* of the rules in force (NET-6), from 1 in each life */
     int64_t running_execs;         /* accepted or running */
     enum session_state state;
     char reason[LEDGER_REASON_SIZE]; /* why it is in this state: "host_restart"; may be empty */
@@ -69,6 +70,13 @@ int ledger_session_move(struct ledger_tx *tx, int64_t session, enum session_stat
                         const char *reason, int64_t now_ms, struct err *err);
 int ledger_session_spec(struct ledger_tx *tx, int64_t session, struct buf *ret_spec,
                         struct err *err);
+/* Its spec with other rules, whose revision is this. */
+int ledger_session_network(struct ledger_tx *tx, int64_t session, struct ledger_blob spec,
+                           const char *spec_hash, int64_t revision, struct err *err);
+/* It was refused something so often. */
+int ledger_session_denied(struct ledger_tx *tx, int64_t session, int64_t count, struct err *err);
+int ledger_session_revision(struct ledger_tx *tx, int64_t session, int64_t revision,
+                            struct err *err);
 
 /* One page in order of session_id, those after `after` ("": from the start). Filters: `owner` ""
  * any, `state` SESSION_NONE any. Returns how many in *ret_count. */
@@ -120,12 +128,16 @@ struct intent_row {
     enum session_event verb;
     enum intent_phase phase;
     int64_t idempotency; /* row id of its key; 0: none */
-    int64_t floor;       /* interrupt: execs up to this number */
+    int64_t floor;       /* interrupt: execs up to this number; network: the new revision */
     int64_t created_ms;
     char reason[LEDGER_REASON_SIZE];
 };
 
-int ledger_intent_insert(struct ledger_tx *tx, struct intent_row *row, struct err *err);
+/* `spec` and its hash: of a verb that changes it; empty otherwise. */
+int ledger_intent_insert(struct ledger_tx *tx, struct intent_row *row, struct ledger_blob spec,
+                         const char *spec_hash, struct err *err);
+int ledger_intent_spec(struct ledger_tx *tx, int64_t intent, struct buf *ret_spec,
+                       char ret_hash[65], struct err *err);
 int ledger_intent_get(struct ledger_tx *tx, int64_t intent, struct intent_row *ret,
                       struct err *err);
 /* Of this session, oldest first. */
@@ -153,6 +165,8 @@ struct exec_row {
     /* reason start_failed: what of the start failed; "": it is not known */
     char failed_step[LEDGER_STEP_SIZE];
     int64_t failed_errno;
+    int64_t network_denied; /* ended: what the session was refused meanwhile; else: before */
+    int64_t events_after;   /* the session's last event when it was accepted */
 };
 
 /* Gives row->id and row->ord. LEDGER_CONFLICT: this exec_id was used in this session. */

@@ -134,6 +134,16 @@ static const char *const migrations[] = {
     /* 4: what failed of a command that could not be started */
     ("ALTER TABLE execs ADD COLUMN failed_step TEXT NOT NULL DEFAULT '';"
      "ALTER TABLE execs ADD COLUMN failed_errno INTEGER NOT NULL DEFAULT 0;"),
+
+    /* 5: the rules of a session's network are replaced while it lives (NET-6) */
+    ("ALTER TABLE sessions ADD COLUMN network_revision INTEGER NOT NULL DEFAULT 1;"
+     "ALTER TABLE intents ADD COLUMN spec BLOB NOT NULL DEFAULT x'';"
+     "ALTER TABLE intents ADD COLUMN spec_hash TEXT NOT NULL DEFAULT '';"),
+
+    /* 6: how often a session was refused something, and how often while a command ran */
+    ("ALTER TABLE sessions ADD COLUMN network_denied INTEGER NOT NULL DEFAULT 0;"
+     "ALTER TABLE execs ADD COLUMN network_denied INTEGER NOT NULL DEFAULT 0;"
+     "ALTER TABLE execs ADD COLUMN events_after INTEGER NOT NULL DEFAULT 0;"),
 };
 
 enum { LATEST = (int)ARRAY_LENGTH(migrations) };

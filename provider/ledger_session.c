@@ -50,7 +50,8 @@ static int read_session(struct ledger_tx *tx, sqlite3_stmt *s, struct session_ro
     ret->ttl_ms = ledger_int(s, 13);
     ret->idle_after_ms = ledger_int(s, 14);
     ret->idle_action = ledger_int(s, 15);
-    ret->running_execs = ledger_int(s, 16);
+    ret->network_revision = ledger_int(s, 16);
+    ret->running_execs = ledger_int(s, 17);
     return ledger_readable(tx, err);
 }
 
@@ -134,13 +135,9 @@ int ledger_session_move(struct ledger_tx *tx, int64_t session, enum session_stat
     return r == 0 && changes == 0 ? LEDGER_NOT_FOUND : r;
 }
 
-int ledger_session_spec(struct ledger_tx *tx, int64_t session, struct buf *ret_spec,
-                        struct err *err)
+/* The first column. */
+static int read_blob(struct ledger_tx *tx, sqlite3_stmt *s, struct buf *ret_spec, struct err *err)
 {
-    _cleanup_row_ sqlite3_stmt *s = NULL;
-    int r = ledger_first(tx, SQL_SESSION_SPEC, VALUES(V_INT(session)), &s, err);
-    if (r != 0)
-        return r;
     const void *data = sqlite3_column_blob(s, 0);
     int length = sqlite3_column_bytes(s, 0);
     if (!data && length > 0)
@@ -150,6 +147,41 @@ int ledger_session_spec(struct ledger_tx *tx, int64_t session, struct buf *ret_s
     if (buf_failed(ret_spec))
         return err_set(err, ERR_UNAVAILABLE, ENOMEM, "read the ledger", NULL, NULL);
     return ledger_readable(tx, err);
+}
+
+int ledger_session_spec(struct ledger_tx *tx, int64_t session, struct buf *ret_spec,
+                        struct err *err)
+{
+    _cleanup_row_ sqlite3_stmt *s = NULL;
+    int r = ledger_first(tx, SQL_SESSION_SPEC, VALUES(V_INT(session)), &s, err);
+    return r == 0 ? read_blob(tx, s, ret_spec, err) : r;
+}
+
+static int change_one(struct ledger_tx *tx, int statement, const struct ledger_value *values,
+                      size_t count, struct err *err)
+{
+    int64_t changes = 0;
+    int r = ledger_do(tx, statement, values, count, &changes, err);
+    return r == 0 && changes == 0 ? LEDGER_NOT_FOUND : r;
+}
+
+int ledger_session_network(struct ledger_tx *tx, int64_t session, struct ledger_blob spec,
+                           const char *spec_hash, int64_t revision, struct err *err)
+{
+    return change_one(tx, SQL_SESSION_NETWORK,
+                      VALUES(V_INT(session), V_BLOB(spec), V_TEXT(spec_hash), V_INT(revision)),
+                      err);
+}
+
+int ledger_session_denied(struct ledger_tx *tx, int64_t session, int64_t count, struct err *err)
+{
+    return change_one(tx, SQL_SESSION_DENIED, VALUES(V_INT(session), V_INT(count)), err);
+}
+
+int ledger_session_revision(struct ledger_tx *tx, int64_t session, int64_t revision,
+                            struct err *err)
+{
+    return change_one(tx, SQL_SESSION_REVISION, VALUES(V_INT(session), V_INT(revision)), err);
 }
 
 int ledger_session_page(struct ledger_tx *tx, const char *workspace_id, const char *owner,
@@ -267,7 +299,8 @@ static int read_intent(struct ledger_tx *tx, sqlite3_stmt *s, struct intent_row 
     return ledger_readable(tx, err);
 }
 
-int ledger_intent_insert(struct ledger_tx *tx, struct intent_row *row, struct err *err)
+int ledger_intent_insert(struct ledger_tx *tx, struct intent_row *row, struct ledger_blob spec,
+                         const char *spec_hash, struct err *err)
 {
     int r = ledger_fits(row->reason, LEDGER_REASON_SIZE, "reason", err);
     if (r == 0)
@@ -275,11 +308,21 @@ int ledger_intent_insert(struct ledger_tx *tx, struct intent_row *row, struct er
                       VALUES(V_INT(row->session), V_INT(row->incarnation),
                              V_TEXT(session_event_name(row->verb)), V_INT(row->phase),
                              V_INT(row->idempotency), V_INT(row->floor), V_INT(row->created_ms),
-                             V_TEXT(row->reason)),
+                             V_TEXT(row->reason), V_BLOB(spec), V_TEXT(spec_hash)),
                       NULL, err);
     if (r == 0)
         row->id = sqlite3_last_insert_rowid(tx->db->handle);
     return r;
+}
+
+int ledger_intent_spec(struct ledger_tx *tx, int64_t intent, struct buf *ret_spec,
+                       char ret_hash[65], struct err *err)
+{
+    _cleanup_row_ sqlite3_stmt *s = NULL;
+    int r = ledger_first(tx, SQL_INTENT_SPEC, VALUES(V_INT(intent)), &s, err);
+    if (r == 0)
+        ledger_text(tx, s, 1, ret_hash, 65);
+    return r == 0 ? read_blob(tx, s, ret_spec, err) : r;
 }
 
 int ledger_intent_get(struct ledger_tx *tx, int64_t intent, struct intent_row *ret, struct err *err)

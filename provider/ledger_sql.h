@@ -10,13 +10,13 @@
 #define SESSION_COLUMNS                                                                          \
     "s.id, s.workspace_id, s.session_id, s.owner, s.state, s.reason, s.incarnation, s.last_seq," \
     " s.exec_order, s.interrupt_floor, s.created_ms, s.changed_ms, s.spec_hash, s.ttl_ms,"       \
-    " s.idle_after_ms, s.idle_action,"                                                           \
+    " s.idle_after_ms, s.idle_action, s.network_revision,"                                       \
     " (SELECT count(*) FROM execs e WHERE e.session = s.id AND e.state <> 3)"
 #define EXEC_COLUMNS                                                                              \
     "e.id, e.session, e.incarnation, e.exec_id, e.ord, e.state, e.reason, e.exit_code, e.signal," \
     " e.accepted_ms, e.started_ms, e.ended_ms, e.cpu_ms, e.max_rss_bytes, e.output_bytes,"        \
     " e.oom_kills, e.output_truncated, e.keep_children, e.idempotency, e.failed_step, "           \
-    "e.failed_errno"
+    "e.failed_errno, e.network_denied, e.events_after"
 #define VOLUME_COLUMNS                                     \
     "v.id, v.workspace_id, v.name, v.owner, v.created_ms," \
     " ifnull((SELECT u.session FROM volume_uses u WHERE u.volume = v.id ORDER BY 1 LIMIT 1), 0)"
@@ -35,6 +35,11 @@
     X(SESSION_MOVE, "row",                                                                         \
       "UPDATE sessions SET state = ?2, reason = ?3, changed_ms = ?4 WHERE id = ?1")                \
     X(SESSION_SPEC, "row", "SELECT spec FROM sessions WHERE id = ?1")                              \
+    X(SESSION_NETWORK, "row",                                                                      \
+      "UPDATE sessions SET spec = ?2, spec_hash = ?3, network_revision = ?4 WHERE id = ?1")        \
+    X(SESSION_DENIED, "row",                                                                       \
+      "UPDATE sessions SET network_denied = network_denied + ?2 WHERE id = ?1")                    \
+    X(SESSION_REVISION, "row", "UPDATE sessions SET network_revision = ?2 WHERE id = ?1")          \
     X(SESSION_PAGE, "workspace",                                                                   \
       "SELECT " SESSION_COLUMNS " FROM sessions s WHERE s.workspace_id = ?1 AND s.session_id > ?2" \
       " AND (?3 = '' OR s.owner = ?3) AND (?4 = '' OR s.state = ?4)"                               \
@@ -71,7 +76,8 @@
       " WHERE session = ?1 AND incarnation = ?2")                                                  \
     X(INTENT_INSERT, "row",                                                                        \
       "INSERT INTO intents (session, incarnation, verb, phase, idempotency, floor, created_ms,"    \
-      " reason) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)")                                          \
+      " reason, spec, spec_hash) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)")                \
+    X(INTENT_SPEC, "row", "SELECT spec, spec_hash FROM intents WHERE id = ?1")                     \
     X(INTENT_GET, "row",                                                                           \
       "SELECT id, session, incarnation, verb, phase, idempotency, floor, created_ms, reason"       \
       " FROM intents WHERE id = ?1")                                                               \
@@ -82,7 +88,9 @@
     X(INTENT_DELETE, "row", "DELETE FROM intents WHERE id = ?1")                                   \
     X(EXEC_INSERT, "row",                                                                          \
       "INSERT INTO execs (session, incarnation, exec_id, ord, state, command, accepted_ms,"        \
-      " keep_children, idempotency) VALUES (?1, ?2, ?3, ?4, 1, ?5, ?6, ?7, ?8)")                   \
+      " keep_children, idempotency, network_denied, events_after)"                                 \
+      " SELECT ?1, ?2, ?3, ?4, 1, ?5, ?6, ?7, ?8, s.network_denied, s.last_seq FROM sessions s"    \
+      " WHERE s.id = ?1")                                                                          \
     X(EXEC_FIND, "workspace",                                                                      \
       "SELECT " EXEC_COLUMNS " FROM execs e WHERE e.session ="                                     \
       " (SELECT max(s.id) FROM sessions s WHERE s.workspace_id = ?1 AND s.session_id = ?2)"        \
@@ -97,7 +105,9 @@
       "UPDATE execs SET state = 3, reason = ?2, exit_code = ?3, signal = ?4, ended_ms = ?5,"       \
       " cpu_ms = ?6, max_rss_bytes = ?7, output_bytes = ?8, oom_kills = ?9, output_truncated = "   \
       "?10,"                                                                                       \
-      " started_ms = iif(started_ms = 0, ?11, started_ms), failed_step = ?12, failed_errno = ?13 " \
+      " started_ms = iif(started_ms = 0, ?11, started_ms), failed_step = ?12, failed_errno = ?13," \
+      " network_denied = (SELECT s.network_denied FROM sessions s WHERE s.id = execs.session)"     \
+      " - network_denied "                                                                         \
       "WHERE id = ?1 AND state <> 3")                                                              \
     X(EVENT_INSERT, "row",                                                                         \
       "INSERT INTO events (session, seq, time_ms, type, data) VALUES (?1, ?2, ?3, ?4, ?5)")        \

@@ -313,6 +313,7 @@ int provider_open(struct provider **ret, const struct provider_options *options,
 {
     struct provider *p = calloc(1, sizeof *p);
     int launcher = options->launcher;
+    _cleanup_fd_ int events = options->events > 0 ? options->events : -1;
     if (!p) {
         fd_close(launcher);
         return err_set(err, ERR_UNAVAILABLE, ENOMEM, "open the engine", NULL, NULL);
@@ -339,7 +340,10 @@ int provider_open(struct provider **ret, const struct provider_options *options,
         r = timers_open(p, err);
     if (r == 0)
         r = spool_watch_open(p, err);
+    if (r == 0)
+        r = gateway_events_open(p, err);
     if (r == 0) {
+        provider_gateway(p, take_fd(&events));
         launcher_client_on_died(p->launcher, on_died, p);
         loop_timer_set(p->patience, PATIENCE_MS);
         r = recovery_start(p, err);
@@ -361,6 +365,7 @@ void provider_recovered(struct provider *p, const struct err *err)
     for (struct work *work; (work = queue_take(&p->waiting));)
         work_soon(work, work->then);
     timers_start(p);
+    gateway_events_start(p);
     provider_look_idle(p);
 }
 
@@ -392,6 +397,7 @@ void provider_free(struct provider *p)
     p->ledger = NULL;
     followers_free(p);
     timers_free(p);
+    gateway_events_free(p);
     spool_watch_free(p);
     recovery_free(p);
     while (p->all)
@@ -425,6 +431,7 @@ static void on_close(void *owner)
 void provider_close(struct provider *p, uint64_t in_ms, void (*done)(void *data), void *data)
 {
     struct err err;
+    gateway_events_take(p, -1);
     p->closing = true;
     p->closed = done;
     p->closed_data = data;

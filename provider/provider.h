@@ -30,10 +30,12 @@ struct provider_options {
     const struct serve_config *config;         /* borrowed, lives as long as the provider */
     const struct capability_set *capabilities; /* borrowed */
     int launcher;                              /* taken */
+    int events;                                /* of the gateway; taken; 0 and less: none yet */
     const char *ledger_vfs;                    /* tests */
     void (*recovered)(void *data,
                       const struct err *err); /* when rows and kernel agree; err NULL: ok */
     void (*idle)(void *data, bool idle); /* no session is live and nothing is under way; changes */
+    void (*distrusted)(void *data, const char *why); /* the gateway said what none of ours says */
     void *data;
 };
 
@@ -42,6 +44,8 @@ int provider_open(struct provider **ret, const struct provider_options *options,
 void provider_close(struct provider *p, uint64_t in_ms, void (*done)(void *data), void *data);
 /* The supervisor has a new launcher. */
 void provider_launcher(struct provider *p, int fd);
+/* The supervisor has a new gateway, and this is the socket of its events. */
+void provider_gateway(struct provider *p, int fd);
 
 /* ---- calls ----------------------------------------------------------------------------------- */
 
@@ -93,6 +97,13 @@ struct provider_verb {
 };
 void provider_session_verb(struct provider *p, const struct provider_call *from,
                            const struct provider_verb *what);
+/* Other rules for the session's network, all of them (NET-6); at once where it lives. */
+struct provider_network {
+    const struct spec_network *network; /* compiled, within the ceiling */
+    uint64_t revision;                  /* 0, or the one that is to be replaced */
+};
+void provider_session_network(struct provider *p, const struct provider_call *from,
+                              const struct provider_network *what);
 void provider_session_usage(struct provider *p, const struct provider_call *from);
 
 /* ---- execs ----------------------------------------------------------------------------------- */

@@ -25,6 +25,17 @@ static void foresee(const struct verb *verb, const struct session_transition *go
         row->running_execs = 0;
 }
 
+static int answer_made(struct verb *verb, struct err *err)
+{
+    if (buf_failed(&verb->answer))
+        return err_set(err, ERR_UNAVAILABLE, ENOMEM, "write the answer", NULL, "Out of memory.");
+    verb->end.answer = (struct coordinator_answer){
+        .status = verb->answer_status,
+        .code = verb->failed ? (enum err_code)verb->failure.code : ERR_NONE,
+        .body = {buf_text(&verb->answer), verb->answer.length}};
+    return 0;
+}
+
 static int make_answer(struct ledger_tx *tx, struct verb *verb, struct err *err)
 {
     struct session_row row;
@@ -37,6 +48,12 @@ static int make_answer(struct ledger_tx *tx, struct verb *verb, struct err *err)
         if (r != 0)
             return r;
         foresee(verb, session_transition(row.state, verb->outcome), &row);
+        if (verb->outcome == SESSION_EVENT_NETWORK_CHANGED) {
+            r = network_answer(verb, &verb->call.work.p->ledger_scratch, verb->ticket.revision,
+                               err);
+            verb->answer_status = 200;
+            return r == 0 ? answer_made(verb, err) : r;
+        }
         r = session_document(tx, &verb->call.work.p->ledger_scratch, &row,
                              verb->effective.length ? buf_text(&verb->effective) : NULL, false,
                              &verb->answer, err);
@@ -45,13 +62,7 @@ static int make_answer(struct ledger_tx *tx, struct verb *verb, struct err *err)
         buf_putc(&verb->answer, '\n');
         verb->answer_status = success_status[verb->outcome] ? success_status[verb->outcome] : 200;
     }
-    if (buf_failed(&verb->answer))
-        return err_set(err, ERR_UNAVAILABLE, ENOMEM, "write the answer", NULL, "Out of memory.");
-    verb->end.answer = (struct coordinator_answer){
-        .status = verb->answer_status,
-        .code = verb->failed ? (enum err_code)verb->failure.code : ERR_NONE,
-        .body = {buf_text(&verb->answer), verb->answer.length}};
-    return 0;
+    return answer_made(verb, err);
 }
 
 static int write_incarnation(struct ledger_tx *tx, const struct verb *verb, struct err *err)
@@ -194,6 +205,8 @@ static int give_up_apply(struct ledger_tx *tx, struct work *work, struct err *er
     int r = make_answer(tx, verb, err);
     if (r == 0)
         r = coordinator_give_up(tx, &verb->ticket, &verb->end.answer, err);
+    if (r == 0 && verb->event == SESSION_EVENT_NETWORK)
+        r = network_given_up(tx, verb, err);
     if (r == 0)
         r = ledger_audit_add(tx, verb->call.workspace_id, verb->call.who, verb->call.what,
                              verb->call.session_id,

@@ -27,7 +27,7 @@ static int point(enum session_effect effect, const char *step, struct err *err)
                  : 0;
 }
 
-static void succeed(struct verb *verb, enum session_event outcome)
+void verb_succeed(struct verb *verb, enum session_event outcome)
 {
     struct err err = {0};
     verb->outcome = outcome;
@@ -107,6 +107,7 @@ static void on_ended(void *data, const struct launcher_reply *reply, const struc
     }
     keep_notes(work, reply);
     work->tries = 0;
+    gateway_events_take(work->p, work->ending.row); /* its connections are closed */
     if (work->ending.note_count)
         add_notes(work);
     else
@@ -206,21 +207,33 @@ static void on_launched(void *data, const struct launcher_reply *reply, const st
         return;
     }
     verb->seat->last_number = number_of_order(verb->row.exec_order);
-    succeed(verb,
-            verb->event == SESSION_EVENT_CREATE ? SESSION_EVENT_STARTED : SESSION_EVENT_RESUMED);
+    verb_succeed(verb, verb->event == SESSION_EVENT_CREATE ? SESSION_EVENT_STARTED
+                                                           : SESSION_EVENT_RESUMED);
+}
+
+static int seal(int fd, int written, int *ret, struct err *err)
+{
+    _cleanup_fd_ int own = fd;
+    int r = own < 0 ? -errno : written;
+    if (r == 0 &&
+        fcntl(own, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE) < 0)
+        r = -errno;
+    if (r < 0)
+        return err_set(err, ERR_UNAVAILABLE, -r, "hand the request over", NULL, NULL);
+    *ret = take_fd(&own);
+    return 0;
+}
+
+int sealed_memfd(const char *name, const void *data, size_t size, int *ret, struct err *err)
+{
+    int fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    return seal(fd, fd < 0 ? 0 : io_write_full(fd, data, size), ret, err);
 }
 
 static int spec_memfd(const struct spec *spec, int *ret, struct err *err)
 {
-    _cleanup_fd_ int fd = memfd_create("berth-spec", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-    int r = fd < 0 ? -errno : spec_write(fd, 0, spec);
-    if (r == 0 &&
-        fcntl(fd, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE) < 0)
-        r = -errno;
-    if (r < 0)
-        return err_set(err, ERR_UNAVAILABLE, -r, "hand the spec over", NULL, NULL);
-    *ret = take_fd(&fd);
-    return 0;
+    int fd = memfd_create("berth-spec", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    return seal(fd, fd < 0 ? 0 : spec_write(fd, 0, spec), ret, err);
 }
 
 static void launch(struct verb *verb)
@@ -229,7 +242,7 @@ static void launch(struct verb *verb)
     _cleanup_fd_ int memfd = -1;
     struct launcher_request request =
         launcher_request_for(p, LAUNCHER_LAUNCH, verb->ticket.session, verb->ticket.incarnation);
-    request.generation = 1;
+    request.generation = (uint64_t)verb->row.network_revision;
     request.deadline_ms = READY_MS;
     int r = spec_store_read(buf_text(&verb->spec), verb->spec.length, &p->scratch, &verb->failure);
     if (r == 0)
@@ -250,8 +263,8 @@ static void stopped(struct work *work)
     struct verb *verb = (struct verb *)work;
     seat_disconnect(verb->seat);
     verb->end.reason = verb->reason;
-    succeed(verb, verb->event == SESSION_EVENT_ARCHIVE ? SESSION_EVENT_ARCHIVED_NOW
-                                                       : SESSION_EVENT_PARKED_NOW);
+    verb_succeed(verb, verb->event == SESSION_EVENT_ARCHIVE ? SESSION_EVENT_ARCHIVED_NOW
+                                                            : SESSION_EVENT_PARKED_NOW);
 }
 
 static void on_volume_removed(void *data, const struct launcher_reply *reply, const struct err *err)
@@ -263,7 +276,7 @@ static void on_volume_removed(void *data, const struct launcher_reply *reply, co
     else if (verb->event == SESSION_EVENT_CREATE)
         launch_undone(&verb->call.work);
     else
-        succeed(verb, SESSION_EVENT_DEAD);
+        verb_succeed(verb, SESSION_EVENT_DEAD);
 }
 
 /* While the row still holds it, so that nobody else can take it up. */
@@ -286,7 +299,7 @@ static void torn_down(struct work *work)
     if (verb->has_volume)
         remove_volume(work);
     else
-        succeed(verb, SESSION_EVENT_DEAD);
+        verb_succeed(verb, SESSION_EVENT_DEAD);
 }
 
 static void end_it(struct verb *verb, void (*then)(struct work *work))
@@ -333,7 +346,7 @@ static void go_on_timing(struct work *work)
     if (verb->failed)
         verb_give_up(verb);
     else
-        succeed(verb, SESSION_EVENT_RESUMED);
+        verb_succeed(verb, SESSION_EVENT_RESUMED);
 }
 
 static void thawed_again(struct work *work);
@@ -381,7 +394,7 @@ static void on_frozen_or_thawed(void *data, const struct launcher_reply *reply,
     } else if (r == 0) {
         verb->end.reason = freeze ? verb->reason : "";
         if (freeze)
-            succeed(verb, SESSION_EVENT_FROZEN_NOW);
+            verb_succeed(verb, SESSION_EVENT_FROZEN_NOW);
         else
             go_on_timing(work);
     } else if (freeze) {
@@ -456,7 +469,7 @@ static void interrupt(struct verb *verb)
     /* No command was ever accepted: there is nothing to end, and init has no answer for number 0.
      */
     if (verb->ticket.floor == 0 && seat->files_running == 0) {
-        succeed(verb, SESSION_EVENT_INTERRUPTED);
+        verb_succeed(verb, SESSION_EVENT_INTERRUPTED);
         return;
     }
     execs_interrupt(seat, verb->ticket.floor);
@@ -490,7 +503,7 @@ static void interrupts_take(struct seat *seat, uint64_t floor)
             continue;
         }
         *at = work->next;
-        succeed(verb, SESSION_EVENT_INTERRUPTED);
+        verb_succeed(verb, SESSION_EVENT_INTERRUPTED);
     }
 }
 
@@ -536,6 +549,9 @@ void verb_effect(struct work *work)
         break;
     case SESSION_EFFECT_KILL_EXECS:
         interrupt(verb);
+        break;
+    case SESSION_EFFECT_NETWORK:
+        network_effect(verb);
         break;
     case SESSION_EFFECT_NONE:
     case SESSION_EFFECT_RELEASE:

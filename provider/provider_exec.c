@@ -371,6 +371,7 @@ void exec_frame(struct seat *seat, const struct agent_frame *frame, const void *
         struct agent_exit exit;
         struct exec_row end = {0};
         memcpy(&exit, payload, sizeof exit);
+        gateway_events_take(seat->p, seat->row); /* what was refused to it, before its end */
         exec_row_end(&end, &exit);
         denied_flush(seat); /* what was refused comes before the end */
         exec_record(exec, &end, &exit);

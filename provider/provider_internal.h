@@ -7,6 +7,8 @@
  * provider_session.c   verbs: asked for, opened
  * provider_effect.c    what they do to the kernel
  * provider_close.c     closed and told
+ * provider_network.c   the verb that replaces a session's rules
+ * provider_gateway.c   what the gateway tells, as events
  * provider_recover.c   one session's row and kernel brought together
  * provider_start.c     all of them, at the start
  * provider_exec.c      commands that live (and provider_exec_start.c, provider_exec_call.c)
@@ -235,6 +237,7 @@ struct provider {
     struct provider_follower *events[EVENT_HASH]; /* those who follow, by session */
     struct timers *timers;
     struct usage_round *usage;
+    struct gateway_events *gateway;
     struct spool_watch *spools;
     struct operation *operations; /* on files */
     struct verb *verbs;           /* that are under way */
@@ -291,6 +294,12 @@ struct verb {
     struct buf replay;
     struct volume_row volume_row; /* destroy with its volume */
 
+    /* network; `spec` is what the session will be */
+    struct spec_network *rules;
+    struct buf old_spec;
+    uint32_t cut;
+    char event_json[64];
+
     struct seat *seat;
     struct session_identity identity; /* launched */
     struct buf effective;
@@ -308,6 +317,16 @@ void verb_give_up(struct verb *verb); /* the effect has changed nothing: writes 
 void verb_settled(struct verb *verb); /* the outcome is written */
 void verb_tell(struct verb *verb);
 void verb_end(struct verb *verb);
+struct verb *verb_new(struct provider *p, const struct provider_call *from,
+                      enum session_event event, void (*begin)(struct call *call));
+void verb_succeed(struct verb *verb, enum session_event outcome); /* the effect was had */
+/* A sealed memfd of these bytes, for the launcher. */
+int sealed_memfd(const char *name, const void *data, size_t size, int *ret, struct err *err);
+/* provider_network.c */
+int network_prepare(struct ledger_tx *tx, struct verb *verb, struct err *err);
+int network_answer(struct verb *verb, struct spec *scratch, int64_t revision, struct err *err);
+int network_given_up(struct ledger_tx *tx, const struct verb *verb, struct err *err);
+void network_effect(struct verb *verb);
 void verb_interrupted(struct seat *seat, uint64_t floor); /* init says so */
 void verb_paused(struct seat *seat, uint64_t number);     /* the same */
 void interrupts_over(struct seat *seat); /* there is no init any more that could answer */
@@ -374,6 +393,12 @@ void usage_start(struct provider *p); /* samples every ten seconds from now on *
 int spool_watch_open(struct provider *p, struct err *err);
 void spool_watch_now(struct provider *p); /* all sessions, at once: for tests */
 void spool_watch_free(struct provider *p);
+
+int gateway_events_open(struct provider *p, struct err *err);
+void gateway_events_start(struct provider *p);
+/* What the gateway has sent so far; what waits of this session (-1: of each) is told now. */
+void gateway_events_take(struct provider *p, int64_t row);
+void gateway_events_free(struct provider *p);
 
 void events_wake(struct provider *p, const char *workspace_id, const char *session_id);
 void followers_free(struct provider *p);

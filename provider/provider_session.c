@@ -24,6 +24,8 @@ static void verb_fini(struct call *call)
         *at = verb->next_verb;
     fd_close(verb->client_socket);
     buf_fini(&verb->spec);
+    buf_fini(&verb->old_spec);
+    free(verb->rules);
     buf_fini(&verb->dropped);
     buf_fini(&verb->replay);
     buf_fini(&verb->effective);
@@ -139,6 +141,8 @@ static int open_apply(struct ledger_tx *tx, struct work *work, struct err *err)
     buf_fini(&verb->answer);
     verb->request.now_ms = now_ms();
     int r = answer_tombstone(tx, verb, err);
+    if (r == 0 && verb->event == SESSION_EVENT_NETWORK)
+        r = network_prepare(tx, verb, err);
     if (r == 0)
         r = coordinator_open(tx, &verb->request, &verb->ticket, &verb->replay_status, &verb->replay,
                              err);
@@ -177,6 +181,12 @@ static void refuse_outcome(struct verb *verb, int outcome)
     case COORDINATOR_INVALID_STATE:
         session_refuse(verb->ticket.state, verb->event, call->session_id, &err);
         more.allowed = session_allowed(verb->ticket.state);
+        break;
+    case COORDINATOR_REVISION:
+        err_set(&err, ERR_PRECONDITION_FAILED, 0, session_event_name(verb->event), call->session_id,
+                "The revision of its network is %lld. Read what it is now, and ask again.",
+                (long long)verb->ticket.revision);
+        more.pointer = "/revision";
         break;
     case COORDINATOR_EXISTS:
         err_set(&err, ERR_SESSION_EXISTS, 0, "create", call->session_id,
@@ -279,7 +289,9 @@ void verb_begin(struct work *work)
     verb->request.verb = verb->event;
     verb->request.reason = verb->reason;
     verb->request.key = call->key_texts ? &call->key : NULL;
-    work_job(work, LEDGER_OP_VERB_OPEN, open_apply, opened);
+    work_job(work,
+             verb->event == SESSION_EVENT_NETWORK ? LEDGER_OP_VERB_NETWORK : LEDGER_OP_VERB_OPEN,
+             open_apply, opened);
 }
 
 /* ---- the calls ------------------------------------------------------------------------------- */
@@ -370,6 +382,18 @@ void provider_session_create(struct provider *p, const struct provider_call *fro
     keep_socket(verb, create->client_socket);
 }
 
+struct verb *verb_new(struct provider *p, const struct provider_call *from,
+                      enum session_event event, void (*begin)(struct call *call))
+{
+    struct verb *verb =
+        call_new(p, from, sizeof *verb, session_event_name(event), begin, verb_fini);
+    if (!verb)
+        return NULL;
+    verb->event = event;
+    verb->client_socket = -1;
+    return verb;
+}
+
 void provider_session_verb(struct provider *p, const struct provider_call *from,
                            const struct provider_verb *what)
 {
@@ -386,7 +410,8 @@ void provider_session_verb(struct provider *p, const struct provider_call *from,
              : what->reason                                             ? what->reason
                                                                         : "");
     call_check_ids(&verb->call, false, &verb->call.refusal);
-    if (session_event_kind(what->verb) != SESSION_VERB || what->verb == SESSION_EVENT_CREATE)
+    if (session_event_kind(what->verb) != SESSION_VERB || what->verb == SESSION_EVENT_CREATE ||
+        what->verb == SESSION_EVENT_NETWORK)
         err_set(&verb->call.refusal, ERR_INTERNAL, 0, "read the request", NULL,
                 "This is no verb on a session.");
     if (what->reason && strlen(what->reason) >= sizeof verb->reason)

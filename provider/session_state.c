@@ -8,9 +8,10 @@
 /* [state][event] = next state, durability, effect, event that is told. An absent cell refuses.
  *
  * Why FULL: started, archived and dead are what create, archive and destroy answer with, and an
- * answer of these holds after power loss. Everything else only matters while the kernel that it
- * speaks of runs. Why `dead` stays open: destroy is answered when the processes are dead and the
- * workspace's fate is durable (SES-3), and goes on until nothing is left. */
+ * answer of these holds after power loss. Other rules too: a resume must not find those of before.
+ * Everything else only matters while the kernel that it speaks of runs. Why `dead` stays open:
+ * destroy is answered when the processes are dead and the workspace's fate is durable (SES-3), and
+ * goes on until nothing is left. */
 #define GO(n, d, e, t)                                                  \
     {                                                                   \
         .allowed = true, .next = SESSION_##n, .durability = LEDGER_##d, \
@@ -43,6 +44,8 @@ static const struct session_transition table[SESSION_STATE_COUNT][SESSION_EVENT_
                 ON(FILE_WRITE) = GO(RUNNING, NORMAL, FILES, NULL),
                 ON(INTERRUPT) = GO(RUNNING, NORMAL, KILL_EXECS, NULL),
                 ON(INTERRUPTED) = GO(RUNNING, NORMAL, NONE, "session.interrupted"),
+                ON(NETWORK) = GO(RUNNING, NORMAL, NETWORK, NULL),
+                ON(NETWORK_CHANGED) = GO(RUNNING, FULL, NONE, "policy.changed"),
                 ON(PARK_STOP) = GO(RUNNING, NORMAL, STOP, NULL),
                 ON(PARKED_NOW) = GO(PARKED, NORMAL, NONE, "session.parked"),
                 ON(PARK_FREEZE) = GO(RUNNING, NORMAL, FREEZE, NULL),
@@ -57,6 +60,8 @@ static const struct session_transition table[SESSION_STATE_COUNT][SESSION_EVENT_
             {
                 ON(FILE_READ) = GO(PARKED, NORMAL, FILES, NULL),
                 ON(FILE_WRITE) = GO(PARKED, NORMAL, FILES, NULL),
+                /* Nothing has these rules: the next start will. */
+                ON(NETWORK) = GO(PARKED, FULL, NONE, "policy.changed"),
                 ON(RESUME) = GO(PARKED, NORMAL, LAUNCH, NULL),
                 ON(RESUMED) = GO(RUNNING, NORMAL, NONE, "session.resumed"),
                 ON(RESUME_FAILED) = GO(PARKED, NORMAL, NONE, NULL),
@@ -68,6 +73,8 @@ static const struct session_transition table[SESSION_STATE_COUNT][SESSION_EVENT_
             {
                 ON(FILE_READ) = GO(FROZEN, NORMAL, FILES, NULL),
                 ON(FILE_WRITE) = GO(FROZEN, NORMAL, FILES, NULL),
+                ON(NETWORK) = GO(FROZEN, NORMAL, NETWORK, NULL),
+                ON(NETWORK_CHANGED) = GO(FROZEN, FULL, NONE, "policy.changed"),
                 ON(RESUME) = GO(FROZEN, NORMAL, THAW, NULL),
                 ON(RESUMED) = GO(RUNNING, NORMAL, NONE, "session.resumed"),
                 ON(RESUME_FAILED) = GO(FROZEN, NORMAL, NONE, NULL),

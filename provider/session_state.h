@@ -69,6 +69,7 @@ enum session_state {
     X(INTERRUPT, "interrupt", VERB)            \
     X(ARCHIVE, "archive", VERB)                \
     X(DESTROY, "destroy", VERB)                \
+    X(NETWORK, "network", VERB)                \
     X(EXEC, "exec", USE)                       \
     X(FILE_READ, "file_read", USE)             \
     X(FILE_WRITE, "file_write", USE)           \
@@ -80,6 +81,7 @@ enum session_state {
     X(RESUME_FAILED, "resume_failed", OUTCOME) \
     X(INTERRUPTED, "interrupted", OUTCOME)     \
     X(ARCHIVED_NOW, "archived", OUTCOME)       \
+    X(NETWORK_CHANGED, "changed", OUTCOME)     \
     X(DEAD, "dead", OUTCOME)                   \
     X(GONE, "gone", OUTCOME)                   \
     X(DIED, "died", OUTCOME)                   \
@@ -102,6 +104,7 @@ enum session_event_kind { SESSION_VERB, SESSION_USE, SESSION_OUTCOME };
     X(FREEZE, "freeze")                                                 \
     X(THAW, "thaw")                                                     \
     X(KILL_EXECS, "kill_execs") /* those below the floor */             \
+    X(NETWORK, "network")       /* other rules, as a new revision */    \
     X(SEAL, "seal")             /* stop, then read-only */              \
     X(TEARDOWN, "teardown")     /* everything owned */                  \
     X(RELEASE, "release")       /* what a sandbox that died has left */ \

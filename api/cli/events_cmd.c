@@ -54,9 +54,26 @@ static int take_events(void *own, const struct cli_option *option, const char *v
                : 0;
 }
 
+/* A refusal says itself what it was and what allows it. */
+static bool add_message(struct buf *out, const struct json_node *data)
+{
+    const char *message = verb_text(data, "message"), *flag = verb_text(data, "flag");
+    if (!message[0])
+        return false;
+    buf_puts(out, "  ");
+    table_clean(out, message, strlen(message));
+    if (flag[0]) {
+        buf_puts(out, " Allow it: ");
+        table_clean(out, flag, strlen(flag));
+    }
+    return true;
+}
+
 /* "reason=timeout exit_code=1": the scalars of an event's data. */
 static void add_data(struct buf *out, const struct json_node *data)
 {
+    if (data && data->kind == JSON_OBJECT && add_message(out, data))
+        return;
     for (const struct json_node *m = data && data->kind == JSON_OBJECT ? data->first : NULL; m;
          m = m->next) {
         if (m->kind == JSON_NULL)

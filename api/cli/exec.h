@@ -4,6 +4,7 @@
  *   exec_loop.c   output, signals, the terminal
  *   exec_stdin.c  standard input, on a connection of its own
  *   exec_exit.c   from the end to an exit status
+ *   exec_denied.c what it was refused
  */
 #pragma once
 
@@ -49,6 +50,9 @@ struct exec_loop {
 enum exec_loop_outcome { EXEC_LOOP_SIGNAL = 1 };
 int exec_loop_run(const struct exec_loop *loop, struct buf *ret_exit, int *ret_signal,
                   struct err *err);
+
+/* What was refused to the session while this command, that has ended, ran: on stderr. */
+void exec_denied_tell(const struct verb *verb, const struct json_node *exec);
 
 /* One event of an output stream: bytes to where they belong, a gap told on stderr. 0;
  * EXEC_EVENT_EXIT: it is the end, and its data is the exec; -EPIPE: nobody reads; negative. */

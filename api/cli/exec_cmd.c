@@ -296,6 +296,7 @@ static int tell_end(const struct verb *verb, const char *exec_id, const struct b
         cli_fail(&err);
     } else if (note.length && !verb->quiet)
         buf_printf(&line, "berth: %s: %s\n", exec_id, buf_text(&note));
+    exec_denied_tell(verb, root);
     if (verb->json)
         buf_printf(&line, "%s\n", buf_text(document));
     (void)io_write_full(STDERR_FILENO, buf_text(&line), line.length);

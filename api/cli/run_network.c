@@ -3,6 +3,7 @@
 
 #include "api/cli/run.h"
 #include "runtime/base/fd.h"
+#include "runtime/plan/network_tell.h"
 
 #include <fcntl.h>
 #include <stdio.h>
@@ -135,84 +136,6 @@ void run_network_close(struct run *run)
 /* ---- telling ------------------------------------------------------------------------------------
  */
 
-static void name_of(const struct gateway_event *event, struct buf *out)
-{
-    char address[ADDRESS_TEXT_SIZE] = "";
-    if (event->address.family)
-        address_print(&event->address, address);
-    if (event->host[0])
-        buf_puts(out, event->host);
-    else if (event->address.family == 6 && event->port)
-        buf_printf(out, "[%s]", address);
-    else
-        buf_puts(out, address);
-    if (event->port && event->protocol != GATEWAY_DNS)
-        buf_printf(out, ":%u", event->port);
-}
-
-/* What the decision was about, in half a sentence. */
-static void why(const struct gateway_event *event, struct buf *out)
-{
-    char address[ADDRESS_TEXT_SIZE] = "";
-    if (event->address.family)
-        address_print(&event->address, address);
-    switch ((enum network_reason)event->reason) {
-    case NETWORK_BY_DENY_RULE:
-        buf_puts(out, "a deny rule names it");
-        return;
-    case NETWORK_BY_NO_RULE:
-        buf_puts(out, "no rule names it");
-        return;
-    case NETWORK_BY_PORT:
-        buf_puts(out, "the host is allowed, this port is not");
-        return;
-    case NETWORK_BY_ADDRESS:
-        buf_printf(out, "%s%s%s %s address", event->host[0] ? "it resolves to " : "it is ",
-                   event->host[0] ? address : "", event->host[0] ? ", a" : "a",
-                   address_class_name((enum address_class)event->address_class));
-        return;
-    case NETWORK_BY_OWN_ADDRESS:
-        buf_puts(out, "it is an address of this host");
-        return;
-    case NETWORK_BY_PROTOCOL:
-        buf_puts(out, "only TCP leaves a session");
-        return;
-    case NETWORK_BY_SNI:
-        buf_puts(out, "the TLS greeting names another host");
-        return;
-    case NETWORK_BY_NAME:
-        buf_puts(out, "it is no host name");
-        return;
-    case NETWORK_BY_NAMES_MAX:
-        buf_printf(out, "the session has asked for %d names already", NETWORK_NAMES_MAX);
-        return;
-    case NETWORK_BY_LIMIT:
-        buf_puts(out, "the session has too many connections");
-        return;
-    case NETWORK_BY_UNREACHABLE:
-        buf_printf(out, "it cannot be reached from here (%s)", strerror(event->sys));
-        return;
-    default:
-        buf_puts(out, "it is not allowed");
-    }
-}
-
-static struct network_decision decision_of(const struct gateway_event *event)
-{
-    return (struct network_decision){.reason = (enum network_reason)event->reason,
-                                     .rule = event->rule,
-                                     .address_class = (enum address_class)event->address_class};
-}
-
-static void rule_to_add(const struct run *run, const struct gateway_event *event, struct buf *line,
-                        struct buf *flag)
-{
-    struct network_decision decision = decision_of(event);
-    /* A name that was only asked for has no port yet: the default's, says the flag. */
-    network_rule_to_add(&run->spec->network, event->host[0] ? event->host : NULL, &event->address,
-                        event->protocol == GATEWAY_DNS ? 443 : event->port, &decision, line, flag);
-}
-
 /* A name that was refused and a connection to it are one thing for a person: the connection, which
  * has a port, is told. */
 static bool told_by_another(const struct run_network *network, const struct gateway_event *event)
@@ -234,16 +157,11 @@ void run_network_summary(const struct run *run, void (*say)(const char *format, 
         const struct run_reached *row = &network->reached[i];
         if (row->event.kind != GATEWAY_DENIED || told_by_another(network, &row->event))
             continue;
-        _cleanup_buf_ struct buf name = {0}, reason = {0}, line = {0}, flag = {0};
-        name_of(&row->event, &name);
-        why(&row->event, &reason);
-        rule_to_add(run, &row->event, &line, &flag);
-        char times[48] = "";
-        if (row->count > 1)
-            snprintf(times, sizeof times, " (%llu times)", (unsigned long long)row->count);
-        say("berth: note: network: %s was %s%s: %s.%s%s", buf_text(&name),
-            row->event.reason == NETWORK_BY_UNREACHABLE ? "allowed and not reached" : "refused",
-            times, buf_text(&reason), flag.length ? " Allow it: " : "", buf_text(&flag));
+        _cleanup_buf_ struct buf sentence = {0}, line = {0}, flag = {0};
+        network_tell(&row->event, row->count, &sentence);
+        network_tell_rule(&run->spec->network, &row->event, &line, &flag);
+        say("berth: note: network: %s%s%s", buf_text(&sentence), flag.length ? " Allow it: " : "",
+            buf_text(&flag));
     }
     if (network->more)
         say("berth: note: network: %llu more events are not listed.",
@@ -255,37 +173,12 @@ void run_network_summary(const struct run *run, void (*say)(const char *format, 
 
 static void record_row(const struct run *run, const struct run_reached *row, struct buf *out)
 {
-    const struct gateway_event *event = &row->event;
-    static const char *const kinds[] = {
-        [GATEWAY_DENIED] = "denied", [GATEWAY_ALLOWED] = "allowed", [GATEWAY_CLOSED] = "closed"};
-    static const char *const protocols[] = {[GATEWAY_TCP] = "tcp",
-                                            [GATEWAY_UDP] = "udp",
-                                            [GATEWAY_DNS] = "dns",
-                                            [GATEWAY_OTHER] = "other"};
-    buf_printf(out, "{\"event\":\"network.%s\",\"protocol\":\"%s\",\"host\":", kinds[event->kind],
-               protocols[event->protocol]);
-    if (event->host[0])
-        buf_json_string(out, event->host);
-    else
-        buf_puts(out, "null");
-    if (event->address.family) {
-        char address[ADDRESS_TEXT_SIZE];
-        address_print(&event->address, address);
-        buf_printf(out, ",\"address\":\"%s\"", address);
-    } else {
-        buf_puts(out, ",\"address\":null");
-    }
-    buf_printf(out, ",\"port\":%u,\"reason\":\"%s\",\"count\":%llu", event->port,
-               network_reason_name((enum network_reason)event->reason),
-               (unsigned long long)row->count);
-    if (event->kind == GATEWAY_CLOSED)
-        buf_printf(out, ",\"bytes_sent\":%llu,\"bytes_received\":%llu",
-                   (unsigned long long)row->sent, (unsigned long long)row->received);
-    if (event->kind == GATEWAY_DENIED) {
-        _cleanup_buf_ struct buf line = {0}, flag = {0};
-        rule_to_add(run, event, &line, &flag);
-        buf_printf(out, ",\"rule_to_add\":%s", line.length ? buf_text(&line) : "null");
-    }
+    struct gateway_event event = row->event;
+    event.count = row->count;
+    event.sent = row->sent;
+    event.received = row->received;
+    buf_printf(out, "{\"event\":\"network.%s\",", network_tell_kind(event.kind));
+    network_tell_members(&run->spec->network, &event, out);
     buf_putc(out, '}');
 }
 
@@ -382,8 +275,8 @@ int run_network_learn(const struct run *run, struct buf *out, struct err *err)
         if (row->event.kind != GATEWAY_DENIED || told_by_another(network, &row->event))
             continue;
         _cleanup_buf_ struct buf name = {0}, reason = {0};
-        name_of(&row->event, &name);
-        why(&row->event, &reason);
+        network_tell_name(&row->event, &name);
+        network_tell_why(&row->event, &reason);
         buf_printf(out, "// Not learned: %s (%llu times): %s.\n", buf_text(&name),
                    (unsigned long long)row->count, buf_text(&reason));
     }

@@ -306,6 +306,19 @@ size_t run_options_of_session(struct cli_option *ret, size_t room)
     return count;
 }
 
+size_t run_options_of_network(struct cli_option *ret, size_t room)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < TABLE_COUNT && count < room; i++)
+        if (table[i].id == OPT_POLICY || table[i].id == OPT_NET || table[i].id == OPT_ALLOW ||
+            table[i].id == OPT_DENY)
+            ret[count++] = table[i];
+    for (size_t i = 0; i < count; i++)
+        if (ret[i].id == OPT_POLICY)
+            ret[i].help = "Take the network of this policy file or preset.";
+    return count;
+}
+
 int run_options_parse(struct run_options *ret, int argc, char **argv, struct err *err)
 {
     int r = run_options_init(ret, argc, err);

@@ -46,6 +46,8 @@ void run_options_fini(struct run_options *options);
 /* The same one by one, for `berth session create`: its part of the table, with room for arrays of
  * `argc` words, and each option as it comes. */
 size_t run_options_of_session(struct cli_option *ret, size_t room);
+/* Those of a session's network. */
+size_t run_options_of_network(struct cli_option *ret, size_t room);
 int run_options_init(struct run_options *options, int argc, struct err *err);
 int run_options_take(struct run_options *options, const struct cli_option *option,
                      const char *value, struct err *err);

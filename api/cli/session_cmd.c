@@ -227,6 +227,17 @@ static const struct json_node *part(const struct json_node *object, const char *
     return node && node->kind == JSON_OBJECT ? node : NULL;
 }
 
+static void add_rules(struct buf *out, const char *name, const struct json_node *network,
+                      const char *key)
+{
+    const struct json_node *list = network ? json_member(network, key) : NULL;
+    for (const struct json_node *r = list ? list->first : NULL; r; r = r->next) {
+        _cleanup_buf_ struct buf rule = {0};
+        network_rule_text(r, &rule);
+        buf_printf(out, "%-18s %s\n", name, buf_text(&rule));
+    }
+}
+
 static void show_document(const struct json_node *root, struct buf *out)
 {
     static const char *const lines[] = {"session_id", "state",       "mode",         "reason",
@@ -240,6 +251,11 @@ static void show_document(const struct json_node *root, struct buf *out)
     add_line(out, "  kind", kept, "kind");
     add_line(out, "  name", kept, "name");
     add_line(out, "  path", kept, "path");
+    const struct json_node *network = part(root, "network");
+    add_line(out, "network", network, "egress");
+    add_rules(out, "  allow", network, "allow");
+    add_rules(out, "  deny", network, "deny");
+    add_line(out, "  revision", root, "network_revision");
     const struct json_node *effective = part(root, "effective"),
                            *limits = part(effective, "limits");
     add_size(out, "memory", limits, "memory");
@@ -449,6 +465,7 @@ static const struct verb_group group = {
             {"create", session_create_cmd, "Make a session."},
             {"list", list, "List sessions."},
             {"show", show, "Say what one is."},
+            {"network", session_network_cmd, "Say or replace what one may reach."},
             {"park", park, "End or freeze its processes, keep its workspace."},
             {"resume", resume, "Make a parked one run again."},
             {"interrupt", interrupt, "End what runs in it."},

@@ -5,3 +5,6 @@
 
 /* session_create.c; argv[0] is "create". */
 int session_create_cmd(int argc, char **argv);
+int session_network_cmd(int argc, char **argv);
+/* "a.example:443", "10.0.0.0/8:*" of a rule of a document. */
+void network_rule_text(const struct json_node *rule, struct buf *out);

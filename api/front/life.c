@@ -145,6 +145,8 @@ static void on_supervisor(void *owner, unsigned events)
         }
         if (byte == 'L' && fd >= 0)
             provider_launcher(life->front.provider, take_fd(&fd));
+        else if (byte == 'V' && fd >= 0)
+            provider_gateway(life->front.provider, take_fd(&fd));
         else
             front_log_event("supervisor", "It sent a message that is not known.");
     }
@@ -194,6 +196,12 @@ static void on_recovered(void *data, const struct err *err)
     stop(life);
 }
 
+static void on_distrusted(void *data, const char *why)
+{
+    (void)data;
+    front_log_event("gateway", why);
+}
+
 /* The supervisor decides when we end: a terminal's or a service manager's signal to all of us must
  * not take clients their answers. */
 static int ignore_signals(struct err *err)
@@ -225,6 +233,8 @@ static int begin(struct life *life, const struct front_start *start, int launche
         .config = &start->config,
         .capabilities = &start->capabilities,
         .launcher = take_fd(&taken),
+        .events = start->has_events ? SERVE_FD_EVENTS : -1,
+        .distrusted = on_distrusted,
         .recovered = on_recovered,
         .idle = on_idle,
         .data = life,

@@ -141,6 +141,7 @@ static void (*const handlers[ROUTE_COUNT])(struct front_call *call) = {
     [ROUTE_SESSION_RESUME] = session_resume_handle,
     [ROUTE_SESSION_INTERRUPT] = session_interrupt_handle,
     [ROUTE_SESSION_ARCHIVE] = session_archive_handle,
+    [ROUTE_SESSION_NETWORK] = session_network_handle,
     [ROUTE_SESSION_EVENTS] = stream_events_handle,
     [ROUTE_SESSION_USAGE] = session_usage,
     [ROUTE_EXEC_START] = exec_start_handle,

@@ -109,14 +109,17 @@ int front_start(struct front_start *ret, struct err *err)
         r = check_socket(SERVE_FD_LAUNCHER, SOCK_SEQPACKET, false, err);
     if (r == 0)
         r = check_socket(SERVE_FD_LISTEN, SOCK_STREAM, true, err);
+    ret->has_events = fcntl(SERVE_FD_EVENTS, F_GETFD) >= 0;
+    if (r == 0 && ret->has_events)
+        r = check_socket(SERVE_FD_EVENTS, SOCK_SEQPACKET, false, err);
     if (r == 0)
         r = front_start_config(SERVE_FD_CONFIG, ret, err);
     if (r == 0)
         r = front_start_capabilities(SERVE_FD_CAPABILITIES, ret, err);
     if (r < 0)
         return r;
-    const int kept[] = {SERVE_FD_SUPERVISOR, SERVE_FD_LAUNCHER, SERVE_FD_LISTEN};
-    r = fd_keep_only(kept, ARRAY_LENGTH(kept));
+    const int kept[] = {SERVE_FD_SUPERVISOR, SERVE_FD_LAUNCHER, SERVE_FD_LISTEN, SERVE_FD_EVENTS};
+    r = fd_keep_only(kept, ARRAY_LENGTH(kept) - !ret->has_events);
     if (r < 0)
         return err_set(err, ERR_INTERNAL, -r, "close what is not front's", NULL, NULL);
     return 0;

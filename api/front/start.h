@@ -12,6 +12,7 @@ struct front_start {
     struct serve_config config;
     struct capability_set capabilities;
     struct policy *ceiling; /* owned; NULL: none */
+    bool has_events;        /* SERVE_FD_EVENTS is there */
 };
 
 /* The struct is large: not on a stack. 0 or -errno. Descriptors become close-on-exec. */

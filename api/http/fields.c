@@ -41,6 +41,7 @@ static const char *const persistence_kinds[] = {"volume", "directory", "tmpfs",
                                                 "disk",   "snapshot",  NULL};
 const char *const body_deliveries[] = {"env-plaintext", "env-placeholder", "header-proxy",
                                        "query-proxy", NULL};
+static const char *const sni_kinds[] = {"match", "off", NULL};
 static const char *const egress_kinds[] = {"deny", "public-only", "allow", NULL};
 
 const struct body_field fields_of_none[] = {{.name = NULL}};
@@ -207,11 +208,12 @@ const struct body_field fields_of_chmod[] = {
 
 const struct body_field fields_of_network[] = {
     ROW(CHOICE("egress", egress_kinds)),
+    ROW(CHOICE("sni", sni_kinds)),
     ROW(ARRAY("allow", 0), .schema = POLICY_PART("network/properties/allow")),
     ROW(ARRAY("deny", 0), .schema = POLICY_PART("network/properties/deny")),
     ROW(FLAG("allow_private")),
     ROW(ARRAY("publish", 0), .schema = POLICY_PART("network/properties/publish")),
-    ROW(NUMBER("revision", 0, INT64_MAX)),
+    ROW(NUMBER("revision", 1, INT64_MAX)),
     {.name = NULL},
 };
 

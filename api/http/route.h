@@ -112,8 +112,8 @@ enum { KIB = 1024, MIB = 1024 * KIB };
       "files.tar", "", none)                                                                       \
     X(COLLECT, POST, S_ "/outputs/collect", FILES_READ, OBJECT, 4 * KIB, OPTIONAL, DOCUMENT,       \
       "files.tar", "", none)                                                                       \
-    X(NETWORK, PUT, S_ "/network", LIFECYCLE, OBJECT, MIB, NONE, DOCUMENT, "network.cidr_rules",   \
-      "", network)                                                                                 \
+    X(SESSION_NETWORK, PUT, S_ "/network", LIFECYCLE, OBJECT, MIB, OPTIONAL, DOCUMENT, NULL, "",   \
+      network)                                                                                     \
     X(PORTS, POST, S_ "/ports", LIFECYCLE, OBJECT, 4 * KIB, OPTIONAL, DOCUMENT, "network.publish", \
       "", ports)                                                                                   \
     X(VOLUME_LIST, GET, "/v1/workspaces/{w}/volumes", READ, NONE, 0, NONE, DOCUMENT, NULL,         \

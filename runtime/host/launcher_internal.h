@@ -191,10 +191,9 @@ void launcher_network_tend(struct launcher *l, int *wait_ms);
 void launcher_network_died(struct launcher *l, pid_t pid, int status);
 void launcher_network_stop(struct launcher *l);
 
-/* launcher_worker.c: the lock of a row (or of what lock_of() says), for as long as this launcher is
- * the last one (ESTALE). `shared`: beside others that are. 1: it is busy and `wait_ms` 0. */
-int launcher_lock(const struct launcher *l, int64_t at, bool shared, unsigned wait_ms,
-                  int *ret_lock, struct err *err);
+/* launcher_worker.c: the lock of a row, for as long as this launcher is the last one (ESTALE). 1:
+ * somebody works on it. */
+int launcher_lock(const struct launcher *l, int64_t row, int *ret_lock, struct err *err);
 
 /* launcher_worker.c: in the worker. Answers on `result`; its return is the exit status. */
 /* `netns` is taken: for the session that is launched; -1. */

@@ -6,16 +6,16 @@
  * believe anything that the gateway says. A session that it does not know reaches nothing.
  *
  * Each session is brought back under the lock of its row, so that whoever makes, ends or changes it
- * does so before or after. One whose row is busy is left for the end.
+ * does so before or after. One whose row is busy is passed over until it is not.
  */
 #include "runtime/host/launcher_internal.h"
 
 #include "runtime/base/fd.h"
 #include "runtime/base/title.h"
-#include "runtime/host/lock_wait.h"
 #include "runtime/host/runtime_internal.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stddef.h>
 #include <string.h>
@@ -29,8 +29,9 @@ enum {
     SEND_SECONDS = 2,      /* until who stands still is taken for dead */
     RESTORE_SECONDS = 300, /* and then again */
     PAUSE_FIRST_MS = 100,
-    PAUSE_MOST_MS = 10000,
-    ASK_MS = 200,    /* between two questions for another socket */
+    PAUSE_MOST_MS = 60000,
+    ASK_MS = 200, /* between two questions for another socket */
+    FAILURES_MAX = 5,
     GRACE_MS = 3000, /* in which the next gateway is waited for, rather than refuse */
 };
 
@@ -92,55 +93,78 @@ void launcher_network_hear(struct launcher *l)
 
 /* ---- the process that brings back ------------------------------------------------------------ */
 
-struct restore {
-    const struct launcher *l;
-    struct session_name *busy; /* owned */
-    size_t busy_count, busy_room;
-    bool failed;
+/* What is still to be done, and how often it failed. */
+struct due {
+    struct session_name name;
+    unsigned failures;
 };
 
-static void failed(struct restore *restore, const struct err *err)
+struct restore {
+    const struct launcher *l;
+    struct due *due; /* owned */
+    size_t count, room;
+    bool given_up;
+};
+
+static void tell(const struct launcher *l, const struct err *err)
 {
-    restore->failed = true;
-    if (restore->l->tell)
-        restore->l->tell(err);
+    if (l->tell)
+        l->tell(err);
 }
 
-/* 0, 1: its row is busy, -ESTALE: this launcher's time is over. */
-static int restore_one(struct restore *restore, const struct session_name *name, bool wait)
+static int add_due(void *data, const struct session_name *name)
+{
+    struct restore *restore = data;
+    if (restore->count == restore->room) {
+        size_t room = restore->room ? restore->room * 2 : 64;
+        struct due *more = realloc(restore->due, room * sizeof *more);
+        if (!more)
+            return -ENOMEM;
+        restore->due = more;
+        restore->room = room;
+    }
+    restore->due[restore->count++] = (struct due){.name = *name};
+    return 0;
+}
+
+/* 0 when it is done with, 1 when it is to be tried again, -ESTALE: this launcher's time is over. */
+static int restore_one(struct restore *restore, struct due *due)
 {
     const struct launcher *l = restore->l;
     struct err err = {0};
     _cleanup_fd_ int lock = -1;
-    int r = launcher_lock(l, name->row, false, wait ? LOCK_WAIT_MS : 0, &lock, &err);
+    int r = launcher_lock(l, due->name.row, &lock, &err);
     if (r == 0)
-        r = l->calls->restore(l->runtime, name, &err);
+        r = l->calls->restore(l->runtime, &due->name, &err);
     else if (r > 0 || r == -ESTALE)
         return r;
-    if (r < 0)
-        failed(restore, &err);
+    if (r >= 0)
+        return 0;
+    /* A socket of the gateway before may not be gone yet: once is nothing. */
+    if (++due->failures < FAILURES_MAX)
+        return 1;
+    restore->given_up = true;
+    tell(l, &err);
     return 0;
 }
 
-static int keep_busy(struct restore *restore, const struct session_name *name)
+/* One after the other, and those whose row is busy again and again: nobody waits for another. */
+static int restore_due(struct restore *restore)
 {
-    if (restore->busy_count == restore->busy_room) {
-        size_t room = restore->busy_room ? restore->busy_room * 2 : 16;
-        struct session_name *more = realloc(restore->busy, room * sizeof *more);
-        if (!more)
-            return -ENOMEM;
-        restore->busy = more;
-        restore->busy_room = room;
+    for (int pause_ms = 10; restore->count > 0; pause_ms += pause_ms < 200 ? 10 : 0) {
+        size_t left = 0;
+        for (size_t i = 0; i < restore->count; i++) {
+            int r = restore_one(restore, &restore->due[i]);
+            if (r < 0)
+                return r;
+            if (r > 0)
+                restore->due[left++] = restore->due[i];
+        }
+        restore->count = left;
+        if (left > 0)
+            poll(NULL, 0, pause_ms);
     }
-    restore->busy[restore->busy_count++] = *name;
     return 0;
-}
-
-static int restore_each(void *data, const struct session_name *name)
-{
-    struct restore *restore = data;
-    int r = restore_one(restore, name, false);
-    return r > 0 ? keep_busy(restore, name) : r;
 }
 
 /* The exit status: 0 when nothing is left to do. */
@@ -153,15 +177,13 @@ static int restore_all(const struct launcher *l)
     if (r > 0)
         return 0; /* nobody has made a session here yet */
     if (r == 0)
-        r = l->calls->list(l->runtime, instance, restore_each, &restore, &err);
-    for (size_t i = 0; r == 0 && i < restore.busy_count; i++)
-        r = restore_one(&restore, &restore.busy[i], true);
-    free(restore.busy);
-    if (r == -ESTALE)
-        return 0;
+        r = l->calls->list(l->runtime, instance, add_due, &restore, &err);
     if (r < 0)
-        failed(&restore, &err);
-    return restore.failed;
+        tell(l, &err);
+    else
+        r = restore_due(&restore);
+    free(restore.due);
+    return (r < 0 && r != -ESTALE) || restore.given_up;
 }
 
 static _Noreturn void be_restorer(struct launcher *l, pid_t launcher)

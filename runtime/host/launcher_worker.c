@@ -138,8 +138,8 @@ static int64_t lock_of(const struct launcher_request *request)
     return VOLUME_LOCKS | (int64_t)(mixed >> 4);
 }
 
-int launcher_lock(const struct launcher *l, int64_t at, bool shared, unsigned wait_ms,
-                  int *ret_lock, struct err *err)
+static int take_lock(const struct launcher *l, int64_t at, bool shared, unsigned wait_ms,
+                     int *ret_lock, struct err *err)
 {
     const struct flock range = {
         .l_type = shared ? F_RDLCK : F_WRLCK, .l_whence = SEEK_SET, .l_start = at, .l_len = 1};
@@ -162,7 +162,12 @@ static int lock_own(const struct launcher *l, const struct launcher_request *req
 {
     bool files = request->type == LAUNCHER_FILES;
     unsigned wait_ms = files ? LOCK_WAIT_MS : launcher_time_of(request) - TELL_MS;
-    return launcher_lock(l, lock_of(request), files, wait_ms, ret_lock, err);
+    return take_lock(l, lock_of(request), files, wait_ms, ret_lock, err);
+}
+
+int launcher_lock(const struct launcher *l, int64_t row, int *ret_lock, struct err *err)
+{
+    return take_lock(l, row, false, 0, ret_lock, err);
 }
 
 /* The memfd is sealed: it was copied whole or not at all, and what is checked is what is used. */

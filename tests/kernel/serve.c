@@ -294,6 +294,110 @@ Test(serve, whichever_child_is_killed_is_there_again_within_two_seconds)
     stop_serving();
 }
 
+Test(serve, the_gateway_has_a_user_of_its_own_no_right_and_its_descriptors_alone)
+{
+    start_serving();
+    pid_t gateway = wait_child("berth: gateway", 0, 5000);
+    cr_assert_gt(gateway, 0);
+    char path[96], text[8192], line[64];
+    /* Its own are there when it has given its rights up. */
+    for (unsigned at = 0; at < 5000; at += 5) {
+        snprintf(path, sizeof path, "/proc/%d/status", gateway);
+        read_text(path, text, sizeof text);
+        if (strstr(text, "Seccomp:\t2"))
+            break;
+        nap(5);
+    }
+    cr_expect_not_null(strstr(text, "Seccomp:\t2"));
+    snprintf(line, sizeof line, "Uid:\t%u\t%u\t%u\t%u", 0x6ffffffe, 0x6ffffffe, 0x6ffffffe,
+             0x6ffffffe);
+    cr_expect_not_null(strstr(text, line));
+    cr_expect_not_null(strstr(text, "Groups:\t \n"));
+    cr_expect_not_null(strstr(text, "NoNewPrivs:\t1"));
+    cr_expect_not_null(strstr(text, "CapPrm:\t0000000000000000"));
+    snprintf(path, sizeof path, "/proc/%d/environ", gateway);
+    read_text(path, text, sizeof text);
+    cr_expect_str_empty(text);
+    unsigned highest = 0;
+    cr_expect_leq(count_files(gateway, &highest), 10);
+    cr_expect_leq(highest, 10, "and nothing of the supervisor's");
+    stop_serving();
+    cr_expect(kill(gateway, 0) < 0, "it ends with berth");
+}
+
+/* Both ends of the pairs that join the gateway to the others are in two processes each. */
+static bool is_socket(pid_t pid, int fd)
+{
+    char path[64], target[64] = "";
+    snprintf(path, sizeof path, "/proc/%d/fd/%d", pid, fd);
+    return readlink(path, target, sizeof target - 1) > 0 && strncmp(target, "socket:", 7) == 0;
+}
+
+static bool wait_inode(pid_t pid, int fd, const char *other_than, char ret[64])
+{
+    char path[64];
+    for (unsigned at = 0; at < 5000; at += 5) {
+        snprintf(path, sizeof path, "/proc/%d/fd/%d", pid, fd);
+        ssize_t n = readlink(path, ret, 63);
+        ret[n > 0 ? n : 0] = 0;
+        if (n > 0 && strcmp(ret, other_than) != 0)
+            return true;
+        nap(5);
+    }
+    return false;
+}
+
+Test(serve, a_killed_gateway_is_there_again_and_front_and_launcher_have_sockets_of_the_new_one)
+{
+    char events[64], before[64];
+    start_serving();
+    pid_t gateway = wait_child("berth: gateway", 0, 5000);
+    pid_t launcher = wait_child("berth: launcher", 0, 5000);
+    pid_t front = wait_child("berth: front", 0, 5000);
+    cr_assert(gateway > 0 && launcher > 0 && front > 0);
+    cr_expect(is_socket(front, SERVE_FD_EVENTS));
+    cr_assert(wait_inode(front, SERVE_FD_EVENTS, "", before));
+    for (unsigned round = 0; round < 3; round++) {
+        kill(gateway, SIGKILL);
+        pid_t next = wait_child("berth: gateway", gateway, 5000);
+        cr_assert_gt(next, 0, "a gateway again");
+        gateway = next;
+        cr_expect(wait_inode(front, SERVE_FD_EVENTS, before, events), "front has its events");
+        strcpy(before, events);
+        cr_expect_eq(child_of(berth, "berth: front"), front, "front stays");
+        cr_expect_eq(child_of(berth, "berth: launcher"), launcher, "the launcher stays");
+    }
+    kill(launcher, SIGKILL);
+    cr_expect_gt(wait_child("berth: launcher", launcher, 2000), 0);
+    kill(front, SIGKILL);
+    cr_expect_gt(wait_child("berth: front", front, 2000), 0);
+    nap(100);
+    cr_expect_eq(child_of(berth, "berth: gateway"), gateway, "the gateway stays");
+    stop_serving();
+}
+
+Test(serve, CAP_1_without_a_gateway_berth_serves_and_says_why_there_is_no_network)
+{
+    char text[16384], path[96];
+    run("rm %s/bin/berth-gateway", place);
+    start_serving();
+    cr_expect(wait_text(err_path, "find the gateway's program", 1000));
+    pid_t front = wait_child("berth: front", 0, 5000);
+    snprintf(path, sizeof path, "/proc/%d/fd/%d", front, SERVE_FD_CAPABILITIES);
+    read_text(path, text, sizeof text);
+    cr_expect_not_null(strstr(text, "No gateway serves: find the gateway's program"));
+    cr_expect_eq(child_of(berth, "berth: gateway"), 0);
+    cr_expect_not(is_socket(front, SERVE_FD_EVENTS));
+    stop_serving();
+    /* One that is there and is none. */
+    run("printf '#!/bin/false\n' > %s/bin/berth-gateway && chmod 0755 %s/bin/berth-gateway", place,
+        place);
+    unlink(out_path);
+    start_serving();
+    cr_expect(wait_text(err_path, "It ended before it served", 1000));
+    stop_serving();
+}
+
 Test(serve, a_second_berth_is_told_who_has_the_directory)
 {
     start_serving();

@@ -54,6 +54,12 @@ static void remove_place(void)
 
 TestSuite(serve_network, .init = make_place, .fini = remove_place, .timeout = 120);
 
+static void tell(const struct err *err)
+{
+    fprintf(stderr, "launcher: %s: %s: %s %s\n", err->step, err->subject, strerror(err->sys),
+            err->detail);
+}
+
 /* `gateway`: its end of the control pair, which goes. */
 static void start_launcher(int gateway)
 {
@@ -69,6 +75,7 @@ static void start_launcher(int gateway)
         const struct launcher_options options = {.front = pair[1],
                                                  .supervisor = told[1],
                                                  .gateway = gateway,
+                                                 .tell = tell,
                                                  .config = &serving,
                                                  .init_path = init};
         const int kept[] = {pair[1], told[1], gateway};

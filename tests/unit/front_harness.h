@@ -216,6 +216,17 @@ void provider_session_verb(struct provider *p, const struct provider_call *call,
     fake_reply(call, 200, "{\"asked\":\"verb\"}\n");
 }
 
+void provider_session_network(struct provider *p, const struct provider_call *call,
+                              const struct provider_network *n)
+{
+    (void)p;
+    fake.spec.network = *n->network;
+    fake_note("network %s/%s key=%s revision=%" PRIu64 " egress=%u allow=%u deny=%u sni=%u",
+              call->workspace_id, call->session_id, KEY(call), n->revision, n->network->egress,
+              n->network->allow_count, n->network->deny_count, n->network->sni_match);
+    fake_reply(call, 200, "{\"asked\":\"network\"}\n");
+}
+
 void provider_exec_start(struct provider *p, const struct provider_call *call,
                          const struct provider_exec *e)
 {

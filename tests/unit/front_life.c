@@ -11,7 +11,7 @@
  */
 
 static struct provider_options options;
-static atomic_int launchers, closed;
+static atomic_int launchers, gateways, closed;
 static struct loop_timer *ready;
 static struct err fails; /* code 0: it recovers */
 
@@ -50,6 +50,13 @@ void provider_launcher(struct provider *p, int fd)
     (void)p;
     fd_close(fd);
     launchers++;
+}
+
+void provider_gateway(struct provider *p, int fd)
+{
+    (void)p;
+    fd_close(fd);
+    gateways++;
 }
 
 /* ---- a life ---------------------------------------------------------------------------------- */
@@ -132,6 +139,20 @@ Test(front_life, it_says_when_it_serves_and_ends_with_the_supervisor)
     cr_expect(strstr(answer, " 200 "), "%s", answer);
     cr_expect_eq(end(), 0);
     cr_expect(closed == 1, "the ledger is closed");
+}
+
+Test(front_life, the_events_of_a_new_gateway_are_handed_on)
+{
+    begin();
+    cr_expect_eq(next_byte(CLIENT_WAIT_MS), 'R');
+    int fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    send_launcher('V', -1);
+    send_launcher('V', fd);
+    fd_close(fd);
+    for (int i = 0; i < 3000 && gateways < 1; i++)
+        poll(NULL, 0, 1);
+    cr_expect(gateways == 1 && launchers == 0);
+    cr_expect_eq(end(), 0);
 }
 
 Test(front_life, a_new_launcher_is_handed_on)

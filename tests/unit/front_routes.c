@@ -246,3 +246,63 @@ Test(front_routes, who_is_not_let_in_gets_403)
     cr_expect(operations.authorize(operations.context, &request, &err) < 0);
     cr_expect(err.code == ERR_UNAUTHORIZED);
 }
+
+/* ---- other rules -------------------------------------------------------------------------------
+ */
+
+Test(front_routes, NET_6_the_rules_of_a_put_are_read_as_those_of_a_policy)
+{
+    static const char path[] = "/v1/workspaces/w/sessions/s1/network";
+    const char *answer =
+        front_ask("PUT", path, "Idempotency-Key: k7\r\n",
+                  "{\"egress\":\"public-only\",\"allow\":[{\"host\":\"A.example.\"}],\"deny\":"
+                  "[{\"host\":\"*.b.example\",\"ports\":\"*\"}],\"sni\":\"off\",\"revision\":4}");
+    cr_assert(strstr(answer, " 200 "), "%s", answer);
+    cr_expect(strstr(fake_asked(), "network w/s1 key=k7 revision=4 egress=2 allow=1 deny=1 sni=0"),
+              "%s", fake_asked());
+    cr_expect_str_eq(fake.spec.network.allow[0].host, "a.example");
+
+    /* Nothing is the default: deny. */
+    answer = front_ask("PUT", path, "", "{}");
+    cr_assert(strstr(answer, " 200 "), "%s", answer);
+    cr_expect(strstr(fake_asked(), "revision=0 egress=1 allow=0 deny=0 sni=1"), "%s", fake_asked());
+}
+
+Test(front_routes, NET_6_wrong_rules_are_refused_with_the_place_in_the_body)
+{
+    static const struct {
+        const char *body, *status, *wanted;
+    } rows[] = {
+        {"{\"egres\":\"deny\"}", " 400 ", "\"pointer\":\"/egres\""},
+        {"{\"allow\":[{\"host\":\"a.example\"},{\"host\":\"127.0.0.1\"}]}", " 400 ",
+         "\"pointer\":\"/allow/1"},
+        {"{\"allow\":[{\"hosts\":\"a.example\"}]}", " 400 ", "\"pointer\":\"/allow/0"},
+        {"{\"revision\":0}", " 400 ", "\"pointer\":\"/revision\""},
+        {"{\"allow\":[{\"cidr\":\"127.0.0.0/8\"}]}", " 400 ", "\"pointer\":\"/allow/0"},
+    };
+    for (unsigned i = 0; i < ARRAY_LENGTH(rows); i++) {
+        const char *answer =
+            front_ask("PUT", "/v1/workspaces/w/sessions/s1/network", "", rows[i].body);
+        cr_expect(strstr(answer, rows[i].status) && strstr(answer, rows[i].wanted), "%s: %s",
+                  rows[i].body, answer);
+    }
+}
+
+Test(front_routes, POL_2_rules_beyond_the_ceiling_are_refused_and_nothing_else_of_it_counts)
+{
+    static const char ceiling[] =
+        "{\"version\":1,\n "
+        "\"limits\":{\"pids\":1},\"network\":{\"allow\":[{\"host\":\"a.example\"}]}}";
+    static const char path[] = "/v1/workspaces/w/sessions/s1/network";
+    struct err err;
+    cr_assert(policy_load_text(&fake_ceiling, "ceiling", ceiling, strlen(ceiling), &err) == 0);
+    fake_front.ceiling = fake_ceiling;
+    const char *answer = front_ask("PUT", path, "", "{\"allow\":[{\"host\":\"a.example\"}]}");
+    cr_assert(strstr(answer, " 200 "), "%s", answer);
+    answer = front_ask("PUT", path, "", "{\"allow\":[{\"host\":\"b.example\"}]}");
+    cr_assert(strstr(answer, " 422 ") && strstr(answer, "policy_rejected") &&
+                  strstr(answer, "\"pointer\":\"/allow/0\""),
+              "%s", answer);
+    answer = front_ask("PUT", path, "", "{\"egress\":\"public-only\"}");
+    cr_assert(strstr(answer, " 422 ") && strstr(answer, "\"pointer\":\"/egress\""), "%s", answer);
+}

@@ -11,6 +11,7 @@
 #include "runtime/base/fd.h"
 #include "runtime/link/agent_client.h"
 #include "runtime/link/spool_reader.h"
+#include "runtime/plan/network.h"
 
 #include <criterion/criterion.h>
 #include <dirent.h>
@@ -38,6 +39,8 @@ struct fake_exec {
 struct fake_box {
     int64_t row, incarnation;
     bool lives, frozen, paused;
+    uint64_t generation; /* of its network's rules */
+    struct spec_network rules;
     uint64_t pinged; /* not answered yet */
     struct session_identity identity;
     struct fake_exec execs[FAKE_EXECS];
@@ -73,7 +76,9 @@ static struct {
     char boot_id[40];
     char volume_removed[72];
     char end_note[64]; /* of every session that is ended; "": none */
-    int files_answer;  /* the pipe of the last FILES */
+    struct spec_network rules; /* of the last NETWORK */
+    uint32_t cut;
+    int files_answer; /* the pipe of the last FILES */
     bool files_read_only;
 } fake;
 
@@ -585,6 +590,12 @@ int launcher_client_call(struct launcher_client *client, const struct launcher_r
         cr_assert(fcntl(fds[0], F_GET_SEALS) & F_SEAL_WRITE);
         munmap(spec, sizeof *spec);
     }
+    if (request->type == LAUNCHER_NETWORK) {
+        struct err bad;
+        cr_assert_eq(pread(fds[0], &fake.rules, sizeof fake.rules, 0), (ssize_t)sizeof fake.rules);
+        cr_assert_eq(network_check(&fake.rules, &bad), 0, "%s", bad.detail);
+        cr_assert(fcntl(fds[0], F_GET_SEALS) & F_SEAL_WRITE);
+    }
     for (unsigned i = 0; i < FAKE_CALLS; i++)
         if (!fake.calls[i].used) {
             fake.calls[i] =
@@ -697,6 +708,7 @@ static inline void fake_serve(const struct launcher_request *request, struct lau
     case LAUNCHER_LAUNCH:
         cr_assert_null(box, "launched twice");
         box = fake_add(request->row, request->incarnation);
+        box->generation = request->generation;
         reply->identity = box->identity;
         reply->launched.effective.landlock_abi = 7;
         reply->launched.note_count = 1;
@@ -716,6 +728,13 @@ static inline void fake_serve(const struct launcher_request *request, struct lau
         cr_assert(box);
         cr_assert(box->paused, "SES-7: time-outs stand still while it is frozen");
         box->frozen = request->type == LAUNCHER_FREEZE;
+        break;
+    case LAUNCHER_NETWORK:
+        cr_assert(box);
+        cr_assert_geq(request->generation, box->generation, "an older revision");
+        box->generation = request->generation;
+        box->rules = fake.rules;
+        reply->network.cut = fake.cut;
         break;
     case LAUNCHER_LOOK:
         fake_look(request, box, reply);

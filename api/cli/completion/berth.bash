@@ -42,7 +42,7 @@ _berth() {
             mapfile -t COMPREPLY < <(compgen -A command -- "$word")
         fi
         ;;
-    session:session) mapfile -t COMPREPLY < <(compgen -W "create list show park resume interrupt archive destroy" -- "$word") ;;
+    session:session) mapfile -t COMPREPLY < <(compgen -W "create list show network park resume interrupt archive destroy" -- "$word") ;;
     volume:volume) mapfile -t COMPREPLY < <(compgen -W "create list show remove" -- "$word") ;;
     *:--mode) mapfile -t COMPREPLY < <(compgen -W "stop freeze" -- "$word") ;;
     *:--idle-action) mapfile -t COMPREPLY < <(compgen -W "park destroy" -- "$word") ;;
@@ -61,7 +61,7 @@ _berth() {
             mapfile -t COMPREPLY < <(compgen -A file -- "$word")
         fi
         ;;
-    session:*) mapfile -t COMPREPLY < <(compgen -W "--policy --workspace --workspace-at --read-only-workspace --ro --rw --protect --image --net --allow --deny --publish --memory --cpus --pids --open-files --scratch --timeout --env --user --seccomp --explain --require --owner --label --ttl --idle --idle-action --accept-loss --exclusive --workspace-id --host --json --quiet --help --all --state --after --limit --mode --reason --delete-volume" -- "$word") ;;
+    session:*) mapfile -t COMPREPLY < <(compgen -W "--policy --workspace --workspace-at --read-only-workspace --ro --rw --protect --image --net --allow --deny --publish --memory --cpus --pids --open-files --scratch --timeout --env --user --seccomp --explain --require --owner --label --ttl --idle --idle-action --accept-loss --exclusive --workspace-id --host --json --quiet --help --all --state --after --limit --mode --reason --delete-volume --add --revision" -- "$word") ;;
     volume:*) mapfile -t COMPREPLY < <(compgen -W "--workspace-id --host --json --quiet --help" -- "$word") ;;
     policy:policy) mapfile -t COMPREPLY < <(compgen -W "check explain show schema" -- "$word") ;;
     policy:*)

@@ -1,0 +1,248 @@
+/* This file tests how the rules of a session's network are replaced while it lives (NET-6): order
+ * and revision, each state, and an engine that ends between any two steps.
+ */
+#include "provider_fixture.h"
+
+#include "policy/rule.h"
+
+TestSuite(provider_network, .init = fixture_init, .fini = fixture_fini, .timeout = 100);
+
+#define HAS(c, wanted) cr_assert(strstr((c).answer.text, (wanted)), "%s", (c).answer.text)
+
+static struct spec_network rules_of(const char *host)
+{
+    struct spec_network net = {.egress = SPEC_EGRESS_DENY, .sni_match = 1};
+    char why[HOST_WHY_MAX];
+    if (host)
+        cr_assert_eq(rule_parse_flag(host, 443, &net.allow[net.allow_count++], why), 0, "%s", why);
+    return net;
+}
+
+static void put_begin(struct client *c, const char *session_id, const char *host, uint64_t revision,
+                      const char *key)
+{
+    const struct spec_network net = rules_of(host);
+    provider_session_network(fixture_provider, client_call(c, "w", session_id, key, "/network"),
+                             &(struct provider_network){.network = &net, .revision = revision});
+    cr_assert_not(c->answer.came, "a reply from inside the call");
+}
+
+static struct answer *put(struct client *c, const char *session_id, const char *host,
+                          uint64_t revision, const char *key)
+{
+    put_begin(c, session_id, host, revision, key);
+    fixture_until(&c->answer.came);
+    return &c->answer;
+}
+
+static void must_create(const char *session_id)
+{
+    static struct client c;
+    cr_assert_eq(client_create(&c, "w", session_id, NULL)->status, 201, "%s", c.answer.text);
+    HAS(c, "\"network_revision\":1,\"network\":{\"egress\":\"deny\"");
+}
+
+static struct fake_box *the_box(void)
+{
+    struct fake_box *found = NULL;
+    for (unsigned i = 0; i < fake.box_count; i++)
+        if (fake.boxes[i]) {
+            cr_assert_null(found, "one sandbox");
+            found = fake.boxes[i];
+        }
+    cr_assert(found);
+    return found;
+}
+
+static void expect_in_force(uint64_t generation, const char *host)
+{
+    const struct fake_box *box = the_box();
+    cr_assert_eq(box->generation, generation, "%llu", (unsigned long long)box->generation);
+    cr_assert_eq(box->rules.allow_count, host ? 1 : 0);
+    if (host)
+        cr_assert_str_eq(box->rules.allow[0].host, host);
+}
+
+static void expect_shown(const char *session_id, const char *wanted)
+{
+    static struct client c;
+    cr_assert_eq(client_get(&c, "w", session_id)->status, 200);
+    HAS(c, wanted);
+}
+
+Test(provider_network, NET_6_rules_of_a_living_session_are_replaced_as_a_new_revision)
+{
+    static struct client c;
+    must_create("s");
+    cr_assert_eq(the_box()->generation, 1, "a start says which revision it makes");
+    fake.cut = 3;
+    cr_assert_eq(put(&c, "s", "a.example", 0, NULL)->status, 200, "%s", c.answer.text);
+    HAS(c,
+        "{\"revision\":2,\"network\":{\"egress\":\"deny\",\"sni\":\"match\",\"allow\":[{\"host\": "
+        "\"a.example\", \"ports\": [443]}],\"deny\":[],\"allow_private\":false,\"publish\":[]},"
+        "\"connections_cut\":3}");
+    expect_in_force(2, "a.example");
+    expect_shown("s", "\"network_revision\":2,\"network\":{\"egress\":\"deny\",\"sni\":\"match\","
+                      "\"allow\":[{\"host\": \"a.example\"");
+    cr_assert_eq(put(&c, "s", NULL, 2, NULL)->status, 200, "%s", c.answer.text);
+    expect_in_force(3, NULL);
+
+    cr_assert_eq(put(&c, "s", "b.example", 2, NULL)->status, 412, "%s", c.answer.text);
+    HAS(c, "\"pointer\":\"/revision\"");
+    HAS(c, "revision of its network is 3");
+    expect_in_force(3, NULL);
+}
+
+Test(provider_network, IDEM_1_the_same_key_replaces_once)
+{
+    static struct client c;
+    char first[16384];
+    must_create("s");
+    cr_assert_eq(put(&c, "s", "a.example", 0, "k")->status, 200, "%s", c.answer.text);
+    snprintf(first, sizeof first, "%s", c.answer.text);
+    cr_assert_eq(put(&c, "s", "a.example", 0, "k")->status, 200);
+    cr_assert(c.answer.replayed);
+    cr_assert_str_eq(c.answer.text, first);
+    cr_assert_eq(fake.asked[LAUNCHER_NETWORK], 1);
+    expect_in_force(2, "a.example");
+}
+
+Test(provider_network, each_state_takes_other_rules_or_says_what_it_takes)
+{
+    static struct client c;
+    cr_assert_eq(put(&c, "none", "a.example", 0, NULL)->status, 404);
+
+    must_create("s");
+    cr_assert_eq(client_verb(&c, "w", "s", SESSION_EVENT_PARK_FREEZE, NULL)->status, 200);
+    cr_assert_eq(put(&c, "s", "frozen.example", 0, NULL)->status, 200, "%s", c.answer.text);
+    expect_in_force(2, "frozen.example");
+
+    cr_assert_eq(client_verb(&c, "w", "s", SESSION_EVENT_PARK_STOP, NULL)->status, 200);
+    cr_assert_eq(put(&c, "s", "parked.example", 2, "k")->status, 200, "%s", c.answer.text);
+    HAS(c, "\"revision\":3");
+    cr_assert_eq(put(&c, "s", "parked.example", 2, "k")->status, 200);
+    cr_assert(c.answer.replayed);
+    cr_assert_eq(fake.asked[LAUNCHER_NETWORK], 1, "nothing lives that has rules");
+    expect_shown("s", "\"state\":\"parked\"");
+    expect_shown("s", "\"network_revision\":3");
+    cr_assert_eq(client_verb(&c, "w", "s", SESSION_EVENT_RESUME, NULL)->status, 200);
+    cr_assert_eq(the_box()->generation, 3, "a resume makes the revision of the row");
+    expect_shown("s", "parked.example");
+
+    static const enum session_event ends[] = {SESSION_EVENT_ARCHIVE, SESSION_EVENT_DESTROY};
+    for (unsigned i = 0; i < ARRAY_LENGTH(ends); i++) {
+        cr_assert_eq(client_verb(&c, "w", "s", ends[i], NULL)->status, 200, "%s", c.answer.text);
+        cr_assert_eq(put(&c, "s", "a.example", 0, NULL)->status, 409, "%s", c.answer.text);
+        HAS(c, "invalid_state");
+        cr_assert_not(c.answer.allowed & 1u << SESSION_EVENT_NETWORK);
+    }
+    /* A life that begins anew begins with revision 1. */
+    must_create("s");
+    cr_assert_eq(the_box()->generation, 1);
+}
+
+Test(provider_network, NET_6_an_engine_that_ends_between_two_steps_asks_again_and_ends_the_same)
+{
+    static struct client c;
+    for (int happened = 0; happened < 2; happened++) {
+        char name[8];
+        snprintf(name, sizeof name, "s%d", happened);
+        must_create(name);
+        fake.hold[LAUNCHER_NETWORK] = true;
+        put_begin(&c, name, "a.example", 0, name);
+        unsigned before = fake.asked[LAUNCHER_NETWORK];
+        for (int i = 0; i < 5000 && fake.asked[LAUNCHER_NETWORK] == before; i++)
+            fixture_for_ms(1);
+        cr_assert_gt(fake.asked[LAUNCHER_NETWORK], before);
+        expect_shown(name, "\"network_revision\":1");
+        if (happened) /* the launcher has done it, and nobody hears of it */
+            for (unsigned i = 0; i < FAKE_CALLS; i++)
+                if (fake.calls[i].used && fake.calls[i].request.type == LAUNCHER_NETWORK) {
+                    struct launcher_reply reply = {0};
+                    fake_serve(&fake.calls[i].request, &reply);
+                }
+        fixture_stop();
+        fake.hold[LAUNCHER_NETWORK] = false;
+        fixture_open();
+        for (int i = 0; i < 5000 && the_box()->generation < 2; i++)
+            fixture_for_ms(1);
+        expect_in_force(2, "a.example");
+        for (int i = 0; i < 5000 && put(&c, name, "a.example", 0, name)->status == 409; i++)
+            fixture_for_ms(1);
+        cr_assert_eq(c.answer.status, 200, "%s", c.answer.text);
+        cr_assert(c.answer.replayed, "the verb was finished under its key");
+        expect_shown(name, "\"network_revision\":2");
+        cr_assert_eq(client_verb(&c, "w", name, SESSION_EVENT_DESTROY, NULL)->status, 200);
+    }
+}
+
+Test(provider_network, NET_6_rules_that_the_launcher_refuses_leave_those_of_before_in_force)
+{
+    static struct client c;
+    must_create("s");
+    cr_assert_eq(put(&c, "s", "a.example", 0, NULL)->status, 200, "%s", c.answer.text);
+    fake.fail[LAUNCHER_NETWORK] = 1;
+    cr_assert_eq(put(&c, "s", "b.example", 0, NULL)->status, 403, "%s", c.answer.text);
+    expect_in_force(4, "a.example");
+    expect_shown("s", "\"network_revision\":4,\"network\":{\"egress\":\"deny\",\"sni\":\"match\","
+                      "\"allow\":[{\"host\": \"a.example\"");
+    cr_assert_eq(put(&c, "s", "b.example", 4, NULL)->status, 200, "%s", c.answer.text);
+    expect_in_force(5, "b.example");
+}
+
+Test(provider_network, a_launcher_that_is_away_is_asked_again)
+{
+    static struct client c;
+    must_create("s");
+    fake.fail[LAUNCHER_NETWORK] = 2;
+    fake.fail_with = (struct err){.code = ERR_UNAVAILABLE, .sys = EAGAIN};
+    cr_assert_eq(put(&c, "s", "a.example", 0, NULL)->status, 200, "%s", c.answer.text);
+    expect_in_force(2, "a.example");
+
+    fake.hold[LAUNCHER_NETWORK] = true;
+    put_begin(&c, "s", "b.example", 0, NULL);
+    fixture_for_ms(50);
+    fake_lose(false);
+    fake_release(LAUNCHER_NETWORK);
+    fixture_until(&c.answer.came);
+    cr_assert_eq(c.answer.status, 200, "%s", c.answer.text);
+    expect_in_force(3, "b.example");
+}
+
+Test(provider_network, commands_start_beside_it_other_verbs_wait_and_destroy_takes_its_place)
+{
+    static struct client c, other;
+    const char *const argv[] = {"true", NULL};
+    must_create("s");
+    fake.hold[LAUNCHER_NETWORK] = true;
+    put_begin(&c, "s", "a.example", 0, NULL);
+    fixture_for_ms(50);
+    provider_exec_start(fixture_provider, client_call(&other, "w", "s", NULL, "/execs"),
+                        &(struct provider_exec){.argv = argv,
+                                                .timeout_ms = UINT64_MAX,
+                                                .idle_timeout_ms = UINT64_MAX,
+                                                .grace_ms = UINT64_MAX});
+    fixture_until(&other.answer.came);
+    cr_assert_eq(other.answer.status, 201, "%s", other.answer.text);
+    cr_assert_eq(client_verb(&other, "w", "s", SESSION_EVENT_PARK_STOP, NULL)->status, 409);
+    cr_assert(strstr(other.answer.text, "in_progress"));
+    client_verb_begin(&other, "w", "s", SESSION_EVENT_DESTROY, NULL);
+    fixture_for_ms(50);
+    fake_release(LAUNCHER_NETWORK);
+    fixture_until(&other.answer.came);
+    fixture_until(&c.answer.came);
+    cr_assert_eq(other.answer.status, 200, "%s", other.answer.text);
+    cr_assert_eq(c.answer.status, 503, "%s", c.answer.text);
+}
+
+Test(provider_network, CAP_2_rules_that_this_host_cannot_give_are_refused_before_anything)
+{
+    static struct client c;
+    must_create("s");
+    fixture_capabilities.status[CAP_NETWORK_HOST_RULES].available = false;
+    cr_assert_eq(put(&c, "s", "a.example", 0, NULL)->status, 422, "%s", c.answer.text);
+    HAS(c, "network.host_rules");
+    fixture_capabilities.status[CAP_NETWORK_HOST_RULES].available = true;
+    expect_shown("s", "\"network_revision\":1");
+    cr_assert_eq(fake.asked[LAUNCHER_NETWORK], 0);
+}
