@@ -141,24 +141,8 @@ static void act_as(const struct stage_args *args, uint32_t uid, uint32_t gid)
     }
 }
 
-/* A fresh root has only what this process has made in it, so its paths are what they say. */
-static void make_fresh_file(const struct stage_args *args, int root, const struct rootfs_step *step)
-{
-    int fd = TRY(
-        openat(root, step->path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, step->mode),
-        "make a file of the root directory", step->path);
-    size_t length = strlen(step->text);
-    if (write(fd, step->text, length) != (ssize_t)length)
-        stage_fail(args, "write a file of the root directory", step->path);
-    fd_close(fd);
-}
-
 static void make_file(const struct stage_args *args, int root, const struct rootfs_step *step)
 {
-    if (args->plan->fresh) {
-        make_fresh_file(args, root, step);
-        return;
-    }
     const char *name;
     int parent = place_parent(args, root, step->path, &name);
     if (step->kind == ROOTFS_FILE && unlinkat(parent, name, 0) < 0 && errno != ENOENT)
@@ -178,10 +162,6 @@ static void make_file(const struct stage_args *args, int root, const struct root
 
 static void make_directory(const struct stage_args *args, int root, const struct rootfs_step *step)
 {
-    if (args->plan->fresh) {
-        TRY(mkdirat(root, step->path, step->mode), "make a directory of the root", step->path);
-        return;
-    }
     /* What an image brought must really be a directory, not a link to somewhere. */
     const char *name;
     int parent = place_parent(args, root, step->path, &name);
@@ -192,7 +172,8 @@ static void make_directory(const struct stage_args *args, int root, const struct
     fd_close(parent);
 }
 
-/* Everything that is not a mount. Runs with the umask 0. */
+/* Everything that is not a mount, in an image. A fresh root comes with it (root_begin.c). Runs with
+ * the umask 0. */
 static void populate(const struct stage_args *args, int root)
 {
     const struct rootfs_plan *plan = args->plan;
@@ -202,10 +183,6 @@ static void populate(const struct stage_args *args, int root)
         switch (step->kind) {
         case ROOTFS_DIRECTORY:
             make_directory(args, root, step);
-            break;
-        case ROOTFS_SYMLINK:
-            /* Only a fresh root gets links (rootfs_plan_make()). */
-            TRY(symlinkat(step->text, root, step->path), "make a link of the root", step->path);
             break;
         case ROOTFS_FILE:
         case ROOTFS_FILE_DEFAULT:
@@ -229,19 +206,6 @@ static void populate(const struct stage_args *args, int root)
 
 /* ---- assemble: mounts ------------------------------------------------------------------------ */
 
-static int make_tmpfs(const struct stage_args *args, const char *what, const char *size,
-                      const char *inodes, const char *mode, uint64_t attributes)
-{
-    int fs = TRY(sys_fsopen("tmpfs"), "open a tmpfs for", what);
-    TRY(sys_fsconfig_string(fs, "size", size), "set the size of the tmpfs for", what);
-    TRY(sys_fsconfig_string(fs, "nr_inodes", inodes), "set the inodes of the tmpfs for", what);
-    TRY(sys_fsconfig_string(fs, "mode", mode), "set the mode of the tmpfs for", what);
-    TRY(sys_fsconfig_create(fs), "create the tmpfs for", what);
-    int mount = TRY(sys_fsmount(fs, attributes), "mount the tmpfs for", what);
-    fd_close(fs);
-    return mount;
-}
-
 static void attach(const struct stage_args *args, int mount, int root, const char *path,
                    bool directory)
 {
@@ -254,10 +218,7 @@ static void attach(const struct stage_args *args, int mount, int root, const cha
  * attached. */
 static int make_root(const struct stage_args *args)
 {
-    int scratch = make_tmpfs(args, "scratch", args->scratch_size, args->scratch_inodes, "755",
-                             SYS_ATTR_NOSUID | SYS_ATTR_NODEV);
-    TRY(fchownat(scratch, "", args->root_uid, args->root_gid, AT_EMPTY_PATH), "own the scratch",
-        NULL);
+    int scratch = args->scratch;
     TRY(sys_move_mount_at(scratch, AT_FDCWD, args->attach_dir), "attach the scratch at",
         args->attach_dir);
     if (args->image_tree < 0)
@@ -329,41 +290,20 @@ static void bind_host(const struct stage_args *args, int root, const struct root
     fd_close(tree);
 }
 
+const struct stage_node stage_nodes[STAGE_NODES] = {
+    {"null", "/dev/null", 1, 3},     {"zero", "/dev/zero", 1, 5},       {"full", "/dev/full", 1, 7},
+    {"random", "/dev/random", 1, 8}, {"urandom", "/dev/urandom", 1, 9}, {"tty", "/dev/tty", 5, 0},
+};
+
 static void make_dev(const struct stage_args *args, int root)
 {
-    static const struct {
-        const char *name, *host;
-        unsigned major, minor;
-    } nodes[] = {
-        {"null", "/dev/null", 1, 3},       {"zero", "/dev/zero", 1, 5},
-        {"full", "/dev/full", 1, 7},       {"random", "/dev/random", 1, 8},
-        {"urandom", "/dev/urandom", 1, 9}, {"tty", "/dev/tty", 5, 0},
-    };
-    static const struct {
-        const char *name, *to;
-    } links[] = {
-        {"fd", "/proc/self/fd"},       {"stdin", "/proc/self/fd/0"}, {"stdout", "/proc/self/fd/1"},
-        {"stderr", "/proc/self/fd/2"}, {"ptmx", "pts/ptmx"},         {"shm", "/run/shm"},
-    };
-    int dev = make_tmpfs(args, "/dev", "64k", "64", "755", SYS_ATTR_NOSUID | SYS_ATTR_NOEXEC);
-    TRY(fchownat(dev, "", args->root_uid, args->root_gid, AT_EMPTY_PATH), "own /dev", NULL);
-    TRY(mkdirat(dev, "pts", 0755), "make /dev/pts", NULL);
-    TRY(mkdirat(dev, ".empty", 0555), "make the empty directory of masks", NULL);
-    for (size_t i = 0; i < ARRAY_LENGTH(links); i++)
-        TRY(symlinkat(links[i].to, dev, links[i].name), "make a link of /dev", links[i].name);
+    int dev = args->dev;
     attach(args, dev, root, "dev", true);
-    for (size_t i = 0; i < ARRAY_LENGTH(nodes); i++) {
-        if (args->make_nodes) {
-            TRY(mknodat(dev, nodes[i].name, S_IFCHR | 0666,
-                        makedev(nodes[i].major, nodes[i].minor)),
-                "make the device", nodes[i].name);
-            continue;
-        }
-        int file = openat(dev, nodes[i].name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-        fd_close(TRY(file, "make the device", nodes[i].name));
-        int tree = TRY(sys_open_tree_clone(AT_FDCWD, nodes[i].host, 0), "open the host's device",
-                       nodes[i].host);
-        TRY(sys_move_mount_at(tree, dev, nodes[i].name), "bind the device", nodes[i].name);
+    for (size_t i = 0; i < STAGE_NODES && !args->make_nodes; i++) {
+        const struct stage_node *node = &stage_nodes[i];
+        int tree =
+            TRY(sys_open_tree_clone(AT_FDCWD, node->host, 0), "open the host's device", node->host);
+        TRY(sys_move_mount_at(tree, dev, node->name), "bind the device", node->name);
         fd_close(tree);
     }
     int fs = TRY(sys_fsopen("devpts"), "open devpts", NULL);
@@ -454,6 +394,13 @@ static int make_proc(const struct stage_args *args, int root, int *ret_sysctl_us
 
 /* Which descriptor of a message is what (struct stage_late); each returns how many there must be.
  */
+static unsigned place_roots(struct stage_args *args, const int *fds)
+{
+    args->scratch = fds[STAGE_ROOT_SCRATCH];
+    args->dev = fds[STAGE_ROOT_DEV];
+    return STAGE_ROOTS_COUNT;
+}
+
 static unsigned place_workspace(struct stage_args *args, const int *fds)
 {
     unsigned n = 0;
@@ -693,8 +640,10 @@ static void make_workspace(const struct stage_args *args, int root)
 static void assemble(struct stage_args *args, int *ret_sysctl_user)
 {
     mode_t umask_before = umask(0);
+    receive_late(args, place_roots);
     int root = make_root(args);
-    populate(args, root);
+    if (!args->plan->fresh)
+        populate(args, root);
     for (uint32_t i = 0; i < args->plan->count; i++)
         if (args->plan->steps[i].kind == ROOTFS_BIND ||
             args->plan->steps[i].kind == ROOTFS_BIND_NOEXEC)
