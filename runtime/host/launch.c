@@ -353,7 +353,7 @@ static int send_roots(const struct session *s, const struct spec *spec,
     };
     int mounts[STAGE_ROOTS_COUNT];
     struct err failed = {0};
-    if (root_begin(&what, mounts, &failed) < 0)
+    if (root_begin(&what, mounts, parts->late->bind, &failed) < 0)
         return start_failed(&failed, err);
     int r = send_part(s, mounts, STAGE_ROOTS_COUNT, err);
     for (int i = 0; i < STAGE_ROOTS_COUNT; i++)

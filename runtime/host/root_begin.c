@@ -59,6 +59,37 @@ static int make_file(int root, const struct rootfs_step *step, struct err *err)
     return 0;
 }
 
+static int link_like(int root, const struct rootfs_step *step, const char *to, struct err *err)
+{
+    return symlinkat(to, root, step->path) < 0 ? fail(err, "copy a link of the host", step->path)
+                                               : 0;
+}
+
+/* The place for a read-only view of a path of the host. A link of the host into its /usr becomes
+ * the same link. 1: to be bound. */
+static int make_place(int root, const struct rootfs_step *step, struct err *err)
+{
+    struct stat st;
+    char link[256];
+    ssize_t n = step->optional ? readlinkat(AT_FDCWD, step->text, link, sizeof link - 1) : 0;
+    if (n < 0 && errno == ENOENT)
+        return 0;
+    link[n > 0 ? n : 0] = 0;
+    if (strncmp(link, "/usr/", 5) == 0 || strncmp(link, "../usr/", 7) == 0)
+        return link_like(root, step, link, err);
+    if (fstatat(AT_FDCWD, step->text, &st, 0) < 0)
+        return step->optional && errno == ENOENT
+                   ? 0
+                   : fail(err, "look at a part of the host's system", step->text);
+    if (S_ISDIR(st.st_mode))
+        return mkdirat(root, step->path, 0755) < 0 && errno != EEXIST
+                   ? fail(err, "make a mount target", step->path)
+                   : 1;
+    _cleanup_fd_ int file =
+        openat(root, step->path, O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0644);
+    return file < 0 ? fail(err, "make a mount target", step->path) : 1;
+}
+
 static int make_step(int root, const struct rootfs_step *step, struct err *err)
 {
     switch (step->kind) {
@@ -74,21 +105,25 @@ static int make_step(int root, const struct rootfs_step *step, struct err *err)
     case ROOTFS_FILE_DEFAULT:
         return make_file(root, step, err);
     default:
-        return 1; /* a mount: the stage's */
+        return make_place(root, step, err);
     }
 }
 
 /* Its paths are what they say: only this process has made anything in it. */
-static int populate(const struct root_begin *w, int root, struct err *err)
+static int populate(const struct root_begin *w, int root, bool *ret_bind, struct err *err)
 {
     for (uint32_t i = 0; i < w->plan->count; i++) {
         const struct rootfs_step *step = &w->plan->steps[i];
         int r = make_step(root, step, err);
         if (r < 0)
             return r;
+        if (step->kind == ROOTFS_BIND || step->kind == ROOTFS_BIND_NOEXEC) {
+            ret_bind[i] = r == 1;
+            continue;
+        }
         bool users = step->kind == ROOTFS_DIRECTORY && step->owner != 0;
-        if (r == 0 && fchownat(root, step->path, users ? w->user_uid : w->root_uid,
-                               users ? w->user_gid : w->root_gid, AT_SYMLINK_NOFOLLOW) < 0)
+        if (fchownat(root, step->path, users ? w->user_uid : w->root_uid,
+                     users ? w->user_gid : w->root_gid, AT_SYMLINK_NOFOLLOW) < 0)
             return fail(err, "give a part of the root to the session", step->path);
     }
     return 0;
@@ -133,7 +168,8 @@ static int make_dev(const struct root_begin *w, int dev, struct err *err)
     return make_nodes(w, dev, err);
 }
 
-int root_begin(const struct root_begin *w, int ret_mounts[STAGE_ROOTS_COUNT], struct err *err)
+int root_begin(const struct root_begin *w, int ret_mounts[STAGE_ROOTS_COUNT],
+               bool ret_bind[ROOTFS_STEPS_MAX], struct err *err)
 {
     const struct tmpfs scratch_fs = {"scratch", w->scratch_size, w->scratch_inodes,
                                      SYS_ATTR_NOSUID | SYS_ATTR_NODEV};
@@ -142,7 +178,7 @@ int root_begin(const struct root_begin *w, int ret_mounts[STAGE_ROOTS_COUNT], st
     mode_t before = umask(0); /* of the process, which has one thread */
     int r = make_tmpfs(w, &scratch_fs, &scratch, err);
     if (r == 0 && w->plan->fresh)
-        r = populate(w, scratch, err);
+        r = populate(w, scratch, ret_bind, err);
     if (r == 0)
         r = make_tmpfs(w, &dev_fs, &dev, err);
     if (r == 0)

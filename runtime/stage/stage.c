@@ -251,43 +251,28 @@ static int make_root(const struct stage_args *args)
     return root;
 }
 
-/* A read-only view of a path of the host. A link of the host into its /usr becomes the same link.
- */
-static void bind_host(const struct stage_args *args, int root, const struct rootfs_step *step)
+/* Read-only views of paths of the host. Where each belongs was made by the launcher, in a root that
+ * nobody else has ever been in: its paths are what they say. What is gone since then is as if it
+ * had never been there. */
+static void bind_host(const struct stage_args *args, int root)
 {
-    if (step->optional) {
-        char link[256];
-        ssize_t n = readlinkat(AT_FDCWD, step->text, link, sizeof link - 1);
-        if (n < 0 && errno == ENOENT)
-            return;
-        if (n > 0) {
-            link[n] = 0;
-            if (strncmp(link, "/usr/", 5) == 0 || strncmp(link, "../usr/", 7) == 0) {
-                TRY(symlinkat(link, root, step->path), "copy a link of the host", step->path);
-                return;
-            }
+    TRY(fchdir(root), "enter the new root", NULL);
+    for (uint32_t i = 0; i < args->plan->count; i++) {
+        const struct rootfs_step *step = &args->plan->steps[i];
+        if (!args->late->bind[i])
+            continue;
+        if (mount(step->text, step->path, NULL, MS_BIND | MS_REC, NULL) < 0) {
+            if (step->optional && errno == ENOENT)
+                continue;
+            stage_fail(args, "bind a part of the host's system", step->text);
         }
+        struct sys_mount_attr attr = {.set = SYS_ATTR_RDONLY | SYS_ATTR_NOSUID | SYS_ATTR_NODEV};
+        if (step->kind == ROOTFS_BIND_NOEXEC)
+            attr.set |= SYS_ATTR_NOEXEC;
+        TRY(sys_mount_setattr_at(root, step->path, AT_RECURSIVE, &attr), "make read-only",
+            step->text);
     }
-    int tree = sys_open_tree_clone(AT_FDCWD, step->text, AT_RECURSIVE);
-    if (tree < 0 && step->optional && errno == ENOENT)
-        return;
-    TRY(tree, "open a part of the host's system", step->text);
-    struct sys_mount_attr attr = {.set = SYS_ATTR_RDONLY | SYS_ATTR_NOSUID | SYS_ATTR_NODEV};
-    if (step->kind == ROOTFS_BIND_NOEXEC)
-        attr.set |= SYS_ATTR_NOEXEC;
-    TRY(sys_mount_setattr(tree, AT_RECURSIVE, &attr), "make read-only", step->text);
-    struct stat st;
-    TRY(fstatat(tree, "", &st, AT_EMPTY_PATH), "look at", step->text);
-    bool directory = S_ISDIR(st.st_mode);
-    if (directory) {
-        if (mkdirat(root, step->path, 0755) < 0 && errno != EEXIST)
-            stage_fail(args, "make a mount target", step->path);
-    } else {
-        int file = openat(root, step->path, O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0644);
-        fd_close(TRY(file, "make a mount target", step->path));
-    }
-    TRY(sys_move_mount_at(tree, root, step->path), "attach a mount at", step->path);
-    fd_close(tree);
+    TRY(chdir("/"), "leave the new root", NULL);
 }
 
 const struct stage_node stage_nodes[STAGE_NODES] = {
@@ -644,10 +629,8 @@ static void assemble(struct stage_args *args, int *ret_sysctl_user)
     int root = make_root(args);
     if (!args->plan->fresh)
         populate(args, root);
-    for (uint32_t i = 0; i < args->plan->count; i++)
-        if (args->plan->steps[i].kind == ROOTFS_BIND ||
-            args->plan->steps[i].kind == ROOTFS_BIND_NOEXEC)
-            bind_host(args, root, &args->plan->steps[i]);
+    if (args->plan->fresh)
+        bind_host(args, root);
     make_dev(args, root);
     make_proc(args, root, ret_sysctl_user);
     receive_late(args, place_workspace);

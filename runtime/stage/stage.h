@@ -40,7 +40,8 @@ extern const struct stage_node stage_nodes[STAGE_NODES];
  * that both share; each part is written before its message is sent and read after it was received.
  */
 struct stage_late {
-    bool has_workspace; /* else the workspace is an empty directory of the scratch */
+    bool bind[ROOTFS_STEPS_MAX]; /* steps of the plan whose place in a fresh root is there */
+    bool has_workspace;          /* else the workspace is an empty directory of the scratch */
     bool has_cgroupns;
     bool has_agent_fd[AGENT_FD_END]; /* which of init's descriptors come with the message */
     uint32_t mount_count;
