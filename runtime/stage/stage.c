@@ -319,38 +319,37 @@ static void cover(const struct stage_args *args, int source_dir, const char *sou
     fd_close(tree);
 }
 
-/* What stands there is the kernel's and no session's, and is named without a link on the way: one
- * read-only copy of an empty thing of the same kind for each, attached by name. */
-static void mask_proc(const struct stage_args *args, int root, int proc)
+/* What stands there is the kernel's and no session's, and is named without a link on the way: an
+ * empty thing of the same kind is bound on each name that this kernel has. A copy of a mount is
+ * what that mount is: /dev is read-only, a device of the host is not. */
+static void mask_proc(const struct stage_args *args, int proc)
 {
-    /* A mask that found no name waits for the next one: to close a mount that was never attached
-     * waits for a grace period of RCU, and is dear. The last name of each kind is in every procfs.
-     */
-    int trees[2] = {-1, -1};
+    static const char *const sources[] = {"../dev/null", "../dev/.empty"};
+    unsigned masked[ARRAY_LENGTH(sources)] = {0};
+    TRY(fchdir(proc), "enter /proc", NULL);
     for (const char *const *p = rootfs_proc_masked; *p; p++) {
         char name[32];
         size_t n = strlen(*p);
         bool directory = (*p)[n - 1] == '/';
         memcpy(name, *p, n + 1);
         name[n - directory] = 0;
-        int *tree = &trees[directory];
-        if (*tree < 0) {
-            *tree = TRY(sys_open_tree_clone(root, directory ? "dev/.empty" : "dev/null", 0),
-                        "open the mask for", *p);
-            /* A copy of a mount is what that mount is: /dev is read-only, a device of the host is
-             * not. */
-            struct sys_mount_attr attr = {.set =
-                                              SYS_ATTR_RDONLY | SYS_ATTR_NOSUID | SYS_ATTR_NOEXEC};
-            if (!args->make_nodes && !directory)
-                TRY(sys_mount_setattr(*tree, 0, &attr), "make the mask read-only for", *p);
-        }
-        if (sys_move_mount_at(*tree, proc, name) == 0)
-            fd_replace(tree, -1);
-        else if (errno != ENOENT)
+        if (mount(sources[directory], name, NULL, MS_BIND, NULL) < 0) {
+            if (errno == ENOENT)
+                continue;
             stage_fail(args, "mask in /proc", *p);
+        }
+        masked[directory]++;
+        struct sys_mount_attr attr = {.set = SYS_ATTR_RDONLY | SYS_ATTR_NOSUID | SYS_ATTR_NOEXEC};
+        if (!args->make_nodes && !directory)
+            TRY(sys_mount_setattr_at(proc, name, 0, &attr), "make the mask read-only for", *p);
     }
-    fd_close(trees[0]);
-    fd_close(trees[1]);
+    /* The last name of each kind is in every procfs: what is missing then is what masks. */
+    for (size_t i = 0; i < ARRAY_LENGTH(sources); i++)
+        if (masked[i] == 0) {
+            errno = ENOENT;
+            stage_fail(args, "mask in /proc", sources[i]);
+        }
+    TRY(chdir("/"), "leave /proc", NULL);
 }
 
 /* procfs of the session's own PID namespace, which this process is the first of. `ret_sysctl_user`
@@ -367,7 +366,7 @@ static int make_proc(const struct stage_args *args, int root, int *ret_sysctl_us
     *ret_sysctl_user = TRY(openat(proc, "sys/user", O_PATH | O_DIRECTORY | O_CLOEXEC),
                            "open /proc/sys/user", NULL);
 
-    mask_proc(args, root, proc);
+    mask_proc(args, proc);
     int sys = TRY(sys_open_tree_clone(proc, "sys", 0), "open /proc/sys", NULL);
     struct sys_mount_attr attr = {.set = SYS_ATTR_RDONLY | SYS_ATTR_NOSUID | SYS_ATTR_NODEV |
                                          SYS_ATTR_NOEXEC};
