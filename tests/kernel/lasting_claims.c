@@ -8,6 +8,16 @@
 
 TestSuite(lasting_claims, .timeout = 120);
 
+static bool lock_comes(int fd)
+{
+    for (int i = 0; i < 2000; i++) {
+        if (flock(fd, LOCK_EX | LOCK_NB) == 0)
+            return true;
+        usleep(10000);
+    }
+    return false;
+}
+
 static void ranges(void)
 {
     struct shared *made[8];
@@ -24,7 +34,8 @@ static void ranges(void)
         int fd = open(path, O_RDONLY | O_CLOEXEC);
         cr_assert(fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) < 0 && errno == EWOULDBLOCK);
         end(name_of(1 + i, 1));
-        cr_assert_eq(flock(fd, LOCK_EX | LOCK_NB), 0, "the range is free again");
+        /* Another berth's session may have it by now, and gives it back. */
+        cr_assert(lock_comes(fd), "the range is free again");
         close(fd);
     }
 }
