@@ -369,6 +369,21 @@ test("a factory destroys what its owner left, once, and tries again when it coul
   await others.destroy(true);
 });
 
+test("with a token, what is left goes workspace by workspace", async () => {
+  const between = await relay(0, []);
+  const left = await session({ owner: "planner" });
+  const far = await SessionHandle.create(client, "other", { session_id: left.id, owner: "planner" });
+  const factory = createProviderFactory({ host: `http://127.0.0.1:${between.port}`, token: "t", owner: "planner", deleteVolume: true });
+  const p = await factory("w", "t1");
+  await until(async () => (await left.get()).state === "destroyed");
+  same((await far.get()).state, "running", "another workspace");
+  const other = await factory("other", "t2");
+  await until(async () => (await far.get()).state === "destroyed");
+  // Not dispose(): it is synchronous, and the relay is of this process.
+  for (const made of [p, other]) await made.session.destroy(true);
+  between.close();
+});
+
 const failed = await main(process.argv.slice(2));
 for (const owner of ["tests", "planner", "somebody"]) await client.call("reap", { path: {}, body: { owner } });
 client.close();

@@ -2,7 +2,7 @@
 // control plane left was destroyed. It never takes a session of another owner.
 import { Client, type ClientOptions } from "./client.js";
 import { isProblem } from "./errors.js";
-import type { SessionCreateBody } from "./generated.js";
+import type { SessionCreateBody, SessionList } from "./generated.js";
 import { SandboxProvider, type ProviderOptions } from "./provider.js";
 import { SessionHandle } from "./session.js";
 
@@ -25,19 +25,26 @@ export interface ProviderContext {
 export type ProviderFactory = (workspaceId: string, sessionId: string, context?: ProviderContext) => Promise<SandboxProvider>;
 
 export function createProviderFactory(options: FactoryOptions): ProviderFactory {
-  let reaped: Promise<void> | undefined;
+  const reaped = new Map<string, Promise<void>>();
 
-  /** Once; whoever comes while it is under way waits for it, and after a failure the next one tries again. */
-  const reapOnce = (): Promise<void> => {
-    reaped ??= reap(options).catch((error: unknown) => {
-      reaped = undefined;
-      throw error;
-    });
-    return reaped;
+  /** Once; whoever comes while it is under way waits for it, and after a failure the next one tries again.
+   * A token is of workspaces, so with one it is once for each of them. */
+  const reapOnce = (workspaceId: string): Promise<void> => {
+    const client = new Client(options);
+    const scope = client.transport.token ? workspaceId : "";
+    let done = reaped.get(scope);
+    if (!done) {
+      done = (scope ? destroyAll(client, scope, options.owner) : reap(client, options.owner)).catch((error: unknown) => {
+        reaped.delete(scope);
+        throw error;
+      });
+      reaped.set(scope, done);
+    }
+    return done.finally(() => client.close());
   };
 
   return async (workspaceId, sessionId, context = {}) => {
-    if (options.reap !== false) await reapOnce();
+    if (options.reap !== false) await reapOnce(workspaceId);
     const client = new Client(options);
     try {
       const session = await makeOrTake(client, workspaceId, sessionId, options, context);
@@ -49,14 +56,20 @@ export function createProviderFactory(options: FactoryOptions): ProviderFactory 
   };
 }
 
-async function reap(options: FactoryOptions): Promise<void> {
-  const client = new Client(options);
-  try {
-    const { sessions } = await client.call("reap", { path: {}, body: { owner: options.owner } });
-    const left = sessions.filter((session) => session.outcome === "failed");
-    if (left.length) throw new Error(`berth: ${left.length} sessions of ${options.owner} could not be destroyed: ${left[0]?.error ?? ""}`);
-  } finally {
-    client.close();
+async function reap(client: Client, owner: string): Promise<void> {
+  const { sessions } = await client.call("reap", { path: {}, body: { owner } });
+  const left = sessions.filter((session) => session.outcome === "failed");
+  if (left.length) throw new Error(`berth: ${left.length} sessions of ${owner} could not be destroyed: ${left[0]?.error ?? ""}`);
+}
+
+/** The same for one workspace, by what a token for it may do. */
+async function destroyAll(client: Client, workspaceId: string, owner: string): Promise<void> {
+  const path = { workspace_id: workspaceId };
+  for (let after: string | null | undefined; after !== null; ) {
+    const page: SessionList = await client.call("sessionList", { path, query: { owner, limit: 1000, ...(after === undefined ? {} : { after }) } });
+    for (const { session_id, state } of page.sessions)
+      if (state !== "destroyed" && state !== "failed") await new SessionHandle(client, workspaceId, session_id).destroy();
+    after = page.next;
   }
 }
 
