@@ -81,6 +81,18 @@ export async function relay(path, lengths, saw = () => {}) {
   return { port: server.address().port, broken: () => lengths.length - left.length, close: () => server.close() };
 }
 
+/** A port of loopback before the service's socket, in a process of its own: for callers that wait
+ * synchronously. */
+export async function gateway() {
+  const program = `const net = require("net"); net.createServer((client) => {
+    const upstream = net.connect(process.argv[1]);
+    client.pipe(upstream).pipe(client);
+    for (const socket of [client, upstream]) socket.on("error", () => { client.destroy(); upstream.destroy(); });
+  }).listen(0, "127.0.0.1", function () { console.log(this.address().port); });`;
+  const child = spawn(process.execPath, ["-e", program, SOCKET], { stdio: ["ignore", "pipe", "inherit"] });
+  for await (const line of child.stdout) return { port: Number(line), close: () => child.kill() };
+}
+
 export async function main(chosen) {
   let failed = 0;
   for (const { name, body } of cases) {

@@ -4,7 +4,7 @@ import { spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import * as pi from "@earendil-works/pi-coding-agent";
 import { BerthError, Client, createPiTools, createProviderFactory, SandboxProvider, SessionHandle } from "berth";
-import { check, fails, main, relay, same, Service, SOCKET, test, until } from "./harness.mjs";
+import { check, fails, gateway, main, relay, same, Service, SOCKET, test, until } from "./harness.mjs";
 
 const HOST = `unix:${SOCKET}`;
 const client = new Client({ host: HOST });
@@ -51,6 +51,16 @@ test("over TCP the token is sent, and over the unix socket it is not", async () 
   same((await p.operations.ls.stat("/workspace")).isDirectory(), true);
   const silent = new Client({ host: HOST, token: "the-token" });
   same(silent.transport.token, undefined);
+  between.close();
+});
+
+test("a provider over TCP is disposed in one synchronous call", async () => {
+  const between = await gateway();
+  const p = new SandboxProvider(await session({}, new Client({ host: `http://127.0.0.1:${between.port}`, token: "t" })), { deleteVolume: true });
+  const handle = new SessionHandle(client, "w", p.session.id);
+  p.dispose();
+  check(["destroying", "destroyed"].includes((await handle.get()).state));
+  same(p.isPoisoned(), false);
   between.close();
 });
 
