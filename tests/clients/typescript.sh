@@ -16,11 +16,17 @@ if [ -z "${CLIENTS_DIR:-}" ]; then
     fi
     echo 'ok typescript: the package is built'
     ln -s ../package "$NPM_DIR/node_modules/berth"
+    cp tests/clients/consumer.mts "$NPM_DIR/"
+    if (cd "$NPM_DIR" && node_modules/.bin/tsc --noEmit --strict --skipLibCheck --module nodenext --target es2022 --lib es2023 --types node \
+        consumer.mts); then echo 'ok typescript: its types allow what is right and refuse what is not'; else
+        echo 'not ok typescript: its types allow what is right and refuse what is not'
+        failed=1
+    fi
     export CLIENTS_DIR=$NPM_DIR
     # Mounts, network and processes of its own: what is started ends with it, and directories' uses are its own.
     if [ "$(id -u)" = 0 ]; then
-        unshare --mount --net --propagation private --pid --fork --kill-child --mount-proc -- "$0" "$@"
-        exit
+        unshare --mount --net --propagation private --pid --fork --kill-child --mount-proc -- "$0" "$@" || exit
+        exit ${failed:-0}
     fi
 fi
 if [ "$(id -u)" = 0 ]; then ip link set lo up; fi
