@@ -382,8 +382,10 @@ static int adopt_exec(struct ledger_tx *tx, struct rescue *rescue, struct exec_r
     row->ended_ms = now_ms();
     if (action == EXEC_ACTION_RECORD)
         exec_row_end(row, &said->exit);
-    else
+    else {
+        row->exit_code = -1; /* nobody knows one */
         snprintf(row->reason, sizeof row->reason, "%s", reasons[action]);
+    }
     exec_event(row, event, sizeof event);
     r = coordinator_exec_end(tx, row, event, err);
     if (r == 0 && action == EXEC_ACTION_RECORD)

@@ -96,6 +96,17 @@ def each_operation_answers_as_described():
 
 
 @case
+def EXEC_6_a_command_that_ended_with_its_session_has_no_status():
+    for verb in ("park", "destroy"):
+        s = Session("status-" + verb).made()
+        name = s.start("sleep 100")["exec_id"]
+        s.destroy(volume=False) if verb == "destroy" else s.did("park")
+        done = s.exec(name)
+        same((done["state"], done["reason"], done["exit_code"]), ("ended", "interrupted", None), verb)
+        s.destroy()
+
+
+@case
 def what_is_not_built_answers_as_described():
     s = Session("not-built").made()
     for method, pattern, operation in DESCRIBED.operations:
