@@ -94,7 +94,9 @@ static const struct openapi_operation operations[ROUTE_COUNT] = {
     ROW(TAR_READ, "Files", "Read a tree", 0, NULL),
     ROW(UPLOADS, "Files", "Give a session files that it only reads", 0, NULL),
     ROW(COLLECT, "Files", "Collect what a session leaves in its outputs", 0, NULL),
-    ROW(NETWORK, "Sessions", "Replace what a session may reach", 0, NULL),
+    ROW(SESSION_NETWORK, "Sessions", "Replace what a session may reach", 200, F(network),
+        .problems =
+            STATE | P(CAPABILITY_UNAVAILABLE) | P(POLICY_REJECTED) | P(PRECONDITION_FAILED)),
     ROW(PORTS, "Sessions", "Publish a port of a session", 0, NULL),
     ROW(VOLUME_LIST, "Volumes", "List volumes", 200, D(volume_list)),
     ROW(VOLUME_CREATE, "Volumes", "Make a volume", 201, D(volume), .other_status = 200,

@@ -100,7 +100,16 @@ static const struct document_member gap_members[] = {
 };
 SHAPE(gap, "OutputGap", "Output that is not kept any more.");
 
+static const struct document_member network_members[] = {
+    MEMBER("revision", COUNT, .help = "Of the rules, from 1."),
+    MEMBER("network", OBJECT, .help = "As a policy's."),
+    MEMBER("connections_cut", COUNT, .help = "That the rules of before allowed."),
+    END,
+};
+SHAPE(network, "NetworkInForce", "What a session may reach now.");
+
 const struct document_shape *const openapi_shapes[] = {
-    &openapi_shape_stdin, &openapi_shape_file,   &openapi_shape_removed, &openapi_shape_file_list,
-    &openapi_shape_entry, &openapi_shape_output, &openapi_shape_gap,     NULL,
+    &openapi_shape_stdin,     &openapi_shape_file,    &openapi_shape_removed,
+    &openapi_shape_file_list, &openapi_shape_entry,   &openapi_shape_output,
+    &openapi_shape_gap,       &openapi_shape_network, NULL,
 };

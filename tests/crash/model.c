@@ -46,6 +46,7 @@ void effect(struct lane *lane, enum session_effect what, int64_t incarnation)
     case SESSION_EFFECT_NONE:
     case SESSION_EFFECT_START:
     case SESSION_EFFECT_FILES:
+    case SESSION_EFFECT_NETWORK:
     case SESSION_EFFECT_COUNT:
         break;
     }
