@@ -357,7 +357,11 @@ void document_usage(struct buf *out, const struct usage_row *usage)
                 {"net_rx_bytes", usage->net_rx_bytes},
                 {"exec_count", usage->exec_count},
                 {"running_ms", usage->running_ms},
-                {"parked_ms", usage->parked_ms}};
+                {"parked_ms", usage->parked_ms},
+                {"network_passed", usage->network[NETWORK_COUNT_PASSED]},
+                {"network_denied_tcp", usage->network[NETWORK_COUNT_DENIED_TCP]},
+                {"network_denied_udp", usage->network[NETWORK_COUNT_DENIED_UDP]},
+                {"network_denied_other", usage->network[NETWORK_COUNT_DENIED_OTHER]}};
     for (size_t i = 0; i < ARRAY_LENGTH(rows); i++)
         buf_printf(out, "%c\"%s\":%lld", i ? ',' : '{', rows[i].key, (long long)rows[i].value);
     buf_putc(out, '}');

@@ -159,6 +159,8 @@ static const struct document_member session_members[] = {
     MEMBER("running_execs", COUNT),
     MEMBER("spec_hash", TEXT),
     MEMBER("requires", LIST, .choice = capability_choice),
+    MEMBER("network_revision", COUNT, .help = "Of the rules of its network, from 1."),
+    MEMBER("network", OBJECT, .may = DOCUMENT_ABSENT, .help = "As a policy's; not in lists."),
     MEMBER("effective", OBJECT, .may = DOCUMENT_NULL | DOCUMENT_ABSENT,
            .of = &document_shape_effective, .help = "null where nothing lives; not in lists."),
     MEMBER("notes", LIST, .may = DOCUMENT_ABSENT, .of = &document_shape_note,
@@ -205,6 +207,10 @@ static const struct document_member exec_members[] = {
     MEMBER("output_truncated", FLAG),
     MEMBER("last_seq", COUNT),
     MEMBER("keep_children", FLAG),
+    MEMBER("network_denied", COUNT, .may = NULLABLE,
+           .help = "Refusals of the session's network while it ran; null while it runs."),
+    MEMBER("events_after", COUNT, .may = NULLABLE,
+           .help = "The session's last event when it was accepted."),
     MEMBER("error", OBJECT, .may = DOCUMENT_ABSENT, .of = &document_shape_exec_error),
     END,
 };
@@ -249,6 +255,10 @@ static const struct document_member usage_members[] = {
     MEMBER("exec_count", COUNT),
     MEMBER("running_ms", COUNT),
     MEMBER("parked_ms", COUNT),
+    MEMBER("network_passed", COUNT, .help = "Connections that the rules of its network let pass."),
+    MEMBER("network_denied_tcp", COUNT),
+    MEMBER("network_denied_udp", COUNT),
+    MEMBER("network_denied_other", COUNT),
     END,
 };
 SHAPE(usage, "Usage", "What a session has used since it was made; no number ever decreases.");

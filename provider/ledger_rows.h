@@ -13,6 +13,7 @@
 
 #include "provider/ledger.h"
 #include "provider/session_state.h"
+#include "runtime/plan/network.h"
 
 #include <stddef.h>
 
@@ -267,6 +268,7 @@ struct usage_row {
     int64_t raw_incarnation, raw_cpu_ns, raw_net_tx_bytes, raw_net_rx_bytes;
     int64_t raw_time_ms; /* up to when running_ms, parked_ms and memory were added */
     bool raw_running;
+    int64_t network[NETWORK_COUNTER_COUNT], raw_network[NETWORK_COUNTER_COUNT];
 };
 
 int ledger_usage_get(struct ledger_tx *tx, int64_t session, struct usage_row *ret, struct err *err);

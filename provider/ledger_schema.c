@@ -144,6 +144,16 @@ static const char *const migrations[] = {
     ("ALTER TABLE sessions ADD COLUMN network_denied INTEGER NOT NULL DEFAULT 0;"
      "ALTER TABLE execs ADD COLUMN network_denied INTEGER NOT NULL DEFAULT 0;"
      "ALTER TABLE execs ADD COLUMN events_after INTEGER NOT NULL DEFAULT 0;"),
+
+    /* 7: what the ruleset of a session's network counted */
+    ("ALTER TABLE usage ADD COLUMN network_passed INTEGER NOT NULL DEFAULT 0;"
+     "ALTER TABLE usage ADD COLUMN network_denied_tcp INTEGER NOT NULL DEFAULT 0;"
+     "ALTER TABLE usage ADD COLUMN network_denied_udp INTEGER NOT NULL DEFAULT 0;"
+     "ALTER TABLE usage ADD COLUMN network_denied_other INTEGER NOT NULL DEFAULT 0;"
+     "ALTER TABLE usage ADD COLUMN raw_network_passed INTEGER NOT NULL DEFAULT 0;"
+     "ALTER TABLE usage ADD COLUMN raw_network_denied_tcp INTEGER NOT NULL DEFAULT 0;"
+     "ALTER TABLE usage ADD COLUMN raw_network_denied_udp INTEGER NOT NULL DEFAULT 0;"
+     "ALTER TABLE usage ADD COLUMN raw_network_denied_other INTEGER NOT NULL DEFAULT 0;"),
 };
 
 enum { LATEST = (int)ARRAY_LENGTH(migrations) };

@@ -89,8 +89,9 @@
     X(EXEC_INSERT, "row",                                                                          \
       "INSERT INTO execs (session, incarnation, exec_id, ord, state, command, accepted_ms,"        \
       " keep_children, idempotency, network_denied, events_after)"                                 \
-      " SELECT ?1, ?2, ?3, ?4, 1, ?5, ?6, ?7, ?8, s.network_denied, s.last_seq FROM sessions s"    \
-      " WHERE s.id = ?1")                                                                          \
+      " VALUES (?1, ?2, ?3, ?4, 1, ?5, ?6, ?7, ?8,"                                                \
+      " (SELECT s.network_denied FROM sessions s WHERE s.id = ?1),"                                \
+      " (SELECT s.last_seq FROM sessions s WHERE s.id = ?1))")                                     \
     X(EXEC_FIND, "workspace",                                                                      \
       "SELECT " EXEC_COLUMNS " FROM execs e WHERE e.session ="                                     \
       " (SELECT max(s.id) FROM sessions s WHERE s.workspace_id = ?1 AND s.session_id = ?2)"        \
@@ -162,19 +163,29 @@
       "SELECT session, cpu_ns, memory_byte_seconds, memory_byte_ms_rest, memory_peak_bytes,"       \
       " disk_bytes, net_tx_bytes, net_rx_bytes, exec_count, running_ms, parked_ms, "               \
       "raw_incarnation,"                                                                           \
-      " raw_cpu_ns, raw_net_tx_bytes, raw_net_rx_bytes, raw_time_ms, raw_running"                  \
+      " raw_cpu_ns, raw_net_tx_bytes, raw_net_rx_bytes, raw_time_ms, raw_running,"                 \
+      " network_passed, network_denied_tcp, network_denied_udp, network_denied_other,"             \
+      " raw_network_passed, raw_network_denied_tcp, raw_network_denied_udp,"                       \
+      " raw_network_denied_other"                                                                  \
       " FROM usage WHERE session = ?1")                                                            \
     X(USAGE_PUT, "row",                                                                            \
       "INSERT INTO usage VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, "    \
       "?15,"                                                                                       \
-      " ?16, ?17) ON CONFLICT (session) DO UPDATE SET cpu_ns = max(cpu_ns, ?2),"                   \
+      " ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25) ON CONFLICT (session) DO UPDATE SET "    \
+      "cpu_ns = max(cpu_ns, ?2),"                                                                  \
       " memory_byte_ms_rest = iif(?3 >= memory_byte_seconds, ?4, memory_byte_ms_rest),"            \
       " memory_byte_seconds = max(memory_byte_seconds, ?3),"                                       \
       " memory_peak_bytes = max(memory_peak_bytes, ?5), disk_bytes = max(disk_bytes, ?6),"         \
       " net_tx_bytes = max(net_tx_bytes, ?7), net_rx_bytes = max(net_rx_bytes, ?8),"               \
       " exec_count = max(exec_count, ?9), running_ms = max(running_ms, ?10),"                      \
       " parked_ms = max(parked_ms, ?11), raw_incarnation = ?12, raw_cpu_ns = ?13,"                 \
-      " raw_net_tx_bytes = ?14, raw_net_rx_bytes = ?15, raw_time_ms = ?16, raw_running = ?17")     \
+      " raw_net_tx_bytes = ?14, raw_net_rx_bytes = ?15, raw_time_ms = ?16, raw_running = ?17,"     \
+      " network_passed = max(network_passed, ?18),"                                                \
+      " network_denied_tcp = max(network_denied_tcp, ?19),"                                        \
+      " network_denied_udp = max(network_denied_udp, ?20),"                                        \
+      " network_denied_other = max(network_denied_other, ?21), raw_network_passed = ?22,"          \
+      " raw_network_denied_tcp = ?23, raw_network_denied_udp = ?24,"                               \
+      " raw_network_denied_other = ?25")                                                           \
     X(TIMER_SET, "row",                                                                            \
       "INSERT INTO timers (session, exec, kind, clock, due_ms, remaining_ms)"                      \
       " VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT (session, exec, kind) DO UPDATE"               \

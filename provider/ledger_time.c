@@ -35,8 +35,14 @@ int ledger_usage_get(struct ledger_tx *tx, int64_t session, struct usage_row *re
         .raw_time_ms = ledger_int(s, 15),
         .raw_running = ledger_int(s, 16) != 0,
     };
+    for (int i = 0; i < NETWORK_COUNTER_COUNT; i++) {
+        ret->network[i] = ledger_int(s, 17 + i);
+        ret->raw_network[i] = ledger_int(s, 17 + NETWORK_COUNTER_COUNT + i);
+    }
     return 0;
 }
+
+_Static_assert(NETWORK_COUNTER_COUNT == 4, "a column for each counter");
 
 int ledger_usage_put(struct ledger_tx *tx, const struct usage_row *row, struct err *err)
 {
@@ -47,7 +53,10 @@ int ledger_usage_put(struct ledger_tx *tx, const struct usage_row *row, struct e
                V_INT(row->disk_bytes), V_INT(row->net_tx_bytes), V_INT(row->net_rx_bytes),
                V_INT(row->exec_count), V_INT(row->running_ms), V_INT(row->parked_ms),
                V_INT(row->raw_incarnation), V_INT(row->raw_cpu_ns), V_INT(row->raw_net_tx_bytes),
-               V_INT(row->raw_net_rx_bytes), V_INT(row->raw_time_ms), V_INT(row->raw_running)),
+               V_INT(row->raw_net_rx_bytes), V_INT(row->raw_time_ms), V_INT(row->raw_running),
+               V_INT(row->network[0]), V_INT(row->network[1]), V_INT(row->network[2]),
+               V_INT(row->network[3]), V_INT(row->raw_network[0]), V_INT(row->raw_network[1]),
+               V_INT(row->raw_network[2]), V_INT(row->raw_network[3])),
         NULL, err);
 }
 

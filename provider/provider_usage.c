@@ -55,7 +55,7 @@ static void flush(struct usage_round *round)
 
 static struct usage_sample sample_of(const struct launcher_sample *s, int64_t incarnation)
 {
-    return (struct usage_sample){
+    struct usage_sample sample = {
         .incarnation = incarnation,
         .cpu_ns = (int64_t)(s->cpu_ns & INT64_MAX),
         .net_tx_bytes = (int64_t)(s->net_tx_bytes & INT64_MAX),
@@ -63,6 +63,9 @@ static struct usage_sample sample_of(const struct launcher_sample *s, int64_t in
         .memory_bytes = (int64_t)(s->memory_bytes & INT64_MAX),
         .memory_peak_bytes = (int64_t)(s->memory_peak_bytes & INT64_MAX),
         .disk_bytes = s->disk_bytes == UINT64_MAX ? -1 : (int64_t)(s->disk_bytes & INT64_MAX)};
+    for (int i = 0; i < NETWORK_COUNTER_COUNT; i++)
+        sample.network[i] = (int64_t)(s->network[i] & INT64_MAX);
+    return sample;
 }
 
 static void go_on(struct work *work);

@@ -54,10 +54,15 @@ void usage_add(struct usage_row *row, const struct usage_sample *sample, int64_t
     if (sample->incarnation != row->raw_incarnation) {
         row->raw_incarnation = sample->incarnation;
         row->raw_cpu_ns = row->raw_net_tx_bytes = row->raw_net_rx_bytes = 0;
+        memset(row->raw_network, 0, sizeof row->raw_network);
     }
     row->cpu_ns = plus(row->cpu_ns, sample->cpu_ns - row->raw_cpu_ns);
     row->net_tx_bytes = plus(row->net_tx_bytes, sample->net_tx_bytes - row->raw_net_tx_bytes);
     row->net_rx_bytes = plus(row->net_rx_bytes, sample->net_rx_bytes - row->raw_net_rx_bytes);
+    for (int i = 0; i < NETWORK_COUNTER_COUNT; i++) {
+        row->network[i] = plus(row->network[i], sample->network[i] - row->raw_network[i]);
+        row->raw_network[i] = sample->network[i];
+    }
     row->raw_cpu_ns = sample->cpu_ns;
     row->raw_net_tx_bytes = sample->net_tx_bytes;
     row->raw_net_rx_bytes = sample->net_rx_bytes;

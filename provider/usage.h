@@ -14,6 +14,7 @@ struct usage_sample {
     int64_t cpu_ns, net_tx_bytes, net_rx_bytes; /* since this incarnation began */
     int64_t memory_bytes, memory_peak_bytes;    /* now; so far */
     int64_t disk_bytes;                         /* -1: not looked at */
+    int64_t network[NETWORK_COUNTER_COUNT];     /* since this incarnation began */
 };
 
 /* A session that begins its life at `now_ms`, not running. */

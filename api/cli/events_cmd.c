@@ -202,6 +202,21 @@ static void add_bytes(struct table *table, const struct json_node *usage, const 
     table_text(table, text);
 }
 
+/* Connections that passed the rules, and what these refused. */
+static void add_network(struct table *table, const struct json_node *usage)
+{
+    static const char *const denied[] = {"network_denied_tcp", "network_denied_udp",
+                                         "network_denied_other"};
+    _cleanup_buf_ struct buf passed = {0}, refused = {0};
+    uint64_t sum = 0, number;
+    for (size_t i = 0; i < ARRAY_LENGTH(denied); i++)
+        sum += verb_number(usage, denied[i], &number) ? number : 0;
+    verb_value(&passed, usage, "network_passed");
+    buf_printf(&refused, "%" PRIu64, sum);
+    table_text(table, buf_text(&passed));
+    table_text(table, buf_text(&refused));
+}
+
 static void add_usage(struct table *table, const char *session_id, const struct json_node *usage)
 {
     _cleanup_buf_ struct buf execs = {0};
@@ -210,6 +225,7 @@ static void add_usage(struct table *table, const char *session_id, const struct 
     add_time(table, usage, "cpu_ns", 1000000);
     add_bytes(table, usage, "memory_peak_bytes");
     add_bytes(table, usage, "disk_bytes");
+    add_network(table, usage);
     table_text(table, buf_text(&execs));
     add_time(table, usage, "running_ms", 1);
     add_time(table, usage, "parked_ms", 1);
@@ -279,8 +295,9 @@ static int all_usage(struct verb *verb, struct table *table, struct buf *json)
 
 int cli_usage(int argc, char **argv)
 {
-    static const char *const heads[] = {"SESSION", ">CPU",     ">PEAK MEMORY", ">DISK",
-                                        ">EXECS",  ">RUNNING", ">PARKED",      NULL};
+    static const char *const heads[] = {"SESSION",      ">CPU",     ">PEAK MEMORY", ">DISK",
+                                        ">CONNECTIONS", ">REFUSED", ">EXECS",       ">RUNNING",
+                                        ">PARKED",      NULL};
     _cleanup_verb_ struct verb verb;
     _cleanup_table_ struct table table;
     _cleanup_buf_ struct buf out = {0}, json = {0};

@@ -744,7 +744,10 @@ static inline void fake_serve(const struct launcher_request *request, struct lau
         break;
     case LAUNCHER_SAMPLE:
         reply->sample = (struct launcher_sample){
-            .cpu_ns = 1000, .memory_bytes = 4096, .disk_bytes = UINT64_MAX};
+            .cpu_ns = 1000,
+            .memory_bytes = 4096,
+            .disk_bytes = UINT64_MAX,
+            .network = {[NETWORK_COUNT_PASSED] = 5, [NETWORK_COUNT_DENIED_OTHER] = 2}};
         break;
     case LAUNCHER_FILES:
         fake.files_read_only = request->read_only;

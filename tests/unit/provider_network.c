@@ -246,3 +246,23 @@ Test(provider_network, CAP_2_rules_that_this_host_cannot_give_are_refused_before
     expect_shown("s", "\"network_revision\":1");
     cr_assert_eq(fake.asked[LAUNCHER_NETWORK], 0);
 }
+
+Test(provider_network, USE_1_what_the_rules_counted_is_of_all_starts)
+{
+    static struct client c;
+    must_create("s");
+    for (int start = 1; start <= 2; start++) {
+        char wanted[128];
+        provider_session_usage(fixture_provider, client_call(&c, "w", "s", NULL, ""));
+        fixture_until(&c.answer.came);
+        snprintf(wanted, sizeof wanted,
+                 "\"network_passed\":%d,\"network_denied_tcp\":0,\"network_denied_udp\":0,"
+                 "\"network_denied_other\":%d}",
+                 start * 5, start * 2);
+        HAS(c, wanted);
+        if (start == 1) {
+            cr_assert_eq(client_verb(&c, "w", "s", SESSION_EVENT_PARK_STOP, NULL)->status, 200);
+            cr_assert_eq(client_verb(&c, "w", "s", SESSION_EVENT_RESUME, NULL)->status, 200);
+        }
+    }
+}

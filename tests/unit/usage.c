@@ -9,7 +9,9 @@ static int64_t *totals(struct usage_row *row, size_t i)
 {
     int64_t *const all[] = {&row->cpu_ns,     &row->memory_byte_seconds, &row->memory_peak_bytes,
                             &row->disk_bytes, &row->net_tx_bytes,        &row->net_rx_bytes,
-                            &row->exec_count, &row->running_ms,          &row->parked_ms};
+                            &row->exec_count, &row->running_ms,          &row->parked_ms,
+                            &row->network[0], &row->network[1],          &row->network[2],
+                            &row->network[3]};
     return i < sizeof all / sizeof all[0] ? all[i] : NULL;
 }
 
@@ -37,6 +39,8 @@ Test(usage, USE_1_no_total_ever_decreases_whatever_is_sampled)
                 .memory_bytes = any_number(&state),
                 .memory_peak_bytes = any_number(&state),
                 .disk_bytes = any_number(&state),
+                .network = {any_number(&state), any_number(&state), any_number(&state),
+                            any_number(&state)},
             };
             if (rand_r(&state) % 3)
                 usage_add(&row, &sample, any_number(&state));
@@ -55,11 +59,15 @@ Test(usage, differences_of_kernel_counters_are_added_across_incarnations)
     usage_begin(&row, 1, 1000);
     usage_advance(&row, 2000, true);
     usage_add(&row, &(struct usage_sample){.incarnation = 1, .cpu_ns = 500}, 3000);
-    usage_add(&row, &(struct usage_sample){.incarnation = 1, .cpu_ns = 700}, 4000);
-    usage_add(&row, &(struct usage_sample){.incarnation = 2, .cpu_ns = 50}, 5000);
+    usage_add(&row, &(struct usage_sample){.incarnation = 1, .cpu_ns = 700, .network = {9, 4}},
+              4000);
+    usage_add(&row, &(struct usage_sample){.incarnation = 2, .cpu_ns = 50, .network = {1, 1}},
+              5000);
     usage_advance(&row, 6000, false);
     usage_advance(&row, 9000, true);
     cr_assert_eq(row.cpu_ns, 750);
+    cr_assert_eq(row.network[NETWORK_COUNT_PASSED], 10);
+    cr_assert_eq(row.network[NETWORK_COUNT_DENIED_TCP], 5);
     cr_assert_eq(row.running_ms, 4000);
     cr_assert_eq(row.parked_ms, 1000 + 3000);
 }
