@@ -92,7 +92,8 @@ ssize_t denied_read_start(struct init *init, struct row *row, char *ret_kind)
         struct cmsghdr align;
         char bytes[CMSG_SPACE(sizeof(int))];
     } control;
-    struct iovec part = {ret_kind, 1};
+    char kind = 0;
+    struct iovec part = {&kind, 1};
     struct msghdr header = {.msg_iov = &part,
                             .msg_iovlen = 1,
                             .msg_control = control.bytes,
@@ -100,8 +101,9 @@ ssize_t denied_read_start(struct init *init, struct row *row, char *ret_kind)
     ssize_t n = recvmsg(row->error, &header, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
     if (n != 1)
         return n;
+    *ret_kind = kind;
     _cleanup_fd_ int fd = received(&header);
-    if (*ret_kind != CHILD_LISTENER || row->listener >= 0)
+    if (kind != CHILD_LISTENER || row->listener >= 0)
         return n;
     if (keep_listener(init, row, fd) < 0)
         return -1;

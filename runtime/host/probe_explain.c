@@ -136,9 +136,7 @@ static int judge(int status, struct err *err)
     static const char *const says[] = {
         [CHILD_BASE_LOAD] = "A filter that asks could not be loaded.",
         [CHILD_BASE_ANSWER] = "This kernel does not refuse a call that nobody is asked about.",
-        [CHILD_LISTENER_LOAD] = "A listener could not be made: Linux 5.19 is needed, and no "
-                                "listener of somebody else's "
-                                "on berth itself (a container's manager may have one).",
+        [CHILD_LISTENER_LOAD] = "There is no listener: it needs Linux 5.19, and none on berth.",
         [CHILD_SEND] = "The listener could not be handed over.",
         [CHILD_ANSWER] = "A refused call was not answered by its listener.",
     };

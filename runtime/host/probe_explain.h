@@ -1,6 +1,6 @@
-/* This file asks whether this kernel can tell of denied calls as docs/adr/0014 needs it: the filters
- * of a session are loaded once in a child, and a call of it is answered. PRIVILEGED as the launcher
- * is, and needs none of it.
+/* This file asks whether this kernel can tell of denied calls as docs/adr/0014 needs it: the
+ * filters of a session are loaded once in a child, and a call of it is answered. PRIVILEGED as the
+ * launcher is, and needs none of it.
  */
 #pragma once
 
