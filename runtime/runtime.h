@@ -228,6 +228,10 @@ struct session_lasting {
 int session_create_lasting(struct session **ret, struct runtime *rt, const struct spec *spec,
                            const struct session_lasting *lasting, struct err *err);
 
+/* A descriptor of its network, where whoever has not made it cannot find it (rootless); the
+ * caller's. -1: it is found by name. */
+int session_keep_netns(const struct session *s);
+
 /* Who its init is, then frees `s` and lets the session live. */
 void session_leave(struct session *s, struct session_identity *ret);
 

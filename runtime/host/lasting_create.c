@@ -12,6 +12,7 @@
 #include "runtime/files.h"
 #include "runtime/host/uid_slot.h"
 
+#include <fcntl.h>
 #include <inttypes.h>
 #include <poll.h>
 #include <stdio.h>
@@ -201,6 +202,11 @@ int lasting_unmake(struct session *s, struct err *err)
     return r == 0 ? lasting_place_remove(s->runtime, names.id, err) : r;
 }
 
+int session_keep_netns(const struct session *s)
+{
+    return s->netns < 0 ? -1 : fcntl(s->netns, F_DUPFD_CLOEXEC, 3);
+}
+
 void session_leave(struct session *s, struct session_identity *ret)
 {
     *ret = s->identity;
@@ -212,5 +218,6 @@ void session_leave(struct session *s, struct session_identity *ret)
     fd_close(s->pidfd);
     fd_close(s->uid_lock);
     fd_close(s->place);
+    fd_close(s->netns);
     free(s);
 }

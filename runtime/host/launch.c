@@ -635,6 +635,10 @@ static int start_stage(struct session *s, const struct spec *spec, struct launch
         return r;
     if (made >= 0)
         args.netns = made;
+    /* What init's memory belongs to depends on who owns its program: to root of this user namespace
+     * it may be closed, and with it the way to the namespace. */
+    if (s->lasting && rt->facts.rootless && args.netns >= 0)
+        s->netns = fcntl(args.netns, F_DUPFD_CLOEXEC, 3);
     void *shared =
         mmap(NULL, sizeof *parts->late, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (shared == MAP_FAILED)

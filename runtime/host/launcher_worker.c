@@ -73,7 +73,7 @@ struct work {
     const struct launcher *l;
     const struct job *job;
     struct launcher_reply reply;
-    int pidfd; /* goes with the answer; -1 */
+    int given; /* a descriptor that goes with the answer; -1 */
 };
 
 /* A worker does one request: this is its whole memory for it. */
@@ -254,6 +254,7 @@ static int do_launch(struct work *w, struct err *err)
     unsigned count = calls->notes(s, &notes);
     for (unsigned i = 0; i < count; i++)
         add_note(&w->reply, notes[i].key, notes[i].text);
+    w->given = calls->keep_netns(s);
     calls->leave(s, &w->reply.identity);
     return 0;
 }
@@ -276,7 +277,7 @@ static int do_look(struct work *w, struct err *err)
     const struct session_name name = launcher_name_of(&w->job->request);
     enum session_found found = SESSION_FOUND_ABSENT;
     int r = w->l->calls->look(w->l->runtime, &name, &w->job->request.identity, &found,
-                              &w->reply.identity, &w->pidfd, err);
+                              &w->reply.identity, &w->given, err);
     w->reply.found = r < 0 ? 0 : found;
     /* Whoever found it dead, and removed it, had perhaps no gateway to tell. */
     if (r == 0 && found != SESSION_FOUND_WHOLE && found != SESSION_FOUND_OTHER)
@@ -397,14 +398,14 @@ static int answer(const struct work *w, int result)
     memset(&control, 0, sizeof control);
     struct iovec part = {(void *)(uintptr_t)&w->reply, sizeof w->reply};
     struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1};
-    if (w->pidfd >= 0) {
+    if (w->given >= 0) {
         message.msg_control = &control;
         message.msg_controllen = sizeof control.room;
         struct cmsghdr *header = CMSG_FIRSTHDR(&message);
         header->cmsg_level = SOL_SOCKET;
         header->cmsg_type = SCM_RIGHTS;
         header->cmsg_len = CMSG_LEN(sizeof(int));
-        memcpy(CMSG_DATA(header), &w->pidfd, sizeof w->pidfd);
+        memcpy(CMSG_DATA(header), &w->given, sizeof w->given);
     }
     ssize_t n;
     do
@@ -417,12 +418,14 @@ int launcher_work(const struct launcher *l, const struct job *job, bool clean, i
                   int result)
 {
     if (netns >= 0)
-        fd_replace(&l->runtime->netns, netns);
+        fd_replace(job->request.type == LAUNCHER_LAUNCH ? &l->runtime->netns
+                                                        : &l->runtime->session_netns,
+                   netns);
     if (l->gateway >= 0)
         l->runtime->gateway = l->gateway;
     const struct launcher_request *request = &job->request;
     struct work *w = &the_work;
-    *w = (struct work){.l = l, .job = job, .pidfd = -1};
+    *w = (struct work){.l = l, .job = job, .given = -1};
     w->reply = (struct launcher_reply){.magic = LAUNCHER_MAGIC,
                                        .version = LAUNCHER_VERSION,
                                        .type = request->type,

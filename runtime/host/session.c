@@ -77,7 +77,7 @@ static int create_once(struct session **ret, struct runtime *rt, const struct sp
         return err_set(err, ERR_INTERNAL, ENOMEM, "create a session", NULL, NULL);
     s->runtime = rt;
     s->record.fd = s->uid_lock = s->reaper_pipe = s->pidfd = s->control = s->frames = -1;
-    s->place = s->publish_netns = -1;
+    s->place = s->netns = s->publish_netns = -1;
     network_namespace_init(&s->network);
     publish_init(&s->publish);
     s->lasting = lasting;
@@ -378,6 +378,7 @@ int session_destroy(struct session *s, struct err *err)
     reaper_wait(s);
     fd_close(s->uid_lock);
     fd_close(s->place);
+    fd_close(s->netns);
     network_namespace_fini(&s->network);
     publish_fini(&s->publish);
     fd_close(s->publish_netns);

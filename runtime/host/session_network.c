@@ -184,8 +184,10 @@ static int open_netns(const struct session_identity *identity, int pidfd, int *r
     if (fd < 0)
         return err_set(err, ERR_UNAVAILABLE, errno, step, NULL,
                        errno == EACCES || errno == EPERM
-                           ? "It was made by a berth of yours that has ended, and its user "
-                             "namespace with it. It reaches nothing until it is parked and resumed."
+                           ? "The launcher that made it has ended, and to an ordinary user's next "
+                             "one it is closed. Its rules stay as they are, and without the "
+                             "gateway that serves it, it reaches nothing, until it is parked and "
+                             "resumed."
                            : NULL);
     /* What was opened by number is init's as long as init lived afterwards. */
     struct pollfd p = {.fd = pidfd, .events = POLLIN};
@@ -214,15 +216,28 @@ static int find_place(struct runtime *rt, const struct session_name *name, int *
     return r == 0 ? lasting_place_open(rt, names.id, ret_place, err) : r;
 }
 
+/* Of those that were given, for this one. */
+static bool is_netns(int fd, const struct session_identity *identity)
+{
+    struct stat st;
+    return fd >= 0 && fstat(fd, &st) == 0 && identity->netns_inode &&
+           (int64_t)st.st_ino == identity->netns_inode;
+}
+
 /* Its network, when it lives; 1: it does not. */
-static int find_netns(int place, int *ret_netns, struct err *err)
+static int find_netns(const struct runtime *rt, int place, int *ret_netns, struct err *err)
 {
     static struct lasting_file file; /* one session at a time */
     _cleanup_fd_ int pidfd = -1;
     int r = lasting_file_read(place, &file, err);
     if (r == 0)
         r = lasting_open_init(&file.identity, &pidfd, err);
-    return r == 0 ? open_netns(&file.identity, pidfd, ret_netns, err) : r;
+    if (r != 0)
+        return r;
+    if (!is_netns(rt->session_netns, &file.identity))
+        return open_netns(&file.identity, pidfd, ret_netns, err);
+    *ret_netns = fcntl(rt->session_netns, F_DUPFD_CLOEXEC, 3);
+    return *ret_netns < 0 ? fail(err, "network") : 0;
 }
 
 static int find(struct runtime *rt, const struct session_name *name, struct found *ret,
@@ -230,7 +245,7 @@ static int find(struct runtime *rt, const struct session_name *name, struct foun
 {
     int r = find_place(rt, name, &ret->place, err);
     if (r == 0)
-        r = find_netns(ret->place, &ret->netns, err);
+        r = find_netns(rt, ret->place, &ret->netns, err);
     return r > 0 ? err_set(err, ERR_INVALID_STATE, ENOENT, "find a session that lives", NULL, NULL)
                  : r;
 }
@@ -265,7 +280,14 @@ int session_network_restore(struct runtime *rt, const struct session_name *name,
     if (r == 0)
         r = read_record(found.place, &the_record, &record, err);
     if (r == 0)
-        r = find_netns(found.place, &found.netns, err);
+        r = find_netns(rt, found.place, &found.netns, err);
+    /* Closed to this launcher: the gateway may serve it still. */
+    if ((r == -EACCES || r == -EPERM) && rt->gateway > 0) {
+        struct err unserved;
+        int served = network_link_replace(rt->gateway, name->row, name->incarnation, record, &cut,
+                                          &unserved);
+        return served == 0 ? 0 : r;
+    }
     /* The record is the truth, for the kernel too: somebody may have been killed between the two.
      */
     if (r == 0)
@@ -344,7 +366,7 @@ int session_network_counters(struct runtime *rt, const struct session_name *name
     int r = find_place(rt, name, &found.place, err);
     if (r != 0 || (faccessat(found.place, "network", F_OK, 0) < 0 && errno == ENOENT))
         return r < 0 ? r : 0;
-    r = find_netns(found.place, &found.netns, err);
+    r = find_netns(rt, found.place, &found.netns, err);
     return r == 0 ? network_namespace_counters(found.netns, ret, err) : r < 0 ? r : 0;
 }
 

@@ -131,6 +131,12 @@ static unsigned fake_notes(const struct session *s, const struct session_note **
     return 1;
 }
 
+static int fake_keep_netns(const struct session *s)
+{
+    (void)s;
+    return -1;
+}
+
 static void fake_leave(struct session *s, struct session_identity *ret)
 {
     (void)s;
@@ -258,6 +264,7 @@ UNUSED static const struct launcher_calls fakes = {
     .create = fake_create,
     .effective = fake_effective,
     .notes = fake_notes,
+    .keep_netns = fake_keep_netns,
     .leave = fake_leave,
     .look = fake_look,
     .end = fake_end,
