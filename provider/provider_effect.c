@@ -17,7 +17,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-enum { READY_MS = 5000, PAUSED_MS = 1000, UNLINK_AT_ONCE = 64, THAW_TRIES = 20 };
+enum { PAUSED_MS = 1000, UNLINK_AT_ONCE = 64, THAW_TRIES = 20 };
 
 static int point(enum session_effect effect, const char *step, struct err *err)
 {
@@ -240,10 +240,11 @@ static void launch(struct verb *verb)
 {
     struct provider *p = verb->call.work.p;
     _cleanup_fd_ int memfd = -1;
+    unsigned start_s = p->options.config->start_timeout_s;
     struct launcher_request request =
         launcher_request_for(p, LAUNCHER_LAUNCH, verb->ticket.session, verb->ticket.incarnation);
     request.generation = (uint64_t)verb->row.network_revision;
-    request.deadline_ms = READY_MS;
+    request.deadline_ms = 1000 * (start_s ? start_s : SERVE_START_TIMEOUT_S);
     int r = spec_store_read(buf_text(&verb->spec), verb->spec.length, &p->scratch, &verb->failure);
     if (r == 0)
         r = spec_memfd(&p->scratch, &memfd, &verb->failure);

@@ -149,7 +149,8 @@ int lasting_prove(struct session *s, const struct spec *spec, uint64_t netns_ino
         struct pollfd p = {.fd = s->frames, .events = POLLIN};
         if (left <= 0)
             return err_set(err, ERR_UNAVAILABLE, ETIMEDOUT, probe_step, NULL,
-                           "It had not ended in time: the host is overloaded, or a file system of "
+                           "It had not ended in time: the host is overloaded or slow "
+                           "(\"start_timeout_s\" of \"berth serve\"), or a file system of "
                            "the session hangs.");
         if (r == 2 && poll(&p, 1, (int)(left / 1000) + 1) < 0 && errno != EINTR)
             return err_set(err, ERR_INTERNAL, errno, probe_step, NULL, NULL);

@@ -47,6 +47,15 @@ Test(provider_recover, SES_1_a_create_that_fails_or_is_cut_leaves_no_volume_that
     cr_assert_eq(c.answer.status, 200, "%s", c.answer.text);
 }
 
+Test(provider_recover, SES_5_a_start_may_take_as_long_as_the_operator_says)
+{
+    must_create("usual");
+    cr_assert_eq(fake.deadline_ms, 5000);
+    fixture_config.start_timeout_s = 40;
+    must_create("slow");
+    cr_assert_eq(fake.deadline_ms, 40000);
+}
+
 static void create_read_only(struct client *client, const char *session_id)
 {
     spec_for_test(&client_spec, "w", session_id);
