@@ -170,11 +170,11 @@ for family, kind, protocol, to in ((2, 2, 1, "93.184.215.15"), (2, 2, 136, "93.1
     expect_not "$OUT" SUCCEEDED
     none_seen
 }
-# This test's own PID namespace has no other gateway.
-kill_gateways() {
+# This test's own PID namespace has no others.
+kill_named() { # kill_named TITLE
     local p
     for p in /proc/[0-9]*; do
-        if [ "$( (tr '\0' ' ' <"$p/cmdline") 2>/dev/null)" = 'berth: gateway ' ]; then kill -KILL "${p#/proc/}" 2>/dev/null; fi
+        if [ "$( (tr '\0' ' ' <"$p/cmdline") 2>/dev/null)" = "$1 " ]; then kill -KILL "${p#/proc/}" 2>/dev/null; fi
     done
 }
 # `berth run` has one gateway for its life: killed, everything is closed. Session after session, each with its
@@ -189,13 +189,63 @@ attack_46_while_it_is_killed() {
             tcp 192.0.2.2 3 tcp 127.0.0.1 3 tcp dual.example 80 ask 'aGlkZGVu|evil|example' udp "$PUBLIC" 443 &
         local run=$!
         sleep "0.$((RANDOM % 9))"
-        kill_gateways
+        kill_named 'berth: gateway'
         wait "$run"
         OUT=$D/out/out ERR=$D/out/err
         expect_not "$OUT" 'SUCCEEDED (b|an)'
     done
     [ "$round" -ge 2 ] || fail "only $round rounds"
     none_seen
+}
+# A service starts again what is killed: in no instant of it is more reached than the rules say, and in the end
+# what they allow is.
+attack_46_under_a_service() {
+    local i seconds=20 run
+    if [ "${FULL:-0}" = 1 ]; then seconds=60; fi
+    forbid_never "$PUBLIC/32" 2606:2800::/32 /aGlkZGVu
+    echo '{}' >"$D/serve.jsonc"
+    if [ "$MODE" != self ]; then chown "$UID_HERE" "$D/serve.jsonc"; fi
+    "${AS[@]}" "${ENVIRONMENT[@]}" "$BERTH" serve --config "$D/serve.jsonc" </dev/null >"$D/out/serve" 2>&1 &
+    local service=$!
+    for i in $(seq 100); do
+        berth session create net1 --allow web.example:80
+        if [ "$RC" = 0 ]; then break; fi
+        sleep 0.1
+    done
+    [ "$RC" = 0 ] || fail "no session: $(tail -n 2 "$ERR" "$D/out/serve" | tr '\n' ' ')"
+    TIME=$((seconds + 60)) berth exec net1 -- python3 -c "$INSIDE" for $seconds tcp "$PUBLIC" 80 tcp "$PUBLIC6" 80 tcp "$OWN" 6000 tcp "$HOST" 6000 \
+        tcp 10.1.2.3 80 tcp 169.254.169.254 80 tcp 192.0.2.2 3 tcp 127.0.0.1 3 tcp dual.example 80 tcp inner.example 80 \
+        ask 'aGlkZGVu|evil|example' udp "$PUBLIC" 443 &
+    run=$!
+    while kill -0 "$run" 2>/dev/null; do
+        sleep "0.$((RANDOM % 9))"
+        case $((RANDOM % 6)) in
+        0) kill_named 'berth: launcher' ;;
+        1) kill_named 'berth: front' ;;
+        *) kill_named 'berth: gateway' ;;
+        esac
+    done
+    wait "$run"
+    OUT=$D/out/out ERR=$D/out/err
+    # Whoever follows a command comes back to its output: all of it is here.
+    expect "$OUT" '^done inside [1-9]'
+    expect_not "$OUT" 'SUCCEEDED (b|an)'
+    none_seen
+    # An ordinary user's launcher is the owner of what its sessions have; after its death they reach nothing.
+    if [ "$MODE" != root ]; then
+        berth session park net1
+        berth session resume net1
+        [ "$RC" = 0 ] || fail "not resumed: $(tail -n 1 "$ERR")"
+    fi
+    for i in $(seq 100); do
+        berth exec net1 -- sh -c "$FETCH http://web.example/"
+        if grep -q world "$OUT"; then break; fi
+        sleep 0.1
+    done
+    expect "$OUT" world
+    berth session destroy net1 --delete-volume
+    kill -TERM "$service"
+    wait "$service"
 }
 attack_47_floods() {
     ask_watch forbid 10.0.0.0/8 127.0.0.0/8 ::1/128
@@ -282,13 +332,15 @@ P
     [ "$(grep -c "b'the host" "$D/out/outside")" = 8 ] && [ "$(grep -c 'ConnectionRefusedError' "$D/out/outside")" = 4 ] || fail "$(tr '\n' ' ' <"$D/out/outside")"
 }
 
+# A service asks the host's resolvers.
+echo 'nameserver 93.184.215.53' >"$T/etc/resolv.conf" && mount --bind "$T/etc/resolv.conf" /etc/resolv.conf || exit 2
 mkfifo "$T/to" "$T/from"
 python3 -B "$TREE/tests/attack/network_watch.py" <"$T/to" >"$T/from" &
 exec {WATCH_INPUT}>"$T/to" {WATCH_OUTPUT}<"$T/from"
 read -r -t 20 SAID <&"$WATCH_OUTPUT"
 { [ "$SAID" = watching ] && make_world network_clients_world.py && ip address add $OWN/32 dev lo && ip -6 address add $OWN6/128 dev lo nodad; } || { echo 'not ok network: the world was not made'; exit 1; }
 CASES='the_watch_bites attack_40_addresses attack_41_names_as_a_way_out attack_42_spellings attack_43_turns_private attack_43a_the_wire_itself
-attack_44_nothing_allowed attack_45_not_tcp attack_46_while_it_is_killed attack_47_floods attack_48_ports_inside'
+attack_44_nothing_allowed attack_45_not_tcp attack_46_while_it_is_killed attack_46_under_a_service attack_47_floods attack_48_ports_inside'
 if [ $# -gt 0 ]; then CASES=$*; fi
 for mode in ${MODES:-$(modes_here)}; do
     enter_mode "$mode"
