@@ -128,10 +128,11 @@ attack_43a_the_wire_itself() {
     # A port that another session publishes is an address of the host like any other.
     "${AS[@]}" "${ENVIRONMENT[@]}" "$BERTH" run --workspace none --publish 23456:8000 -- sleep 60 </dev/null >/dev/null 2>"$D/out/published" &
     local run=$! i
-    for i in $(seq 100); do
+    for i in $(seq $((300 * ${TEST_SLOWER:-1}))); do
         if grep -q published "$D/out/published"; then break; fi
         sleep 0.1
     done
+    grep -q published "$D/out/published" || fail "nothing was published: $(tail -n 1 "$D/out/published")"
     for i in "$HOST" "$HOST6" "$OWN" "$OWN6"; do
         if python3 -c 'import socket, sys; socket.create_connection((sys.argv[1], 23456), 5)' "$i" 2>/dev/null; then fail "published at $i"; fi
     done
