@@ -255,7 +255,9 @@ for address in sys.argv[2:]:
 print("over")' "$HOST_PORT" 127.0.0.1 ::1 0.0.0.0 :: ::ffff:127.0.0.1 "$HOST" "::ffff:$HOST" 127.0.0.2 64:ff9b::7f00:1 2002:7f00:1:: \
             64:ff9b::c000:209 192.0.2.2 fd00::2
         expect "$OUT" '^over$'
-        expect_not "$OUT" 'reached|late'
+        expect_not "$OUT" reached
+        # Rules for every address allow those that translate another; that there is no way to them takes its time.
+        case $mode in *::/0*) ;; *) expect_not "$OUT" late ;; esac
     done
     served_ends
 }

@@ -1,6 +1,6 @@
 """This file is what programs of every day reach in tests/e2e/network_clients.sh: a resolver whose names have many
 addresses, others tomorrow, or private ones, and servers that speak what the clients speak; it never asks anybody.
-Words: a certificate with its key, dropbear's key of this host."""
+Words: a certificate with its key, dropbear's key of this host; without them nobody speaks TLS or ssh here."""
 import base64
 import hashlib
 import socket
@@ -21,6 +21,7 @@ NAMES = {
     "many.example": [[*UNSERVED, WEB]],
     "moves.example": [[WEB], ["93.184.215.15"]],
     "turns.example": [[WEB], ["10.1.2.3"]],
+    "own.example": [["93.184.216.9", "2606:2800:221::9"]], "looped.example": [["127.0.0.1", "::1"]],
 }
 asked_times = {}
 
@@ -146,26 +147,35 @@ def redis(connection):
         connection.sendall(b"+from the store\r\n" if words[0].upper() == b"GET" else b"*0\r\n")
 
 
-CONTEXT = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-CONTEXT.load_cert_chain(sys.argv[1])
+if sys.argv[1:]:
+    CONTEXT = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    CONTEXT.load_cert_chain(sys.argv[1])
+    listen(WEB, 443, https)
 for where in (WEB, "93.184.215.15", "10.1.2.3", "2606:2800:220:1::6", "2606:2800:220:1::15"):
     listen(where, 80, web)
-listen(WEB, 443, https)
 listen(WEB, 8080, websocket)
 listen(WEB, 5432, postgres)
 listen(WEB, 6379, redis)
 names = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 names.bind(("93.184.215.53", 53))
 threading.Thread(target=resolve, args=(names,), daemon=True).start()
-# In the foreground, so that it is a child and ends with this one.
-ssh = subprocess.Popen(["dropbear", "-F", "-s", "-p", WEB + ":22", "-r", sys.argv[2], "-P", sys.argv[2] + ".pid"],
-                       stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-for _ in range(200):
-    try:
-        socket.create_connection((WEB, 22), 1).close()
-        break
-    except OSError:
-        threading.Event().wait(0.05)
+
+
+def start_ssh(key):
+    """In the foreground, so that it is a child of this one, and ends with it."""
+    child = subprocess.Popen(["dropbear", "-F", "-s", "-p", WEB + ":22", "-r", key, "-P", key + ".pid"],
+                             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    for _ in range(200):
+        try:
+            socket.create_connection((WEB, 22), 1).close()
+            return child
+        except OSError:
+            threading.Event().wait(0.05)
+    return child
+
+
+ssh = start_ssh(sys.argv[2]) if sys.argv[2:] else None
 print("ready", flush=True)
 sys.stdin.read()
-ssh.kill()
+if ssh:
+    ssh.kill()
