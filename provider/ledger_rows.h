@@ -331,8 +331,9 @@ struct token_row {
     int64_t id;
     char token_id[LEDGER_ID_SIZE], name[LEDGER_ID_SIZE];
     char hash[65]; /* SHA-256 of the token's text */
-    char workspaces[LEDGER_WORKSPACES_SIZE], verbs[LEDGER_VERBS_SIZE]; /* words, one space between */
-    int64_t created_ms, expires_ms, revoked_ms, used_ms;               /* 0: not */
+    char workspaces[LEDGER_WORKSPACES_SIZE],
+        verbs[LEDGER_VERBS_SIZE];                        /* words, one space between */
+    int64_t created_ms, expires_ms, revoked_ms, used_ms; /* 0: not */
 };
 
 /* Gives row->id. LEDGER_CONFLICT: this token_id is taken. */

@@ -49,8 +49,8 @@ static bool has_form(const char *text, size_t length)
         if (length != n + forms[i].digits || memcmp(text, forms[i].prefix, n) != 0)
             continue;
         size_t at = n;
-        while (at < length && ((text[at] >= '0' && text[at] <= '9') ||
-                               (text[at] >= 'a' && text[at] <= 'f')))
+        while (at < length &&
+               ((text[at] >= '0' && text[at] <= '9') || (text[at] >= 'a' && text[at] <= 'f')))
             at++;
         if (at == length)
             return true;
@@ -96,7 +96,8 @@ bool provider_token_lists(const char *words, const char *word)
     return false;
 }
 
-/* ---- who may ---------------------------------------------------------------------------------- */
+/* ---- who may ----------------------------------------------------------------------------------
+ */
 
 static bool is_over(const struct token *token, int64_t now)
 {

@@ -22,14 +22,18 @@ enum serve_fd {
                                   key SERVE_CAPABILITIES_KEY */
     SERVE_FD_EVENTS = 8, /* SOCK_SEQPACKET, struct gateway_event comes in; closed at birth where
                             no gateway could be started: then one may come by 'V' */
-    SERVE_FD_END = 9,
+    SERVE_FD_TCP = 9, /* listening TCP sockets, struct serve_config's tcp_count of them */
+    SERVE_TCP_MAX = 8,
+    SERVE_FD_END = SERVE_FD_TCP + SERVE_TCP_MAX,
 };
 
 enum {
     SERVE_CONFIG_VERSION = 1,
     SERVE_ROOTS_MAX = 16,
     SERVE_NAME_SIZE = 48,
-    SERVE_ADDRESS_MAX = 112
+    SERVE_ADDRESS_MAX = 112,
+    SERVE_HOSTS_MAX = 8,
+    SERVE_HOST_SIZE = 256,
 };
 
 #define SERVE_CAPABILITIES_KEY "serve"
@@ -57,6 +61,8 @@ struct serve_config {
     uint32_t ceiling_length; /* bytes of the ceiling policy's source text that follow this struct */
     uint32_t listen_length;  /* of listen_address: what getsockname(2) says of clients' sockets */
     uint8_t listen_address[SERVE_ADDRESS_MAX];
+    uint32_t tcp_count, host_count;
+    char hosts[SERVE_HOSTS_MAX][SERVE_HOST_SIZE]; /* names of this host for callers over TCP */
     char state_dir[SPEC_PATH_MAX], runtime_dir[SPEC_PATH_MAX];
     char roots[SERVE_ROOTS_MAX][SPEC_PATH_MAX];
 };

@@ -14,12 +14,13 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { OPT_CONFIG, OPT_SOCKET, OPT_ON_DEMAND, OPT_HELP };
+enum { OPT_CONFIG, OPT_SOCKET, OPT_LISTEN, OPT_ON_DEMAND, OPT_HELP };
 static const struct cli_option table[] = {
     {"config", "FILE", "What an operator fixes. Default for root: /etc/berth/serve.jsonc.",
      OPT_CONFIG, 0},
     {"socket", "PATH", "Listen there. Default: berth.sock in the runtime directory.", OPT_SOCKET,
      0},
+    {"listen", "ADDR:PORT", "Also over TCP, with tokens. Repeat it for more.", OPT_LISTEN, 0},
     {"on-demand", NULL, "End when no session is live and no client was there for 10 s.",
      OPT_ON_DEMAND, 0},
     {"help", NULL, "Show this help.", OPT_HELP, 'h'},
@@ -43,7 +44,12 @@ static int parse(int argc, char **argv, struct serve_options *ret, struct err *e
             ret->config = value;
         else if (option->id == OPT_SOCKET)
             ret->socket = value;
-        else if (option->id == OPT_ON_DEMAND)
+        else if (option->id == OPT_LISTEN) {
+            if (ret->listen_count == SERVE_TCP_MAX)
+                return err_set(err, ERR_USAGE, 0, "too many addresses", "--listen",
+                               "At most %d are allowed.", SERVE_TCP_MAX);
+            ret->listen[ret->listen_count++] = value;
+        } else if (option->id == OPT_ON_DEMAND)
             ret->on_demand = true;
         else
             ret->help = true;
@@ -92,6 +98,8 @@ static int prepare(const struct serve_options *options, struct serve_place *ret_
     int r = serve_config_load(options->config, &the_plan, err);
     if (r == 0 && options->socket)
         r = resolve_socket(options->socket, the_plan.socket, sizeof the_plan.socket, err);
+    for (unsigned i = 0; r == 0 && i < options->listen_count; i++)
+        r = serve_config_listen(options->listen[i], &the_plan, err);
     if (r == 0)
         r = serve_find_front(&ret->program, err);
     if (r == 0)

@@ -13,10 +13,23 @@
 #include <sys/types.h>
 
 struct serve_options {
-    const char *config; /* NULL: the default file, where there is one */
-    const char *socket; /* NULL: in the runtime directory */
+    const char *config;                /* NULL: the default file, where there is one */
+    const char *socket;                /* NULL: in the runtime directory */
+    const char *listen[SERVE_TCP_MAX]; /* beside those of the file */
+    unsigned listen_count;
     bool on_demand, help;
 };
+
+/* ADDRESS:PORT, where to listen over TCP. */
+struct serve_address {
+    uint8_t bytes[16];
+    uint16_t port; /* 0: one that the kernel chooses */
+    bool six, loopback;
+};
+/* "127.0.0.1:8080", "[::1]:8080". 0 or -EINVAL. */
+int serve_address_parse(const char *text, struct serve_address *ret);
+
+enum { SERVE_URL_SIZE = 64 };
 
 /* What is fixed before the first child: the configuration and its ceiling's text. */
 struct serve_plan {
@@ -24,6 +37,8 @@ struct serve_plan {
     struct buf ceiling;
     char socket[SPEC_PATH_MAX];
     uint32_t gateway_uid; /* and its group; rootless: not used */
+    struct serve_address addresses[SERVE_TCP_MAX]; /* config.tcp_count of them */
+    bool beyond_loopback;
 };
 
 /* Unknown keys, other types and values out of range are refused at file:line:column. Fills what the
@@ -46,9 +61,16 @@ struct serve_place {
     int state_lock, runtime_lock; /* -1 */
     int listen;
     char socket[SPEC_PATH_MAX];
+    unsigned tcp_count;
+    int tcp[SERVE_TCP_MAX];
+    char urls[SERVE_TCP_MAX][SERVE_URL_SIZE];
 };
 int serve_place_open(struct serve_place *ret, struct serve_plan *plan, struct err *err);
 void serve_place_close(struct serve_place *place); /* removes the socket */
+/* Fills place->tcp and urls; warns of what is reached from beyond this host. */
+int serve_listen_tcp(const struct serve_plan *plan, struct serve_place *place, struct err *err);
+/* One more, of --listen. */
+int serve_config_listen(const char *text, struct serve_plan *plan, struct err *err);
 
 /* Probe this host in a child and encode what can be done. Also fails when nothing could be built.
  * `no_gateway`: why there will be none, and with it no network; NULL: there will be one. */

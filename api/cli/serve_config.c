@@ -25,8 +25,9 @@ struct reader {
     const char *name;
     struct serve_plan *plan;
     bool root;
-    const char *group; /* as the file names it; NULL: not said */
-    bool nobody;       /* "socket_group": null */
+    const char *group;              /* as the file names it; NULL: not said */
+    bool nobody;                    /* "socket_group": null */
+    const struct json_node *beyond; /* the first address that is not loopback; NULL */
     struct err *err;
 };
 
@@ -158,9 +159,62 @@ static int read_ceiling(struct reader *r, const struct json_node *node)
     return 0;
 }
 
+static const char address_rule[] =
+    "It must be an address and a port, \"127.0.0.1:8080\" or \"[::1]:8080\"; no name.";
+
 static int read_listen(struct reader *r, const struct json_node *node)
 {
-    return refuse(r, node, "This release serves a unix socket only. Remove the key.");
+    if (node->kind != JSON_ARRAY)
+        return refuse(r, node, "It must be a list of addresses, [\"127.0.0.1:8080\"].");
+    if (node->count > SERVE_TCP_MAX)
+        return refuse(r, node, "It has %u entries; at most %d are allowed.", node->count,
+                      SERVE_TCP_MAX);
+    for (const struct json_node *at = node->first; at; at = at->next) {
+        struct serve_address *address = &r->plan->addresses[r->plan->config.tcp_count];
+        if (at->kind != JSON_STRING || serve_address_parse(at->text, address) < 0)
+            return refuse(r, at, "%s", address_rule);
+        if (!address->loopback && !r->beyond)
+            r->beyond = at;
+        r->plan->config.tcp_count++;
+    }
+    return 0;
+}
+
+static int read_beyond(struct reader *r, const struct json_node *node)
+{
+    if (node->kind != JSON_BOOLEAN)
+        return refuse(r, node, "It must be true or false.");
+    r->plan->beyond_loopback = node->boolean;
+    return 0;
+}
+
+static bool is_host_name(const char *text, size_t length)
+{
+    if (length == 0 || length >= SERVE_HOST_SIZE)
+        return false;
+    for (size_t i = 0; i < length; i++) {
+        char c = text[i];
+        if (!((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+              c == '.' || c == '-'))
+            return false;
+    }
+    return true;
+}
+
+static int read_hosts(struct reader *r, const struct json_node *node)
+{
+    struct serve_config *config = &r->plan->config;
+    if (node->kind != JSON_ARRAY)
+        return refuse(r, node, "It must be a list of names, [\"berth.example.org\"].");
+    if (node->count > SERVE_HOSTS_MAX)
+        return refuse(r, node, "It has %u entries; at most %d are allowed.", node->count,
+                      SERVE_HOSTS_MAX);
+    for (const struct json_node *host = node->first; host; host = host->next) {
+        if (host->kind != JSON_STRING || !is_host_name(host->text, host->length))
+            return refuse(r, host, "It must be the name of a host, without a port.");
+        memcpy(config->hosts[config->host_count++], host->text, host->length + 1);
+    }
+    return 0;
 }
 
 static const struct key {
@@ -174,6 +228,8 @@ static const struct key {
     {"front_uid", read_front_uid},
     {"front_gid", read_front_gid},
     {"listen", read_listen},
+    {"listen_beyond_loopback", read_beyond},
+    {"hosts", read_hosts},
 };
 
 static int read_member(struct reader *r, const struct json_node *member)
@@ -204,7 +260,32 @@ static int read_text(struct reader *r, const char *text, size_t length)
         return refuse(r, root, "It must be an object, {\"sessions_max\": 1000}.");
     for (const struct json_node *member = root->first; member && x == 0; member = member->next)
         x = read_member(r, member);
+    if (x == 0 && r->beyond && !r->plan->beyond_loopback)
+        x = refuse(
+            r, r->beyond,
+            "It is reached from beyond this host, in plain HTTP. Use 127.0.0.1 and let TLS end "
+            "in front of it, or say \"listen_beyond_loopback\": true.");
     return x;
+}
+
+int serve_config_listen(const char *text, struct serve_plan *plan, struct err *err)
+{
+    static const char step[] = "listen on";
+    struct serve_config *config = &plan->config;
+    if (config->tcp_count == SERVE_TCP_MAX)
+        return err_set(err, ERR_USAGE, 0, step, text, "At most %d addresses are allowed.",
+                       SERVE_TCP_MAX);
+    struct serve_address *address = &plan->addresses[config->tcp_count];
+    if (serve_address_parse(text, address) < 0)
+        return err_set(err, ERR_USAGE, 0, step, text, "%s", address_rule);
+    if (!address->loopback && !plan->beyond_loopback)
+        return err_set(
+            err, ERR_USAGE, 0, step, text,
+            "It is reached from beyond this host, in plain HTTP. Use 127.0.0.1 and let TLS "
+            "end in front of it, or have the configuration say "
+            "\"listen_beyond_loopback\": true.");
+    config->tcp_count++;
+    return 0;
 }
 
 /* ---- accounts, without NSS --------------------------------------------------------------------

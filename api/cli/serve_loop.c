@@ -273,10 +273,12 @@ static void hear_front(struct supervisor *s)
     }
     if (kind == 'R' && !s->told) {
         s->told = true;
-        char text[SPEC_PATH_MAX + 64];
-        int length =
-            snprintf(text, sizeof text, "berth: serving on unix:%s\n", s->launch->place->socket);
-        (void)io_write_full(STDOUT_FILENO, text, (size_t)length);
+        const struct serve_place *place = s->launch->place;
+        _cleanup_buf_ struct buf text = {0}; /* in one piece: who waits for it has all of it */
+        buf_printf(&text, "berth: serving on unix:%s\n", place->socket);
+        for (unsigned i = 0; i < place->tcp_count; i++)
+            buf_printf(&text, "berth: serving on %s\n", place->urls[i]);
+        (void)io_write_full(STDOUT_FILENO, buf_text(&text), text.length);
         serve_notify(s->notify, "READY=1");
     } else if (kind == 'I' && s->launch->plan->config.on_demand && s->phase == SERVING) {
         stop(s, false);

@@ -45,6 +45,8 @@ static struct http_limits limits_here(void)
     if (room < limits.connections_max) {
         limits.connections_max = (unsigned)room;
         limits.connections_per_uid_max = (unsigned)room / 4 * 3;
+        limits.connections_tcp_max = limits.connections_per_uid_max;
+        limits.connections_per_token_max = limits.connections_tcp_max / 2;
     }
     return limits;
 }
@@ -214,6 +216,21 @@ static int ignore_signals(struct err *err)
     return 0;
 }
 
+static void on_token_over(void *data, int64_t token)
+{
+    struct life *life = data;
+    server_cut(life->server, token);
+}
+
+/* Those over TCP last: what is asked there is a token, and the provider knows them. */
+static int listen_all(struct life *life, const struct front_start *start, struct err *err)
+{
+    int r = server_listen(life->server, take_fd(&life->listener), err);
+    for (uint32_t i = 0; r == 0 && i < start->config.tcp_count; i++)
+        r = server_listen(life->server, SERVE_FD_TCP + (int)i, err);
+    return r;
+}
+
 static int begin(struct life *life, const struct front_start *start, int launcher, struct err *err)
 {
     struct http_operations operations;
@@ -237,6 +254,7 @@ static int begin(struct life *life, const struct front_start *start, int launche
         .distrusted = on_distrusted,
         .recovered = on_recovered,
         .idle = on_idle,
+        .token_over = on_token_over,
         .data = life,
     };
     const struct http_limits limits = limits_here();
@@ -247,7 +265,7 @@ static int begin(struct life *life, const struct front_start *start, int launche
     else
         fd_close(options.launcher);
     if (r == 0)
-        r = server_listen(life->server, take_fd(&life->listener), err);
+        r = listen_all(life, start, err);
     if (r == 0 && (r = loop_watch_set(life->watch, LOOP_READ)) < 0)
         err_set(err, ERR_INTERNAL, -r, "watch the supervisor", NULL, NULL);
     return r;

@@ -37,15 +37,18 @@ static void put(struct buf *line)
         lost = 0;
 }
 
-void front_log_served(const struct http_served *served)
+void front_log_served(const struct http_served *served, const char *token)
 {
     _cleanup_buf_ struct buf line = {0};
     begin(&line, served->status >= 500 ? "error" : "info", "request");
-    buf_printf(&line,
-               ",\"id\":\"%s\",\"route\":\"%s\",\"status\":%d,\"duration_ms\":%" PRIu64
-               ",\"uid\":%u",
-               served->id, served->route, served->status, served->duration_ms,
-               (unsigned)served->peer->uid);
+    buf_printf(&line, ",\"id\":\"%s\",\"route\":\"%s\",\"status\":%d,\"duration_ms\":%" PRIu64,
+               served->id, served->route, served->status, served->duration_ms);
+    if (served->peer->local)
+        buf_printf(&line, ",\"uid\":%u", (unsigned)served->peer->uid);
+    else if (token)
+        buf_printf(&line, ",\"token\":\"%s\"", token);
+    else
+        buf_puts(&line, ",\"token\":null");
     put(&line);
 }
 

@@ -40,6 +40,26 @@ Test(serve_config, what_is_said_is_taken)
     cr_expect_eq(plan.config.socket_gid, SERVE_NOBODY);
 }
 
+Test(serve_config, addresses_and_names_for_callers_over_a_network_are_taken)
+{
+    cr_assert_eq(parse("{\"listen\": [\"127.0.0.1:8080\", \"[::1]:0\", \"10.0.0.1:65535\"],"
+                       "\"listen_beyond_loopback\": true, \"hosts\": [\"berth.example.org\"]}"),
+                 0, "%s: %s", err.subject, err.detail);
+    cr_expect_eq(plan.config.tcp_count, 3u);
+    cr_expect(!plan.addresses[0].six && plan.addresses[0].loopback);
+    cr_expect_eq(plan.addresses[0].port, 8080);
+    cr_expect(plan.addresses[1].six && plan.addresses[1].loopback);
+    cr_expect(!plan.addresses[2].loopback);
+    cr_expect_eq(plan.config.host_count, 1u);
+    cr_expect_str_eq(plan.config.hosts[0], "berth.example.org");
+    cr_expect_lt(serve_config_listen("localhost:80", &plan, &err), 0);
+    cr_expect_eq(serve_config_listen("10.0.0.2:80", &plan, &err), 0, "the file allows it");
+    cr_assert_eq(parse("{}"), 0);
+    cr_expect_lt(serve_config_listen("10.0.0.2:80", &plan, &err), 0, "only a file allows it");
+    cr_expect_eq(serve_config_listen("127.1.2.3:80", &plan, &err), 0);
+    cr_expect_eq(plan.config.tcp_count, 1u);
+}
+
 static const struct {
     const char *text, *at, *says;
 } mistakes[] = {
@@ -59,7 +79,18 @@ static const struct {
     {"{\"ceiling\": \"/no/such/file\"}", "c.jsonc:1:2: ceiling", "cannot be read"},
     {"{\"socket_group\": \"no-such-group\"}", "c.jsonc:1:2: socket_group", "no group"},
     {"{\"socket_group\": true}", "c.jsonc:1:2", "null"},
-    {"{\"listen\": \"0.0.0.0:80\"}", "c.jsonc:1:2: listen", "unix socket only"},
+    {"{\"listen\": \"0.0.0.0:80\"}", "c.jsonc:1:2: listen", "list"},
+    {"{\"listen\": [\"localhost:80\"]}", "c.jsonc:1:13", "an address and a port"},
+    {"{\"listen\": [\"127.0.0.1\"]}", "c.jsonc:1:13", "an address and a port"},
+    {"{\"listen\": [\"127.0.0.1:65536\"]}", "c.jsonc:1:13", "an address and a port"},
+    {"{\"listen\": [\"[::1:80\"]}", "c.jsonc:1:13", "an address and a port"},
+    {"{\"listen\": [\"::1:80\"]}", "c.jsonc:1:13", "an address and a port"},
+    {"{\"listen\": [\"127.0.0.1:80\", \"0.0.0.0:80\"]}", "c.jsonc:1:29", "beyond this host"},
+    {"{\"listen\": [\"[::]:80\"], \"listen_beyond_loopback\": false}", "c.jsonc:1:13",
+     "listen_beyond_loopback"},
+    {"{\"listen_beyond_loopback\": 1}", "c.jsonc:1:2", "true or false"},
+    {"{\"hosts\": [\"a b\"]}", "c.jsonc:1:12", "name of a host"},
+    {"{\"hosts\": [\"a:80\"]}", "c.jsonc:1:12", "without a port"},
     {"{} x", "c.jsonc:1:4", ""},
     {"{\"front_uid\": 0}", "c.jsonc:1:2: front_uid", ""},
 };
