@@ -344,8 +344,7 @@ void document_volume(struct buf *out, const struct volume_row *row, uint64_t dis
     buf_putc(out, '}');
 }
 
-/* Words with one space between, as a list of texts. */
-static void add_words(struct buf *out, const char *words)
+void document_words(struct buf *out, const char *words)
 {
     buf_putc(out, '[');
     for (const char *at = words; *at;) {
@@ -368,9 +367,9 @@ void document_token(struct buf *out, const struct token_row *row, const char *te
     buf_printf(out, "{\"token_id\":\"%s\",\"name\":", row->token_id);
     document_text(out, row->name);
     buf_puts(out, ",\"workspaces\":");
-    add_words(out, row->workspaces);
+    document_words(out, row->workspaces);
     buf_puts(out, ",\"verbs\":");
-    add_words(out, row->verbs);
+    document_words(out, row->verbs);
     for (size_t i = 0; i < ARRAY_LENGTH(times); i++) {
         buf_printf(out, ",\"%s\":", times[i].key);
         document_time(out, times[i].ms);

@@ -37,7 +37,8 @@ enum {
 enum phase { SERVING, STOPPING_FRONT, STOPPING_LAUNCHER, STOPPING_GATEWAY, AT_ONCE };
 
 struct supervisor {
-    const struct serve_launch *launch;
+    struct serve_launch *launch;
+    const struct serve_options *options;
     const char *notify;
     int signals;
     struct serve_child launcher, front, gateway;
@@ -299,12 +300,32 @@ static void hear_launcher(struct supervisor *s)
         (void)serve_hand_over(s->launcher.channel, 'C', control);
 }
 
+/* Front is told; the launcher was forked with what was in force, so there is a new one. The old one
+ * finishes what it does, as when front dies. */
+static void reload(struct supervisor *s)
+{
+    serve_notify(s->notify, "RELOADING=1");
+    int changed = serve_reload(s->launch, s->options);
+    /* One that cannot be told is about to end, and is started with it. */
+    if (changed >= 0 && s->front.channel >= 0)
+        (void)serve_hand_over(s->front.channel, 'F', s->launch->config);
+    if (changed > 0 && s->launcher.pid) {
+        s->launcher.pid = 0;
+        s->launcher.due_ms = 0;
+        fd_replace(&s->launcher.channel, -1);
+    }
+    serve_notify(s->notify, "READY=1");
+}
+
 static void hear_signal(struct supervisor *s)
 {
     struct signalfd_siginfo info;
-    while (read(s->signals, &info, sizeof info) == (ssize_t)sizeof info)
-        if (info.ssi_signo != SIGCHLD)
+    while (read(s->signals, &info, sizeof info) == (ssize_t)sizeof info) {
+        if (info.ssi_signo == SIGHUP && s->phase == SERVING)
+            reload(s);
+        else if (info.ssi_signo != SIGCHLD && info.ssi_signo != SIGHUP)
             stop(s, s->phase != SERVING);
+    }
 }
 
 static int wait_ms(const struct supervisor *s)
@@ -325,9 +346,11 @@ static int wait_ms(const struct supervisor *s)
     return at <= now ? 0 : (int)(at - now);
 }
 
-int serve_supervise(const struct serve_launch *launch, const char *notify)
+int serve_supervise(struct serve_launch *launch, const struct serve_options *options,
+                    const char *notify)
 {
     struct supervisor s = {.launch = launch,
+                           .options = options,
                            .notify = notify,
                            .launcher = {.channel = -1},
                            .front = {.channel = -1},

@@ -17,6 +17,7 @@ enum { DRAIN_MS = 5000, CLOSE_MS = 5000, QUIET_MS = 10 * 1000, LOOK_MS = 1000 };
 
 struct life {
     struct front front;
+    struct front_start *start;
     struct server *server;
     int supervisor, listener;
     struct loop_watch *watch;
@@ -126,6 +127,32 @@ static void supervisor_died(struct life *life)
     loop_stop(life->front.loop);
 }
 
+/* Large: not on a stack. */
+static struct front_start read_again;
+
+/* What is wrong with it would have been found by the supervisor: then what was in force stays so.
+ */
+static void take_config(struct life *life, int fd)
+{
+    struct err err;
+    struct front_start *start = life->start;
+    memset(&read_again, 0, sizeof read_again);
+    if (front_start_config(fd, &read_again, &err) < 0) {
+        front_log_failure(NULL, &err);
+        front_start_fini(&read_again);
+        start->config.reload_failed = 1;
+        return;
+    }
+    policy_free(start->ceiling);
+    start->ceiling = take_ptr(&read_again.ceiling);
+    start->config = read_again.config;
+    life->front.ceiling = start->ceiling;
+    front_log_only_failures(start->config.log_failures_only);
+    front_log_event("configuration", start->config.reload_failed
+                                         ? "It is wrong; the one before stays."
+                                         : "It was read again.");
+}
+
 static void on_supervisor(void *owner, unsigned events)
 {
     struct life *life = owner;
@@ -149,6 +176,8 @@ static void on_supervisor(void *owner, unsigned events)
             provider_launcher(life->front.provider, take_fd(&fd));
         else if (byte == 'V' && fd >= 0)
             provider_gateway(life->front.provider, take_fd(&fd));
+        else if (byte == 'F' && fd >= 0)
+            take_config(life, fd);
         else
             front_log_event("supervisor", "It sent a message that is not known.");
     }
@@ -271,17 +300,19 @@ static int begin(struct life *life, const struct front_start *start, int launche
     return r;
 }
 
-int front_live(const struct front_start *start, int supervisor, int launcher, int listener,
+int front_live(struct front_start *start, int supervisor, int launcher, int listener,
                struct err *err)
 {
     struct life life = {
         .front = {.config = &start->config,
                   .capabilities = &start->capabilities,
                   .ceiling = start->ceiling},
+        .start = start,
         .supervisor = supervisor,
         .listener = listener,
         .on_demand = start->config.on_demand,
     };
+    front_log_only_failures(start->config.log_failures_only);
     int r = begin(&life, start, launcher, err);
     if (r == 0)
         r = loop_run(life.front.loop, err);

@@ -13,6 +13,12 @@
 #include <unistd.h>
 
 static unsigned long lost;
+static bool only_failures;
+
+void front_log_only_failures(bool only)
+{
+    only_failures = only;
+}
 
 static void begin(struct buf *line, const char *level, const char *event)
 {
@@ -40,6 +46,8 @@ static void put(struct buf *line)
 void front_log_served(const struct http_served *served, const char *token)
 {
     _cleanup_buf_ struct buf line = {0};
+    if (only_failures && served->status < 500)
+        return;
     begin(&line, served->status >= 500 ? "error" : "info", "request");
     buf_printf(&line, ",\"id\":\"%s\",\"route\":\"%s\",\"status\":%d,\"duration_ms\":%" PRIu64,
                served->id, served->route, served->status, served->duration_ms);

@@ -54,12 +54,14 @@ static bool host_known(void *context, const char *host, size_t length)
 /* What berth is doing for others is nobody's who has a token (W-4). */
 static void health_for_token(void *data, struct provider_reply *reply)
 {
-    if (reply->status == 200) {
-        bool well = strstr(buf_text(&reply->document), "\"status\":\"ok\"") != NULL;
-        buf_fini(&reply->document);
+    bool well = strstr(buf_text(&reply->document), "\"status\":\"ok\"") != NULL;
+    buf_fini(&reply->document);
+    if (reply->status == 200)
         buf_printf(&reply->document, "{\"status\":\"%s\",\"version\":\"" BERTH_VERSION "\"}\n",
                    well ? "ok" : "degraded");
-    }
+    else
+        err_set(&reply->err, ERR_UNAVAILABLE, 0, "serve", NULL,
+                "berth is not ready. Ask again in a moment.");
     front_call_reply(data, reply);
 }
 

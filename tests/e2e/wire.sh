@@ -12,6 +12,7 @@ SLOWER=${TEST_SLOWER:-1}
 service_start() { # OPTIONS… of serve; what is in $D/berth.jsonc
     local _
     if [ "$MODE" != self ]; then chown "$UID_HERE" "$D/berth.jsonc"; fi
+    rm -f "$D/out/serve" # what an earlier one has said
     "${AS[@]}" "${ENVIRONMENT[@]}" "$BERTH" serve --config "$D/berth.jsonc" "$@" </dev/null >"$D/out/serve" 2>"$D/out/log" &
     SERVICE=$!
     for _ in $(seq $((400 * SLOWER))); do
@@ -32,6 +33,7 @@ with_service() {
     rm -rf --one-file-system "$D/state/ledger" "$D/state/spool" "$D/state/instance"
     service_start --listen 127.0.0.1:0
     [ -n "$URL" ] || fail "the service does not start: $(tail -n 2 "$D/out/log")"
+    declare -F "$1" >/dev/null || fail 'there is no such case'
     if [ -z "$REASON" ]; then "$1"; fi
     local id
     for id in s1 s2; do
@@ -338,9 +340,93 @@ slow_and_many_clients_hold_nobody_up() {
     HELPERS=()
 }
 
+a_reload_changes_what_it_can_and_says_what_waits() {
+    local _
+    token --workspace a
+    call POST $A -d '{"session_id": "s1"}'
+    answered 201
+    stream "$A/s1/events"
+    wait_for "$D/out/stream" session.created
+    printf '{"version": 1, "extends": "open", "limits": {"open_files": 1000}}\n' >"$D/ceiling.jsonc"
+    chmod 644 "$D/ceiling.jsonc"
+    echo "{\"sessions_max\": 1, \"hosts\": [\"new.example\"], \"ceiling\": \"$D/ceiling.jsonc\", \"socket\": \"$D/run/other.sock\"}" >"$D/berth.jsonc"
+    kill -HUP "$SERVICE"
+    wait_for "$D/out/log" 'In force now: sessions_max ceiling hosts. At the next start: socket'
+    wait_for "$D/out/log" 'It was read again.'
+    call GET /v1/health -H 'Host: new.example'
+    answered 200 'a new name'
+    call POST $A -d '{"session_id": "s2", "limits": {"open_files": 1001}}'
+    answered 422 'beyond the new ceiling'
+    call POST $A -d '{"session_id": "s2", "limits": {"open_files": 500}}'
+    answered 503 'one too many'
+    curl -sS --unix-socket "$D/run/berth.sock" http://berth/v1/health >"$D/out/health"
+    grep -q '"failed":false,"waits_for_restart":\["socket"\]' "$D/out/health" || fail "health: $(cat "$D/out/health")"
+    # What is wrong changes nothing, and is told.
+    echo '{"sessions_max": 0}' >"$D/berth.jsonc"
+    kill -HUP "$SERVICE"
+    wait_for "$D/out/log" 'berth.jsonc:1:2: sessions_max'
+    wait_for "$D/out/log" 'stays in force'
+    wait_for "$D/out/log" 'It is wrong'
+    call GET /v1/health -H 'Host: new.example'
+    answered 200 'the name stays'
+    curl -sS --unix-socket "$D/run/berth.sock" http://berth/v1/health >"$D/out/health"
+    grep -q '"failed":true' "$D/out/health" || fail "health: $(cat "$D/out/health")"
+    [ -d "/proc/$STREAM" ] || fail 'a reload has cut a stream'
+    # Nothing of it is lost with a process.
+    kill -KILL "$(pgrep -P "$SERVICE" -f '^berth: front')"
+    health_by_name 200
+    answered 200 'after front has died'
+    echo '{}' >"$D/berth.jsonc"
+    kill -HUP "$SERVICE"
+    wait_for "$D/out/log" 'In force now: sessions_max ceiling hosts.'
+    health_by_name 403
+    answered 403 'a name that is gone'
+    call POST $A -d '{"session_id": "s2", "limits": {"open_files": 1001}}'
+    answered 201 'without a ceiling'
+    kill "$STREAM" 2>/dev/null
+    wait "$STREAM"
+}
+health_by_name() { # until it is answered so
+    local _
+    for _ in $(seq $((200 * SLOWER))); do
+        call GET /v1/health -H 'Host: new.example'
+        [ "$CODE" = "$1" ] && return
+        sleep 0.05
+    done
+}
+a_configuration_is_checked() {
+    echo '{"sessions_max": 7}' >"$D/other.jsonc"
+    chmod 644 "$D/other.jsonc"
+    berth serve --config "$D/other.jsonc" --check-config
+    status_is 0
+    said 'is right'
+    grep -q '^  sessions_max  *7$' "$OUT" || fail "not told: $(cat "$OUT")"
+    echo '{"sesions_max": 7}' >"$D/other.jsonc"
+    berth serve --config "$D/other.jsonc" --check-config
+    status_is 125
+    grep -q 'other.jsonc:1:2: sesions_max' "$ERR" || fail "no place: $(cat "$ERR")"
+    grep -q 'Did you mean "sessions_max"' "$ERR" || fail "no near miss: $(cat "$ERR")"
+    berth serve --config "$D/nothing.jsonc" --check-config
+    status_is 125 'one that is not there'
+    echo '{}' >"$D/other.jsonc"
+    chmod 666 "$D/other.jsonc"
+    berth serve --config "$D/other.jsonc" --check-config
+    status_is 125 'one that anybody can write'
+    if [ "$MODE" != root ]; then
+        mkdir -p "$D/home/.config/berth"
+        echo '{"sessions_max": 9}' >"$D/home/.config/berth/berth.jsonc"
+        chmod 644 "$D/home/.config/berth/berth.jsonc"
+        if [ "$MODE" != self ]; then chown -R "$UID_HERE" "$D/home/.config"; fi
+        berth serve --check-config
+        grep -q '^  sessions_max  *9$' "$OUT" || fail "a user's own was not read: $(cat "$OUT" "$ERR")"
+        rm -r "$D/home/.config"
+    fi
+}
+
 CASES='a_session_over_tcp W_1_who_has_no_token_learns_nothing W_3_two_workspaces_two_tokens W_3_a_verb_that_it_has_not
 W_5_a_revoked_token_is_over_at_once W_5_a_token_expires_while_it_follows tokens_and_listeners_outlive_processes
-W_6_no_directory_of_the_host only_the_owner_makes_tokens listens_where_it_should slow_and_many_clients_hold_nobody_up'
+W_6_no_directory_of_the_host only_the_owner_makes_tokens listens_where_it_should
+a_reload_changes_what_it_can_and_says_what_waits a_configuration_is_checked slow_and_many_clients_hold_nobody_up'
 if [ $# -gt 0 ]; then CASES=$*; fi
 
 for mode in ${MODES:-$(modes_here)}; do
