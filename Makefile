@@ -146,6 +146,8 @@ $(BUILD)/obj/policy/preset.o: $(wildcard policy/presets/*.jsonc)
 policy-docs: $(BUILD)/bin/berth
 	$(Q)$< policy schema > docs/policy.schema.json
 	$(Q)$< policy schema --reference > docs/policy-reference.md
+	$(Q)$< serve --config-schema > docs/config.schema.json
+	$(Q)$< serve --config-reference > docs/config-reference.md
 .PHONY: policy-docs
 # <<< policy
 

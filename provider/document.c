@@ -344,6 +344,41 @@ void document_volume(struct buf *out, const struct volume_row *row, uint64_t dis
     buf_putc(out, '}');
 }
 
+void document_words(struct buf *out, const char *words)
+{
+    buf_putc(out, '[');
+    for (const char *at = words; *at;) {
+        size_t n = strcspn(at, " ");
+        buf_printf(out, "%s\"%.*s\"", at == words ? "" : ",", (int)n, at);
+        at += n + (at[n] == ' ');
+    }
+    buf_putc(out, ']');
+}
+
+void document_token(struct buf *out, const struct token_row *row, const char *text)
+{
+    const struct {
+        const char *key;
+        int64_t ms;
+    } times[] = {{"created_at", row->created_ms},
+                 {"expires_at", row->expires_ms},
+                 {"revoked_at", row->revoked_ms},
+                 {"used_at", row->used_ms}};
+    buf_printf(out, "{\"token_id\":\"%s\",\"name\":", row->token_id);
+    document_text(out, row->name);
+    buf_puts(out, ",\"workspaces\":");
+    document_words(out, row->workspaces);
+    buf_puts(out, ",\"verbs\":");
+    document_words(out, row->verbs);
+    for (size_t i = 0; i < ARRAY_LENGTH(times); i++) {
+        buf_printf(out, ",\"%s\":", times[i].key);
+        document_time(out, times[i].ms);
+    }
+    if (text)
+        buf_printf(out, ",\"token\":\"%s\"", text);
+    buf_putc(out, '}');
+}
+
 void document_usage(struct buf *out, const struct usage_row *usage)
 {
     const struct {

@@ -42,6 +42,10 @@ void document_exec(struct buf *out, const struct document_exec *exec);
 
 void document_volume(struct buf *out, const struct volume_row *row, uint64_t disk_bytes,
                      const char *used_by);
+/* Words with one space between, as a list of texts. */
+void document_words(struct buf *out, const char *words);
+/* `text` NULL: but in the answer that makes it. */
+void document_token(struct buf *out, const struct token_row *row, const char *text);
 void document_usage(struct buf *out, const struct usage_row *usage);
 void document_event(struct buf *out, const struct event_row *event);
 

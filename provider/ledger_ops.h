@@ -40,6 +40,9 @@ enum ledger_admission {
     X(USAGE_SAMPLE, "usage_sample", NORMAL, FINISH)                                    \
     X(TIMER_CHANGE, "timer_change", NORMAL, FINISH)                                    \
     X(AUDIT_ADD, "audit_add", NORMAL, FINISH)                                          \
+    X(TOKEN_CREATE, "token_create", FULL, NEW)                                         \
+    X(TOKEN_REVOKE, "token_revoke", FULL, FINISH)                                      \
+    X(TOKEN_USED, "token_used", NORMAL, NEW)                                           \
     X(PURGE, "purge", NORMAL, NEW)                                                     \
     X(READ, "read", NORMAL, READ)
 

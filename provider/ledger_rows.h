@@ -322,6 +322,30 @@ struct ledger_purged {
 int ledger_purge(struct ledger_tx *tx, int64_t now_ms, int64_t max, struct ledger_purged *ret,
                  struct err *err);
 
+/* ---- tokens (docs/adr/0015): the owner's, across workspaces
+ * ---------------------------------------*/
+
+enum { LEDGER_WORKSPACES_SIZE = 16 * (64 + 1), LEDGER_VERBS_SIZE = 128 };
+
+struct token_row {
+    int64_t id;
+    char token_id[LEDGER_ID_SIZE], name[LEDGER_ID_SIZE];
+    char hash[65]; /* SHA-256 of the token's text */
+    char workspaces[LEDGER_WORKSPACES_SIZE],
+        verbs[LEDGER_VERBS_SIZE];                        /* words, one space between */
+    int64_t created_ms, expires_ms, revoked_ms, used_ms; /* 0: not */
+};
+
+/* Gives row->id. LEDGER_CONFLICT: this token_id is taken. */
+int ledger_token_insert(struct ledger_tx *tx, struct token_row *row, struct err *err);
+int ledger_token_page_all(struct ledger_tx *tx, int64_t after, struct token_row *ret, size_t max,
+                          size_t *ret_count, struct err *err);
+/* Also of one that is revoked already. */
+int ledger_token_revoke(struct ledger_tx *tx, int64_t token, int64_t now_ms, struct err *err);
+int ledger_token_used(struct ledger_tx *tx, int64_t token, int64_t now_ms, struct err *err);
+/* Those that were revoked or have expired by then. */
+int ledger_token_purge(struct ledger_tx *tx, int64_t before_ms, struct err *err);
+
 /* ---- what documents show beside the rows
  * ------------------------------------------------------------*/
 

@@ -154,6 +154,16 @@ static const char *const migrations[] = {
      "ALTER TABLE usage ADD COLUMN raw_network_denied_tcp INTEGER NOT NULL DEFAULT 0;"
      "ALTER TABLE usage ADD COLUMN raw_network_denied_udp INTEGER NOT NULL DEFAULT 0;"
      "ALTER TABLE usage ADD COLUMN raw_network_denied_other INTEGER NOT NULL DEFAULT 0;"),
+
+    /* 8: who may call over a network. A hash, never a secret; `policy` is for tokens that are bound
+     * to one. */
+    ("CREATE TABLE tokens ("
+     "  id INTEGER PRIMARY KEY AUTOINCREMENT,"
+     "  token_id TEXT NOT NULL UNIQUE, hash TEXT NOT NULL UNIQUE, name TEXT NOT NULL,"
+     "  workspaces TEXT NOT NULL, verbs TEXT NOT NULL, policy TEXT NOT NULL DEFAULT '',"
+     "  created_ms INTEGER NOT NULL, expires_ms INTEGER NOT NULL,"
+     "  revoked_ms INTEGER NOT NULL DEFAULT 0, used_ms INTEGER NOT NULL DEFAULT 0"
+     ") STRICT;"),
 };
 
 enum { LATEST = (int)ARRAY_LENGTH(migrations) };

@@ -222,6 +222,17 @@
     X(VOLUME_PAGE_OWNER, "owner",                                                                  \
       "SELECT " VOLUME_COLUMNS " FROM volumes v WHERE v.owner = ?1 AND v.id > ?2"                  \
       " ORDER BY v.id LIMIT ?3")                                                                   \
+    X(TOKEN_INSERT, "all: tokens are the owner's, across workspaces",                              \
+      "INSERT INTO tokens (token_id, hash, name, workspaces, verbs, created_ms, expires_ms)"       \
+      " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")                                                      \
+    X(TOKEN_PAGE_ALL, "all: front reads each of them once, at its start",                          \
+      "SELECT id, token_id, hash, name, workspaces, verbs, created_ms, expires_ms, revoked_ms,"    \
+      " used_ms FROM tokens WHERE id > ?1 ORDER BY id LIMIT ?2")                                   \
+    X(TOKEN_REVOKE, "row", "UPDATE tokens SET revoked_ms = ?2 WHERE id = ?1 AND revoked_ms = 0")   \
+    X(TOKEN_USED, "row", "UPDATE tokens SET used_ms = max(used_ms, ?2) WHERE id = ?1")             \
+    X(TOKEN_PURGE, "all: age is what decides",                                                     \
+      "DELETE FROM tokens WHERE (revoked_ms > 0 AND revoked_ms <= ?1)"                             \
+      " OR (expires_ms > 0 AND expires_ms <= ?1)")                                                 \
     X(PURGE_KEYS, "all: age is what decides",                                                      \
       "DELETE FROM idempotency WHERE id IN (SELECT id FROM idempotency"                            \
       " WHERE status <> 0 AND expires_ms <= ?1 LIMIT ?2)")                                         \

@@ -335,6 +335,8 @@ int provider_open(struct provider **ret, const struct provider_options *options,
     if (r == 0)
         r = open_ledger(p, err);
     if (r == 0)
+        r = tokens_open(p, err);
+    if (r == 0)
         r = watch_new_launcher(p, err);
     if (r == 0)
         r = timers_open(p, err);
@@ -405,6 +407,7 @@ void provider_free(struct provider *p)
     for (unsigned i = 0; i < SEAT_HASH; i++)
         while (p->seats[i])
             seat_free(p->seats[i]);
+    tokens_free(p);
     launcher_client_free(p->launcher);
     loop_watch_free(p->launcher_watch);
     loop_watch_free(p->ledger_watch);

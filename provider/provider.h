@@ -36,6 +36,8 @@ struct provider_options {
                       const struct err *err); /* when rows and kernel agree; err NULL: ok */
     void (*idle)(void *data, bool idle); /* no session is live and nothing is under way; changes */
     void (*distrusted)(void *data, const char *why); /* the gateway said what none of ours says */
+    /* Nobody may use this token any more: it was revoked, or has expired. May be NULL. */
+    void (*token_over)(void *data, int64_t token);
     void *data;
 };
 
@@ -199,3 +201,28 @@ void provider_resources(struct provider *p, const struct provider_call *from, co
 void provider_reap(struct provider *p, const struct provider_call *from, const char *owner,
                    uint64_t older_than_ms, bool dry_run);
 void provider_health(struct provider *p, const struct provider_call *from);
+
+/* ---- tokens (docs/adr/0015) ------------------------------------------------------------------ */
+
+/* Whose text is this? The number of a token that may be used now, or 0. */
+int64_t provider_token_find(struct provider *p, const char *text, size_t length);
+
+struct provider_token {
+    const char *token_id, *workspaces, *verbs; /* words, one space between; valid for this turn */
+    bool over;
+};
+/* False: there is none with this number any more. */
+bool provider_token_get(const struct provider *p, int64_t token, struct provider_token *ret);
+bool provider_token_lists(const char *words, const char *word);
+
+struct provider_token_new {
+    const char *name, *workspaces, *verbs; /* checked by the caller; name NULL: none */
+    uint64_t lives_ms;                     /* 0: until it is revoked */
+};
+/* The answer has the token's text, once; so it takes no key. */
+void provider_token_create(struct provider *p, const struct provider_call *from,
+                           const struct provider_token_new *asked);
+void provider_token_list(struct provider *p, const struct provider_call *from,
+                         const struct provider_page *page);
+void provider_token_revoke(struct provider *p, const struct provider_call *from,
+                           const char *token_id);

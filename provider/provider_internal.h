@@ -20,6 +20,7 @@
  * provider_files.c     file operations
  * provider_volume.c    volumes
  * provider_reap.c      what an owner has; health
+ * provider_token.c     tokens of callers over a network
  *
  * One thread, the loop's. apply() of a job runs on the ledger's thread and touches nothing but its
  * own work object, which the loop's thread leaves alone until then() is called.
@@ -239,6 +240,7 @@ struct provider {
     struct usage_round *usage;
     struct gateway_events *gateway;
     struct spool_watch *spools;
+    struct tokens *tokens;
     struct operation *operations; /* on files */
     struct verb *verbs;           /* that are under way */
 
@@ -399,6 +401,8 @@ void gateway_events_start(struct provider *p);
 /* What the gateway has sent so far; what waits of this session (-1: of each) is told now. */
 void gateway_events_take(struct provider *p, int64_t row);
 void gateway_events_free(struct provider *p);
+int tokens_open(struct provider *p, struct err *err);
+void tokens_free(struct provider *p);
 
 void events_wake(struct provider *p, const char *workspace_id, const char *session_id);
 void followers_free(struct provider *p);

@@ -352,9 +352,16 @@ static void begin_health(struct call *call)
     bool well = launcher && ledger.health == LEDGER_OK;
     buf_printf(&document,
                "{\"status\":\"%s\",\"version\":\"%s\",\"ledger\":\"%s\",\"launcher\":\"%s\","
-               "\"recovering\":false,\"sessions_live\":%u,\"orphans_ended\":%llu}\n",
+               "\"recovering\":false,\"sessions_live\":%u,\"orphans_ended\":%llu,",
                well ? "ok" : "degraded", BERTH_VERSION, names[ledger.health],
                launcher ? "ok" : "away", p->live, (unsigned long long)p->swept);
+    const struct serve_config *config = p->options.config;
+    buf_puts(&document, "\"config\":{\"read_at\":");
+    document_time(&document, (int64_t)config->read_ms);
+    buf_printf(&document,
+               ",\"failed\":%s,\"waits_for_restart\":", config->reload_failed ? "true" : "false");
+    document_words(&document, config->pending);
+    buf_puts(&document, "}}\n");
     call_answer(call, well || ledger.health != LEDGER_BROKEN ? 200 : 503, &document);
     call_free(call);
 }

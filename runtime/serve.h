@@ -14,7 +14,9 @@ enum serve_fd {
                                   a new socket of the gateway's events (it was started again); 'E'
                                   means: end in order. Its end without that means that the supervisor
                                   is dead: so is the launcher, and the next berth waits for the
-                                  ledger. front sends 'R' once it serves, 'I' when it is idle */
+                                  ledger. 'F' + a sealed memfd like SERVE_FD_CONFIG: the
+                                  configuration was read again. front sends 'R' once it
+                                  serves, 'I' when it is idle */
     SERVE_FD_LAUNCHER = 4,     /* SOCK_SEQPACKET, runtime/launcher.h */
     SERVE_FD_CONFIG = 5,       /* sealed memfd: struct serve_config */
     SERVE_FD_LISTEN = 6,       /* listening unix socket for clients */
@@ -22,7 +24,9 @@ enum serve_fd {
                                   key SERVE_CAPABILITIES_KEY */
     SERVE_FD_EVENTS = 8, /* SOCK_SEQPACKET, struct gateway_event comes in; closed at birth where
                             no gateway could be started: then one may come by 'V' */
-    SERVE_FD_END = 9,
+    SERVE_FD_TCP = 9,    /* listening TCP sockets, struct serve_config's tcp_count of them */
+    SERVE_TCP_MAX = 8,
+    SERVE_FD_END = SERVE_FD_TCP + SERVE_TCP_MAX,
 };
 
 enum {
@@ -30,7 +34,10 @@ enum {
     SERVE_START_TIMEOUT_S = 5,
     SERVE_ROOTS_MAX = 16,
     SERVE_NAME_SIZE = 48,
-    SERVE_ADDRESS_MAX = 112
+    SERVE_ADDRESS_MAX = 112,
+    SERVE_HOSTS_MAX = 8,
+    SERVE_HOST_SIZE = 256,
+    SERVE_NAMES_SIZE = 256,
 };
 
 #define SERVE_CAPABILITIES_KEY "serve"
@@ -60,6 +67,12 @@ struct serve_config {
     uint32_t ceiling_length; /* bytes of the ceiling policy's source text that follow this struct */
     uint32_t listen_length;  /* of listen_address: what getsockname(2) says of clients' sockets */
     uint8_t listen_address[SERVE_ADDRESS_MAX];
+    uint32_t tcp_count, host_count;
+    uint32_t log_failures_only;
+    uint32_t reload_failed;         /* the file was read again and is wrong */
+    uint64_t read_ms;               /* when it was read; 0: there is none */
+    char pending[SERVE_NAMES_SIZE]; /* keys that wait for the next start, one space between */
+    char hosts[SERVE_HOSTS_MAX][SERVE_HOST_SIZE]; /* names of this host for callers over TCP */
     char state_dir[SPEC_PATH_MAX], runtime_dir[SPEC_PATH_MAX];
     char roots[SERVE_ROOTS_MAX][SPEC_PATH_MAX];
 };

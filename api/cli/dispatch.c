@@ -25,6 +25,7 @@ static const struct verb verbs[] = {
     {"events", cli_events, "Say what happened to a session.", "berth events build --follow", false},
     {"usage", cli_usage, "Say what sessions have used.", "berth usage", false},
     {"volume", cli_volume, "Make, list and remove volumes.", "berth volume list", true},
+    {"token", cli_token, "Let callers over a network in, and out again.", "berth token list", true},
     {"reap", cli_reap, "Destroy the sessions of an owner.", "berth reap --owner ci --dry-run",
      false},
     {"policy", cli_policy, "Check, explain and show policies.", "berth policy explain balanced",

@@ -14,14 +14,28 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { OPT_CONFIG, OPT_SOCKET, OPT_ON_DEMAND, OPT_HELP };
+enum {
+    OPT_CONFIG,
+    OPT_SOCKET,
+    OPT_LISTEN,
+    OPT_ON_DEMAND,
+    OPT_CHECK,
+    OPT_SCHEMA,
+    OPT_REFERENCE,
+    OPT_HELP
+};
 static const struct cli_option table[] = {
-    {"config", "FILE", "What an operator fixes. Default for root: /etc/berth/serve.jsonc.",
+    {"config", "FILE", "What an operator fixes. Default for root: /etc/berth/berth.jsonc.",
      OPT_CONFIG, 0},
     {"socket", "PATH", "Listen there. Default: berth.sock in the runtime directory.", OPT_SOCKET,
      0},
+    {"listen", "ADDR:PORT", "Also over TCP, with tokens. Repeat it for more.", OPT_LISTEN, 0},
     {"on-demand", NULL, "End when no session is live and no client was there for 10 s.",
      OPT_ON_DEMAND, 0},
+    {"check-config", NULL, "Read the configuration, say what it comes to, and start nothing.",
+     OPT_CHECK, 0},
+    {"config-schema", NULL, "Print the JSON Schema of the configuration.", OPT_SCHEMA, 0},
+    {"config-reference", NULL, "Print its reference page.", OPT_REFERENCE, 0},
     {"help", NULL, "Show this help.", OPT_HELP, 'h'},
 };
 enum { TABLE_COUNT = sizeof table / sizeof table[0] };
@@ -43,8 +57,19 @@ static int parse(int argc, char **argv, struct serve_options *ret, struct err *e
             ret->config = value;
         else if (option->id == OPT_SOCKET)
             ret->socket = value;
-        else if (option->id == OPT_ON_DEMAND)
+        else if (option->id == OPT_LISTEN) {
+            if (ret->listen_count == SERVE_TCP_MAX)
+                return err_set(err, ERR_USAGE, 0, "too many addresses", "--listen",
+                               "At most %d are allowed.", SERVE_TCP_MAX);
+            ret->listen[ret->listen_count++] = value;
+        } else if (option->id == OPT_ON_DEMAND)
             ret->on_demand = true;
+        else if (option->id == OPT_CHECK)
+            ret->check = true;
+        else if (option->id == OPT_SCHEMA)
+            ret->schema = true;
+        else if (option->id == OPT_REFERENCE)
+            ret->reference = true;
         else
             ret->help = true;
     }
@@ -57,41 +82,81 @@ static int parse(int argc, char **argv, struct serve_options *ret, struct err *e
 static int help(void)
 {
     _cleanup_buf_ struct buf out = {0};
-    cli_option_help(&out, "Example:  berth serve --config /etc/berth/serve.jsonc",
-                    "berth serve [options]",
-                    "Serves sessions that last, over a unix socket, until SIGTERM. Sessions go on\n"
-                    "without it; the next `berth serve` finds them again. As root it serves the\n"
-                    "system, as anybody else that user alone.\n\n"
-                    "Exit status: 0 it was ended in order; 125 it could not start.",
-                    table, TABLE_COUNT);
+    cli_option_help(
+        &out, "Example:  berth serve --config /etc/berth/berth.jsonc", "berth serve [options]",
+        "Serves sessions that last, over a unix socket, until SIGTERM. Sessions go on\n"
+        "without it; the next `berth serve` finds them again. As root it serves the\n"
+        "system, as anybody else that user alone. SIGHUP reads its configuration again.\n\n"
+        "Exit status: 0 it was ended in order; 125 it could not start.",
+        table, TABLE_COUNT);
     return cli_print(STDOUT_FILENO, &out);
 }
 
-/* Absolute: the supervisor's directory is / later. */
-static int resolve_socket(const char *given, char *ret_path, size_t size, struct err *err)
+int serve_absolute(const char *option, const char *given, char ret[SPEC_PATH_MAX], struct err *err)
 {
     char here[PATH_MAX];
     int n;
     if (!given[0])
-        return err_set(err, ERR_USAGE, 0, "option needs a value", "--socket", NULL);
+        return err_set(err, ERR_USAGE, 0, "option needs a value", option, NULL);
     if (given[0] == '/')
-        n = snprintf(ret_path, size, "%s", given);
+        n = snprintf(ret, SPEC_PATH_MAX, "%s", given);
     else if (getcwd(here, sizeof here))
-        n = snprintf(ret_path, size, "%s/%s", here, given);
+        n = snprintf(ret, SPEC_PATH_MAX, "%s/%s", here, given);
     else
         return err_set(err, ERR_UNAVAILABLE, errno, "find the current directory", NULL, NULL);
-    return n > 0 && (size_t)n < size
+    return n > 0 && n < SPEC_PATH_MAX
                ? 0
-               : err_set(err, ERR_INVALID_REQUEST, ENAMETOOLONG, "listen on", given, NULL);
+               : err_set(err, ERR_INVALID_REQUEST, ENAMETOOLONG, option, given, NULL);
+}
+
+static int print_about(const struct serve_options *options)
+{
+    _cleanup_buf_ struct buf out = {0};
+    if (options->schema)
+        serve_config_schema(&out);
+    else
+        serve_config_reference(&out);
+    return cli_print(STDOUT_FILENO, &out);
+}
+
+static int check_config(const struct serve_options *options)
+{
+    _cleanup_buf_ struct buf out = {0};
+    struct err err;
+    if (serve_config_all(options, &the_plan, &err) < 0)
+        return cli_fail(&err);
+    const char *path = options->config_path;
+    buf_printf(&out, "%s%s In force would be:\n", path[0] ? path : "There is no file.",
+               the_plan.file_read ? " is right."
+               : path[0]          ? " is not there."
+                                  : "");
+    serve_config_show(&the_plan, &out);
+    buf_fini(&the_plan.ceiling);
+    return cli_print(STDOUT_FILENO, &out);
+}
+
+/* The name of the process goes over what they point to, and its directory is / later; but a reload
+ * needs them. They live as long as the process. */
+static int keep_options(struct serve_options *options, struct err *err)
+{
+    static char socket_path[SPEC_PATH_MAX];
+    int r = options->socket ? serve_absolute("--socket", options->socket, socket_path, err) : 0;
+    if (r == 0 && options->socket)
+        options->socket = socket_path;
+    if (options->config)
+        options->config = options->config_path;
+    for (unsigned i = 0; r == 0 && i < options->listen_count; i++) {
+        options->listen[i] = strdup(options->listen[i]);
+        if (!options->listen[i])
+            r = err_set(err, ERR_INTERNAL, ENOMEM, "read the options", NULL, NULL);
+    }
+    return r;
 }
 
 static int prepare(const struct serve_options *options, struct serve_place *ret_place,
                    struct serve_launch *ret, struct err *err)
 {
-    the_plan.config.on_demand = options->on_demand;
-    int r = serve_config_load(options->config, &the_plan, err);
-    if (r == 0 && options->socket)
-        r = resolve_socket(options->socket, the_plan.socket, sizeof the_plan.socket, err);
+    int r = serve_config_all(options, &the_plan, err);
     if (r == 0)
         r = serve_find_front(&ret->program, err);
     if (r == 0)
@@ -123,10 +188,16 @@ int cli_serve(int argc, char **argv)
         return cli_fail(&err);
     if (options.help)
         return help();
+    if (options.schema || options.reference)
+        return print_about(&options);
+    if (serve_config_path(&options, options.config_path, &err) < 0)
+        return cli_fail(&err);
+    if (options.check)
+        return check_config(&options);
     struct serve_place place = {.state_lock = -1, .runtime_lock = -1, .listen = -1};
     struct serve_launch launch = {.program = -1, .gateway = -1, .config = -1, .capabilities = -1};
     int status;
-    if (prepare(&options, &place, &launch, &err) < 0) {
+    if (keep_options(&options, &err) < 0 || prepare(&options, &place, &launch, &err) < 0) {
         status = cli_fail(&err);
     } else {
         /* Read before the name of the process goes over it; children get none of it. */
@@ -135,7 +206,7 @@ int cli_serve(int argc, char **argv)
         clearenv();
         title_init();
         title_set("berth: supervisor");
-        status = serve_supervise(&launch, notify);
+        status = serve_supervise(&launch, &options, notify);
     }
     serve_place_close(&place);
     fd_close(launch.program);

@@ -13,22 +13,52 @@
 #include <sys/types.h>
 
 struct serve_options {
-    const char *config; /* NULL: the default file, where there is one */
-    const char *socket; /* NULL: in the runtime directory */
-    bool on_demand, help;
+    const char *config;                /* NULL: the default file, where there is one */
+    char config_path[SPEC_PATH_MAX];   /* absolute, of one or the other; "": none */
+    const char *socket;                /* NULL: in the runtime directory */
+    const char *listen[SERVE_TCP_MAX]; /* beside those of the file */
+    unsigned listen_count;
+    bool on_demand, help, check, schema, reference;
 };
+
+/* ADDRESS:PORT, where to listen over TCP. */
+struct serve_address {
+    uint8_t bytes[16];
+    uint16_t port; /* 0: one that the kernel chooses */
+    bool six, loopback;
+};
+/* "127.0.0.1:8080", "[::1]:8080". 0 or -EINVAL. */
+int serve_address_parse(const char *text, struct serve_address *ret);
+
+enum { SERVE_URL_SIZE = 64 };
 
 /* What is fixed before the first child: the configuration and its ceiling's text. */
 struct serve_plan {
     struct serve_config config;
     struct buf ceiling;
     char socket[SPEC_PATH_MAX];
-    uint32_t gateway_uid; /* and its group; rootless: not used */
+    uint32_t gateway_uid;                          /* and its group; rootless: not used */
+    struct serve_address addresses[SERVE_TCP_MAX]; /* config.tcp_count of them */
+    bool beyond_loopback;
+    char ceiling_path[SPEC_PATH_MAX];
+    bool file_read; /* there is a file */
 };
+
+/* `given`, from here; its caller's directory is / later. */
+int serve_absolute(const char *option, const char *given, char ret[SPEC_PATH_MAX], struct err *err);
+/* The file that is read, at the start and again. */
+int serve_config_path(const struct serve_options *options, char ret[SPEC_PATH_MAX],
+                      struct err *err);
 
 /* Unknown keys, other types and values out of range are refused at file:line:column. Fills what the
  * file does not say. 0 or -errno. */
-int serve_config_load(const char *path, struct serve_plan *plan, struct err *err);
+int serve_config_load(const char *name, bool required, struct serve_plan *plan, struct err *err);
+/* The file and what options say, which go before it. `plan` is zero. */
+int serve_config_all(const struct serve_options *options, struct serve_plan *plan, struct err *err);
+/* Every key and what is in force, for a person; the JSON Schema; docs/config-reference.md. */
+void serve_config_show(const struct serve_plan *plan, struct buf *out);
+void serve_config_schema(struct buf *out);
+void serve_config_reference(struct buf *out);
 int serve_config_parse(const char *name, const char *text, size_t length, struct serve_plan *plan,
                        struct err *err);
 
@@ -46,9 +76,16 @@ struct serve_place {
     int state_lock, runtime_lock; /* -1 */
     int listen;
     char socket[SPEC_PATH_MAX];
+    unsigned tcp_count;
+    int tcp[SERVE_TCP_MAX];
+    char urls[SERVE_TCP_MAX][SERVE_URL_SIZE];
 };
 int serve_place_open(struct serve_place *ret, struct serve_plan *plan, struct err *err);
 void serve_place_close(struct serve_place *place); /* removes the socket */
+/* Fills place->tcp and urls; warns of what is reached from beyond this host. */
+int serve_listen_tcp(const struct serve_plan *plan, struct serve_place *place, struct err *err);
+/* One more, of --listen. */
+int serve_config_listen(const char *text, struct serve_plan *plan, struct err *err);
 
 /* Probe this host in a child and encode what can be done. Also fails when nothing could be built.
  * `no_gateway`: why there will be none, and with it no network; NULL: there will be one. */
@@ -64,7 +101,7 @@ struct serve_child {
 };
 
 struct serve_launch {
-    const struct serve_plan *plan;
+    struct serve_plan *plan;
     const struct serve_place *place;
     int program; /* O_PATH of berth-front */
     int gateway; /* O_PATH of berth-gateway; -1: it could not serve, and no network is carried */
@@ -95,7 +132,18 @@ int serve_join_gateway(const struct serve_child *gateway, char kind, int *ret_en
 int serve_hand_over(int channel, char kind, int fd);
 
 /* Until SIGTERM, SIGINT, or idle on demand. An exit status. */
-int serve_supervise(const struct serve_launch *launch, const char *notify);
+int serve_supervise(struct serve_launch *launch, const struct serve_options *options,
+                    const char *notify);
+
+/* serve_reload.c: the configuration once more, told on standard error. How many keys are in force
+ * now that were not before; 0 also when the file is wrong; launch->config is what front shall know
+ * in each case. Negative: it could not even be kept. */
+int serve_reload(struct serve_launch *launch, const struct serve_options *options);
+/* Keys that differ: those that can change now are named, the others kept and named in
+ * next->config.pending. How many of the former. */
+unsigned serve_reload_compare(const struct serve_plan *now, struct serve_plan *next,
+                              char ret_changed[SERVE_NAMES_SIZE]);
+uint64_t serve_clock_ms(void);
 
 uint64_t serve_now_ms(void);
 /* One message of sd_notify(3); nothing where NOTIFY_SOCKET was not set. */

@@ -201,12 +201,17 @@ static int exec_front(const struct serve_launch *launch, int launcher, int event
     struct err err;
     child_begin();
     umask(077);
-    int from[SERVE_FD_END] = {[SERVE_FD_SUPERVISOR] = channel,
-                              [SERVE_FD_LAUNCHER] = launcher,
-                              [SERVE_FD_CONFIG] = launch->config,
-                              [SERVE_FD_LISTEN] = launch->place->listen,
-                              [SERVE_FD_CAPABILITIES] = launch->capabilities,
-                              [SERVE_FD_EVENTS] = events};
+    int from[SERVE_FD_END];
+    for (int i = 0; i < SERVE_FD_END; i++)
+        from[i] = -1;
+    from[SERVE_FD_SUPERVISOR] = channel;
+    from[SERVE_FD_LAUNCHER] = launcher;
+    from[SERVE_FD_CONFIG] = launch->config;
+    from[SERVE_FD_LISTEN] = launch->place->listen;
+    from[SERVE_FD_CAPABILITIES] = launch->capabilities;
+    from[SERVE_FD_EVENTS] = events;
+    for (unsigned i = 0; i < launch->place->tcp_count; i++)
+        from[SERVE_FD_TCP + i] = launch->place->tcp[i];
     const struct child_rights rights = {.keep = launch->plan->config.rootless,
                                         .uid = launch->plan->config.front_uid,
                                         .gid = launch->plan->config.front_gid};

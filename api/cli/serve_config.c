@@ -1,7 +1,7 @@
 /* This file reads the configuration of `berth serve`; it never falls back to a default because of a
  * mistake in it.
  */
-#include "api/cli/serve.h"
+#include "api/cli/serve_keys.h"
 
 #include "api/cli/gateway_child.h"
 #include "policy/json.h"
@@ -12,193 +12,25 @@
 
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
 #include "api/cli/cli.h"
 
-enum {
-    FILE_MAX = 1 << 20,
-    SESSIONS_DEFAULT = 1000,
-    SESSIONS_MOST = 4000,
-    START_TIMEOUT_MOST_S = 120,
-    ID_MOST = 0x7fffffff
-};
+enum { FILE_MAX = 1 << 20, SESSIONS_DEFAULT = 1000 };
 
-static const char default_file[] = "/etc/berth/serve.jsonc";
-
-struct reader {
-    const char *name;
-    struct serve_plan *plan;
-    bool root;
-    const char *group; /* as the file names it; NULL: not said */
-    bool nobody;       /* "socket_group": null */
-    struct err *err;
-};
-
-static int refuse(struct reader *r, const struct json_node *at, const char *fmt, ...)
-    __attribute__((format(printf, 3, 4)));
-static int refuse(struct reader *r, const struct json_node *at, const char *fmt, ...)
+static int read_member(struct serve_reader *r, const struct json_node *member)
 {
-    char place[320];
-    const struct json_position *p = at->key ? &at->key_at : &at->at;
-    snprintf(place, sizeof place, "%s:%u:%u: %s", r->name, p->line, p->column,
-             at->key ? at->key : "");
-    err_set(r->err, ERR_INVALID_REQUEST, 0, "read the configuration", place, NULL);
-    va_list ap;
-    va_start(ap, fmt);
-    if (r->err)
-        vsnprintf(r->err->detail, sizeof r->err->detail, fmt, ap);
-    va_end(ap);
-    return -EINVAL;
+    for (unsigned i = 0; i < SERVE_KEY_COUNT; i++)
+        if (strcmp(serve_keys[i].name, member->key) == 0)
+            return serve_keys[i].read(r, member);
+    const char *near = cli_suggest(member->key, serve_keys, SERVE_KEY_COUNT, sizeof serve_keys[0]);
+    return serve_refuse(r, member, "There is no such key.%s%s%s", near ? " Did you mean \"" : "",
+                        near ? near : "", near ? "\"?" : "");
 }
 
-static int read_number(struct reader *r, const struct json_node *node, uint64_t least,
-                       uint64_t most, uint32_t *ret)
-{
-    if (node->kind != JSON_NUMBER || !node->integer || node->negative || node->magnitude < least ||
-        node->magnitude > most)
-        return refuse(r, node, "It must be a whole number from %llu to %llu.",
-                      (unsigned long long)least, (unsigned long long)most);
-    *ret = (uint32_t)node->magnitude;
-    return 0;
-}
-
-/* Absolute, without empty, "." or ".." parts, and short enough for a spec. */
-static bool path_is_plain(const char *path)
-{
-    if (path[0] != '/' || strlen(path) >= SPEC_PATH_MAX)
-        return false;
-    for (const char *at = path + 1; *path && path[1];) {
-        size_t n = strcspn(at, "/");
-        if (n == 0 || (n == 1 && at[0] == '.') || (n == 2 && at[0] == '.' && at[1] == '.'))
-            return false;
-        if (!at[n])
-            return true;
-        at += n + 1;
-    }
-    return true;
-}
-
-static int read_start_timeout(struct reader *r, const struct json_node *node)
-{
-    return read_number(r, node, 1, START_TIMEOUT_MOST_S, &r->plan->config.start_timeout_s);
-}
-
-static int read_sessions_max(struct reader *r, const struct json_node *node)
-{
-    return read_number(r, node, 1, SESSIONS_MOST, &r->plan->config.sessions_max);
-}
-
-static int read_front_uid(struct reader *r, const struct json_node *node)
-{
-    if (!r->root)
-        return refuse(r, node, "Only root's berth has a front with an id of its own.");
-    return read_number(r, node, 1, ID_MOST, &r->plan->config.front_uid);
-}
-
-static int read_front_gid(struct reader *r, const struct json_node *node)
-{
-    if (!r->root)
-        return refuse(r, node, "Only root's berth has a front with an id of its own.");
-    return read_number(r, node, 1, ID_MOST, &r->plan->config.front_gid);
-}
-
-static int read_socket_group(struct reader *r, const struct json_node *node)
-{
-    if (node->kind == JSON_NULL) {
-        r->nobody = true;
-        return 0;
-    }
-    if (node->kind == JSON_NUMBER)
-        return read_number(r, node, 0, ID_MOST, &r->plan->config.socket_gid);
-    if (node->kind != JSON_STRING || !node->length)
-        return refuse(r, node, "It must be the name or number of a group, or null for nobody.");
-    _cleanup_free_ char *text = NULL;
-    size_t length;
-    if (io_read_file(AT_FDCWD, "/etc/group", FILE_MAX, &text, &length) == 0)
-        r->plan->config.socket_gid = serve_find_group(text, node->text);
-    if (r->plan->config.socket_gid == SERVE_NOBODY)
-        return refuse(r, node, "/etc/group has no group \"%s\". Make it, or write its number.",
-                      node->text);
-    return 0;
-}
-
-static int read_roots(struct reader *r, const struct json_node *node)
-{
-    if (node->kind != JSON_ARRAY)
-        return refuse(r, node, "It must be a list of absolute paths.");
-    if (node->count > SERVE_ROOTS_MAX)
-        return refuse(r, node, "It has %u entries; at most %d are allowed.", node->count,
-                      SERVE_ROOTS_MAX);
-    struct serve_config *config = &r->plan->config;
-    for (const struct json_node *root = node->first; root; root = root->next) {
-        struct stat st;
-        if (root->kind != JSON_STRING || !path_is_plain(root->text))
-            return refuse(r, root,
-                          "It must be an absolute path without empty, \".\" or \"..\" parts.");
-        /* Sessions follow no symbolic link, so a root behind one would allow nothing. */
-        char real[SPEC_PATH_MAX];
-        if (stat(root->text, &st) < 0 || !S_ISDIR(st.st_mode))
-            return refuse(r, root, "There is no directory \"%s\".", root->text);
-        _cleanup_free_ char *resolved = realpath(root->text, NULL);
-        int n = snprintf(real, sizeof real, "%s", resolved ? resolved : "");
-        if (n <= 0 || (size_t)n >= sizeof real)
-            return refuse(r, root, "\"%s\" cannot be resolved.", root->text);
-        memcpy(config->roots[config->root_count++], real, sizeof real);
-    }
-    return 0;
-}
-
-static int read_ceiling(struct reader *r, const struct json_node *node)
-{
-    if (node->kind != JSON_STRING || node->text[0] != '/')
-        return refuse(r, node, "It must be the absolute path of a policy file.");
-    _cleanup_free_ char *text = NULL;
-    size_t length;
-    int x = io_read_file(AT_FDCWD, node->text, FILE_MAX, &text, &length);
-    if (x < 0)
-        return refuse(r, node, "\"%s\" cannot be read: %s.", node->text, strerror(-x));
-    struct policy *policy = NULL;
-    x = policy_load_text(&policy, node->text, text, length, r->err);
-    policy_free(x == 0 ? policy : NULL);
-    if (x < 0)
-        return x;
-    buf_fini(&r->plan->ceiling);
-    buf_add(&r->plan->ceiling, text, length);
-    return 0;
-}
-
-static int read_listen(struct reader *r, const struct json_node *node)
-{
-    return refuse(r, node, "This release serves a unix socket only. Remove the key.");
-}
-
-static const struct key {
-    const char *name; /* first: cli_suggest() reads it */
-    int (*read)(struct reader *r, const struct json_node *node);
-} keys[] = {
-    {"sessions_max", read_sessions_max},
-    {"start_timeout_s", read_start_timeout},
-    {"roots", read_roots},
-    {"ceiling", read_ceiling},
-    {"socket_group", read_socket_group},
-    {"front_uid", read_front_uid},
-    {"front_gid", read_front_gid},
-    {"listen", read_listen},
-};
-
-static int read_member(struct reader *r, const struct json_node *member)
-{
-    for (size_t i = 0; i < ARRAY_LENGTH(keys); i++)
-        if (strcmp(keys[i].name, member->key) == 0)
-            return keys[i].read(r, member);
-    const char *near = cli_suggest(member->key, keys, ARRAY_LENGTH(keys), sizeof keys[0]);
-    return refuse(r, member, "There is no such key.%s%s%s", near ? " Did you mean \"" : "",
-                  near ? near : "", near ? "\"?" : "");
-}
-
-static int read_text(struct reader *r, const char *text, size_t length)
+static int read_text(struct serve_reader *r, const char *text, size_t length)
 {
     _cleanup_arena_ struct arena arena = {0};
     const struct json_node *root;
@@ -213,10 +45,35 @@ static int read_text(struct reader *r, const char *text, size_t length)
                        wrong.message);
     }
     if (root->kind != JSON_OBJECT)
-        return refuse(r, root, "It must be an object, {\"sessions_max\": 1000}.");
+        return serve_refuse(r, root, "It must be an object, {\"sessions_max\": 1000}.");
     for (const struct json_node *member = root->first; member && x == 0; member = member->next)
         x = read_member(r, member);
+    if (x == 0 && r->beyond && !r->plan->beyond_loopback)
+        x = serve_refuse(
+            r, r->beyond,
+            "It is reached from beyond this host, in plain HTTP. Use 127.0.0.1 and let TLS end "
+            "in front of it, or say \"listen_beyond_loopback\": true.");
     return x;
+}
+
+int serve_config_listen(const char *text, struct serve_plan *plan, struct err *err)
+{
+    static const char step[] = "listen on";
+    struct serve_config *config = &plan->config;
+    if (config->tcp_count == SERVE_TCP_MAX)
+        return err_set(err, ERR_USAGE, 0, step, text, "At most %d addresses are allowed.",
+                       SERVE_TCP_MAX);
+    struct serve_address *address = &plan->addresses[config->tcp_count];
+    if (serve_address_parse(text, address) < 0)
+        return err_set(err, ERR_USAGE, 0, step, text, "%s", serve_address_rule);
+    if (!address->loopback && !plan->beyond_loopback)
+        return err_set(
+            err, ERR_USAGE, 0, step, text,
+            "It is reached from beyond this host, in plain HTTP. Use 127.0.0.1 and let TLS "
+            "end in front of it, or have the configuration say "
+            "\"listen_beyond_loopback\": true.");
+    config->tcp_count++;
+    return 0;
 }
 
 /* ---- accounts, without NSS --------------------------------------------------------------------
@@ -339,7 +196,7 @@ static int choose_gateway(struct serve_plan *plan, struct err *err)
 /* ---- all of it ---------------------------------------------------------------------------------
  */
 
-static int complete(struct reader *r)
+static int complete(struct serve_reader *r)
 {
     struct serve_config *config = &r->plan->config;
     _cleanup_free_ char *text = NULL;
@@ -365,18 +222,35 @@ int serve_config_parse(const char *name, const char *text, size_t length, struct
     config->front_uid = config->front_gid = config->socket_gid = SERVE_NOBODY;
     config->sessions_max = SESSIONS_DEFAULT;
     config->start_timeout_s = SERVE_START_TIMEOUT_S;
-    struct reader reader = {.name = name, .plan = plan, .root = geteuid() == 0, .err = err};
+    struct serve_reader reader = {.name = name, .plan = plan, .root = geteuid() == 0, .err = err};
     int r = text ? read_text(&reader, text, length) : 0;
     return r < 0 ? r : complete(&reader);
 }
 
-int serve_config_load(const char *path, struct serve_plan *plan, struct err *err)
+int serve_config_path(const struct serve_options *options, char ret[SPEC_PATH_MAX], struct err *err)
 {
-    const char *name = path ? path : default_file;
+    const char *base = getenv("XDG_CONFIG_HOME"), *home = getenv("HOME");
+    if (options->config)
+        return serve_absolute("--config", options->config, ret, err);
+    ret[0] = 0;
+    int n = 0;
+    if (geteuid() == 0)
+        n = snprintf(ret, SPEC_PATH_MAX, "/etc/berth/berth.jsonc");
+    else if (base && base[0] == '/')
+        n = snprintf(ret, SPEC_PATH_MAX, "%s/berth/berth.jsonc", base);
+    else if (home && home[0] == '/')
+        n = snprintf(ret, SPEC_PATH_MAX, "%s/.config/berth/berth.jsonc", home);
+    return n < SPEC_PATH_MAX ? 0
+                             : err_set(err, ERR_INVALID_REQUEST, ENAMETOOLONG,
+                                       "find the configuration", base ? base : home, NULL);
+}
+
+int serve_config_load(const char *name, bool required, struct serve_plan *plan, struct err *err)
+{
     _cleanup_fd_ int fd = -1;
-    if (path || geteuid() == 0)
+    if (name[0])
         fd = open(name, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
-    if (fd < 0 && !path && (geteuid() != 0 || errno == ENOENT))
+    if (fd < 0 && !required && (!name[0] || errno == ENOENT))
         return serve_config_parse(name, NULL, 0, plan, err);
     struct stat st;
     if (fd < 0 || fstat(fd, &st) < 0)
@@ -393,5 +267,23 @@ int serve_config_load(const char *path, struct serve_plan *plan, struct err *err
     if (n < 0)
         return err_set(err, ERR_INVALID_REQUEST, (int)-n, "read the configuration", name, NULL);
     text[n] = 0;
+    plan->file_read = true;
     return serve_config_parse(name, text, (size_t)n, plan, err);
+}
+
+int serve_config_all(const struct serve_options *options, struct serve_plan *plan, struct err *err)
+{
+    static const char old_file[] = "/etc/berth/serve.jsonc";
+    plan->config.on_demand = options->on_demand;
+    int r = serve_config_load(options->config_path, options->config != NULL, plan, err);
+    /* What an operator has fixed there must not be passed over. */
+    if (r == 0 && !plan->file_read && geteuid() == 0 && access(old_file, F_OK) == 0)
+        return err_set(err, ERR_INVALID_REQUEST, 0, "read the configuration", old_file,
+                       "It is called /etc/berth/berth.jsonc now. Move it there.");
+    if (r == 0 && options->socket)
+        r = serve_absolute("--socket", options->socket, plan->socket, err);
+    for (unsigned i = 0; r == 0 && i < options->listen_count; i++)
+        r = serve_config_listen(options->listen[i], plan, err);
+    plan->config.read_ms = plan->file_read ? serve_clock_ms() : 0;
+    return r;
 }

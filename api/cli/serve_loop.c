@@ -37,7 +37,8 @@ enum {
 enum phase { SERVING, STOPPING_FRONT, STOPPING_LAUNCHER, STOPPING_GATEWAY, AT_ONCE };
 
 struct supervisor {
-    const struct serve_launch *launch;
+    struct serve_launch *launch;
+    const struct serve_options *options;
     const char *notify;
     int signals;
     struct serve_child launcher, front, gateway;
@@ -273,10 +274,12 @@ static void hear_front(struct supervisor *s)
     }
     if (kind == 'R' && !s->told) {
         s->told = true;
-        char text[SPEC_PATH_MAX + 64];
-        int length =
-            snprintf(text, sizeof text, "berth: serving on unix:%s\n", s->launch->place->socket);
-        (void)io_write_full(STDOUT_FILENO, text, (size_t)length);
+        const struct serve_place *place = s->launch->place;
+        _cleanup_buf_ struct buf text = {0}; /* in one piece: who waits for it has all of it */
+        buf_printf(&text, "berth: serving on unix:%s\n", place->socket);
+        for (unsigned i = 0; i < place->tcp_count; i++)
+            buf_printf(&text, "berth: serving on %s\n", place->urls[i]);
+        (void)io_write_full(STDOUT_FILENO, buf_text(&text), text.length);
         serve_notify(s->notify, "READY=1");
     } else if (kind == 'I' && s->launch->plan->config.on_demand && s->phase == SERVING) {
         stop(s, false);
@@ -297,12 +300,32 @@ static void hear_launcher(struct supervisor *s)
         (void)serve_hand_over(s->launcher.channel, 'C', control);
 }
 
+/* Front is told; the launcher was forked with what was in force, so there is a new one. The old one
+ * finishes what it does, as when front dies. */
+static void reload(struct supervisor *s)
+{
+    serve_notify(s->notify, "RELOADING=1");
+    int changed = serve_reload(s->launch, s->options);
+    /* One that cannot be told is about to end, and is started with it. */
+    if (changed >= 0 && s->front.channel >= 0)
+        (void)serve_hand_over(s->front.channel, 'F', s->launch->config);
+    if (changed > 0 && s->launcher.pid) {
+        s->launcher.pid = 0;
+        s->launcher.due_ms = 0;
+        fd_replace(&s->launcher.channel, -1);
+    }
+    serve_notify(s->notify, "READY=1");
+}
+
 static void hear_signal(struct supervisor *s)
 {
     struct signalfd_siginfo info;
-    while (read(s->signals, &info, sizeof info) == (ssize_t)sizeof info)
-        if (info.ssi_signo != SIGCHLD)
+    while (read(s->signals, &info, sizeof info) == (ssize_t)sizeof info) {
+        if (info.ssi_signo == SIGHUP && s->phase == SERVING)
+            reload(s);
+        else if (info.ssi_signo != SIGCHLD && info.ssi_signo != SIGHUP)
             stop(s, s->phase != SERVING);
+    }
 }
 
 static int wait_ms(const struct supervisor *s)
@@ -323,9 +346,11 @@ static int wait_ms(const struct supervisor *s)
     return at <= now ? 0 : (int)(at - now);
 }
 
-int serve_supervise(const struct serve_launch *launch, const char *notify)
+int serve_supervise(struct serve_launch *launch, const struct serve_options *options,
+                    const char *notify)
 {
     struct supervisor s = {.launch = launch,
+                           .options = options,
                            .notify = notify,
                            .launcher = {.channel = -1},
                            .front = {.channel = -1},

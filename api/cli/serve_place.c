@@ -255,6 +255,8 @@ int serve_place_open(struct serve_place *ret, struct serve_plan *plan, struct er
     r = open_directories(&place, config, err);
     if (r == 0)
         r = listen_at(config, place.socket, &place.listen, err);
+    if (r == 0)
+        r = serve_listen_tcp(plan, &place, err);
     *ret = place;
     if (r < 0)
         serve_place_close(ret);
@@ -267,6 +269,8 @@ void serve_place_close(struct serve_place *place)
     if (place->listen >= 0)
         unlink(place->socket);
     fd_replace(&place->listen, -1);
+    for (; place->tcp_count > 0; place->tcp_count--)
+        fd_close(place->tcp[place->tcp_count - 1]);
     fd_replace(&place->runtime_lock, -1);
     fd_replace(&place->state_lock, -1);
 }

@@ -241,7 +241,8 @@ int verb_try(struct verb *verb, const char *method, const char *path, const char
 {
     char key[CLIENT_KEY_SIZE];
     struct client_request request = {.method = method, .path = path, .body = body};
-    if (strcmp(method, "POST") == 0 || (strcmp(method, "PUT") == 0 && body)) {
+    bool keyed = strcmp(method, "POST") == 0 || (strcmp(method, "PUT") == 0 && body);
+    if (keyed && !verb->keyless) {
         int r = client_key(key, err);
         if (r < 0)
             return r;

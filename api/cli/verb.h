@@ -38,6 +38,7 @@ struct verb {
     const struct verb_spec *spec;
     const char *workspace_id, *host;
     bool json, quiet;
+    bool keyless; /* its POST takes no key: it is sent once */
     const char *word[VERB_WORDS_MAX];
     unsigned word_count;
     char **command; /* NULL-terminated; maybe empty */

@@ -28,7 +28,7 @@ struct front_call *front_call_new(struct front *front, struct exchange *x)
     }
     call->front = front;
     call->x = x;
-    snprintf(call->who, sizeof call->who, "uid %u", (unsigned)request->peer->uid);
+    front_who(front, request, call->who, sizeof call->who);
     call->provider = (struct provider_call){
         .workspace_id = request->names.workspace_id,
         .session_id = request->names.session_id,
@@ -74,7 +74,8 @@ const struct provider_call *front_call_ask(struct front_call *call,
 
 int front_call_asker(const struct front_call *call)
 {
-    return call->front->config->rootless || !call->x ? -1 : exchange_socket(call->x);
+    bool local = call->x && exchange_request(call->x)->peer->local;
+    return call->front->config->rootless || !local ? -1 : exchange_socket(call->x);
 }
 
 struct exchange *front_call_finish(struct front_call *call)

@@ -212,8 +212,7 @@ static int read_names(struct create *ret, const struct exchange_request *request
     }
     snprintf(spec->workspace_id, sizeof spec->workspace_id, "%s", request->names.workspace_id);
     snprintf(spec->session_id, sizeof spec->session_id, "%s", id);
-    snprintf(ret->own_owner, sizeof ret->own_owner, "uid-%u", (unsigned)request->peer->uid);
-    ret->owner = owner ? owner : ret->own_owner;
+    ret->owner = owner; /* NULL: whose he is who asks */
     return 0;
 }
 

@@ -13,7 +13,7 @@ struct create {
     struct buf labels; /* a JSON object */
     uint64_t ttl_ms, idle_after_ms;
     bool idle_destroys, accept_loss;
-    char own_id[SPEC_ID_MAX + 8], own_owner[32];
+    char own_id[SPEC_ID_MAX + 8];
 };
 
 enum { CREATE_POINTER_MAX = POLICY_POINTER_MAX };

@@ -33,7 +33,7 @@ struct front_call {
     struct exchange *x;
     struct provider_call provider; /* `data` is this call */
     struct idempotency_request key;
-    char who[32], session_id[SPEC_ID_MAX + 8];
+    char who[SPEC_ID_MAX + 8], session_id[SPEC_ID_MAX + 8];
     bool waiting; /* the provider will call back */
 
     void (*room)(struct front_call *call);
@@ -77,6 +77,23 @@ bool front_call_flag(const struct front_call *call, const char *name);
 int front_call_query_number(struct front_call *call, const char *name, uint64_t min, uint64_t max,
                             uint64_t *ret_value);
 int front_call_query_flag(struct front_call *call, const char *name, bool *ret_value);
+
+/* ---- who asks (tokens.c) -----------------------------------------------------------------------
+ */
+
+/* May this token do that? 0, or negative with `err`. */
+int front_token_authorize(const struct front *front, const struct exchange_request *request,
+                          struct err *err);
+/* "uid 1000", "token t-…": for the audit. */
+void front_who(const struct front *front, const struct exchange_request *request, char *ret,
+               size_t size);
+/* Whose is what he makes, when he does not say it: "uid-1000", or the token's id. */
+void front_owner(const struct front *front, const struct exchange_request *request, char *ret,
+                 size_t size);
+
+void token_create_handle(struct front_call *call);
+void token_list_handle(struct front_call *call);
+void token_revoke_handle(struct front_call *call);
 
 /* ---- handlers, one for each route ------------------------------------------------------------ */
 

@@ -17,6 +17,7 @@ enum { DRAIN_MS = 5000, CLOSE_MS = 5000, QUIET_MS = 10 * 1000, LOOK_MS = 1000 };
 
 struct life {
     struct front front;
+    struct front_start *start;
     struct server *server;
     int supervisor, listener;
     struct loop_watch *watch;
@@ -45,6 +46,8 @@ static struct http_limits limits_here(void)
     if (room < limits.connections_max) {
         limits.connections_max = (unsigned)room;
         limits.connections_per_uid_max = (unsigned)room / 4 * 3;
+        limits.connections_tcp_max = limits.connections_per_uid_max;
+        limits.connections_per_token_max = limits.connections_tcp_max / 2;
     }
     return limits;
 }
@@ -124,6 +127,32 @@ static void supervisor_died(struct life *life)
     loop_stop(life->front.loop);
 }
 
+/* Large: not on a stack. */
+static struct front_start read_again;
+
+/* What is wrong with it would have been found by the supervisor: then what was in force stays so.
+ */
+static void take_config(struct life *life, int fd)
+{
+    struct err err;
+    struct front_start *start = life->start;
+    memset(&read_again, 0, sizeof read_again);
+    if (front_start_config(fd, &read_again, &err) < 0) {
+        front_log_failure(NULL, &err);
+        front_start_fini(&read_again);
+        start->config.reload_failed = 1;
+        return;
+    }
+    policy_free(start->ceiling);
+    start->ceiling = take_ptr(&read_again.ceiling);
+    start->config = read_again.config;
+    life->front.ceiling = start->ceiling;
+    front_log_only_failures(start->config.log_failures_only);
+    front_log_event("configuration", start->config.reload_failed
+                                         ? "It is wrong; the one before stays."
+                                         : "It was read again.");
+}
+
 static void on_supervisor(void *owner, unsigned events)
 {
     struct life *life = owner;
@@ -147,6 +176,8 @@ static void on_supervisor(void *owner, unsigned events)
             provider_launcher(life->front.provider, take_fd(&fd));
         else if (byte == 'V' && fd >= 0)
             provider_gateway(life->front.provider, take_fd(&fd));
+        else if (byte == 'F' && fd >= 0)
+            take_config(life, fd);
         else
             front_log_event("supervisor", "It sent a message that is not known.");
     }
@@ -214,6 +245,21 @@ static int ignore_signals(struct err *err)
     return 0;
 }
 
+static void on_token_over(void *data, int64_t token)
+{
+    struct life *life = data;
+    server_cut(life->server, token);
+}
+
+/* Those over TCP last: what is asked there is a token, and the provider knows them. */
+static int listen_all(struct life *life, const struct front_start *start, struct err *err)
+{
+    int r = server_listen(life->server, take_fd(&life->listener), err);
+    for (uint32_t i = 0; r == 0 && i < start->config.tcp_count; i++)
+        r = server_listen(life->server, SERVE_FD_TCP + (int)i, err);
+    return r;
+}
+
 static int begin(struct life *life, const struct front_start *start, int launcher, struct err *err)
 {
     struct http_operations operations;
@@ -237,6 +283,7 @@ static int begin(struct life *life, const struct front_start *start, int launche
         .distrusted = on_distrusted,
         .recovered = on_recovered,
         .idle = on_idle,
+        .token_over = on_token_over,
         .data = life,
     };
     const struct http_limits limits = limits_here();
@@ -247,23 +294,25 @@ static int begin(struct life *life, const struct front_start *start, int launche
     else
         fd_close(options.launcher);
     if (r == 0)
-        r = server_listen(life->server, take_fd(&life->listener), err);
+        r = listen_all(life, start, err);
     if (r == 0 && (r = loop_watch_set(life->watch, LOOP_READ)) < 0)
         err_set(err, ERR_INTERNAL, -r, "watch the supervisor", NULL, NULL);
     return r;
 }
 
-int front_live(const struct front_start *start, int supervisor, int launcher, int listener,
+int front_live(struct front_start *start, int supervisor, int launcher, int listener,
                struct err *err)
 {
     struct life life = {
         .front = {.config = &start->config,
                   .capabilities = &start->capabilities,
                   .ceiling = start->ceiling},
+        .start = start,
         .supervisor = supervisor,
         .listener = listener,
         .on_demand = start->config.on_demand,
     };
+    front_log_only_failures(start->config.log_failures_only);
     int r = begin(&life, start, launcher, err);
     if (r == 0)
         r = loop_run(life.front.loop, err);

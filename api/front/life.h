@@ -12,5 +12,5 @@
 #include "api/front/start.h"
 
 /* `supervisor`, `launcher` and `listener` are taken. 0 when it stopped in order; -errno. */
-int front_live(const struct front_start *start, int supervisor, int launcher, int listener,
+int front_live(struct front_start *start, int supervisor, int launcher, int listener,
                struct err *err);

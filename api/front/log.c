@@ -13,6 +13,12 @@
 #include <unistd.h>
 
 static unsigned long lost;
+static bool only_failures;
+
+void front_log_only_failures(bool only)
+{
+    only_failures = only;
+}
 
 static void begin(struct buf *line, const char *level, const char *event)
 {
@@ -37,15 +43,20 @@ static void put(struct buf *line)
         lost = 0;
 }
 
-void front_log_served(const struct http_served *served)
+void front_log_served(const struct http_served *served, const char *token)
 {
     _cleanup_buf_ struct buf line = {0};
+    if (only_failures && served->status < 500)
+        return;
     begin(&line, served->status >= 500 ? "error" : "info", "request");
-    buf_printf(&line,
-               ",\"id\":\"%s\",\"route\":\"%s\",\"status\":%d,\"duration_ms\":%" PRIu64
-               ",\"uid\":%u",
-               served->id, served->route, served->status, served->duration_ms,
-               (unsigned)served->peer->uid);
+    buf_printf(&line, ",\"id\":\"%s\",\"route\":\"%s\",\"status\":%d,\"duration_ms\":%" PRIu64,
+               served->id, served->route, served->status, served->duration_ms);
+    if (served->peer->local)
+        buf_printf(&line, ",\"uid\":%u", (unsigned)served->peer->uid);
+    else if (token)
+        buf_printf(&line, ",\"token\":\"%s\"", token);
+    else
+        buf_puts(&line, ",\"token\":null");
     put(&line);
 }
 

@@ -14,17 +14,19 @@
 /* ---- who ------------------------------------------------------------------------------------- */
 
 /* The socket's own permissions let in root, the owner and one group; that is not taken for granted.
- * Tokens, for callers over a network, come with the listener that they are for. */
+ */
 static int authorize(void *context, const struct exchange_request *request, struct err *err)
 {
     const struct front *front = context;
     const struct peer *peer = request->peer;
     const struct serve_config *config = front->config;
     if (!peer->local)
-        return err_set(err, ERR_UNAUTHORIZED, 0, "know the caller", NULL,
-                       "Only callers on this host are known.");
+        return front_token_authorize(front, request, err);
     if (peer->uid == 0 || (config->rootless && peer->uid == geteuid()))
         return 0;
+    if (request->route->scope == SCOPE_OWNER)
+        return err_set(err, ERR_FORBIDDEN, 0, "know the caller", NULL,
+                       "Only root, or whose berth this is, may do that.");
     if (config->socket_gid != UINT32_MAX && peer_in_group(peer, config->socket_gid))
         return 0;
     return err_set(err, ERR_FORBIDDEN, 0, "know the caller", NULL,
@@ -34,9 +36,39 @@ static int authorize(void *context, const struct exchange_request *request, stru
 
 /* ---- routes of one line ---------------------------------------------------------------------- */
 
+static int64_t identify(void *context, const char *token, size_t length)
+{
+    const struct front *front = context;
+    return front->provider ? provider_token_find(front->provider, token, length) : 0;
+}
+
+static bool host_known(void *context, const char *host, size_t length)
+{
+    const struct front *front = context;
+    for (uint32_t i = 0; i < front->config->host_count; i++)
+        if (slice_is((struct slice){host, length}, front->config->hosts[i]))
+            return true;
+    return false;
+}
+
+/* What berth is doing for others is nobody's who has a token (W-4). */
+static void health_for_token(void *data, struct provider_reply *reply)
+{
+    bool well = strstr(buf_text(&reply->document), "\"status\":\"ok\"") != NULL;
+    buf_fini(&reply->document);
+    if (reply->status == 200)
+        buf_printf(&reply->document, "{\"status\":\"%s\",\"version\":\"" BERTH_VERSION "\"}\n",
+                   well ? "ok" : "degraded");
+    else
+        err_set(&reply->err, ERR_UNAVAILABLE, 0, "serve", NULL,
+                "berth is not ready. Ask again in a moment.");
+    front_call_reply(data, reply);
+}
+
 static void health(struct front_call *call)
 {
-    provider_health(call->front->provider, front_call_ask(call, NULL));
+    bool local = exchange_request(call->x)->peer->local;
+    provider_health(call->front->provider, front_call_ask(call, local ? NULL : health_for_token));
 }
 
 static void capabilities(struct front_call *call)
@@ -84,15 +116,8 @@ static void volume_list(struct front_call *call)
 static void volume_create(struct front_call *call)
 {
     const char *owner = front_call_text(call, "owner");
-    char *own = owner ? NULL
-                      : arena_printf(exchange_arena(call->x), "uid-%u",
-                                     (unsigned)exchange_request(call->x)->peer->uid);
-    if (!owner && !own) {
-        struct err err;
-        err_set(&err, ERR_INTERNAL, ENOMEM, "serve the request", NULL, NULL);
-        front_call_refuse(call, &err, NULL);
-        return;
-    }
+    char own[SPEC_ID_MAX + 8];
+    front_owner(call->front, exchange_request(call->x), own, sizeof own);
     provider_volume_create(call->front->provider, front_call_ask(call, NULL),
                            front_call_text(call, "name"), owner ? owner : own);
 }
@@ -165,6 +190,9 @@ static void (*const handlers[ROUTE_COUNT])(struct front_call *call) = {
     [ROUTE_VOLUME_CREATE] = volume_create,
     [ROUTE_VOLUME_GET] = volume_get,
     [ROUTE_VOLUME_REMOVE] = volume_remove,
+    [ROUTE_TOKEN_CREATE] = token_create_handle,
+    [ROUTE_TOKEN_LIST] = token_list_handle,
+    [ROUTE_TOKEN_REVOKE] = token_revoke_handle,
     [ROUTE_RESOURCES] = resources,
     [ROUTE_REAP] = reap,
 };
@@ -199,8 +227,11 @@ static void on_gone(void *context, struct exchange *x)
 
 static void on_served(void *context, const struct http_served *served)
 {
-    (void)context;
-    front_log_served(served);
+    const struct front *front = context;
+    struct provider_token token = {0};
+    if (served->caller && front->provider)
+        provider_token_get(front->provider, served->caller, &token);
+    front_log_served(served, token.token_id);
 }
 
 void front_operations(struct front *front, struct http_operations *ret)
@@ -210,6 +241,8 @@ void front_operations(struct front *front, struct http_operations *ret)
     *ret = (struct http_operations){
         .context = front,
         .authorize = authorize,
+        .identify = identify,
+        .host_known = host_known,
         .room = on_room,
         .body_end = on_body_end,
         .gone = on_gone,

@@ -39,8 +39,28 @@ static int check_ceiling(struct front_call *call, const struct policy *policy)
     return r;
 }
 
+/* W-6: nobody knows as which user to open it. The launcher, which gets no socket, says so too. */
+static int check_host_paths(struct front_call *call, const struct spec *spec)
+{
+    const char *pointer = spec->workspace.kind == SPEC_WORKSPACE_DIRECTORY
+                              ? "/workspace/persistence/path"
+                          : spec->image.kind == SPEC_IMAGE_DIR ? "/image"
+                          : spec->mount_count > 0              ? "/filesystem"
+                                                               : NULL;
+    struct err err;
+    if (!pointer || exchange_request(call->x)->peer->local)
+        return 0;
+    int r =
+        err_set(&err, ERR_FORBIDDEN, 0, "use a directory of the host", NULL,
+                "A directory of the host can be named on the unix socket only, where it is known "
+                "who asks. Over the network use a volume or tmpfs.");
+    front_call_refuse(call, &err, pointer);
+    return r;
+}
+
 void session_create_handle(struct front_call *call)
 {
+    char owner[SPEC_ID_MAX + 8];
     __attribute__((cleanup(front_create_fini))) struct create create = {0};
     char pointer[CREATE_POINTER_MAX];
     struct err err;
@@ -49,11 +69,13 @@ void session_create_handle(struct front_call *call)
         front_call_refuse(call, &err, pointer);
         return;
     }
-    if (check_capabilities(call, create.spec) < 0 || check_ceiling(call, create.policy) < 0)
+    front_owner(call->front, exchange_request(call->x), owner, sizeof owner);
+    if (check_host_paths(call, create.spec) < 0 || check_capabilities(call, create.spec) < 0 ||
+        check_ceiling(call, create.policy) < 0)
         return;
     const struct provider_create asked = {
         .spec = create.spec,
-        .owner = create.owner,
+        .owner = create.owner ? create.owner : owner,
         .labels_json = buf_text(&create.labels),
         .ttl_ms = create.ttl_ms,
         .idle_after_ms = create.idle_after_ms,

@@ -21,6 +21,14 @@ static int refuse(struct err *err, int fd, const char *what)
     return err_set(err, ERR_INTERNAL, EINVAL, "take what the supervisor gave", subject, "%s", what);
 }
 
+static int unblock(int fd, struct err *err)
+{
+    int flags = fcntl(fd, F_GETFL);
+    if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0)
+        return refuse(err, fd, "Its flags cannot be set.");
+    return 0;
+}
+
 static int check_socket(int fd, int type, bool listens, struct err *err)
 {
     int domain = 0, kind = 0, accepts = 0;
@@ -32,10 +40,19 @@ static int check_socket(int fd, int type, bool listens, struct err *err)
         return refuse(err, fd,
                       listens ? "It is not a listening unix socket."
                               : "It is not one end of a pair of sockets.");
-    int flags = fcntl(fd, F_GETFL);
-    if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0)
-        return refuse(err, fd, "Its flags cannot be set.");
-    return 0;
+    return unblock(fd, err);
+}
+
+static int check_tcp(int fd, struct err *err)
+{
+    int domain = 0, kind = 0, accepts = 0;
+    socklen_t size = sizeof(int);
+    if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &size) < 0 ||
+        getsockopt(fd, SOL_SOCKET, SO_TYPE, &kind, &size) < 0 ||
+        getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &accepts, &size) < 0 ||
+        (domain != AF_INET && domain != AF_INET6) || kind != SOCK_STREAM || !accepts)
+        return refuse(err, fd, "It is not a listening TCP socket.");
+    return unblock(fd, err);
 }
 
 /* Its bytes, with a NUL behind them. */
@@ -81,7 +98,8 @@ int front_start_config(int fd, struct front_start *ret, struct err *err)
         return refuse(err, fd,
                       "It is the configuration of another berth: install the programs together.");
     bool paths = is_path(config->state_dir) && is_path(config->runtime_dir) &&
-                 config->root_count <= SERVE_ROOTS_MAX;
+                 config->root_count <= SERVE_ROOTS_MAX && config->tcp_count <= SERVE_TCP_MAX &&
+                 config->host_count <= SERVE_HOSTS_MAX;
     for (uint32_t i = 0; paths && i < config->root_count; i++)
         paths = is_path(config->roots[i]);
     if (!paths)
@@ -116,10 +134,17 @@ int front_start(struct front_start *ret, struct err *err)
         r = front_start_config(SERVE_FD_CONFIG, ret, err);
     if (r == 0)
         r = front_start_capabilities(SERVE_FD_CAPABILITIES, ret, err);
+    for (uint32_t i = 0; r == 0 && i < ret->config.tcp_count; i++)
+        r = check_tcp(SERVE_FD_TCP + (int)i, err);
     if (r < 0)
         return r;
-    const int kept[] = {SERVE_FD_SUPERVISOR, SERVE_FD_LAUNCHER, SERVE_FD_LISTEN, SERVE_FD_EVENTS};
-    r = fd_keep_only(kept, ARRAY_LENGTH(kept) - !ret->has_events);
+    int kept[4 + SERVE_TCP_MAX] = {SERVE_FD_SUPERVISOR, SERVE_FD_LAUNCHER, SERVE_FD_LISTEN};
+    size_t count = 3;
+    if (ret->has_events)
+        kept[count++] = SERVE_FD_EVENTS;
+    for (uint32_t i = 0; i < ret->config.tcp_count; i++)
+        kept[count++] = SERVE_FD_TCP + (int)i;
+    r = fd_keep_only(kept, count);
     if (r < 0)
         return err_set(err, ERR_INTERNAL, -r, "close what is not front's", NULL, NULL);
     return 0;

@@ -74,6 +74,7 @@ static void tell_served(struct connection *c)
         .status = c->status,
         .duration_ms = loop_now_ms(c->server->loop) - c->began_ms,
         .peer = &c->peer,
+        .caller = c->caller,
     };
     operations->served(operations->context, &served);
 }
@@ -282,7 +283,8 @@ static enum deadline choose_deadline(const struct connection *c, uint64_t *ret_m
     *ret_progress = 0;
     switch (c->state) {
     case CONNECTION_HEAD:
-        *ret_ms = c->in.length > 0 ? limits->head_ms : limits->idle_ms;
+        *ret_ms = c->in.length > 0 || (!c->peer.local && c->caller == 0) ? limits->head_ms
+                                                                         : limits->idle_ms;
         return c->in.length > 0 ? DEADLINE_HEAD : DEADLINE_IDLE;
     case CONNECTION_BODY:
         *ret_ms = limits->body_ms;

@@ -71,6 +71,7 @@ struct connection {
     uint64_t deadline_progress; /* `progress` when it was set */
     uint64_t progress;          /* bytes received, for deadlines */
     struct peer peer;
+    int64_t caller; /* of the last request, over TCP; 0: nobody has shown a token */
 
     enum connection_state state;
     unsigned needs;
@@ -173,6 +174,16 @@ void request_refuse_head(struct connection *c, const struct err *err);
 /* In BODY. 0: something moved; NEED_INPUT; -errno: the client is gone. */
 int request_read_body(struct connection *c);
 void request_forget_body(struct connection *c); /* gives the memory of a JSON body back */
+
+/* ---- caller.c: who asks, over TCP -------------------------------------------------------------
+ */
+/* Before the path is looked at. 0 with x->request.caller; negative with `err`. */
+int caller_check(struct connection *c, struct exchange *x, const struct head *head,
+                 struct err *err);
+/* An address or "localhost", with a port or without. Pure. */
+bool caller_host_is_plain(const char *host, size_t length);
+/* "Bearer TOKEN": the token. Pure. */
+bool caller_token(struct slice value, struct slice *ret_token);
 
 /* ---- upload.c: a body into an operation's pipe ----------------------------------------------- */
 int upload_step(struct connection *c); /* 0: something moved; NEED_*; -errno: the client is gone */

@@ -44,6 +44,7 @@ struct exchange_request {
     struct route_names names;
     char id[REQUEST_ID_MAX]; /* X-Request-Id of the answer; for logs */
     const struct peer *peer;
+    int64_t caller;                       /* over TCP: what http_operations.identify said; else 0 */
     const struct target_parameter *query; /* only names that the route has */
     unsigned query_count;
     const struct json_node *body; /* BODY_OBJECT: checked by fields.h; else NULL */

@@ -228,6 +228,15 @@ const struct body_field fields_of_volume[] = {
     {.name = NULL},
 };
 
+/* Which verbs there are, who serves it says. */
+const struct body_field fields_of_token[] = {
+    ROW(.name = "workspaces", .kinds = OF(ARRAY), .min = 1, .max = 16, .required = true),
+    ROW(.name = "verbs", .kinds = OF(ARRAY), .min = 1, .max = 16),
+    ROW(NUMBER("lives_ms", 1000, DECADE_MS)),
+    ROW(ID("name")),
+    {.name = NULL},
+};
+
 const struct body_field fields_of_reap[] = {
     ROW(ID("owner"), .required = true),
     ROW(NUMBER("older_than_ms", 0, DECADE_MS)),

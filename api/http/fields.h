@@ -42,6 +42,7 @@ extern const struct body_field fields_of_network[];
 extern const struct body_field fields_of_ports[];
 extern const struct body_field fields_of_volume[];
 extern const struct body_field fields_of_reap[];
+extern const struct body_field fields_of_token[];
 extern const struct body_field fields_of_workspace[];
 extern const struct body_field fields_of_persistence[]; /* of every kind; then those of the kind */
 extern const struct body_field fields_of_idle[];

@@ -15,6 +15,7 @@ struct http_served {
     int status;           /* 0: the client left before there was one */
     uint64_t duration_ms; /* from the head to the last byte of the answer */
     const struct peer *peer;
+    int64_t caller; /* 0: a peer that the kernel knows, or nobody */
 };
 
 struct http_operations {
@@ -27,6 +28,13 @@ struct http_operations {
      * FORBIDDEN, NOT_FOUND for what he must not know of). Called before a byte of the body is
      * read; `body`, `idempotency_key` and `fingerprint` are not there yet. Required. */
     int (*authorize)(void *context, const struct exchange_request *request, struct err *err);
+
+    /* Whose token is this, on a connection whose peer the kernel does not know? A number that is
+     * not 0, which is exchange_request.caller then; 0: nobody's. Called before the path is looked
+     * at. Required where a TCP socket is listened on. */
+    int64_t (*identify)(void *context, const char *token, size_t length);
+    /* Is this a name of ours, besides addresses and "localhost"? For TCP; may be NULL. */
+    bool (*host_known)(void *context, const char *host, size_t length);
 
     /* One per route that is built; required for each of them. */
     void (*handle[ROUTE_COUNT])(void *context, struct exchange *x);

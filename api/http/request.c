@@ -1,9 +1,10 @@
 /* This file turns the bytes of a request into an exchange: head, route, caller, body; it never
  * answers one that was understood.
  *
- * Order of refusals: grammar of the head (400, 431), path (404), method (405), ids and query (400),
- * not built (422), caller (401, 403, 404), header fields and announced length (400, 413), then the
- * body. Everything before the body is refused before a byte of it is read.
+ * Order of refusals: grammar of the head (400, 431), over TCP who asks (403, 401), path (404),
+ * method (405), ids and query (400), what he may (401, 403, 404), not built (422), header fields
+ * and announced length (400, 413), then the body. Everything before the body is refused before a
+ * byte of it is read.
  */
 #include "api/http/connection.h"
 #include "api/http/fields.h"
@@ -34,6 +35,8 @@ static void refuse(struct connection *c, struct exchange *x, const struct err *e
                    const struct problem_more *more, const char *headers)
 {
     exchange_free(x);
+    if (err->code == ERR_UNAUTHORIZED)
+        headers = "WWW-Authenticate: Bearer realm=\"berth\"\r\n";
     answer_problem(c, err, more, headers);
 }
 
@@ -288,7 +291,12 @@ static void serve(struct connection *c, const struct head *head, struct exchange
     char allow[ROUTE_ALLOW_MAX] = "";
     struct exchange_request *request = &x->request;
     const struct http_operations *operations = &c->server->operations;
-    int r = target_parse(head->target, &x->arena, &x->target, &err);
+    int r = caller_check(c, x, head, &err);
+    if (r < 0) {
+        refuse(c, x, &err, NULL, NULL);
+        return;
+    }
+    r = target_parse(head->target, &x->arena, &x->target, &err);
     if (r == 0)
         r = route_find(head->method, &x->target, &request->route, &request->names, allow, &err);
     else if (r == TARGET_UNKNOWN)
@@ -298,15 +306,15 @@ static void serve(struct connection *c, const struct head *head, struct exchange
         return;
     }
     c->route = request->route;
-    if (request->route->later) {
-        refuse_later(c, x, request->route->later);
-        return;
-    }
     request->query = x->target.query;
     request->query_count = x->target.query_count;
     r = keep_path(x, head, &err);
     if (r == 0)
         r = operations->authorize(operations->context, request, &err);
+    if (r == 0 && request->route->later) {
+        refuse_later(c, x, request->route->later);
+        return;
+    }
     if (r == 0)
         r = check_body(c, request->route, head, &err);
     if (r == 0)

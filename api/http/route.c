@@ -33,11 +33,21 @@ const struct route *route_at(enum route_id id)
 const char *http_scope_name(enum http_scope scope)
 {
     static const char *const names[] = {
-#define X(id, name) [SCOPE_##id] = name,
+#define X(id, name, rule) [SCOPE_##id] = name,
         HTTP_SCOPES(X)
 #undef X
     };
     return names[scope];
+}
+
+enum http_scope_rule http_scope_rule(enum http_scope scope)
+{
+    static const enum http_scope_rule rules[] = {
+#define X(id, name, rule) [SCOPE_##id] = SCOPE_RULE_##rule,
+        HTTP_SCOPES(X)
+#undef X
+    };
+    return rules[scope];
 }
 
 /* The part of `names` that "{w}" and its like stand for. */
@@ -50,6 +60,8 @@ static const char **name_of(char letter, struct route_names *names)
         return &names->session_id;
     case 'e':
         return &names->exec_id;
+    case 't':
+        return &names->token_id;
     default:
         return &names->volume_name;
     }
@@ -91,6 +103,8 @@ static int check_names(const struct route_names *names, struct err *err)
         r = check_id("exec_id", names->exec_id, err);
     if (r == 0)
         r = check_id("volume", names->volume_name, err);
+    if (r == 0)
+        r = check_id("token_id", names->token_id, err);
     return r;
 }
 
@@ -124,7 +138,7 @@ int route_find(enum http_method method, const struct target *target, const struc
     size_t n = 0;
     ret_allow[0] = 0;
     for (unsigned i = 0; i < ROUTE_COUNT; i++) {
-        struct route_names names = {NULL, NULL, NULL, NULL};
+        struct route_names names = {0};
         const struct route *route = &routes[i];
         if (!fits(route->path, target, &names))
             continue;

@@ -14,19 +14,24 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* What a caller needs to be allowed; who decides is behind http_operations.authorize. */
-#define HTTP_SCOPES(X)                                                         \
-    X(PUBLIC, "public")       /* nothing: liveness */                          \
-    X(HOST, "host")           /* what this host can do; no workspace's data */ \
-    X(READ, "read")           /* state, lists, events, usage */                \
-    X(LIFECYCLE, "lifecycle") /* create, park, resume, archive, destroy */     \
-    X(EXEC, "exec")           /* start, watch, feed and end commands */        \
-    X(FILES_READ, "files.read")                                                \
-    X(FILES_WRITE, "files.write")                                              \
-    X(OPERATOR, "operator") /* across workspaces */
+/* What a caller needs to be allowed; who decides is behind http_operations.authorize. What tokens
+ * have to do with it (docs/adr/0015): ANY every token may; VERB a token that has this verb, in its
+ * workspaces; NONE no token. */
+#define HTTP_SCOPES(X)                                                               \
+    X(PUBLIC, "public", ANY)        /* nothing: liveness */                          \
+    X(HOST, "host", ANY)            /* what this host can do; no workspace's data */ \
+    X(READ, "read", VERB)           /* state, lists, events, usage, output */        \
+    X(LIFECYCLE, "lifecycle", VERB) /* create, park, resume, archive, destroy */     \
+    X(EXEC, "exec", VERB)           /* start, feed and end commands */               \
+    X(FILES_READ, "files.read", VERB)                                                \
+    X(FILES_WRITE, "files.write", VERB)                                              \
+    X(OPERATOR, "operator", NONE) /* across workspaces */                            \
+    X(OWNER, "owner", NONE)       /* root, or whose berth it is: no group either */
+
+enum http_scope_rule { SCOPE_RULE_ANY, SCOPE_RULE_VERB, SCOPE_RULE_NONE };
 
 enum http_scope {
-#define X(id, name) SCOPE_##id,
+#define X(id, name, rule) SCOPE_##id,
     HTTP_SCOPES(X)
 #undef X
         SCOPE_COUNT
@@ -124,6 +129,9 @@ enum { KIB = 1024, MIB = 1024 * KIB };
       none)                                                                                        \
     X(VOLUME_REMOVE, DELETE, "/v1/workspaces/{w}/volumes/{n}", LIFECYCLE, NONE, 0, NONE, DOCUMENT, \
       NULL, "", none)                                                                              \
+    X(TOKEN_CREATE, POST, "/v1/tokens", OWNER, OBJECT, 16 * KIB, NONE, DOCUMENT, NULL, "", token)  \
+    X(TOKEN_LIST, GET, "/v1/tokens", OWNER, NONE, 0, NONE, DOCUMENT, NULL, "after limit", none)    \
+    X(TOKEN_REVOKE, DELETE, "/v1/tokens/{t}", OWNER, NONE, 0, NONE, DOCUMENT, NULL, "", none)      \
     X(RESOURCES, GET, "/v1/resources", OPERATOR, NONE, 0, NONE, DOCUMENT, NULL, "owner", none)     \
     X(REAP, POST, "/v1/reap", OPERATOR, OBJECT, 4 * KIB, OPTIONAL, DOCUMENT, NULL, "", reap)
 
@@ -153,11 +161,12 @@ struct route {
 
 /* The named parts of a path: checked by ID-2, never "". NULL where the template has none. */
 struct route_names {
-    const char *workspace_id, *session_id, *exec_id, *volume_name;
+    const char *workspace_id, *session_id, *exec_id, *volume_name, *token_id;
 };
 
 const struct route *route_at(enum route_id id);
 const char *http_scope_name(enum http_scope scope);
+enum http_scope_rule http_scope_rule(enum http_scope scope);
 
 /* The row for a method and path. 0; ROUTE_UNKNOWN: no such path; ROUTE_METHOD: the path is there
  * with other methods, *ret_allow gets "GET, POST"; -EINVAL: an id that is none, or a query

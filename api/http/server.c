@@ -17,6 +17,8 @@ enum { ACCEPTS_A_TURN = 64, NO_DESCRIPTORS_MS = 100 };
 const struct http_limits http_limits_default = {
     .connections_max = 4096,
     .connections_per_uid_max = 3072,
+    .connections_tcp_max = 3072,
+    .connections_per_token_max = 1536,
     .head_ms = 10 * 1000,
     .body_ms = 30 * 1000,
     .idle_ms = 75 * 1000,
@@ -40,7 +42,9 @@ static struct uid_count *count_of(struct server *server, uid_t uid)
 static int count_in(struct server *server, uid_t uid)
 {
     struct uid_count *count = count_of(server, uid);
-    if (count && count->connections >= server->limits.connections_per_uid_max)
+    unsigned max = uid == PEER_NOBODY ? server->limits.connections_tcp_max
+                                      : server->limits.connections_per_uid_max;
+    if (count && count->connections >= max)
         return -EUSERS;
     if (!count && server->uid_count == server->uid_capacity) {
         size_t capacity = server->uid_capacity ? server->uid_capacity * 2 : 8;
@@ -107,12 +111,29 @@ static void turn_away(int fd)
     shutdown(fd, SHUT_WR);
 }
 
+/* Over TCP, when there is no room: the oldest of those who have shown no token makes some. */
+static void make_room(struct server *server)
+{
+    const struct uid_count *count = count_of(server, PEER_NOBODY);
+    struct connection *oldest = NULL;
+    if (server->connection_count < server->limits.connections_max &&
+        (!count || count->connections < server->limits.connections_tcp_max))
+        return;
+    for (struct connection *c = server->connections; c; c = c->next)
+        if (!c->peer.local && c->caller == 0)
+            oldest = c;
+    if (oldest && !oldest->stepping)
+        connection_drop(oldest);
+}
+
 static void take(struct server *server, int *fd)
 {
     struct peer peer;
     struct err err;
     if (peer_of(*fd, &peer, &err) < 0)
         return;
+    if (!peer.local)
+        make_room(server);
     if (server->connection_count >= server->limits.connections_max ||
         count_in(server, peer.uid) < 0) {
         turn_away(*fd);
@@ -161,10 +182,12 @@ int server_listen(struct server *server, int fd, struct err *err)
     _cleanup_fd_ int owned = fd;
     int domain = 0;
     socklen_t length = sizeof domain;
-    /* Elsewhere the kernel has no word on who asks: SO_PEERCRED succeeds there and says nobody. */
-    if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &length) < 0 || domain != AF_UNIX)
+    bool known = getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &length) == 0 &&
+                 (domain == AF_UNIX || domain == AF_INET || domain == AF_INET6);
+    /* The kernel has no word on who asks but on a unix socket. */
+    if (!known || (domain != AF_UNIX && !server->operations.identify))
         return err_set(err, ERR_INTERNAL, EPROTOTYPE, "listen for clients", NULL,
-                       "Only unix sockets are served.");
+                       "Only unix sockets are served, and TCP where callers are identified.");
     struct listener *listener = calloc(1, sizeof *listener);
     if (!listener)
         return err_set(err, ERR_INTERNAL, ENOMEM, "listen for clients", NULL, NULL);
@@ -193,6 +216,16 @@ static void stop_listening(struct server *server)
         free(listener);
     }
     loop_timer_clear(server->accept_timer);
+}
+
+void server_cut(struct server *server, int64_t caller)
+{
+    for (struct connection *c = server->connections; c; c = c->next) {
+        if (c->peer.local || c->caller != caller)
+            continue;
+        c->broken = true;
+        connection_make_ready(c);
+    }
 }
 
 /* ---- rounds ---------------------------------------------------------------------------------- */

@@ -23,7 +23,10 @@ struct server;
 struct http_limits {
     unsigned connections_max;
     unsigned connections_per_uid_max;
-    uint64_t head_ms;  /* from its first byte to its last, however they drip */
+    unsigned connections_tcp_max;       /* so that the unix socket always has room */
+    unsigned connections_per_token_max; /* of those */
+    uint64_t head_ms;  /* from its first byte to its last, however they drip; over TCP also until
+                          the first one, of who has not shown a token yet */
     uint64_t body_ms;  /* a JSON body, the same */
     uint64_t idle_ms;  /* between requests */
     uint64_t stall_ms; /* a client that takes nothing of what is to be sent */
@@ -43,13 +46,16 @@ int server_new(struct server **ret, struct loop *loop, const struct http_operati
 void server_free(struct server *server);
 void server_freep(struct server **server);
 
-/* Serve what connects to `fd`, a listening unix socket, which is taken. Several are allowed.
- * -EPROTOTYPE: it is another kind of socket. */
+/* Serve what connects to `fd`, a listening unix or TCP socket, which is taken. Several are allowed.
+ * -EPROTOTYPE: it is another kind of socket, or TCP and nobody identifies callers. */
 int server_listen(struct server *server, int fd, struct err *err);
 
 /* Graceful stop: no new connection or request is taken, idle connections are closed, event streams
  * end in order (their clients come back to the next server), other requests are answered. Who is
  * not done after `in_ms` is cut. `stopped` is called when no connection is left. */
 void server_drain(struct server *server, uint64_t in_ms, void (*stopped)(void *owner), void *owner);
+
+/* Cut what this caller has open, after this turn. */
+void server_cut(struct server *server, int64_t caller);
 
 unsigned server_connections(const struct server *server);

@@ -137,6 +137,10 @@ Test(cli_verb, every_verb_has_help_that_begins_with_an_example)
         {cli_volume, {"volume", "list"}},
         {cli_volume, {"volume", "show"}},
         {cli_volume, {"volume", "remove"}},
+        {cli_token, {"token"}},
+        {cli_token, {"token", "create"}},
+        {cli_token, {"token", "list"}},
+        {cli_token, {"token", "revoke"}},
         {cli_reap, {"reap"}},
     };
     int keep = dup(STDOUT_FILENO), ends[2];

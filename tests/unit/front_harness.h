@@ -8,6 +8,7 @@
  *             "stored"  a stored answer; "busy": 503 with Retry-After; "never": no answer
  *     exec    "e3"      three frames on stdout (the second no UTF-8), one on stderr, a gap, the end
  *             "flood"   frames of 32 KiB without end
+ *     tokens  "ta" of workspace a and "tb" of b may everything, "tr" may read a; over TCP
  *     files   below "/": see fake_files()
  */
 #pragma once
@@ -331,6 +332,67 @@ void provider_reap(struct provider *p, const struct provider_call *call, const c
     fake_reply(call, 200, "{}\n");
 }
 
+/* ---- tokens ---------------------------------------------------------------------------------- */
+
+static const struct fake_token {
+    const char *text;
+    struct provider_token token;
+} fake_tokens[] = {
+    {"ta", {"t-a", "a", "read lifecycle exec files.read files.write", false}},
+    {"tb", {"t-b", "other b", "read lifecycle exec files.read files.write", false}},
+    {"tr", {"t-r", "a", "read", false}},
+};
+
+int64_t provider_token_find(struct provider *p, const char *text, size_t length)
+{
+    (void)p;
+    for (unsigned i = 0; i < ARRAY_LENGTH(fake_tokens); i++)
+        if (strlen(fake_tokens[i].text) == length && memcmp(fake_tokens[i].text, text, length) == 0)
+            return (int64_t)i + 1;
+    return 0;
+}
+
+bool provider_token_get(const struct provider *p, int64_t token, struct provider_token *ret)
+{
+    (void)p;
+    if (token < 1 || token > (int64_t)ARRAY_LENGTH(fake_tokens))
+        return false;
+    *ret = fake_tokens[token - 1].token;
+    return true;
+}
+
+bool provider_token_lists(const char *words, const char *word)
+{
+    const char *at = strstr(words, word);
+    size_t n = strlen(word);
+    return at && (at == words || at[-1] == ' ') && (at[n] == ' ' || at[n] == 0);
+}
+
+void provider_token_create(struct provider *p, const struct provider_call *call,
+                           const struct provider_token_new *asked)
+{
+    (void)p;
+    fake_note("token_create name=%s workspaces=%s verbs=%s lives=%" PRIu64 " who=%s",
+              TEXT(asked->name), asked->workspaces, asked->verbs, asked->lives_ms, call->who);
+    fake_reply(call, 201, "{}\n");
+}
+
+void provider_token_list(struct provider *p, const struct provider_call *call,
+                         const struct provider_page *page)
+{
+    (void)p;
+    fake_note("token_list after=%s limit=%u", TEXT(page->after), page->limit);
+    fake_reply(call, 200, "{}\n");
+}
+
+void provider_token_revoke(struct provider *p, const struct provider_call *call,
+                           const char *token_id)
+{
+    (void)p;
+    fake_note("token_revoke %s", token_id);
+    fake_reply(call, 200, "{}\n");
+}
+
 /* ---- streams --------------------------------------------------------------------------------- */
 
 static inline struct provider_follower *
@@ -597,12 +659,14 @@ static inline void front_harness_start(void)
     cr_assert(mkdir(spool, 0700) == 0);
     cr_assert(loop_new(&harness.loop, &err) == 0);
     fake_front = (struct front){.loop = harness.loop,
+                                .provider = (struct provider *)&fake,
                                 .config = &fake_config,
                                 .capabilities = &fake_capabilities,
                                 .ceiling = fake_ceiling};
     front_operations(&fake_front, &operations);
     cr_assert(server_new(&harness.server, harness.loop, &operations, &harness.limits, &err) == 0);
     cr_assert(server_listen(harness.server, harness_listener(), &err) == 0);
+    cr_assert(server_listen(harness.server, harness_tcp_listener(), &err) == 0);
     cr_assert(loop_wake_new(harness.loop, harness_on_wake, NULL, &harness.wake, &err) == 0);
     cr_assert(loop_timer_new(harness.loop, harness_work, NULL, &harness.worker, &err) == 0);
     cr_assert(loop_timer_new(harness.loop, fake_work, NULL, &fake.timer, &err) == 0);
@@ -643,5 +707,24 @@ static inline const char *front_ask(const char *method, const char *path, const 
     _cleanup_fd_ int fd = client_connect();
     client_send(fd, request.data, request.length);
     client_read(fd, answer, sizeof answer, NULL, CLIENT_WAIT_MS);
+    return answer;
+}
+
+/* The same over TCP, with this token (NULL: none), until the head is there, or all of it. */
+static inline const char *front_ask_tcp(const char *token, const char *method, const char *path,
+                                        const char *body, bool whole)
+{
+    static char answer[1 << 20];
+    _cleanup_buf_ struct buf request = {0};
+    buf_printf(&request, "%s %s HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n", method,
+               path);
+    if (token)
+        buf_printf(&request, "Authorization: Bearer %s\r\n", token);
+    if (body)
+        buf_printf(&request, "Content-Length: %zu\r\n", strlen(body));
+    buf_printf(&request, "\r\n%s", body ? body : "");
+    _cleanup_fd_ int fd = client_connect_tcp();
+    client_send(fd, request.data, request.length);
+    client_read(fd, answer, sizeof answer, whole ? NULL : "\r\n\r\n", CLIENT_WAIT_MS);
     return answer;
 }

@@ -235,12 +235,15 @@ Test(front_routes, who_is_not_let_in_gets_403)
     struct http_operations operations;
     struct err err;
     const struct peer stranger = {.local = true, .uid = 4711, .gid = 42}, network = {.uid = 0};
-    struct exchange_request request = {.peer = &stranger};
+    struct exchange_request request = {.peer = &stranger, .route = route_at(ROUTE_SESSION_GET)};
     front_operations(&fake_front, &operations);
     cr_expect(operations.authorize(operations.context, &request, &err) < 0);
     cr_expect(err.code == ERR_FORBIDDEN);
     fake_config.socket_gid = 42;
     cr_expect(operations.authorize(operations.context, &request, &err) == 0);
+    request.route = route_at(ROUTE_TOKEN_CREATE);
+    cr_expect(operations.authorize(operations.context, &request, &err) < 0,
+              "tokens are the owner's");
     fake_config.socket_gid = UINT32_MAX;
     request.peer = &network;
     cr_expect(operations.authorize(operations.context, &request, &err) < 0);

@@ -2,6 +2,8 @@
  * bytes; it never checks anything by itself.
  *
  * The operations: every route answers {"route": NAME, …}, but
+ * Over TCP, where a test asks for it, the tokens "good" and "other" are callers 7 and 8.
+ *
  *     SESSION_EVENTS   a stream that stays open; harness_publish() sends to all of them
  *     EXEC_OUTPUT      events from Last-Event-ID + 1 to `last_event`, data_bytes each
  *     EXEC_STDIN, FILE_WRITE   the body is counted by a pipe's reader; answers {"bytes", "how"}
@@ -18,6 +20,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -42,6 +45,9 @@ struct harness {
     char directory[64];
     char path[96];
     struct http_limits limits;
+    bool tcp; /* set by tests before they start */
+    uint16_t tcp_port;
+    int64_t cut; /* whom COMMAND_CUT cuts */
 
     struct exchange *streams[HARNESS_STREAMS];
     unsigned stream_count;
@@ -73,7 +79,14 @@ struct harness {
     atomic_bool stopped;
 };
 
-enum { COMMAND_STOP = 1, COMMAND_PUBLISH, COMMAND_LATE, COMMAND_DRAIN, COMMAND_CLOSE_READER };
+enum {
+    COMMAND_STOP = 1,
+    COMMAND_PUBLISH,
+    COMMAND_LATE,
+    COMMAND_DRAIN,
+    COMMAND_CLOSE_READER,
+    COMMAND_CUT
+};
 
 static struct harness harness;
 
@@ -103,6 +116,20 @@ static inline int harness_authorize(void *context, const struct exchange_request
         return err_set(err, ERR_NOT_FOUND, 0, "find the workspace", "foreign", "No such one.");
     }
     return 0;
+}
+
+static inline int64_t harness_identify(void *context, const char *token, size_t length)
+{
+    (void)context;
+    return length == 4 && memcmp(token, "good", 4) == 0    ? 7
+           : length == 5 && memcmp(token, "other", 5) == 0 ? 8
+                                                           : 0;
+}
+
+static inline bool harness_host_known(void *context, const char *host, size_t length)
+{
+    (void)context;
+    return length == 13 && memcmp(host, "berth.example", 13) == 0;
 }
 
 static inline void harness_pull(struct exchange *x)
@@ -328,6 +355,9 @@ static inline void harness_on_wake(void *owner)
     case COMMAND_CLOSE_READER:
         fd_replace(&harness.upload_pipe, -1);
         break;
+    case COMMAND_CUT:
+        server_cut(harness.server, harness.cut);
+        break;
     }
     harness.command = 0;
 }
@@ -362,6 +392,18 @@ static inline int harness_listener(void)
     return fd;
 }
 
+static inline int harness_tcp_listener(void)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
+    socklen_t length = sizeof address;
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    cr_assert(fd >= 0 && bind(fd, (struct sockaddr *)&address, sizeof address) == 0);
+    cr_assert(listen(fd, 4096) == 0);
+    cr_assert(getsockname(fd, (struct sockaddr *)&address, &length) == 0);
+    harness.tcp_port = ntohs(address.sin_port);
+    return fd;
+}
+
 /* Before: what a test wants set in `harness`. */
 static inline void harness_start(void)
 {
@@ -369,6 +411,8 @@ static inline void harness_start(void)
     struct http_operations operations = {
         .fingerprint_key = {1, 2, 3},
         .authorize = harness_authorize,
+        .identify = harness_identify,
+        .host_known = harness_host_known,
         .room = harness_room,
         .body_end = harness_body_end,
         .gone = harness_gone,
@@ -382,6 +426,8 @@ static inline void harness_start(void)
     cr_assert(loop_new(&harness.loop, &err) == 0);
     cr_assert(server_new(&harness.server, harness.loop, &operations, &harness.limits, &err) == 0);
     cr_assert(server_listen(harness.server, harness_listener(), &err) == 0);
+    if (harness.tcp)
+        cr_assert(server_listen(harness.server, harness_tcp_listener(), &err) == 0);
     cr_assert(loop_wake_new(harness.loop, harness_on_wake, NULL, &harness.wake, &err) == 0);
     cr_assert(loop_timer_new(harness.loop, harness_work, NULL, &harness.worker, &err) == 0);
     loop_timer_set(harness.worker, 1);
@@ -412,6 +458,20 @@ static inline int client_connect(void)
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     snprintf(address.sun_path, sizeof address.sun_path, "%s", harness.path);
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    cr_assert(fd >= 0 && connect(fd, (struct sockaddr *)&address, sizeof address) == 0, "%s",
+              strerror(errno));
+    struct timeval wait = {.tv_sec = CLIENT_WAIT_MS / 1000};
+    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &wait, sizeof wait);
+    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &wait, sizeof wait);
+    return fd;
+}
+
+static inline int client_connect_tcp(void)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET,
+                                  .sin_port = htons(harness.tcp_port),
+                                  .sin_addr = {htonl(INADDR_LOOPBACK)}};
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     cr_assert(fd >= 0 && connect(fd, (struct sockaddr *)&address, sizeof address) == 0, "%s",
               strerror(errno));
     struct timeval wait = {.tv_sec = CLIENT_WAIT_MS / 1000};

@@ -175,10 +175,16 @@ Test(http_route, every_row_is_found_by_its_own_path_and_is_complete)
         cr_expect((names.session_id != NULL) == (strstr(route->path, "{s}") != NULL));
         cr_expect((names.exec_id != NULL) == (strstr(route->path, "{e}") != NULL));
         cr_expect((names.volume_name != NULL) == (strstr(route->path, "{n}") != NULL));
-        /* Contract, 8: every POST takes a key; of the others, the one that counts revisions. */
+        cr_expect((names.token_id != NULL) == (strstr(route->path, "{t}") != NULL));
+        /* Contract, 8: every POST takes a key, but the one whose stored answer would be a secret; of
+         * the others, the one that counts revisions. */
         cr_expect((route->key == KEY_OPTIONAL) ==
-                      (route->method == METHOD_POST || i == ROUTE_SESSION_NETWORK),
+                      ((route->method == METHOD_POST && i != ROUTE_TOKEN_CREATE) ||
+                       i == ROUTE_SESSION_NETWORK),
                   "%s", route->name);
+        cr_expect((http_scope_rule(route->scope) == SCOPE_RULE_VERB) ==
+                      (strstr(route->path, "{w}") != NULL),
+                  "%s: a verb is for a workspace, and what has one needs a verb", route->name);
         cr_expect((route->body == BODY_NONE) == (route->body_bytes_max == 0), "%s", route->name);
         cr_expect(route->body != BODY_OBJECT || route->body_bytes_max <= MIB, "%s", route->name);
         cr_expect(route->method == METHOD_POST || route->method == METHOD_PUT ||

@@ -493,15 +493,33 @@ Test(http_streams, a_client_that_leaves_before_the_answer_is_noticed_at_once)
     cr_assert(harness.served == 1 && harness.last_status == 0);
 }
 
-/* Until there are tokens, nobody could say who asks there. */
-Test(http_streams, a_socket_without_credentials_is_not_served)
+/* Nobody could say who asks there. */
+Test(http_streams, a_socket_without_credentials_is_served_only_where_callers_are_identified)
 {
     struct err err;
+    struct server *server = NULL;
+    struct loop *loop = NULL;
     start();
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    cr_assert(fd >= 0 && listen(fd, 1) == 0);
-    cr_assert(server_listen(harness.server, fd, &err) == -EPROTOTYPE);
-    cr_assert(fcntl(fd, F_GETFD) < 0, "it was taken all the same");
+    struct http_operations operations = {.authorize = harness_authorize,
+                                         .room = harness_room,
+                                         .body_end = harness_body_end,
+                                         .gone = harness_gone};
+    for (int i = 0; i < ROUTE_COUNT; i++)
+        operations.handle[i] = harness_handle;
+    cr_assert(loop_new(&loop, &err) == 0);
+    cr_assert(server_new(&server, loop, &operations, &http_limits_default, &err) == 0);
+    int fd = harness_tcp_listener();
+    cr_expect(server_listen(server, fd, &err) == -EPROTOTYPE);
+    cr_expect(fcntl(fd, F_GETFD) < 0, "it was taken all the same");
+    server_free(server);
+    operations.identify = harness_identify;
+    cr_assert(server_new(&server, loop, &operations, &http_limits_default, &err) == 0);
+    cr_expect(server_listen(server, harness_tcp_listener(), &err) == 0);
+    fd = socket(AF_NETLINK, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    cr_assert(fd >= 0);
+    cr_expect(server_listen(server, fd, &err) == -EPROTOTYPE);
+    server_free(server);
+    loop_free(loop);
 }
 
 Test(http_streams, draining_answers_what_was_asked_and_ends_the_rest)

@@ -6,9 +6,9 @@
 
 TestSuite(ledger_scope, .init = fixture_init, .fini = fixture_fini);
 
-static const char *const client_tables[] = {"sessions", "execs",  "events",    "idempotency",
-                                            "volume",   "audit",  "intents",   "incarnations",
-                                            "usage",    "timers", "uid_ranges"};
+static const char *const client_tables[] = {"sessions", "execs",  "events",     "idempotency",
+                                            "volume",   "audit",  "intents",    "incarnations",
+                                            "usage",    "timers", "uid_ranges", "tokens"};
 
 static bool has(const char *text, const char *part)
 {
