@@ -139,7 +139,7 @@ int front_start(struct front_start *ret, struct err *err)
     if (r < 0)
         return r;
     int kept[4 + SERVE_TCP_MAX] = {SERVE_FD_SUPERVISOR, SERVE_FD_LAUNCHER, SERVE_FD_LISTEN};
-    size_t count = 3;
+    unsigned count = 3;
     if (ret->has_events)
         kept[count++] = SERVE_FD_EVENTS;
     for (uint32_t i = 0; i < ret->config.tcp_count; i++)
