@@ -92,12 +92,13 @@ LIB_policy   := $(BUILD)/lib/libberth-policy.a
 LIB_provider := $(BUILD)/lib/libberth-provider.a
 LIB_cli      := $(BUILD)/lib/libberth-cli.a
 LIB_http     := $(BUILD)/lib/libberth-http.a
+LIB_openapi  := $(BUILD)/lib/libberth-openapi.a
 LIB_ledger   := $(BUILD)/lib/libberth-ledger.a
 LIB_service  := $(BUILD)/lib/libberth-service.a
 LIB_front    := $(BUILD)/lib/libberth-front.a
 
 # In link order: each may use only what stands after it.
-LIBS_ALL := $(LIB_cli) $(LIB_front) $(LIB_http) $(LIB_service) $(LIB_ledger) $(LIB_provider) $(LIB_policy) \
+LIBS_ALL := $(LIB_cli) $(LIB_front) $(LIB_openapi) $(LIB_http) $(LIB_service) $(LIB_ledger) $(LIB_provider) $(LIB_policy) \
             $(LIB_host) $(LIB_stage) $(LIB_link) $(LIB_agent) $(LIB_gateway) $(LIB_plan) $(LIB_base)
 
 all: $(BUILD)/bin/berth $(BUILD)/bin/berth-init $(if $(wildcard runtime/agent/files_main.c),$(BUILD)/bin/berth-files) \
@@ -116,6 +117,7 @@ $(LIB_ledger):   $(call objects,$(LEDGER_SOURCES))
 $(LIB_service):  $(call objects,$(SERVICE_SOURCES))
 $(LIB_front):    $(call objects,$(call folder_sources,api/front))
 $(LIB_cli):      $(call objects,$(call folder_sources,api/cli))
+$(LIB_openapi):  $(call objects,$(call folder_sources,api/openapi))
 $(LIB_http):     $(call objects,$(call folder_sources,api/http))
 
 # >>> seccomp: the filters are made when berth is built (runtime/plan/gen) and are read-only data.
@@ -211,8 +213,11 @@ SHIP_BERTH := $(call ship_objects,api/cli/main.c) $(call ship_archive,api/cli) \
               $(call ship_archive,runtime/host) $(call ship_archive,runtime/stage) \
               $(call ship_archive,runtime/agent) $(call ship_archive,runtime/plan) \
               $(call ship_objects,runtime/link/agent_client.c runtime/link/spool_reader.c runtime/gateway/gateway.c) \
+              $(call ship_archive,api/openapi) \
+              $(call ship_objects,api/http/route.c api/http/fields.c api/http/head.c provider/document_shape.c) \
               $(BUILD)/$(SHIP)/gen/seccomp_generated.o $(SHIP_BASE)
 SHIP_INIT  := $(call ship_objects,runtime/agent/init_main.c) $(call ship_archive,runtime/agent) \
+              $(call ship_objects,$(addprefix runtime/plan/seccomp_,notify.c simulate.c rules.c)) \
               $(SHIP_BASE)
 
 # The archives are made too, so that a program which links is one whose layers link.
@@ -239,7 +244,7 @@ $(BUILD)/bin/berth-files: $(SHIP_FILES)
 	$(Q)$(CC) $(STATIC) $(LDFLAGS) $(GC) -o $@ $(SHIP_START) $(SHIP_FILES) $(SHIP_END)
 
 # front: glibc, because Debian's archives of SQLite and libuv are (docs/adr/0010, 0011).
-FRONT_LIBS := $(LIB_front) $(LIB_http) $(LIB_service) $(LIB_ledger) $(LIB_provider) $(LIB_policy) \
+FRONT_LIBS := $(LIB_front) $(LIB_openapi) $(LIB_http) $(LIB_service) $(LIB_ledger) $(LIB_provider) $(LIB_policy) \
               $(LIB_link) $(LIB_agent) $(LIB_gateway) $(LIB_plan) $(LIB_base)
 
 # SQLite's loader of extensions finds no loader, libuv no user database, whose reading loads code in a
@@ -303,7 +308,7 @@ test: setup-test
 	$(Q)$(MAKE) --no-print-directory -j$(JOBS) clang-build
 	$(Q)$(MAKE) --no-print-directory -j$(JOBS) asan-build
 	$(Q)$(MAKE) --no-print-directory -j$(JOBS) fuzz-build
-	$(Q)$(RUN_TESTS) lint unit asan kernel e2e attack crash fuzz
+	$(Q)$(RUN_TESTS) lint unit asan kernel e2e clients attack crash fuzz
 
 try: setup-build
 	$(Q)$(MAKE) --no-print-directory all
@@ -437,7 +442,8 @@ $(BUILD)/tests/bench/paired: $(BUILD)/obj/tests/bench/paired.o
 
 PACKAGES_BUILD := gcc libc6-dev linux-libc-dev musl-dev libuv1-dev libsqlite3-dev libc-ares-dev make git python3-minimal uidmap
 PACKAGES_TEST  := libseccomp-dev nftables clang clang-format clang-tidy libclang-rt-dev cppcheck shellcheck libcriterion-dev pkg-config \
-                  busybox-static strace iproute2 procps util-linux e2fsprogs libcap2-bin attr mandoc python3
+                  $(if $(shell command -v npm),,nodejs npm) busybox-static strace iproute2 procps util-linux e2fsprogs libcap2-bin attr mandoc python3 \
+                  curl openssl openssh-client dropbear-bin postgresql-client redis-tools
 PACKAGES_BENCH := bubblewrap runc python3
 PACKAGES_VM    := qemu-system-x86 debootstrap debian-archive-keyring cpio kmod
 

@@ -2,6 +2,7 @@
 #include "policy/arena.h"
 
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,11 +22,15 @@ void *arena_alloc(struct arena *arena, size_t size)
     if (size > SIZE_MAX / 4)
         return NULL;
     size = (size + ALIGNMENT - 1) & ~(size_t)(ALIGNMENT - 1);
+    bool whole = false;
     struct arena_chunk *chunk = arena->chunks;
     if (!chunk || chunk->size - chunk->used < size) {
         size_t usual = chunk ? CHUNK_BYTES : FIRST_BYTES;
         size_t room = size > usual ? size : usual;
-        chunk = malloc(sizeof *chunk + room);
+        /* One piece for a large thing: the kernel's pages are zero, and touched when they are used.
+         */
+        whole = size > usual;
+        chunk = whole ? calloc(1, sizeof *chunk + room) : malloc(sizeof *chunk + room);
         if (!chunk)
             return NULL;
         chunk->size = room;
@@ -35,7 +40,8 @@ void *arena_alloc(struct arena *arena, size_t size)
     }
     void *at = chunk->data + chunk->used;
     chunk->used += size;
-    return memset(at, 0, size); /* here: a page that nobody asks for is never touched */
+    /* Here: a page that nobody asks for is never touched. */
+    return whole ? at : memset(at, 0, size);
 }
 
 char *arena_copy(struct arena *arena, const char *text, size_t length)

@@ -3,6 +3,7 @@
  */
 #include "policy/model.h"
 
+#include "runtime/base/fd.h"
 #include "runtime/plan/seccomp.h"
 
 #include <errno.h>
@@ -157,7 +158,8 @@ void policy_network(const struct policy *policy, struct spec_network *net)
     memset(net->publish, 0, sizeof net->publish);
     net->publish_count = 0;
     for (const struct policy_item *i = policy->values[ROW_PUBLISH].first; i; i = i->next)
-        net->publish[net->publish_count++] = (uint16_t)i->number;
+        net->publish[net->publish_count++] =
+            (struct spec_publish){.host_port = item_host_port(i), .port = item_port(i)};
 }
 
 void policy_compile_network(const struct policy *policy, struct spec_network *ret)
@@ -201,9 +203,37 @@ static void put_requires(const struct policy *policy, struct spec *spec)
         spec->requires_mask[i->number / 64] |= 1ull << (i->number % 64);
 }
 
+/* What only says how that is reached which may be reached. Not while a policy is put together: a
+ * later author may add what gives it a meaning. What a preset or nobody said is none's mistake. */
+int policy_check_meaning(const struct policy *policy, struct err *err)
+{
+    static const struct {
+        enum schema_row_id id;
+        uint64_t number; /* that asks for something */
+        const char *what;
+    } rows[] = {{ROW_SNI, 0, "\"off\" lets a TLS connection ask for another name"},
+                {ROW_ALLOW_PRIVATE, 1, "true opens private addresses"}};
+    if (number_of(policy, ROW_EGRESS) != SPEC_EGRESS_DENY || policy->values[ROW_ALLOW].first)
+        return 0;
+    for (size_t i = 0; i < ARRAY_LENGTH(rows); i++) {
+        const struct policy_value *value = &policy->values[rows[i].id];
+        bool said = value->origin.kind == ORIGIN_FILE || value->origin.kind == ORIGIN_FLAG;
+        if (said && number_of(policy, rows[i].id) == rows[i].number)
+            return policy_fail(
+                err, &value->origin, schema_rows[rows[i].id].key,
+                "It means nothing here: %s where something may be reached, and with "
+                "\"egress\": \"deny\" and nothing in \"allow\" nothing may. Add what "
+                "may be reached to \"allow\", or take this out.",
+                rows[i].what);
+    }
+    return 0;
+}
+
 int policy_compile(const struct policy *policy, struct spec *spec, struct err *err)
 {
-    int r = put_mounts(policy, spec, err);
+    int r = policy_check_meaning(policy, err);
+    if (r == 0)
+        r = put_mounts(policy, spec, err);
     if (r < 0)
         return r;
     put_image(policy, spec);

@@ -11,6 +11,7 @@
 #include "runtime/base/fd.h"
 #include "runtime/base/units.h"
 #include "runtime/plan/landlock.h"
+#include "runtime/plan/network.h"
 #include "runtime/plan/rootfs.h"
 #include "runtime/plan/seccomp.h"
 
@@ -146,7 +147,7 @@ static void plan_limits(struct planning *p)
 
 static void plan_namespaces(struct planning *p)
 {
-    bool deny = p->spec->network.egress == SPEC_EGRESS_DENY && p->spec->network.allow_count == 0;
+    bool deny = p->spec->network.egress == SPEC_EGRESS_DENY && !network_wanted(&p->spec->network);
     part(p, "namespaces");
     step(p, "make", "user", NULL, "65536 ids of the session's own, or one id for a user without");
     step(p, "make", "pid", NULL, "the session's first process is PID 1");
@@ -154,7 +155,7 @@ static void plan_namespaces(struct planning *p)
     by(p, ROW_EGRESS, NULL);
     step(p, "make", "net", NULL, "%s",
          deny ? "lo and no other interface"
-              : "more than deny: such a session is refused in this release");
+              : "lo, and rules by which the gateway carries what the policy allows");
     step(p, "make", "cgroup", NULL, "rooted at the session's own");
 }
 
@@ -322,7 +323,8 @@ static int plan_init(struct planning *p, struct err *err)
     uint32_t count = 0;
     int r = landlock_plan(p->spec, UINT32_MAX, paths, &count, err);
     if (r == 0)
-        r = seccomp_base(false, &base, err);
+        r = p->spec->process.explain_syscalls ? seccomp_base_explained(false, &base, err)
+                                              : seccomp_base(false, &base, err);
     if (r < 0)
         return r;
     part(p, "init (PID 1)");
@@ -365,6 +367,11 @@ static int plan_command(struct planning *p, struct err *err)
     by(p, ROW_SECCOMP, NULL);
     step(p, "filter", schema_rows[ROW_SECCOMP].choices[p->policy->values[ROW_SECCOMP].number].name,
          NULL, "seccomp, %u instructions, sha256 %.16s", exec.length, exec.hash);
+    if (spec->process.explain_syscalls) {
+        by(p, ROW_EXPLAIN_SYSCALLS, NULL);
+        step(p, "explain", "denied calls", NULL,
+             "init answers them as the filter would, and counts");
+    }
     for (const struct policy_item *i = p->policy->values[ROW_ENV].first; i; i = i->next) {
         by(p, ROW_ENV, i);
         step(p, "set", i->text, NULL, "in the environment");

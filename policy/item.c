@@ -250,14 +250,34 @@ static int read_capability(struct arena *arena, const char *text, struct policy_
                   text, near ? " Did you mean \"" : "", near ? near : "", near ? "\"?" : "");
 }
 
+/* "3000", or "8080:3000": the host's, and the session's. One way to write each number. */
 static int read_port(struct arena *arena, const char *text, struct policy_item *ret,
                      char ret_why[POLICY_WHY_MAX])
 {
-    uint64_t port;
-    if (units_parse_u64(text, &port) < 0 || port < 1 || port > 65535)
-        return refuse(ret_why, "%.40s is not a port: 1 to 65535.", text);
-    ret->number = (uint32_t)port;
-    ret->text = arena_printf(arena, "%u", (unsigned)port);
+    const char *colon = strchr(text, ':'), *inside = colon ? colon + 1 : text;
+    char outside[8];
+    uint64_t host_port, port;
+    snprintf(outside, sizeof outside, "%.*s", colon ? (int)(colon - text) : 7, text);
+    if (units_parse_u64(inside, &port) < 0 || port < 1 || port > UINT16_MAX ||
+        (inside[0] == '0' && port > 0))
+        return refuse(ret_why, "%.40s is not a port: 1 to 65535.", inside);
+    if (port < SPEC_PORT_FIRST)
+        return refuse(ret_why,
+                      "Nobody listens on %.40s: a program of a session may use ports from %d on. "
+                      "A port of the host below it is written \"%.40s:PORT\".",
+                      inside, SPEC_PORT_FIRST, inside);
+    if (!colon)
+        host_port = port;
+    else if (colon - text > 5 || units_parse_u64(outside, &host_port) < 0 ||
+             host_port > UINT16_MAX || (outside[0] == '0' && outside[1]))
+        return refuse(ret_why,
+                      "%.40s: before the colon is a port of the host, 1 to 65535, or 0 for any "
+                      "that is free.",
+                      text);
+    ret->number = (uint32_t)(host_port << 16 | port);
+    ret->text = host_port == port
+                    ? arena_printf(arena, "%u", (unsigned)port)
+                    : arena_printf(arena, "%u:%u", (unsigned)host_port, (unsigned)port);
     return ret->text ? 0 : no_memory(ret_why);
 }
 

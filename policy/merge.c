@@ -120,8 +120,27 @@ static int check_environment(const struct policy *policy, struct err *err)
     return 0;
 }
 
+static int check_publish(const struct policy *policy, struct err *err)
+{
+    for (const struct policy_item *i = policy->values[ROW_PUBLISH].first; i; i = i->next)
+        for (const struct policy_item *k = policy->values[ROW_PUBLISH].first; k != i; k = k->next) {
+            if (item_host_port(i) == 0 || item_host_port(i) != item_host_port(k))
+                continue;
+            _cleanup_buf_ struct buf other = {0};
+            origin_print(&k->origin, &other);
+            return policy_fail(err, &i->origin, "network.publish",
+                               "Port %u of the host leads to %u already (%s), and cannot lead to "
+                               "%u too. Write \"0:%u\" for any port that is free.",
+                               item_host_port(i), item_port(k), buf_text(&other), item_port(i),
+                               item_port(i));
+        }
+    return 0;
+}
+
 int policy_check(const struct policy *policy, struct err *err)
 {
     int r = check_mounts(policy, err);
+    if (r == 0)
+        r = check_publish(policy, err);
     return r < 0 ? r : check_environment(policy, err);
 }

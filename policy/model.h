@@ -28,7 +28,7 @@ struct policy_item {
     const char *text;             /* what is compared and shown: path, rule, name */
     const char *other;            /* MOUNTS: target; ENV: value; else NULL */
     const struct spec_rule *rule; /* RULES */
-    uint32_t number;              /* PORTS, CALLS, CAPABILITIES */
+    uint32_t number;              /* CALLS, CAPABILITIES; PORTS: the host's << 16 | inside */
     bool directory;               /* PROTECT: was written with a "/"; for showing only */
     bool home;                    /* PROTECT: was written "~/…", as `text` still has it */
 };
@@ -37,6 +37,17 @@ struct policy_item {
 static inline const char *item_protected_path(const struct policy_item *item)
 {
     return item->home ? item->text + 2 : item->text;
+}
+
+/* PORTS; the host's is 0 for any that is free. */
+static inline uint16_t item_host_port(const struct policy_item *item)
+{
+    return (uint16_t)(item->number >> 16);
+}
+
+static inline uint16_t item_port(const struct policy_item *item)
+{
+    return (uint16_t)item->number;
 }
 
 struct policy_value {

@@ -60,6 +60,10 @@ void policy_compile_network(const struct policy *policy, struct spec_network *re
 /* As a policy has it: {"egress": …, "publish": […]}. */
 void policy_print_network(const struct spec_network *network, struct buf *out);
 
+/* Refuses what its author asked for and what means nothing in this policy as it is, when nobody
+ * adds to it any more. policy_compile() asks this first. */
+int policy_check_meaning(const struct policy *policy, struct err *err);
+
 /* Fill the policy's part of `spec` (image, mounts, protect, network, process, limits, requires). A
  * limit is "asked" when its origin is not a preset. */
 int policy_compile(const struct policy *policy, struct spec *spec, struct err *err);
@@ -70,7 +74,9 @@ int policy_show(const struct policy *policy, bool json, bool origins, struct buf
  * {…}`, without braces around: what a preset says is left to the preset. Mounts are those of
  * `spec`, whose sources are resolved. */
 int policy_request(const struct policy *policy, const struct spec *spec, struct buf *out);
-int policy_schema_json(struct buf *out);           /* JSON Schema draft 2020-12 */
+int policy_schema_json(struct buf *out); /* JSON Schema draft 2020-12 */
+/* The same as a part of another document, where it stands at `place` ("#/components/schemas/X"). */
+int policy_schema_part(const char *place, struct buf *out);
 int policy_reference_markdown(struct buf *out);    /* docs/policy-reference.md */
 int policy_presets(const char *const **ret_names); /* NULL-terminated */
 const char *policy_preset_text(const char *name);  /* its JSONC source; NULL */
@@ -79,6 +85,21 @@ const char *policy_preset_text(const char *name);  /* its JSONC source; NULL */
  * when denied, < 0 on error. */
 int policy_explain_syscall(const struct policy *policy, const char *name, bool json,
                            struct buf *out, struct err *err);
+/* A call that a session's filter refused (docs/adr/0014), in words. `line` is what a policy has to
+ * say to allow it, "" when none can; then `why` says so. */
+struct policy_denied_call {
+    int32_t number;
+    uint32_t arch; /* AUDIT_ARCH_* */
+    uint32_t sys;  /* the errno that it got */
+};
+struct policy_denied_words {
+    char call[40];  /* "mount", "32-bit call 20", "call 999" */
+    char error[24]; /* "EPERM" */
+    char why[256];
+    char line[512];
+};
+void policy_denied_call(const struct spec *spec, const struct policy_denied_call *call,
+                        struct policy_denied_words *ret);
 int policy_explain_path(const struct policy *policy, const char *path, const char *workspace,
                         bool json, struct buf *out, struct err *err);
 /* What is done to make a session of it, in order; its workspace is at `workspace`. Returns 1. */

@@ -123,7 +123,10 @@ void item_print_json(const struct schema_row *row, const struct policy_item *ite
         rule_print_json(item->rule, out);
         return;
     case TYPE_PORTS:
-        buf_puts(out, item->text);
+        if (strchr(item->text, ':'))
+            buf_json_string(out, item->text);
+        else
+            buf_puts(out, item->text);
         return;
     case TYPE_ENV:
         buf_json_string(out, item->text);
@@ -208,7 +211,13 @@ void policy_print_network(const struct spec_network *network, struct buf *out)
     add_rules(out, network->deny, network->deny_count);
     buf_printf(out, ",\"allow_private\":%s,\"publish\":[",
                network->allow_private ? "true" : "false");
-    for (uint32_t i = 0; i < network->publish_count && i < SPEC_PORTS_MAX; i++)
-        buf_printf(out, "%s%u", i ? "," : "", network->publish[i]);
+    for (uint32_t i = 0; i < network->publish_count && i < SPEC_PUBLISH_MAX; i++) {
+        const struct spec_publish *port = &network->publish[i];
+        buf_puts(out, i ? "," : "");
+        if (port->host_port == port->port)
+            buf_printf(out, "%u", port->port);
+        else
+            buf_printf(out, "\"%u:%u\"", port->host_port, port->port);
+    }
     buf_puts(out, "]}");
 }

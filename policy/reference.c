@@ -104,7 +104,11 @@ static void type_schema(const struct schema_row *row, struct buf *out)
         list_type(row, "{\"$ref\": \"#/$defs/rule\"}", out);
         return;
     case TYPE_PORTS:
-        list_type(row, "{\"$ref\": \"#/$defs/port\"}", out);
+        list_type(
+            row,
+            "{\"anyOf\": [{\"type\": \"integer\", \"minimum\": 54, \"maximum\": 65535}, "
+            "{\"type\": \"string\", \"pattern\": \"^(0|[1-9][0-9]{0,4}):[1-9][0-9]{1,4}$\"}]}",
+            out);
         return;
     case TYPE_ENV:
         buf_printf(out,
@@ -186,6 +190,29 @@ int policy_schema_json(struct buf *out)
                   "[{\"const\": \"*\"}, {\"type\": \"array\", \"minItems\": 1, \"maxItems\": 16, "
                   "\"uniqueItems\": true, \"items\": {\"$ref\": \"#/$defs/port\"}}]}}, \"oneOf\": "
                   "[{\"required\": [\"host\"]}, {\"required\": [\"cidr\"]}]}\n  }\n}\n");
+    return buf_failed(out) ? -ENOMEM : 0;
+}
+
+/* References begin at the whole document's top, and "$schema" stands there only. */
+int policy_schema_part(const char *place, struct buf *out)
+{
+    static const char mark[] = "\"#/$defs/";
+    _cleanup_buf_ struct buf whole = {0};
+    int r = policy_schema_json(&whole);
+    if (r < 0)
+        return r;
+    const char *at = strstr(buf_text(&whole), "  \"title\"");
+    if (!at)
+        return -EINVAL;
+    buf_puts(out, "{\n");
+    for (const char *next; (next = strstr(at, mark)); at = next + sizeof mark - 1) {
+        buf_add(out, at, (size_t)(next - at));
+        buf_printf(out, "\"%s/$defs/", place);
+    }
+    size_t rest = strlen(at);
+    while (rest > 0 && at[rest - 1] == '\n')
+        rest--;
+    buf_add(out, at, rest);
     return buf_failed(out) ? -ENOMEM : 0;
 }
 

@@ -303,10 +303,11 @@ static int item_from_json(struct arena *arena, const struct schema_row *row,
     if (node->kind == JSON_OBJECT)
         return item_from_object(arena, row, node, item, ret_error);
     if (row->type == TYPE_PORTS) {
-        if (node->kind != JSON_NUMBER)
+        bool pair = node->kind == JSON_STRING && strchr(node->text, ':');
+        if (node->kind != JSON_NUMBER && !pair)
             return refuse(ret_error->why,
-                          "A port is a whole number from 1 to 65535, and this is "
-                          "%s.",
+                          "A port is a whole number from 1 to 65535, or \"HOST:PORT\" with a port "
+                          "of the host, and this is %s.",
                           json_kind_name(node->kind));
         return item_from_text(arena, row, node->text, false, item, ret_error->why);
     }

@@ -134,18 +134,35 @@ static bool subset(const struct comparison *c, struct breach *ret)
 /* ---- network rules ------------------------------------------------------------------------------
  */
 
-static bool has_port(const struct spec_rule *rule, unsigned port)
+/* The ports at which something holds. */
+struct ports {
+    bool all; /* also the other port */
+    uint8_t bits[(UINT16_MAX + 1) / 8];
+};
+
+static void add_port(struct ports *ports, uint16_t port)
 {
-    return port == PORT_OTHER ? rule->port_count == 0 : rule_has_port(rule, (uint16_t)port);
+    ports->bits[port / 8] |= (uint8_t)(1u << port % 8);
 }
 
-static bool covered_at(const struct policy_value *rules, const struct spec_rule *rule,
-                       unsigned port)
+static bool has_port(const struct ports *ports, unsigned port)
 {
-    for (const struct policy_item *i = rules->first; i; i = i->next)
-        if (has_port(i->rule, port) && rule_names_cover(i->rule, rule))
-            return true;
-    return false;
+    return ports->all || (port != PORT_OTHER && (ports->bits[port / 8] >> port % 8 & 1));
+}
+
+/* Where one of `rules` covers the names of `rule`. A list of 256 rules is walked once for each of
+ * another 256: a policy comes from a client. */
+static void where_covered(const struct policy_value *rules, const struct spec_rule *rule,
+                          struct ports *ret)
+{
+    memset(ret, 0, sizeof *ret);
+    for (const struct policy_item *i = rules->first; i && !ret->all; i = i->next) {
+        if (!rule_names_cover(i->rule, rule))
+            continue;
+        ret->all = i->rule->port_count == 0;
+        for (unsigned p = 0; p < i->rule->port_count; p++)
+            add_port(ret, i->rule->ports[p]);
+    }
 }
 
 static bool reaches_names(const struct policy *policy)
@@ -153,56 +170,54 @@ static bool reaches_names(const struct policy *policy)
     return policy->values[ROW_EGRESS].number > 0; /* not deny */
 }
 
-static bool could_reach_at(const struct policy *policy, const struct spec_rule *rule, unsigned port)
+/* At every port of the rule: at the other one, if it has all. Whatever has that one has all. */
+static bool has_ports_of(const struct ports *ports, const struct spec_rule *rule)
 {
-    if (reaches_names(policy))
-        return true;
-    for (const struct policy_item *i = policy->values[ROW_ALLOW].first; i; i = i->next)
-        if (has_port(i->rule, port) && rule_names_overlap(i->rule, rule))
-            return true;
-    return false;
-}
-
-/* Calls `holds` for the other port and for every port that some rule of either policy names. */
-static bool for_each_port(const struct comparison *c, const struct spec_rule *rule,
-                          bool (*holds)(const struct comparison *, const struct spec_rule *,
-                                        unsigned))
-{
-    const struct policy_value *lists[] = {
-        &c->policy->values[ROW_ALLOW], &c->policy->values[ROW_DENY], &c->ceiling->values[ROW_ALLOW],
-        &c->ceiling->values[ROW_DENY]};
-    if (has_port(rule, PORT_OTHER) && !holds(c, rule, PORT_OTHER))
-        return false;
-    for (unsigned l = 0; l < sizeof lists / sizeof *lists; l++)
-        for (const struct policy_item *i = lists[l]->first; i; i = i->next)
-            for (unsigned p = 0; p < i->rule->port_count; p++)
-                if (has_port(rule, i->rule->ports[p]) && !holds(c, rule, i->rule->ports[p]))
-                    return false;
+    if (rule->port_count == 0)
+        return has_port(ports, PORT_OTHER);
+    for (unsigned p = 0; p < rule->port_count; p++)
+        if (!has_port(ports, rule->ports[p]))
+            return false;
     return true;
 }
 
-static bool allowed_by_ceiling(const struct comparison *c, const struct spec_rule *rule,
-                               unsigned port)
+/* At every port that both rules have. */
+static bool has_shared_ports(const struct ports *ports, const struct spec_rule *one,
+                             const struct spec_rule *other)
 {
-    if (rule->family == 0 && reaches_names(c->ceiling))
-        return true;
-    return covered_at(&c->ceiling->values[ROW_ALLOW], rule, port);
-}
-
-static bool denied_by_policy(const struct comparison *c, const struct spec_rule *rule,
-                             unsigned port)
-{
-    return !could_reach_at(c->policy, rule, port) ||
-           covered_at(&c->policy->values[ROW_DENY], rule, port);
+    if (one->port_count == 0)
+        return has_ports_of(ports, other);
+    if (other->port_count == 0)
+        return has_ports_of(ports, one);
+    for (unsigned p = 0; p < one->port_count; p++)
+        if (rule_has_port(other, one->ports[p]) && !has_port(ports, one->ports[p]))
+            return false;
+    return true;
 }
 
 static bool rules(const struct comparison *c, struct breach *ret)
 {
+    struct ports covered;
     for (const struct policy_item *i = c->mine->first; i; i = i->next) {
         ret->item = i;
-        if (!for_each_port(c, i->rule, allowed_by_ceiling))
+        if (i->rule->family == 0 && reaches_names(c->ceiling))
+            continue;
+        where_covered(&c->ceiling->values[ROW_ALLOW], i->rule, &covered);
+        if (!has_ports_of(&covered, i->rule))
             return false;
     }
+    return true;
+}
+
+static bool denied(const struct comparison *c, const struct spec_rule *rule)
+{
+    struct ports covered;
+    where_covered(&c->policy->values[ROW_DENY], rule, &covered);
+    if (reaches_names(c->policy))
+        return has_ports_of(&covered, rule);
+    for (const struct policy_item *i = c->policy->values[ROW_ALLOW].first; i; i = i->next)
+        if (rule_names_overlap(i->rule, rule) && !has_shared_ports(&covered, i->rule, rule))
+            return false;
     return true;
 }
 
@@ -211,7 +226,7 @@ static bool denies(const struct comparison *c, struct breach *ret)
     ret->missing = true;
     for (const struct policy_item *i = c->its->first; i; i = i->next) {
         ret->item = i;
-        if (!for_each_port(c, i->rule, denied_by_policy))
+        if (!denied(c, i->rule))
             return false;
     }
     return true;

@@ -88,10 +88,12 @@ static int end_execs(struct ledger_tx *tx, int64_t session, const char *reason, 
     size_t count = 1;
     int r = 0;
     while (r == 0 && count > 0) {
-        r = ledger_exec_page(tx, session, 0, true, rows, sizeof rows / sizeof rows[0], &count, err);
+        r = ledger_exec_page(tx, session, 0, EXEC_PAGE_LIVE, rows, sizeof rows / sizeof rows[0],
+                             &count, err);
         for (size_t i = 0; r == 0 && i < count; i++) {
             char data[256];
             rows[i].ended_ms = now_ms;
+            rows[i].exit_code = -1; /* nobody knows one */
             snprintf(rows[i].reason, sizeof rows[i].reason, "%s", reason);
             snprintf(data, sizeof data, "{\"exec_id\": \"%s\", \"reason\": \"%s\"}",
                      rows[i].exec_id, reason);
@@ -230,7 +232,7 @@ static int use_volume(struct ledger_tx *tx, const struct coordinator_request *re
         snprintf(volume.owner, sizeof volume.owner, "%s", request->owner);
         volume.created_ms = request->now_ms;
         r = ledger_volume_create(tx, &volume, err);
-        ticket->volume_made = !request->volume_read_only; /* readers may join */
+        ticket->volume_made = true;
     }
     if (r == 0)
         r = ledger_volume_use(tx, volume.id, ticket->session, request->volume_read_only,

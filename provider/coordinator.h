@@ -76,8 +76,9 @@ struct coordinator_ticket {
     enum session_state state; /* before */
     enum session_effect effect;
     int64_t volume; /* row id; 0 none */
-    /* A create that made its volume, and alone has it: while it is under way its files may be
-     * removed, and its row goes with `start_failed` (SES-1). Stands in the intent. */
+    /* A create that made its volume: when it fails, and nobody else names that meanwhile
+     * (ledger_volume_claim()), its files are removed and its row goes with `start_failed` (SES-1).
+     * Stands in the intent. */
     bool volume_made;
 };
 

@@ -196,13 +196,20 @@ static void add_limits(struct buf *out, const struct launcher_effective *e)
         buf_puts(out, "\"cpus\":null}");
 }
 
-static void add_note(struct buf *out, const char *key, const char *text)
+void document_note(struct buf *out, const char *key, const char *text)
 {
-    buf_puts(out, out->length && out->data[out->length - 1] == '[' ? "{\"key\":" : ",{\"key\":");
+    buf_puts(out, "{\"key\":");
     buf_json_string(out, key);
     buf_puts(out, ",\"text\":");
     buf_json_string(out, text);
     buf_putc(out, '}');
+}
+
+static void add_note(struct buf *out, const char *key, const char *text)
+{
+    if (out->length && out->data[out->length - 1] != '[')
+        buf_putc(out, ',');
+    document_note(out, key, text);
 }
 
 void document_effective(struct buf *out, const struct launcher_effective *effective,

@@ -24,6 +24,9 @@ struct document_session {
 };
 void document_session(struct buf *out, const struct document_session *session);
 
+/* Of the list below, and the data of an event `session.note`. */
+void document_note(struct buf *out, const char *key, const char *text);
+
 /* `"effective": {…}, "notes": […]`: what the ledger keeps of an incarnation (CAP-4). `dropped` are
  * the lines of capability_drop_defaults(). */
 void document_effective(struct buf *out, const struct launcher_effective *effective,

@@ -71,6 +71,21 @@ int ledger_volume_other(struct ledger_tx *tx, int64_t volume, int64_t session, i
                          err);
 }
 
+int ledger_volume_claim(struct ledger_tx *tx, int64_t session, struct volume_row *ret,
+                        struct err *err)
+{
+    int64_t other;
+    int r = ledger_volume_of_session(tx, session, ret, err);
+    if (r != 0)
+        return r;
+    r = ledger_volume_other(tx, ret->id, session, &other, err);
+    if (r == 0)
+        return LEDGER_CONFLICT;
+    return r == LEDGER_NOT_FOUND
+               ? ledger_do(tx, SQL_VOLUME_CLAIM, VALUES(V_INT(session)), NULL, err)
+               : r;
+}
+
 int ledger_volume_page_owner(struct ledger_tx *tx, const char *owner, int64_t after,
                              struct volume_row *ret, size_t max, size_t *ret_count, struct err *err)
 {

@@ -78,13 +78,13 @@ int ledger_exec_get(struct ledger_tx *tx, int64_t exec, struct exec_row *ret, st
     return one_exec(tx, SQL_EXEC_GET, VALUES(V_INT(exec)), ret, err);
 }
 
-int ledger_exec_page(struct ledger_tx *tx, int64_t session, int64_t after, bool live,
+int ledger_exec_page(struct ledger_tx *tx, int64_t session, int64_t after, enum exec_page which,
                      struct exec_row *ret, size_t max, size_t *ret_count, struct err *err)
 {
     _cleanup_row_ sqlite3_stmt *s = NULL;
     size_t n = 0;
     int r = ledger_first(tx, SQL_EXEC_PAGE,
-                         VALUES(V_INT(session), V_INT(after), V_INT(live), V_INT(max)), &s, err);
+                         VALUES(V_INT(session), V_INT(after), V_INT(which), V_INT(max)), &s, err);
     while (r == 0 && n < max) {
         r = read_exec(tx, s, &ret[n], err);
         if (r == 0) {

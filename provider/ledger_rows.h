@@ -176,8 +176,9 @@ int ledger_exec_insert(struct ledger_tx *tx, struct exec_row *row, const char *c
 int ledger_exec_find(struct ledger_tx *tx, const char *workspace_id, const char *session_id,
                      const char *exec_id, struct exec_row *ret, struct err *err);
 int ledger_exec_get(struct ledger_tx *tx, int64_t exec, struct exec_row *ret, struct err *err);
-/* By number of acceptance after `after`; `live` true: only those that have not ended. */
-int ledger_exec_page(struct ledger_tx *tx, int64_t session, int64_t after, bool live,
+/* By number of acceptance after `after`. LIVE: those that have not ended. */
+enum exec_page { EXEC_PAGE_ALL, EXEC_PAGE_LIVE, EXEC_PAGE_ENDED };
+int ledger_exec_page(struct ledger_tx *tx, int64_t session, int64_t after, enum exec_page which,
                      struct exec_row *ret, size_t max, size_t *ret_count, struct err *err);
 int ledger_exec_started(struct ledger_tx *tx, int64_t exec, int64_t now_ms, struct err *err);
 /* Writes what `row` says of its end. LEDGER_NOT_FOUND: it had ended already. */
@@ -334,6 +335,10 @@ int ledger_volume_of_session(struct ledger_tx *tx, int64_t session, struct volum
                              struct err *err);
 /* Another session, live or parked, that names this volume. */
 int ledger_volume_other(struct ledger_tx *tx, int64_t volume, int64_t session, int64_t *ret_session,
+                        struct err *err);
+/* The volume that this session alone names, and now has for itself, also when it only reads: its
+ * files may be removed. LEDGER_NOT_FOUND: it names none; LEDGER_CONFLICT: another names it too. */
+int ledger_volume_claim(struct ledger_tx *tx, int64_t session, struct volume_row *ret,
                         struct err *err);
 /* Owner's volumes in every workspace, by row id after `after`. */
 int ledger_volume_page_owner(struct ledger_tx *tx, const char *owner, int64_t after,

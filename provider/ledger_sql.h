@@ -99,7 +99,7 @@
     X(EXEC_GET, "row", "SELECT " EXEC_COLUMNS " FROM execs e WHERE e.id = ?1")                     \
     X(EXEC_PAGE, "row",                                                                            \
       "SELECT " EXEC_COLUMNS " FROM execs e WHERE e.session = ?1 AND e.ord > ?2"                   \
-      " AND (?3 = 0 OR e.state <> 3) ORDER BY e.ord LIMIT ?4")                                     \
+      " AND (?3 = 0 OR (?3 = 1) = (e.state <> 3)) ORDER BY e.ord LIMIT ?4")                        \
     X(EXEC_STARTED, "row",                                                                         \
       "UPDATE execs SET state = 2, started_ms = ?2 WHERE id = ?1 AND state = 1")                   \
     X(EXEC_ENDED, "row",                                                                           \
@@ -147,6 +147,7 @@
       " WHERE u.session = ?1 AND o.session <> ?1 AND o.live = 1"                                   \
       " AND NOT (u.read_only = 1 AND o.read_only = 1) ORDER BY o.session LIMIT 1")                 \
     X(VOLUME_REJOIN, "row", "UPDATE volume_uses SET live = 1 WHERE session = ?1")                  \
+    X(VOLUME_CLAIM, "row", "UPDATE volume_uses SET live = 1, read_only = 0 WHERE session = ?1")    \
     X(VOLUME_LEAVE, "row", "UPDATE volume_uses SET live = 0 WHERE session = ?1")                   \
     X(VOLUME_DROP, "row", "DELETE FROM volume_uses WHERE session = ?1")                            \
     X(UID_GAP, "all: ranges of one host are one space",                                            \

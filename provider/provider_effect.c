@@ -13,10 +13,11 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
-enum { READY_MS = 5000, PAUSED_MS = 1000, UNLINK_AT_ONCE = 64, THAW_TRIES = 20 };
+enum { PAUSED_MS = 1000, UNLINK_AT_ONCE = 64, THAW_TRIES = 20 };
 
 static int point(enum session_effect effect, const char *step, struct err *err)
 {
@@ -39,6 +40,63 @@ void verb_succeed(struct verb *verb, enum session_event outcome)
 
 static void ask_end(struct work *work);
 
+static void ended(struct work *work)
+{
+    free(take_ptr(&work->ending.notes));
+    work->tries = 0;
+    work->ending.then(work);
+}
+
+static int notes_apply(struct ledger_tx *tx, struct work *work, struct err *err)
+{
+    int r = 0;
+    for (unsigned i = 0; r == 0 && i < work->ending.note_count; i++) {
+        const struct launcher_note *note = &work->ending.notes[i];
+        _cleanup_buf_ struct buf data = {0};
+        document_note(&data, note->key, note->text);
+        if (data.length >= sizeof((struct event_row *)0)->data) { /* full of what is escaped */
+            buf_fini(&data);
+            document_note(&data, note->key, "");
+        }
+        r = buf_failed(&data) ? -ENOMEM
+                              : ledger_event_add(tx, work->ending.row, "session.note",
+                                                 buf_text(&data), now_ms(), NULL, err);
+    }
+    return r;
+}
+
+static void add_notes(struct work *work);
+
+static void notes_added(struct work *work)
+{
+    if (work->job.result < 0)
+        work_again(work, add_notes);
+    else
+        ended(work);
+}
+
+static void add_notes(struct work *work)
+{
+    work_job(work, LEDGER_OP_EVENT_ADD, notes_apply, notes_added);
+}
+
+/* What is worth telling of its end is an event before the end is one: asked again, the launcher
+ * would not know it any more. */
+static void keep_notes(struct work *work, const struct launcher_reply *reply)
+{
+    unsigned count = reply->launched.note_count;
+    if (count > LAUNCHER_NOTES_MAX)
+        count = LAUNCHER_NOTES_MAX;
+    free(take_ptr(&work->ending.notes));
+    work->ending.notes = count ? calloc(count, sizeof *work->ending.notes) : NULL;
+    work->ending.note_count = work->ending.notes ? count : 0;
+    for (unsigned i = 0; i < work->ending.note_count; i++) {
+        work->ending.notes[i] = reply->launched.notes[i];
+        work->ending.notes[i].key[sizeof work->ending.notes[i].key - 1] = 0;
+        work->ending.notes[i].text[sizeof work->ending.notes[i].text - 1] = 0;
+    }
+}
+
 static void on_ended(void *data, const struct launcher_reply *reply, const struct err *err)
 {
     struct work *work = data;
@@ -47,9 +105,13 @@ static void on_ended(void *data, const struct launcher_reply *reply, const struc
         work_again(work, ask_end);
         return;
     }
+    keep_notes(work, reply);
     work->tries = 0;
     gateway_events_take(work->p, work->ending.row); /* its connections are closed */
-    work->ending.then(work);
+    if (work->ending.note_count)
+        add_notes(work);
+    else
+        ended(work);
 }
 
 static void ask_end(struct work *work)
@@ -79,14 +141,35 @@ void end_sandbox(struct work *work, int64_t row, int64_t incarnation,
 
 static void remove_volume(struct work *work);
 
+static void launch_undone(struct work *work);
+
+static int claim_apply(struct ledger_tx *tx, struct work *work, struct err *err)
+{
+    struct verb *verb = (struct verb *)work;
+    return ledger_volume_claim(tx, verb->ticket.session, &verb->volume_row, err);
+}
+
+/* What it made and somebody else names by now stays. */
+static void claimed(struct work *work)
+{
+    struct verb *verb = (struct verb *)work;
+    if (work->job.result < 0) {
+        work_again(work, launch_undone);
+        return;
+    }
+    verb->has_volume = true;
+    work->tries = 0;
+    if (work->job.result == 0)
+        remove_volume(work);
+    else
+        launch_undone(work);
+}
+
 static void launch_undone(struct work *work)
 {
     struct verb *verb = (struct verb *)work;
     if (verb->ticket.volume_made && !verb->has_volume) {
-        verb->has_volume = true;
-        snprintf(verb->volume_row.name, sizeof verb->volume_row.name, "%s", verb->volume);
-        work->tries = 0;
-        remove_volume(work);
+        work_job(work, LEDGER_OP_VERB_UNDO, claim_apply, claimed);
         return;
     }
     verb->outcome = verb->event == SESSION_EVENT_CREATE ? SESSION_EVENT_START_FAILED
@@ -128,30 +211,43 @@ static void on_launched(void *data, const struct launcher_reply *reply, const st
                                                            : SESSION_EVENT_RESUMED);
 }
 
-int sealed_memfd(const char *name, const void *data, size_t size, int *ret, struct err *err)
+static int seal(int fd, int written, int *ret, struct err *err)
 {
-    _cleanup_fd_ int fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
-    int r = fd < 0 ? -errno : io_write_full(fd, data, size);
+    _cleanup_fd_ int own = fd;
+    int r = own < 0 ? -errno : written;
     if (r == 0 &&
-        fcntl(fd, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE) < 0)
+        fcntl(own, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE) < 0)
         r = -errno;
     if (r < 0)
-        return err_set(err, ERR_UNAVAILABLE, -r, "hand the spec over", NULL, NULL);
-    *ret = take_fd(&fd);
+        return err_set(err, ERR_UNAVAILABLE, -r, "hand the request over", NULL, NULL);
+    *ret = take_fd(&own);
     return 0;
+}
+
+int sealed_memfd(const char *name, const void *data, size_t size, int *ret, struct err *err)
+{
+    int fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    return seal(fd, fd < 0 ? 0 : io_write_full(fd, data, size), ret, err);
+}
+
+static int spec_memfd(const struct spec *spec, int *ret, struct err *err)
+{
+    int fd = memfd_create("berth-spec", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    return seal(fd, fd < 0 ? 0 : spec_write(fd, 0, spec), ret, err);
 }
 
 static void launch(struct verb *verb)
 {
     struct provider *p = verb->call.work.p;
     _cleanup_fd_ int memfd = -1;
+    unsigned start_s = p->options.config->start_timeout_s;
     struct launcher_request request =
         launcher_request_for(p, LAUNCHER_LAUNCH, verb->ticket.session, verb->ticket.incarnation);
     request.generation = (uint64_t)verb->row.network_revision;
-    request.deadline_ms = READY_MS;
+    request.deadline_ms = 1000 * (start_s ? start_s : SERVE_START_TIMEOUT_S);
     int r = spec_store_read(buf_text(&verb->spec), verb->spec.length, &p->scratch, &verb->failure);
     if (r == 0)
-        r = sealed_memfd("berth-spec", &p->scratch, sizeof p->scratch, &memfd, &verb->failure);
+        r = spec_memfd(&p->scratch, &memfd, &verb->failure);
     if (r == 0) {
         const int fds[] = {memfd, verb->client_socket};
         r = provider_ask(p, &request, fds, verb->client_socket < 0 ? 1 : 2, on_launched, verb,
@@ -433,7 +529,9 @@ void verb_effect(struct work *work)
         return;
     }
     switch (verb->ticket.effect) {
+    /* Whoever writes beneath a session that does not run has ended before it runs. */
     case SESSION_EFFECT_LAUNCH:
+        files_cancel(work->p, verb->ticket.session);
         launch(verb);
         break;
     case SESSION_EFFECT_STOP:
@@ -447,6 +545,7 @@ void verb_effect(struct work *work)
         break;
     case SESSION_EFFECT_FREEZE:
     case SESSION_EFFECT_THAW:
+        files_cancel(work->p, verb->ticket.session);
         freeze_or_thaw(verb);
         break;
     case SESSION_EFFECT_KILL_EXECS:

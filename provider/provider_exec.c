@@ -153,6 +153,7 @@ struct record {
     bool wanted;  /* somebody waits for the end: what he is answered is read with it */
     int64_t started_ms;
     struct exec_row row;
+    struct agent_exit exit; /* as init told it; zero when it did not */
     char event[512];
     struct exec_call *asker; /* told `err` when it is written */
     struct err err;
@@ -212,6 +213,10 @@ static int record_apply(struct ledger_tx *tx, struct work *work, struct err *err
         r = coordinator_exec_running(tx, record->row.id, record->started_ms, err);
     if (r >= 0 && !record->running)
         r = coordinator_exec_end(tx, &record->row, record->event, err);
+    if (r == 0 && !record->running) {
+        record->row.session = record->session;
+        r = exec_limits_met(tx, &record->row, &record->exit, err);
+    }
     if (r >= 0 && record->wanted)
         r = read_told(tx, record, err);
     return r > 0 ? 0 : r;
@@ -277,12 +282,14 @@ static void take_started(struct exec *exec, struct record *record)
     free_record(&started->work);
 }
 
-void exec_record(struct exec *exec, const struct exec_row *end)
+void exec_record(struct exec *exec, const struct exec_row *end, const struct agent_exit *exit)
 {
     struct record *record = exec->ending ? NULL : record_new(exec);
     if (!record) /* no memory: its row says that it runs until the session is looked at again */
         return;
     record->row = *end;
+    if (exit)
+        record->exit = *exit;
     record->row.id = exec->row;
     snprintf(record->row.exec_id, sizeof record->row.exec_id, "%s", exec->exec_id);
     exec_event(&record->row, record->event, sizeof record->event);
@@ -328,7 +335,7 @@ static void start_failed(struct exec *exec, const struct agent_start_failed *fai
     snprintf(end.reason, sizeof end.reason, "start_failed");
     snprintf(end.failed_step, sizeof end.failed_step, "%s", failed->step);
     end.failed_errno = failed->sys;
-    exec_record(exec, &end);
+    exec_record(exec, &end, NULL);
 }
 
 /* Without input its pipe is of no use; one that is busy is asked for again when it is needed. */
@@ -366,7 +373,8 @@ void exec_frame(struct seat *seat, const struct agent_frame *frame, const void *
         memcpy(&exit, payload, sizeof exit);
         gateway_events_take(seat->p, seat->row); /* what was refused to it, before its end */
         exec_row_end(&end, &exit);
-        exec_record(exec, &end);
+        denied_flush(seat); /* what was refused comes before the end */
+        exec_record(exec, &end, &exit);
     } else if (frame->type == AGENT_FRAME_SPOOL) {
         output_wake(exec);
     } else if (frame->type == AGENT_FRAME_STDIN) {

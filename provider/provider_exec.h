@@ -87,8 +87,8 @@ struct exec *exec_new(struct seat *seat, const struct exec_row *row);
 void exec_free(struct exec *exec);
 /* Its row has ended, or will be ended by nobody here: who waits is told. */
 void exec_over(struct exec *exec);
-/* Write its end; exec_over() follows. */
-void exec_record(struct exec *exec, const struct exec_row *end);
+/* Write its end; exec_over() follows. `exit`: what init told of it, NULL when it did not. */
+void exec_record(struct exec *exec, const struct exec_row *end, const struct agent_exit *exit);
 /* Before it was sent. */
 void exec_not_sent(struct exec *exec, const char *reason, const struct err *err);
 /* Answer `call` with the row as it is; or first wait for its end. */

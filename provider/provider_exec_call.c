@@ -160,7 +160,7 @@ void provider_exec_get(struct provider *p, const struct provider_call *from, uin
 struct exec_list {
     struct call call; /* first */
     char after_id[LEDGER_ID_SIZE];
-    bool running;
+    enum exec_page which;
     unsigned limit;
     size_t count;
     bool more;
@@ -185,7 +185,7 @@ static int list_apply(struct ledger_tx *tx, struct work *work, struct err *err)
     if (r == 0 && list->after_id[0])
         r = ledger_exec_find(tx, call->workspace_id, call->session_id, list->after_id, &after, err);
     if (r == 0)
-        r = ledger_exec_page(tx, session.id, after.ord, list->running, list->rows, list->limit,
+        r = ledger_exec_page(tx, session.id, after.ord, list->which, list->rows, list->limit,
                              &list->count, err);
     for (size_t i = 0; r == 0 && i < list->count; i++) {
         buf_fini(&list->commands[i]);
@@ -243,10 +243,13 @@ void provider_exec_list(struct provider *p, const struct provider_call *from,
         return;
     list->limit = page_limit(page->limit) < PAGE ? page_limit(page->limit) : (unsigned)PAGE;
     snprintf(list->after_id, sizeof list->after_id, "%s", page->after ? page->after : "");
-    list->running = page->state && strcmp(page->state, "running") == 0;
-    if (page->state && page->state[0] && !list->running)
+    if (page->state && strcmp(page->state, "running") == 0)
+        list->which = EXEC_PAGE_LIVE;
+    else if (page->state && strcmp(page->state, "ended") == 0)
+        list->which = EXEC_PAGE_ENDED;
+    else if (page->state && page->state[0])
         err_set(&list->call.refusal, ERR_INVALID_REQUEST, 0, "read the request", "state",
-                "Lists of commands are of all of them, or of those that are running.");
+                "Must be running or ended.");
     if (list->after_id[0] && !id_valid(list->after_id))
         err_set(&list->call.refusal, ERR_INVALID_REQUEST, 0, "read the request", "after",
                 "An id has 1 to 64 of A-Z a-z 0-9 _ . - and begins with a letter or digit.");

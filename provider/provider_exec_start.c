@@ -6,6 +6,7 @@
  */
 #include "provider/provider_exec.h"
 #include "provider/spec_store.h"
+#include "runtime/agent/spool.h"
 #include "runtime/base/units.h"
 
 #include <errno.h>
@@ -15,6 +16,9 @@
 
 enum { GRACE_MS = 2000, DEADLINE_SLACK_MS = 5000, UNSENT_MAX = 64 };
 #define OUTPUT_LIMIT_MAX (UINT64_C(1) << 40)
+/* Below it more would be kept than was asked for: a spool keeps nine pieces of 8 KiB of the end, so
+ * that who follows does not lose what was written at once (docs/spool.md). */
+enum { OUTPUT_LIMIT_LEAST = 16 * SPOOL_SEGMENT_LEAST };
 
 static void start_fini(struct call *call)
 {
@@ -354,7 +358,7 @@ static char **copy_strings(const char *const *from)
     return copy;
 }
 
-static int check(const struct exec_call *start, const struct provider_exec *exec, struct err *err)
+static int check(struct exec_call *start, const struct provider_exec *exec, struct err *err)
 {
     if (call_check_ids(&start->call, exec->exec_id != NULL, err) < 0)
         return -EINVAL;
@@ -371,6 +375,13 @@ static int check(const struct exec_call *start, const struct provider_exec *exec
     if (exec->cwd && exec->cwd[0] != '/')
         return err_set(err, ERR_INVALID_REQUEST, 0, "read the request", "cwd",
                        "It must be an absolute path.");
+    if (exec->output_limit_bytes && exec->output_limit_bytes < OUTPUT_LIMIT_LEAST &&
+        !exec->kill_on_limit) {
+        start->call.problem.pointer = "/output_limit_bytes";
+        return err_set(err, ERR_INVALID_REQUEST, 0, "read the request", "output_limit_bytes",
+                       "It is %d (128 KiB) at least, unless \"on_limit\" is \"kill\".",
+                       OUTPUT_LIMIT_LEAST);
+    }
     return 0;
 }
 

@@ -20,6 +20,9 @@
  * such workers is bounded, and each of them holds descriptors of front. */
 enum { FILES_AT_ONCE_MAX = 64 };
 
+/* 2.5 s of pauses. */
+enum { CHANGING_TRIES = 7 };
+
 enum { ANSWER_MAX = (int)(sizeof(struct files_begin) + sizeof(struct files_result)) };
 
 struct operation {
@@ -403,7 +406,7 @@ static int files_memfd(const struct operation *op, const struct spec *spec, int 
     _Static_assert(offsetof(struct launcher_files, spec) == sizeof(struct files_request),
                    "no hole between request and spec");
     if (r == 0)
-        r = io_write_full(fd, spec, sizeof *spec);
+        r = spec_write(fd, sizeof op->request, spec);
     if (r == 0 &&
         fcntl(fd, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE) < 0)
         r = -errno;
@@ -465,6 +468,21 @@ static int find_apply(struct ledger_tx *tx, struct work *work, struct err *err)
     return r == 0 ? ledger_session_spec(tx, op->row.id, &op->spec, err) : r;
 }
 
+static void found(struct work *work);
+
+static void find(struct work *work)
+{
+    work_job(work, LEDGER_OP_READ, find_apply, found);
+}
+
+/* A verb is under way: what it makes of a session that does not run is not known yet, and nothing
+ * is written beneath one that begins to. */
+static bool is_changing(const struct operation *op)
+{
+    const struct seat *seat = seat_find(op->call.work.p, op->row.id);
+    return op->row.state != SESSION_RUNNING && seat && seat->holder;
+}
+
 static void found(struct work *work)
 {
     struct operation *op = (struct operation *)work;
@@ -476,6 +494,14 @@ static void found(struct work *work)
         r = no_session(&op->call, &err);
     else if (!session_transition(op->row.state, event_of(op))->allowed)
         r = session_refuse(op->row.state, event_of(op), op->call.session_id, &err);
+    if (r == 0 && is_changing(op)) {
+        if (work->tries < CHANGING_TRIES) {
+            work_again(work, find);
+            return;
+        }
+        r = err_set(&err, ERR_UNAVAILABLE, EAGAIN, files_operation_name(op->request.operation),
+                    op->request.path, "The session is being changed. Try again.");
+    }
     if (r == 0)
         r = open_answer(op, &err);
     if (r < 0) {
@@ -496,7 +522,7 @@ static void begin(struct call *call)
     if (call->refusal.code != ERR_NONE)
         fail(op, &call->refusal);
     else
-        work_job(&call->work, LEDGER_OP_READ, find_apply, found);
+        find(&call->work);
 }
 
 void provider_files(struct provider *p, const struct provider_call *from,

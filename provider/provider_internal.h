@@ -56,6 +56,8 @@ struct work {
     struct {
         int64_t row, incarnation;
         void (*then)(struct work *work);
+        struct launcher_note *notes; /* that are not in the ledger yet; owned */
+        unsigned note_count;
     } ending;     /* end_sandbox() */
     bool resting; /* waits for something that is nobody's work: does not hold up the end */
     void (*free)(struct work *work);
@@ -163,7 +165,9 @@ struct seat {
     struct exec *execs;                /* that have not ended, in order of acceptance */
     uint64_t *background;              /* numbers of those that have, and keep children */
     size_t background_count, background_size;
-    bool idling; /* the idle time is being begun anew */
+    struct denied *denied; /* calls that were refused, which are being gathered; NULL: none */
+    uint64_t denied_left;  /* events that init may still make of them */
+    bool idling;           /* the idle time is being begun anew */
     struct work *interrupts;
     bool sampling;
 };
@@ -184,6 +188,14 @@ void seat_distrust(struct seat *seat); /* its init is none of ours any more: the
  * frame, in this place. */
 void trust_begin(struct seat *seat);
 void trust_more(struct seat *seat);
+/* Calls that its filters refused, and limits that a command met, as events (provider_denied.c). */
+void denied_begin(struct seat *seat); /* a new connection */
+void denied_more(struct seat *seat);  /* one more command was sent */
+void denied_frame(struct seat *seat, uint64_t number, const struct agent_denied *denied);
+void denied_flush(struct seat *seat); /* what was gathered is written now */
+/* `row` has just ended: in the same transaction. */
+int exec_limits_met(struct ledger_tx *tx, const struct exec_row *row, const struct agent_exit *exit,
+                    struct err *err);
 bool trust_frame(struct seat *seat, const struct agent_frame *frame, const void *payload);
 void seat_disconnect(struct seat *seat); /* execs stay in memory: seat_execs_over() */
 /* The rows say that they have ended: tell who waits. */

@@ -265,7 +265,7 @@ static void on_volume_removed(void *data, const struct launcher_reply *reply, co
 static int volume_apply(struct ledger_tx *tx, struct work *work, struct err *err)
 {
     struct rescue *rescue = (struct rescue *)work;
-    return ledger_volume_of_session(tx, rescue->row_id, &rescue->volume, err);
+    return ledger_volume_claim(tx, rescue->row_id, &rescue->volume, err);
 }
 
 /* Before anybody else can take it up: the row still holds it. */
@@ -293,7 +293,7 @@ static void undo(struct work *work)
     struct rescue *rescue = (struct rescue *)work;
     seat_disconnect(rescue->seat);
     if (!rescue->has_volume && strcmp(rescue->intent.reason, COORDINATOR_NEW_VOLUME) == 0)
-        work_job(work, LEDGER_OP_READ, volume_apply, volume_known);
+        work_job(work, LEDGER_OP_VERB_UNDO, volume_apply, volume_known);
     else
         work_job(work, LEDGER_OP_VERB_UNDO, undo_apply, undone);
 }
@@ -382,10 +382,14 @@ static int adopt_exec(struct ledger_tx *tx, struct rescue *rescue, struct exec_r
     row->ended_ms = now_ms();
     if (action == EXEC_ACTION_RECORD)
         exec_row_end(row, &said->exit);
-    else
+    else {
+        row->exit_code = -1; /* nobody knows one */
         snprintf(row->reason, sizeof row->reason, "%s", reasons[action]);
+    }
     exec_event(row, event, sizeof event);
     r = coordinator_exec_end(tx, row, event, err);
+    if (r == 0 && action == EXEC_ACTION_RECORD)
+        r = exec_limits_met(tx, row, &said->exit, err);
     return r > 0 ? 0 : r;
 }
 
@@ -398,7 +402,8 @@ static int adopt_apply(struct ledger_tx *tx, struct work *work, struct err *err)
     int r = 0;
     rescue->adopted_count = 0;
     while (r == 0 && count == EXEC_PAGE) {
-        r = ledger_exec_page(tx, rescue->row_id, after, true, rows, EXEC_PAGE, &count, err);
+        r = ledger_exec_page(tx, rescue->row_id, after, EXEC_PAGE_LIVE, rows, EXEC_PAGE, &count,
+                             err);
         for (size_t i = 0; r == 0 && i < count; i++) {
             after = rows[i].ord;
             r = adopt_exec(tx, rescue, &rows[i], err);

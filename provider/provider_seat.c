@@ -145,6 +145,13 @@ static void on_frame(struct seat *seat, const struct agent_frame *frame, const v
         else
             exec_frame(seat, frame, payload);
         break;
+    case AGENT_FRAME_DENIED: {
+        struct agent_denied denied;
+        memcpy(&denied, payload, sizeof denied);
+        if (!number_is_files(frame->exec))
+            denied_frame(seat, frame->exec, &denied);
+        break;
+    }
     case AGENT_FRAME_PONG:
         verb_paused(seat, frame->exec);
         break;

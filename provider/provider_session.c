@@ -311,7 +311,7 @@ static void prepare_create(struct provider *p, struct verb *verb,
 {
     struct call *call = &verb->call;
     struct spec *spec = &p->scratch;
-    memcpy(spec, create->spec, sizeof *spec);
+    spec_copy(spec, create->spec);
     snprintf(verb->owner, sizeof verb->owner, "%s", create->owner ? create->owner : "");
     int r = call_check_ids(call, false, &call->refusal);
     if (r == 0 && verb->owner[0] && !id_valid(verb->owner))

@@ -43,6 +43,7 @@ static void earn(struct seat *seat)
 void trust_begin(struct seat *seat)
 {
     seat->greeted = false;
+    denied_begin(seat);
     seat->credit = FRAMES_SAVED;
     seat->credit_ms = loop_now_ms(seat->p->loop);
     for (struct exec *exec = seat->execs; exec; exec = exec->next)
@@ -52,6 +53,7 @@ void trust_begin(struct seat *seat)
 void trust_more(struct seat *seat)
 {
     seat->credit += FRAMES_OF_A_COMMAND;
+    denied_more(seat);
 }
 
 /* A number up to those that were sent, or the one of its maker. */
@@ -93,6 +95,7 @@ bool trust_frame(struct seat *seat, const struct agent_frame *frame, const void 
     case AGENT_FRAME_EXIT:
     case AGENT_FRAME_SPOOL:
     case AGENT_FRAME_STDIN:
+    case AGENT_FRAME_DENIED:
         return was_sent(seat, frame->exec);
     case AGENT_FRAME_INTERRUPTED:
     case AGENT_FRAME_PONG:

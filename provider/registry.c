@@ -58,6 +58,8 @@ static const struct {
     {CAP_NETWORK_HOST_RULES, PROBE_NETWORK_RULES},
     {CAP_NETWORK_PUBLIC_ONLY, PROBE_NETWORK_RULES},
     {CAP_NETWORK_ALLOW, PROBE_NETWORK_RULES},
+    {CAP_NETWORK_PUBLISH, PROBE_NETWORK_RULES},
+    {CAP_AUDIT_SYSCALL, PROBE_EXPLAIN_SYSCALLS},
 };
 
 void registry_map(const struct probe_result *results, struct capability_set *ret)

@@ -10,7 +10,7 @@
 #include <errno.h>
 #include <string.h>
 
-enum { VERSION = 1 };
+enum { VERSION = 2 };
 static const unsigned char magic[4] = {'b', 's', 'p', 'c'};
 
 struct tape {
@@ -182,7 +182,7 @@ static void limits(struct tape *t, struct spec_limits *l)
 }
 
 /* A field that is added to struct spec belongs here, with a new VERSION. */
-_Static_assert(sizeof(struct spec) == 150448, "a field of struct spec has no line in walk()");
+_Static_assert(sizeof(struct spec) == 267984, "a field of struct spec has no line in walk()");
 
 static void walk(struct tape *t, struct spec *s)
 {
@@ -195,9 +195,11 @@ static void walk(struct tape *t, struct spec *s)
     u16(t, &s->network.reserved);
     rules(t, &s->network.allow_count, s->network.allow);
     rules(t, &s->network.deny_count, s->network.deny);
-    count(t, &s->network.publish_count, SPEC_PORTS_MAX);
-    for (unsigned i = 0; i < SPEC_PORTS_MAX; i++)
-        u16(t, &s->network.publish[i]);
+    count(t, &s->network.publish_count, SPEC_PUBLISH_MAX);
+    for (uint32_t i = 0; i < s->network.publish_count && !t->bad; i++) {
+        u16(t, &s->network.publish[i].host_port);
+        u16(t, &s->network.publish[i].port);
+    }
     process(t, s);
     limits(t, &s->limits);
     u64(t, &s->requires_mask[0]);
@@ -224,7 +226,7 @@ int spec_store_read(const void *data, size_t length, struct spec *ret, struct er
     if (number(&tape, 0) != VERSION || tape.bad)
         return err_set(err, ERR_INTERNAL, EPROTO, "read a stored spec", NULL,
                        "It was written by another version of berth.");
-    spec_init(ret);
+    spec_clear(ret);
     walk(&tape, ret);
     if (tape.bad || tape.at != tape.end)
         return err_set(err, ERR_INTERNAL, EPROTO, "read a stored spec", NULL,

@@ -15,5 +15,5 @@
 void spec_store_write(const struct spec *spec, struct buf *out);
 
 /* -EPROTO with `err`: not a stored spec, one of another version, torn, or not what spec_check()
- * accepts. `ret` is then not to be used. */
+ * accepts. `ret` is then not to be used; before, it was zero or a spec (spec_clear()). */
 int spec_store_read(const void *data, size_t length, struct spec *ret, struct err *err);

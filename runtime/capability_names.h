@@ -49,7 +49,7 @@
     X(NETWORK_HOST_RULES, "network.host_rules", 1)                             \
     X(NETWORK_PUBLIC_ONLY, "network.public_only", 1)                           \
     X(NETWORK_ALLOW, "network.allow", 1)                                       \
-    X(NETWORK_PUBLISH, "network.publish", 0)                                   \
+    X(NETWORK_PUBLISH, "network.publish", 1)                                   \
     X(NETWORK_UDP, "network.udp", 0)                                           \
     X(NETWORK_ICMP, "network.icmp", 0)                                         \
     X(SECRETS_ENV_PLAINTEXT, "secrets.env_plaintext", 0)                       \
@@ -57,7 +57,7 @@
     X(SECRETS_HEADER_PROXY, "secrets.header_proxy", 0)                         \
     X(SECRETS_QUERY_PROXY, "secrets.query_proxy", 0)                           \
     X(AUDIT_NETWORK, "audit.network", 0)                                       \
-    X(AUDIT_SYSCALL, "audit.syscall", 0)                                       \
+    X(AUDIT_SYSCALL, "audit.syscall", 1)                                       \
     X(USAGE_METERING, "usage.metering", 1)                                     \
     X(GPU, "gpu", 0)
 

@@ -15,6 +15,7 @@ struct launcher_calls {
                   const struct session_lasting *lasting, struct err *err);
     const struct session_effective *(*effective)(const struct session *s);
     unsigned (*notes)(const struct session *s, const struct session_note **ret_notes);
+    int (*keep_netns)(const struct session *s);
     void (*leave)(struct session *s, struct session_identity *ret);
     int (*look)(struct runtime *rt, const struct session_name *name,
                 const struct session_identity *expected, enum session_found *ret_found,

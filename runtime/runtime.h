@@ -228,6 +228,10 @@ struct session_lasting {
 int session_create_lasting(struct session **ret, struct runtime *rt, const struct spec *spec,
                            const struct session_lasting *lasting, struct err *err);
 
+/* A descriptor of its network, where whoever has not made it cannot find it (rootless); the
+ * caller's. -1: it is found by name. */
+int session_keep_netns(const struct session *s);
+
 /* Who its init is, then frees `s` and lets the session live. */
 void session_leave(struct session *s, struct session_identity *ret);
 
@@ -281,6 +285,17 @@ int session_network_counters(struct runtime *rt, const struct session_name *name
 /* TCP sockets made inside, for published ports. */
 int session_network_connectors(struct runtime *rt, const struct session_name *name, int family,
                                unsigned count, int *ret, struct err *err);
+
+/* What of the host's loopback leads into a session, in the order of its spec, with the ports that
+ * were had. How many there are; of them `room` are written. */
+struct session_published {
+    uint16_t host_port, port;
+    bool six; /* at ::1 too, not at 127.0.0.1 alone */
+};
+unsigned session_published(const struct session *s, struct session_published *ret, unsigned room);
+/* The gateway's control socket can be read: it wants sockets for clients of published ports. 1: it
+ * has ended. For a session that has its gateway for itself. */
+int session_publish_serve(struct session *s, struct err *err);
 
 /* The environment of a command: PATH, HOME, USER, LOGNAME, LANG, TERM with defaults, then the
  * policy's, then `extra` (NULL-terminated "K=V"); later wins. Nothing of this process's own

@@ -27,6 +27,7 @@ enum serve_fd {
 
 enum {
     SERVE_CONFIG_VERSION = 1,
+    SERVE_START_TIMEOUT_S = 5,
     SERVE_ROOTS_MAX = 16,
     SERVE_NAME_SIZE = 48,
     SERVE_ADDRESS_MAX = 112
@@ -52,6 +53,8 @@ struct serve_config {
     uint32_t front_uid, front_gid;
     uint32_t socket_gid; /* who may connect beside the owner; UINT32_MAX: nobody */
     uint32_t sessions_max;
+    uint32_t
+        start_timeout_s; /* how long a session may take to be ready; 0: SERVE_START_TIMEOUT_S */
     uint32_t root_count; /* directories beneath which a `directory` workspace may be; 0: none but
                             what the asker owns (rootless) */
     uint32_t ceiling_length; /* bytes of the ceiling policy's source text that follow this struct */

@@ -1,4 +1,5 @@
-/* This file proves the shape of a spec; it never looks at the host. */
+/* This file proves the shape of a spec, and copies what is used of one; it never looks at the host.
+ */
 #include "runtime/spec.h"
 
 #include "runtime/base/sha256.h"
@@ -8,6 +9,7 @@
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 void spec_init(struct spec *spec)
 {
@@ -21,26 +23,85 @@ void spec_init_zeroed(struct spec *spec)
     spec->size = sizeof *spec;
 }
 
-/* The used part of every array and everything between the arrays. Counts are hashed before what
- * they count, so two specs with one stream of bytes are one spec. */
+/* A count is believed as far as its array goes: a spec need not have passed spec_check(). */
+static size_t used(uint32_t count, uint32_t most, size_t each)
+{
+    return (count < most ? count : most) * each;
+}
+
+#define PART(from, to)                                                                       \
+    {                                                                                        \
+        offsetof(struct spec, from), offsetof(struct spec, to) - offsetof(struct spec, from) \
+    }
+#define ARRAY_PART(array, count, most)                                               \
+    {                                                                                \
+        offsetof(struct spec, array), used(spec->count, most, sizeof spec->array[0]) \
+    }
+
+/* The used part of every array and everything between the arrays. Counts stand before what they
+ * count, so two specs with one stream of bytes are one spec. */
+void spec_parts(const struct spec *spec, struct spec_part ret[SPEC_PARTS])
+{
+    const struct spec_part parts[] = {
+        {0, offsetof(struct spec, mounts)},
+        ARRAY_PART(mounts, mount_count, SPEC_MOUNTS_MAX),
+        ARRAY_PART(protect, protect_count, SPEC_PROTECT_MAX),
+        PART(network, network.allow),
+        ARRAY_PART(network.allow, network.allow_count, SPEC_RULES_MAX),
+        ARRAY_PART(network.deny, network.deny_count, SPEC_RULES_MAX),
+        PART(process, process.env),
+        ARRAY_PART(process.env, process.env_bytes, SPEC_ENV_MAX),
+        {offsetof(struct spec, limits), sizeof *spec - offsetof(struct spec, limits)},
+    };
+    _Static_assert(sizeof parts / sizeof parts[0] == SPEC_PARTS, "each part is told");
+    memcpy(ret, parts, sizeof parts);
+}
+
+void spec_clear(struct spec *spec)
+{
+    struct spec_part parts[SPEC_PARTS];
+    spec_parts(spec, parts);
+    for (unsigned i = 0; i < SPEC_PARTS; i++)
+        memset((char *)spec + parts[i].at, 0, parts[i].length);
+    spec_init_zeroed(spec);
+}
+
+void spec_copy(struct spec *to, const struct spec *from)
+{
+    struct spec_part parts[SPEC_PARTS];
+    spec_clear(to);
+    spec_parts(from, parts);
+    for (unsigned i = 0; i < SPEC_PARTS; i++)
+        memcpy((char *)to + parts[i].at, (const char *)from + parts[i].at, parts[i].length);
+}
+
+int spec_write(int fd, uint64_t at, const struct spec *spec)
+{
+    struct spec_part parts[SPEC_PARTS];
+    spec_parts(spec, parts);
+    if (ftruncate(fd, (off_t)(at + sizeof *spec)) < 0)
+        return -errno;
+    for (unsigned i = 0; i < SPEC_PARTS; i++)
+        for (size_t done = 0; done < parts[i].length;) {
+            ssize_t n = pwrite(fd, (const char *)spec + parts[i].at + done, parts[i].length - done,
+                               (off_t)(at + parts[i].at + done));
+            if (n < 0 && errno == EINTR)
+                continue;
+            if (n <= 0)
+                return n < 0 ? -errno : -EIO;
+            done += (size_t)n;
+        }
+    return 0;
+}
+
 void spec_hash(const struct spec *spec, char ret_hex[65])
 {
-    const char *bytes = (const char *)spec;
-    const struct sha256_part parts[] = {
-        {bytes, offsetof(struct spec, mounts)},
-        {spec->mounts, spec->mount_count * sizeof spec->mounts[0]},
-        {spec->protect, spec->protect_count * sizeof spec->protect[0]},
-        {bytes + offsetof(struct spec, network),
-         offsetof(struct spec, network.allow) - offsetof(struct spec, network)},
-        {spec->network.allow, spec->network.allow_count * sizeof spec->network.allow[0]},
-        {spec->network.deny, spec->network.deny_count * sizeof spec->network.deny[0]},
-        {spec->network.publish, sizeof spec->network.publish},
-        {bytes + offsetof(struct spec, process),
-         offsetof(struct spec, process.env) - offsetof(struct spec, process)},
-        {spec->process.env, spec->process.env_bytes},
-        {bytes + offsetof(struct spec, limits), sizeof *spec - offsetof(struct spec, limits)},
-    };
-    sha256_parts_hex(parts, sizeof parts / sizeof parts[0], ret_hex);
+    struct spec_part parts[SPEC_PARTS];
+    struct sha256_part hashed[SPEC_PARTS];
+    spec_parts(spec, parts);
+    for (unsigned i = 0; i < SPEC_PARTS; i++)
+        hashed[i] = (struct sha256_part){(const char *)spec + parts[i].at, parts[i].length};
+    sha256_parts_hex(hashed, SPEC_PARTS, ret_hex);
 }
 
 static int bad(struct err *err, const char *field, const char *why)
@@ -165,14 +226,28 @@ static int check_process(const struct spec *spec, struct err *err)
     return 0;
 }
 
+static int check_publish(const struct spec_network *net, struct err *err)
+{
+    static const char field[] = "network.publish";
+    if (net->publish_count > SPEC_PUBLISH_MAX)
+        return bad(err, field, "Too many ports.");
+    for (uint32_t i = 0; i < net->publish_count; i++) {
+        if (net->publish[i].port < SPEC_PORT_FIRST)
+            return bad(err, field, "No program of a session may listen on a port below 54.");
+        for (uint32_t k = 0; net->publish[i].host_port && k < i; k++)
+            if (net->publish[k].host_port == net->publish[i].host_port)
+                return bad(err, field, "One port of the host is to lead to two places.");
+    }
+    return 0;
+}
+
 static int check_network(const struct spec *spec, struct err *err)
 {
     if (spec->network.egress < SPEC_EGRESS_DENY || spec->network.egress > SPEC_EGRESS_ALLOW)
         return bad(err, "network.egress", "Unknown mode.");
-    if (spec->network.allow_count > SPEC_RULES_MAX || spec->network.deny_count > SPEC_RULES_MAX ||
-        spec->network.publish_count > SPEC_PORTS_MAX)
-        return bad(err, "network", "Too many rules.");
-    return 0;
+    if (spec->network.allow_count > SPEC_RULES_MAX || spec->network.deny_count > SPEC_RULES_MAX)
+        return bad(err, "network", "More than 256 rules of a kind.");
+    return check_publish(&spec->network, err);
 }
 
 int spec_check(const struct spec *spec, struct err *err)

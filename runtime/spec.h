@@ -14,10 +14,11 @@
 #include "runtime/base/err.h"
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 enum {
-    SPEC_VERSION = 1,
+    SPEC_VERSION = 2,
     SPEC_ID_MAX = 64,      /* longest id that a client may choose */
     SPEC_PATH_MAX = 1024,  /* bytes of a path, with its NUL */
     SPEC_MOUNTS_MAX = 32,  /* extra read_only and read_write mounts */
@@ -25,9 +26,13 @@ enum {
     SPEC_PROTECT_PATH_MAX = 256,
     SPEC_SECCOMP_ALLOW_MAX = 64,
     SPEC_ENV_MAX = 16384, /* bytes of policy environment, "K=V" strings one after another */
-    SPEC_RULES_MAX = 64,  /* network rules of each kind */
+    SPEC_RULES_MAX = 256, /* network rules of each kind */
     SPEC_HOST_MAX = 254,
     SPEC_PORTS_MAX = 16,
+    SPEC_PUBLISH_MAX = 16, /* published ports */
+    /* Programs of a session with a network may listen from here on; the ports below it, the
+     * resolver's and the gateway's among them, are nobody's inside. */
+    SPEC_PORT_FIRST = 54,
 };
 
 enum spec_image_kind { SPEC_IMAGE_HOST = 1, SPEC_IMAGE_DIR, SPEC_IMAGE_NAME };
@@ -77,6 +82,12 @@ struct spec_rule {
     uint16_t ports[SPEC_PORTS_MAX];
 };
 
+/* A port of the session that the host's loopback leads to. */
+struct spec_publish {
+    uint16_t host_port; /* 0: any that is free */
+    uint16_t port;      /* inside */
+};
+
 /* What a session may reach (contract §6). */
 struct spec_network {
     uint32_t egress; /* enum spec_egress */
@@ -84,9 +95,9 @@ struct spec_network {
     uint8_t allow_private;
     uint16_t reserved;
     uint32_t allow_count, deny_count, publish_count;
+    struct spec_publish publish[SPEC_PUBLISH_MAX];
     struct spec_rule allow[SPEC_RULES_MAX];
     struct spec_rule deny[SPEC_RULES_MAX];
-    uint16_t publish[SPEC_PORTS_MAX];
 };
 
 /* Bits of struct spec_limits.asked: which limits somebody asked for by name (a file, a flag, a
@@ -167,6 +178,20 @@ void spec_init(struct spec *spec);
 /* The same for memory that is zero already (static, or fresh from calloc()): a start that uses a
  * few kilobytes of it then touches no other page. */
 void spec_init_zeroed(struct spec *spec);
+
+/* Most of a spec is arrays that are hardly used. These touch what is used and no other page: `spec`
+ * and `to` were zero or initialised before, and become as after spec_init(), or as `from`. */
+void spec_clear(struct spec *spec);
+void spec_copy(struct spec *to, const struct spec *from);
+/* What is used, in order; everything else is zero. */
+enum { SPEC_PARTS = 9 };
+struct spec_part {
+    size_t at, length;
+};
+void spec_parts(const struct spec *spec, struct spec_part ret[SPEC_PARTS]);
+/* Write it to a file that is empty from `at` on: sizeof(struct spec) bytes, with holes where it is
+ * not used. 0 or -errno. */
+int spec_write(int fd, uint64_t at, const struct spec *spec);
 
 /* Shape only, no look at the host: version, size, NUL-termination, enum ranges, counts, absolute
  * and normalised paths, ids by grammar ID-2, mounts that do not collide. -EINVAL with

@@ -142,8 +142,8 @@ promise "a typing error is not guessed at: ${out#berth: }" said 'did you mean|--
 out=$("$berth" run --workspace none --allow allowed.example -- getent hosts other.example 2>&1)
 promise "a name that no rule allows is told with the option that would: ${out#berth: note: }" \
     said 'other\.example was refused.*--allow other\.example'
-out=$("$berth" run --workspace none --publish 8080 -- true 2>&1)
-promise "what it cannot enforce yet it refuses" said 'network.publish'
+out=$("$berth" run --workspace none --require gpu -- true 2>&1)
+promise "what it cannot give it refuses" said 'gpu'
 promise "nothing is left behind" test -z "$(ls "$place/runtime/runs" 2>/dev/null)"
 
 printf '\n%d promises kept, %d broken. `berth doctor` tells what this host gives; README.md goes on from here.\n' \

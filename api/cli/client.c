@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
@@ -31,6 +32,7 @@ struct client_stream {
     struct client_body body;
     char *in; /* READ_BYTES */
     size_t at, length;
+    uint64_t silence_ms;
     bool ended;
 };
 
@@ -57,6 +59,12 @@ int client_new(struct client **ret, const char *host, struct err *err)
         return r;
     *ret = take_ptr(&c);
     return 0;
+}
+
+uint64_t client_stream_silence_ms(const struct client *c)
+{
+    return c->where.silence_ms < CLIENT_STREAM_SILENCE_MS ? c->where.silence_ms
+                                                          : CLIENT_STREAM_SILENCE_MS;
 }
 
 void client_free(struct client *c)
@@ -111,6 +119,15 @@ static int lost(struct err *err, int sys)
                    "The connection ended before there was a whole answer.");
 }
 
+static int silent(struct err *err, uint64_t ms)
+{
+    return err_set(err, ERR_UNAVAILABLE, ETIMEDOUT, "talk to berth serve", NULL,
+                   "It has been silent for %" PRIu64 ".%" PRIu64
+                   " s. What was asked for may have been done, or still be: look before you ask "
+                   "again. If it only takes long, say how long with BERTH_TIMEOUT, as in 30m.",
+                   ms / 1000, ms % 1000 / 100);
+}
+
 static int send_all(int fd, const void *data, size_t length)
 {
     for (const char *at = data; length > 0;) {
@@ -118,7 +135,7 @@ static int send_all(int fd, const void *data, size_t length)
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0)
-            return -errno;
+            return errno == EAGAIN ? -ETIMEDOUT : -errno;
         at += n;
         length -= (size_t)n;
     }
@@ -194,7 +211,8 @@ static int send_upload(int fd, const struct client_request *request, const struc
     return 0;
 }
 
-/* More bytes behind those that are there: 0; CLIENT_STREAM_WAIT; negative: the end. */
+/* More bytes behind those that are there: 0; CLIENT_STREAM_WAIT: none now, or when waiting, none
+ * for too long; negative: the end. */
 static int fill(struct client_stream *s, bool wait, struct err *err)
 {
     if (s->at == s->length)
@@ -225,6 +243,8 @@ static int read_head(struct client_stream *s, bool head_only, struct err *err)
             r = fill(s, true, err);
             if (r < 0)
                 return CLIENT_STREAM_AGAIN;
+            if (r == CLIENT_STREAM_WAIT)
+                return silent(err, s->silence_ms);
             continue;
         }
         if (r < 0)
@@ -267,7 +287,10 @@ int client_stream_wait(struct client_stream *s, const char **ret_piece, size_t *
         if (r != CLIENT_STREAM_WAIT)
             return r;
         struct pollfd p = {.fd = s->fd, .events = POLLIN};
-        if (poll(&p, 1, -1) < 0 && errno != EINTR)
+        int n = poll(&p, 1, s->silence_ms < INT_MAX ? (int)s->silence_ms : INT_MAX);
+        if (n == 0)
+            return silent(err, s->silence_ms);
+        if (n < 0 && errno != EINTR)
             return err_set(err, ERR_INTERNAL, errno, "wait for berth serve", NULL, NULL);
     }
 }
@@ -394,16 +417,22 @@ static int attempt(struct client *c, const struct client_request *request, struc
     int r = get_connection(c, p, ret_stale, &s->fd, err);
     if (r != 0)
         return r;
+    s->silence_ms = request->once ? client_stream_silence_ms(c) : c->where.silence_ms;
+    client_bound(s->fd, s->silence_ms);
     make_head(request, &st, &head);
     if (buf_failed(&head))
         return err_set(err, ERR_INTERNAL, ENOMEM, "talk to berth serve", NULL, NULL);
     r = send_all(s->fd, buf_text(&head), head.length);
+    if (r == -ETIMEDOUT)
+        return silent(err, s->silence_ms);
     if (r < 0 && !answered(s->fd)) {
         lost(err, -r);
         return CLIENT_STREAM_AGAIN;
     }
     if (r == 0 && request->has_upload) {
         r = send_upload(s->fd, request, &st, err);
+        if (r == -ETIMEDOUT)
+            return silent(err, s->silence_ms);
         if (r < 0)
             return err && err->code == ERR_UNAVAILABLE ? CLIENT_STREAM_AGAIN : r;
     }
@@ -502,7 +531,8 @@ int client_call(struct client *c, const struct client_request *request,
             }
             return 0;
         }
-        if (r == -EPROTO || request->once || wait_again(&p, 0, may_repeat(request)) < 0)
+        if (r == -EPROTO || r == -ETIMEDOUT || request->once ||
+            wait_again(&p, 0, may_repeat(request)) < 0)
             return r;
     }
 }
@@ -524,6 +554,7 @@ int client_upload_open(struct client *c, const char *path, int *ret_fd, struct e
     r = send_all(fd, buf_text(&head), head.length);
     if (r < 0)
         return lost(err, -r);
+    client_bound(fd, 0); /* who takes it is a command, when it likes */
     *ret_fd = take_fd(&fd);
     return 0;
 }
@@ -535,6 +566,7 @@ int client_upload_answer(struct client *c, int fd, struct err *err)
     if (!s)
         return err_set(err, ERR_INTERNAL, ENOMEM, "read the answer", NULL, NULL);
     s->fd = dup(fd);
+    s->silence_ms = c->where.silence_ms;
     int r = read_head(s, false, err);
     if (r == CLIENT_STREAM_AGAIN)
         return -ECONNRESET;

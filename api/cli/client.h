@@ -11,6 +11,9 @@
  * most: what only reads, what is done by being done twice (PUT of a whole file, DELETE), and each
  * POST, because it carries an Idempotency-Key (IDEM-1).
  *
+ * A service that hangs is not waited for for ever: who sends nothing and takes nothing for
+ * CLIENT_SILENCE_MS, or what BERTH_TIMEOUT says, is told as such, and is not asked again.
+ *
  * Where nobody is asked for by name and nobody answers, the user's own service is started
  * (client_start.c). Blocking; one thread. Runs with the caller's rights.
  */
@@ -22,12 +25,17 @@
 
 enum { CLIENT_PATIENCE_MS = 30000, CLIENT_KEY_SIZE = 40, CLIENT_DOCUMENT_MAX = 32 << 20 };
 
+/* A verb that removes much is silent for long; a stream of events has a sign of life every 15 s. */
+enum { CLIENT_SILENCE_MS = 300000, CLIENT_STREAM_SILENCE_MS = 60000 };
+
 struct client;
 
 /* `host`: what --host says, NULL for BERTH_HOST and then the default. Looks at names only: nothing
  * is connected yet. ERR_USAGE: no such kind of host. */
 int client_new(struct client **ret, const char *host, struct err *err);
 void client_free(struct client *c); /* NULL allowed */
+/* How long a stream of events may be silent. */
+uint64_t client_stream_silence_ms(const struct client *c);
 
 struct client_request {
     const char *method, *path; /* path with its query, encoded */
@@ -111,7 +119,8 @@ struct client_where {
         bool own; /* the directory is the user's: its service may be started */
     } place[CLIENT_PLACES];
     unsigned count;
-    bool named; /* by --host or BERTH_HOST: nobody is started, and any owner is right */
+    bool named;          /* by --host or BERTH_HOST: nobody is started, and any owner is right */
+    uint64_t silence_ms; /* how long one who listens there may be silent */
 };
 
 /* From the words and the environment alone. */
@@ -121,6 +130,8 @@ int client_where(const char *host, struct client_where *ret, struct err *err);
  * somebody whom we do not talk to. */
 enum client_connect_outcome { CLIENT_NOBODY = 1 };
 int client_connect(const struct client_where *where, int *ret_fd, struct err *err);
+/* A blocking send() or recv() of it ends after so long, with EAGAIN; 0: never. */
+void client_bound(int fd, uint64_t silence_ms);
 
 /* Start the user's own service and wait until it answers. One of several that try at once does it.
  */

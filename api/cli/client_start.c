@@ -10,6 +10,7 @@
 
 #include "runtime/base/fd.h"
 #include "runtime/base/io.h"
+#include "runtime/base/units.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -20,10 +21,11 @@
 #include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/time.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 
-enum { START_MS = 5000, LOCK_MS = 15000, STEP_MS = 5 };
+enum { START_MS = 5000, LOCK_MS = 15000, STEP_MS = 5, DAY_MS = 24 * 3600 * 1000 };
 
 _Static_assert(sizeof((struct sockaddr_un){0}.sun_path) == CLIENT_PATH_SIZE, "a socket's path");
 
@@ -52,6 +54,18 @@ static int named_place(const char *host, struct client_where *where, struct err 
     return err_set(err, ERR_USAGE, 0, "--host", host, "Write unix: and an absolute path.");
 }
 
+static int read_silence(uint64_t *ret_ms, struct err *err)
+{
+    const char *text = getenv("BERTH_TIMEOUT");
+    *ret_ms = CLIENT_SILENCE_MS;
+    if (!text || !text[0])
+        return 0;
+    if (units_parse_duration(text, ret_ms) < 0 || *ret_ms < 100 || *ret_ms > DAY_MS)
+        return err_set(err, ERR_USAGE, 0, "read BERTH_TIMEOUT", text,
+                       "It is how long berth serve may be silent, as 90s or 30m: 100ms to 24h.");
+    return 0;
+}
+
 int client_where(const char *host, struct client_where *ret, struct err *err)
 {
     struct client_where where = {0};
@@ -77,6 +91,8 @@ int client_where(const char *host, struct client_where *ret, struct err *err)
             r = add_place(&where, own, "/berth.sock", true, err);
     }
     if (r == 0)
+        r = read_silence(&where.silence_ms, err);
+    if (r == 0)
         *ret = where;
     return r;
 }
@@ -88,13 +104,23 @@ static bool is_nobody(int sys)
     return sys == ENOENT || sys == ECONNREFUSED || sys == EACCES || sys == ENOTDIR;
 }
 
-static int connect_at(const char *path, bool any_owner, int *ret_fd, struct err *err)
+void client_bound(int fd, uint64_t silence_ms)
+{
+    const struct timeval bound = {.tv_sec = (time_t)(silence_ms / 1000),
+                                  .tv_usec = (suseconds_t)(silence_ms % 1000 * 1000)};
+    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &bound, sizeof bound);
+    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &bound, sizeof bound);
+}
+
+static int connect_at(const char *path, bool any_owner, uint64_t silence_ms, int *ret_fd,
+                      struct err *err)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     _cleanup_fd_ int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (fd < 0)
         return err_set(err, ERR_INTERNAL, errno, "connect", path, NULL);
     memcpy(address.sun_path, path, strlen(path) + 1);
+    client_bound(fd, silence_ms); /* the queue of one that accepts nobody is full at some time */
     if (connect(fd, (const struct sockaddr *)&address, sizeof address) < 0) {
         int r = err_set(err, ERR_UNAVAILABLE, errno, "connect", path,
                         "Is `berth serve` running there, and may you talk to it?");
@@ -117,7 +143,7 @@ int client_connect(const struct client_where *where, int *ret_fd, struct err *er
 {
     int r = CLIENT_NOBODY;
     for (unsigned i = 0; i < where->count && r == CLIENT_NOBODY; i++)
-        r = connect_at(where->place[i].path, where->named, ret_fd, err);
+        r = connect_at(where->place[i].path, where->named, where->silence_ms, ret_fd, err);
     return r;
 }
 

@@ -34,6 +34,7 @@ static const struct verb verbs[] = {
     {"doctor", cli_doctor, "Try everything once, and say what to do about what fails.",
      "berth doctor", false},
     {"serve", cli_serve, "Serve sessions that last.", "berth serve", false},
+    {"openapi", cli_openapi, "Describe the HTTP interface to programs.", "berth openapi", false},
     {"help", cli_help, "Show the help of a command.", "berth help run", false},
 };
 enum { VERB_COUNT = sizeof verbs / sizeof verbs[0] };

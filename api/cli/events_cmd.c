@@ -264,33 +264,25 @@ static int one_usage(struct verb *verb, const char *session_id, bool alone, stru
     return status;
 }
 
+struct usages {
+    struct table *table;
+    struct buf *json;
+};
+
+static int usage_of(struct verb *verb, void *data, const struct json_node *session)
+{
+    const struct usages *to = data;
+    const char *session_id = verb_text(session, "session_id");
+    return id_valid(session_id) ? one_usage(verb, session_id, false, to->table, to->json) : 0;
+}
+
 static int all_usage(struct verb *verb, struct table *table, struct buf *json)
 {
-    _cleanup_buf_ struct buf next = {0};
-    int status;
-    do {
-        _cleanup_arena_ struct arena arena = {0};
-        _cleanup_buf_ struct buf path = {0}, after = next;
-        struct client_answer answer = {0};
-        const struct json_node *root;
-        next = (struct buf){0};
-        verb_path(verb, "sessions", &path);
-        if (after.length)
-            client_query(&path, "after", buf_text(&after));
-        status = verb_call(verb, "GET", buf_text(&path), NULL, &answer);
-        if (status == 0)
-            status = verb_read(&arena, &answer.document, &root);
-        const struct json_node *list = status == 0 ? json_member(root, "sessions") : NULL;
-        for (const struct json_node *s = list ? list->first : NULL; s && status == 0; s = s->next)
-            if (id_valid(verb_text(s, "session_id")))
-                status = one_usage(verb, verb_text(s, "session_id"), false, table, json);
-        if (status == 0)
-            buf_puts(&next, verb_text(root, "next"));
-        if (status == 0 && strcmp(buf_text(&next), buf_text(&after)) == 0)
-            buf_fini(&next);
-        buf_fini(&answer.document);
-    } while (status == 0 && next.length);
-    return status;
+    _cleanup_buf_ struct buf path = {0};
+    struct usages to = {table, json};
+    const struct verb_pages pages = {.member = "sessions", .each = usage_of, .data = &to};
+    verb_path(verb, "sessions", &path);
+    return verb_pages(verb, buf_text(&path), &pages);
 }
 
 int cli_usage(int argc, char **argv)

@@ -84,29 +84,11 @@ static void add_exec(struct table *table, const struct json_node *exec)
     table_text(table, verb_text(exec, "command"));
 }
 
-static int ps_page(struct verb *verb, const struct ps *ps, const char *after, struct table *table,
-                   struct buf *ret_next)
+static int ps_one(struct verb *verb, void *data, const struct json_node *exec)
 {
-    _cleanup_arena_ struct arena arena = {0};
-    _cleanup_buf_ struct buf path = {0};
-    struct client_answer answer = {0};
-    const struct json_node *root;
-    verb_session_path(verb, "/execs", &path);
-    if (ps->state)
-        client_query(&path, "state", ps->state);
-    if (after[0])
-        client_query(&path, "after", after);
-    int status = verb_call(verb, "GET", buf_text(&path), NULL, &answer);
-    if (status == 0 && verb->json)
-        status = verb_print_document(&answer.document);
-    else if (status == 0 && (status = verb_read(&arena, &answer.document, &root)) == 0) {
-        const struct json_node *list = json_member(root, "execs");
-        for (const struct json_node *e = list ? list->first : NULL; e; e = e->next)
-            add_exec(table, e);
-        buf_puts(ret_next, verb_text(root, "next"));
-    }
-    buf_fini(&answer.document);
-    return status;
+    (void)verb;
+    add_exec(data, exec);
+    return 0;
 }
 
 int cli_ps(int argc, char **argv)
@@ -116,19 +98,20 @@ int cli_ps(int argc, char **argv)
     struct ps ps = {0};
     _cleanup_verb_ struct verb verb;
     _cleanup_table_ struct table table;
-    _cleanup_buf_ struct buf out = {0}, next = {0};
+    _cleanup_buf_ struct buf out = {0}, path = {0};
     int status;
     table_init(&table, heads);
     if (!verb_begin(&verb, &ps_spec, argc, argv, take_ps, &ps, &status))
         return status;
-    buf_puts(&next, ps.after ? ps.after : "");
-    do {
-        _cleanup_buf_ struct buf after = next;
-        next = (struct buf){0};
-        status = ps_page(&verb, &ps, buf_text(&after), &table, &next);
-        if (status == 0 && next.length && strcmp(buf_text(&next), buf_text(&after)) == 0)
-            buf_fini(&next);
-    } while (status == 0 && next.length);
+    verb_session_path(&verb, "/execs", &path);
+    if (ps.state)
+        client_query(&path, "state", ps.state);
+    const struct verb_pages pages = {.member = "execs",
+                                     .after = ps.after,
+                                     .as_it_is = verb.json,
+                                     .each = ps_one,
+                                     .data = &table};
+    status = verb_pages(&verb, buf_text(&path), &pages);
     if (status || verb.json)
         return status;
     table_print(&table, &out);

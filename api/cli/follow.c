@@ -27,9 +27,10 @@ int follow_fd(const struct follow *f)
 
 int follow_timeout(const struct follow *f)
 {
-    if (f->stream)
-        return -1;
     uint64_t now = client_now_ms();
+    uint64_t until = f->heard_ms + client_stream_silence_ms(f->client);
+    if (f->stream)
+        return until > now ? (int)(until - now) : 0;
     return f->retry_ms > now ? (int)(f->retry_ms - now) : 0;
 }
 
@@ -70,6 +71,7 @@ static int join(struct follow *f, struct err *err)
     if (r < 0)
         return r;
     f->away_since_ms = 0;
+    f->heard_ms = client_now_ms();
     if (strcmp(client_stream_head(f->stream)->media_type, "text/event-stream") == 0)
         return 0;
     return err_set(err, ERR_INTERNAL, EPROTO, "follow", NULL, "The answer is no stream of events.");
@@ -106,7 +108,10 @@ int follow_next(struct follow *f, struct client_event *ret_event, struct err *er
         f->piece = NULL;
         f->length = f->at = 0;
         r = client_stream_next(f->stream, &f->piece, &f->length, &broken);
-        if (r == CLIENT_STREAM_WAIT)
+        if (r == 0)
+            f->heard_ms = client_now_ms();
+        /* One that hangs is left like one that has ended; connecting anew tells which it is. */
+        if (r == CLIENT_STREAM_WAIT && follow_timeout(f) > 0)
             return FOLLOW_WAIT;
         if (r != 0)
             r = stream_end(f, r == CLIENT_STREAM_END);

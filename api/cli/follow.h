@@ -23,6 +23,7 @@ struct follow {
     const char *piece;
     size_t length, at;
     uint64_t away_since_ms, retry_ms; /* 0: connected */
+    uint64_t heard_ms;                /* when something came last, also a sign of life alone */
     unsigned pause_ms, empty;         /* streams in a row that ended without an event */
 };
 
@@ -37,5 +38,6 @@ enum follow_outcome { FOLLOW_WAIT = 1, FOLLOW_END = 2 };
  * one, the service says so again and again. Negative: refused, or nobody answered for
  * FOLLOW_AWAY_MS. */
 int follow_next(struct follow *f, struct client_event *ret_event, struct err *err);
-int follow_fd(const struct follow *f);      /* -1: none now */
-int follow_timeout(const struct follow *f); /* -1: none */
+int follow_fd(const struct follow *f); /* -1: none now */
+/* Of a stream: until it has been silent for too long. */
+int follow_timeout(const struct follow *f);

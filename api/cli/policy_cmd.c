@@ -185,6 +185,8 @@ static int check_one(const struct words *words, const char *file, struct buf *ou
     _cleanup_policy_ struct policy *ceiling = NULL;
     struct err err = {0};
     int r = policy_load_file(&policy, file, &err);
+    if (r == 0)
+        r = policy_check_meaning(policy, &err);
     if (r == 0 && words->within)
         r = policy_load_file(&ceiling, words->within, &err);
     if (r == 0 && ceiling)

@@ -20,6 +20,7 @@
 static struct spec the_spec;
 static struct run the_run;
 static struct run_network the_network;
+static struct run_denied the_denied;
 static struct capability_set the_capabilities;
 
 static uint64_t now_us(void)
@@ -96,6 +97,7 @@ static int send_command(void *data, struct session *s, struct err *err)
     struct command *command = data;
     if (run_loop_told_to_end(command->run))
         return 0;
+    run_summary_published(command->run, s);
     int r = session_exec(s, RUN_EXEC, &command->request, err);
     command->sent = r == 0;
     return r;
@@ -173,6 +175,7 @@ static int execute(struct run *run, struct err *err)
         r = run_plan_spec(&run->options, run->spec, err);
     if (r < 0)
         return r;
+    run->denied = run->spec->process.explain_syscalls ? &the_denied : NULL;
     run->tty = want_tty(run);
     require_for_exec(run);
     r = open_runtime(run, err);

@@ -5,6 +5,7 @@
  *   run_stdio.c     what 0, 1 and 2 are       run_streams.c   the copies and the terminal
  *   run_loop.c      frames, signals, deadlines
  *   run_network.c   the gateway and its events
+ *   run_denied.c    system calls that were refused
  *   run_result.c    the result record         run_summary.c   what a person is told
  */
 #pragma once
@@ -30,12 +31,22 @@ struct run_outcome {
     bool output_seen;             /* all output passed through berth */
 };
 
+/* Totals of refused calls, as init told them last (`--explain`). */
+enum { RUN_DENIED_MAX = 256 };
+
+struct run_denied {
+    unsigned count;
+    uint64_t more; /* calls that found no row here: init told more kinds than it has rows for */
+    struct agent_denied rows[RUN_DENIED_MAX];
+};
+
 struct run {
     struct run_options options;
     struct spec *spec;
     struct runtime *runtime;
     struct session *session;
     struct run_network *network;
+    struct run_denied *denied; /* NULL: not asked for */
     struct stdio stdio;
     struct streams streams;
     bool tty;
@@ -92,8 +103,17 @@ void run_result_fini(struct run_result_file *file);
 void run_result_record(const struct run *run, struct buf *out);
 int run_result_status(const struct run_outcome *outcome);
 
+/* ---- run_denied.c ------------------------------------------------------------------------------
+ */
+
+void run_denied_take(struct run *run, const struct agent_denied *denied);
+void run_denied_summary(const struct run *run, void (*say)(const char *format, ...));
+void run_denied_record(const struct run *run, struct buf *out);
+
 /* ---- run_summary.c -----------------------------------------------------------------------------
  */
 
 void run_summary_start(const struct run *run); /* one line: what it runs without */
-void run_summary_end(const struct run *run);   /* one line per denied thing with a known reason */
+/* One line for each published port; before the command starts. */
+void run_summary_published(struct run *run, struct session *session);
+void run_summary_end(const struct run *run); /* one line per denied thing with a known reason */

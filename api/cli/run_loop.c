@@ -18,6 +18,7 @@ enum {
     POLL_SIGNALS,
     POLL_PARENT,
     POLL_NETWORK,
+    POLL_GATEWAY,
     POLL_STREAMS,
     POLL_COUNT = POLL_STREAMS + STREAMS_POLL,
     /* init keeps the deadlines; when it does not (it is a hostile peer), berth does, so much
@@ -235,6 +236,12 @@ static void take_frame(struct wait *wait, const struct agent_frame *frame, const
         streams_feed(&wait->run->streams, (enum agent_stream)frame->stream, payload, frame->length);
         outcome->tty_bytes += frame->length;
         return;
+    case AGENT_FRAME_DENIED: {
+        struct agent_denied denied;
+        memcpy(&denied, payload, sizeof denied);
+        run_denied_take(wait->run, &denied);
+        return;
+    }
     case AGENT_FRAME_START_FAILED: /* the only frame of its exec: no EXIT follows */
         wait->done = true;
         take_start_failure(outcome, payload, wait->run->options.command[0]);
@@ -323,6 +330,7 @@ static void step(struct wait *wait)
     fds[POLL_SIGNALS] = (struct pollfd){.fd = run->signals, .events = POLLIN};
     fds[POLL_PARENT] = (struct pollfd){.fd = run->parent, .events = POLLIN};
     fds[POLL_NETWORK] = (struct pollfd){.fd = run_network_fd(run), .events = POLLIN};
+    fds[POLL_GATEWAY] = (struct pollfd){.fd = run_network_asks(run), .events = POLLIN};
     streams_poll(&run->streams, fds + POLL_STREAMS);
     if (poll(fds, POLL_COUNT, poll_timeout(wait, retry)) < 0) {
         if (errno == EINTR)
@@ -341,6 +349,8 @@ static void step(struct wait *wait)
     }
     if (fds[POLL_NETWORK].revents)
         run_network_take(run);
+    if (fds[POLL_GATEWAY].revents)
+        run_network_serve(run);
     streams_step(&run->streams, fds + POLL_STREAMS);
     check_output(wait);
     if (fds[POLL_FRAMES].revents)
@@ -391,6 +401,7 @@ void run_loop_drain(struct run *run)
         fds[POLL_SIGNALS] = (struct pollfd){.fd = run->signals, .events = POLLIN};
         fds[POLL_PARENT] = (struct pollfd){.fd = run->parent, .events = POLLIN};
         fds[POLL_NETWORK] = (struct pollfd){.fd = -1};
+        fds[POLL_GATEWAY] = (struct pollfd){.fd = -1};
         streams_poll(&run->streams, fds + POLL_STREAMS);
         bool pending =
             relay_pending(&run->streams.relay[1]) || relay_pending(&run->streams.relay[2]);

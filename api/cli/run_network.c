@@ -79,6 +79,46 @@ void run_network_take(struct run *run)
     }
 }
 
+/* ---- published ports ----------------------------------------------------------------------------
+ */
+
+int run_network_asks(const struct run *run)
+{
+    const struct run_network *network = run->network;
+    return network->published_count > 0 && !network->mute ? network->gateway.control : -1;
+}
+
+/* A client that cannot be served is reset by the gateway, when it has waited long enough; whoever
+ * comes next is asked for again. */
+void run_network_serve(struct run *run)
+{
+    struct err err;
+    if (session_publish_serve(run->session, &err) > 0)
+        run->network->mute = true;
+}
+
+static void print_published(const struct session_published *port, struct buf *out)
+{
+    buf_printf(out, "{\"addresses\":[\"127.0.0.1\"%s],\"host_port\":%u,\"port\":%u}",
+               port->six ? ",\"::1\"" : "", port->host_port, port->port);
+}
+
+void run_network_published(struct run *run, struct session *session,
+                           void (*say)(const char *format, ...))
+{
+    struct run_network *network = run->network;
+    network->published_count = session_published(session, network->published, SPEC_PUBLISH_MAX);
+    for (unsigned i = 0; i < network->published_count; i++) {
+        const struct session_published *port = &network->published[i];
+        _cleanup_buf_ struct buf text = {0};
+        print_published(port, &text);
+        if (run->options.json)
+            say("{\"event\":\"network.published\",%s", buf_text(&text) + 1);
+        else if (!run->options.quiet)
+            say("berth: note: published 127.0.0.1:%u → %u", port->host_port, port->port);
+    }
+}
+
 void run_network_close(struct run *run)
 {
     struct run_network *network = run->network;
@@ -154,6 +194,11 @@ void run_network_record(const struct run *run, struct buf *out)
         if (i)
             buf_putc(out, ',');
         record_row(run, &network->reached[i], out);
+    }
+    buf_puts(out, "],\"published\":[");
+    for (unsigned i = 0; i < network->published_count; i++) {
+        buf_puts(out, i ? "," : "");
+        print_published(&network->published[i], out);
     }
     buf_printf(out, "],\"more\":%llu,\"gateway_lost\":%s}", (unsigned long long)network->more,
                network->lost ? "true" : "false");

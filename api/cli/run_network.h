@@ -5,6 +5,7 @@
 
 #include "api/cli/gateway_child.h"
 #include "runtime/base/buf.h"
+#include "runtime/runtime.h"
 
 enum { RUN_REACHED_MAX = 256 };
 
@@ -20,6 +21,9 @@ struct run_network {
     unsigned count;
     uint64_t more; /* events about others, for which there was no row */
     bool lost;     /* the gateway has ended before its session */
+    struct session_published published[SPEC_PUBLISH_MAX];
+    unsigned published_count;
+    bool mute; /* the gateway asks for nothing any more */
 };
 
 struct run;
@@ -31,6 +35,13 @@ int run_network_open(struct run *run, struct err *err);
 int run_network_fd(const struct run *run);
 /* Takes what the gateway has sent; its end is noted. */
 void run_network_take(struct run *run);
+/* Readable when the gateway wants something for a published port; -1: never. */
+int run_network_asks(const struct run *run);
+void run_network_serve(struct run *run);
+/* A port that was published, for people or as a line of JSON (`--json`): before the command starts,
+ * because it may be the only way to learn which port it is. */
+void run_network_published(struct run *run, struct session *session,
+                           void (*say)(const char *format, ...));
 /* When the command has ended: everything that the gateway still has to tell, then its end. */
 void run_network_close(struct run *run);
 

@@ -41,6 +41,7 @@ enum option_id {
     OPT_RESULT,
     OPT_RESOLVER,
     OPT_LEARN,
+    OPT_EXPLAIN,
     OPT_QUIET,
     OPT_HELP,
 };
@@ -83,7 +84,7 @@ static const struct cli_option table[] = {
     {"net", "MODE", "deny, public-only or allow. Default: deny.", OPT_NET, 0},
     {"allow", "HOST[:PORT]", "One more host that may be reached. Repeatable.", OPT_ALLOW, 0},
     {"deny", "HOST[:PORT]", "One that may not, whatever allows it. Repeatable.", OPT_DENY, 0},
-    {"publish", "PORT", "Make a port inside reachable at 127.0.0.1 here. Repeatable.", OPT_PUBLISH,
+    {"publish", "[HOST:]PORT", "Lead 127.0.0.1:HOST here to PORT inside. Repeatable.", OPT_PUBLISH,
      0},
     {"resolver", "ADDRESS[:PORT]", "Ask this one for names, not the host's. Repeatable.",
      OPT_RESOLVER, 0},
@@ -103,6 +104,8 @@ static const struct cli_option table[] = {
     {"cwd", "PATH", "Start in this directory inside. Default: the workspace.", OPT_CWD, 0},
     {"tty", "WHEN", "auto, always or never give the command a terminal.", OPT_TTY, 't'},
     {"seccomp", "PROFILE", "default, strict or debug.", OPT_SECCOMP, 0},
+    {"explain", NULL, "Count refused system calls, and tell what would allow them.", OPT_EXPLAIN,
+     0},
     {"require", "CAPABILITY", "Refuse to start without it (see berth capabilities). Repeatable.",
      OPT_REQUIRE, 0},
     {"die-with-parent", "WHEN", "auto, always or never end when the caller's process ends.",
@@ -233,6 +236,10 @@ static int take_own(struct run_options *options, const struct cli_option *option
         return 0;
     case OPT_LEARN:
         options->learn = value;
+        return 0;
+    case OPT_EXPLAIN:
+        options->settings[options->setting_count++] = (struct run_setting){
+            .key = "process.explain_syscalls", .value = "true", .flag = "--explain"};
         return 0;
     case OPT_QUIET:
         options->quiet = true;

@@ -392,6 +392,7 @@ void run_result_record(const struct run *run, struct buf *out)
         buf_puts(out, ",\"effective\":null");
     add_notes(out, run);
     run_network_record(run, out);
+    run_denied_record(run, out);
     if (o->failed) {
         _cleanup_buf_ struct buf missing = {0};
         add_missing(&missing, &run->missing);

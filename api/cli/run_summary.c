@@ -39,6 +39,11 @@ void run_summary_start(const struct run *run)
     }
 }
 
+void run_summary_published(struct run *run, struct session *session)
+{
+    run_network_published(run, session, say);
+}
+
 /* The sum is what the kernel enforces: files in /tmp count too. */
 static void say_memory(const struct run *run)
 {
@@ -120,6 +125,7 @@ void run_summary_end(const struct run *run)
     say_scratch(run);
     say_reason(run);
     run_network_summary(run, say);
+    run_denied_summary(run, say);
     for (unsigned i = 0; i < run->note_count; i++)
         if (cli_note_matters(run->notes[i].key))
             say("berth: note: %s", run->notes[i].text);

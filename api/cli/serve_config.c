@@ -17,7 +17,13 @@
 
 #include "api/cli/cli.h"
 
-enum { FILE_MAX = 1 << 20, SESSIONS_DEFAULT = 1000, SESSIONS_MOST = 4000, ID_MOST = 0x7fffffff };
+enum {
+    FILE_MAX = 1 << 20,
+    SESSIONS_DEFAULT = 1000,
+    SESSIONS_MOST = 4000,
+    START_TIMEOUT_MOST_S = 120,
+    ID_MOST = 0x7fffffff
+};
 
 static const char default_file[] = "/etc/berth/serve.jsonc";
 
@@ -72,6 +78,11 @@ static bool path_is_plain(const char *path)
         at += n + 1;
     }
     return true;
+}
+
+static int read_start_timeout(struct reader *r, const struct json_node *node)
+{
+    return read_number(r, node, 1, START_TIMEOUT_MOST_S, &r->plan->config.start_timeout_s);
 }
 
 static int read_sessions_max(struct reader *r, const struct json_node *node)
@@ -168,6 +179,7 @@ static const struct key {
     int (*read)(struct reader *r, const struct json_node *node);
 } keys[] = {
     {"sessions_max", read_sessions_max},
+    {"start_timeout_s", read_start_timeout},
     {"roots", read_roots},
     {"ceiling", read_ceiling},
     {"socket_group", read_socket_group},
@@ -352,6 +364,7 @@ int serve_config_parse(const char *name, const char *text, size_t length, struct
     config->rootless = geteuid() != 0;
     config->front_uid = config->front_gid = config->socket_gid = SERVE_NOBODY;
     config->sessions_max = SESSIONS_DEFAULT;
+    config->start_timeout_s = SERVE_START_TIMEOUT_S;
     struct reader reader = {.name = name, .plan = plan, .root = geteuid() == 0, .err = err};
     int r = text ? read_text(&reader, text, length) : 0;
     return r < 0 ? r : complete(&reader);

@@ -103,8 +103,7 @@ static const struct verb_spec list_spec = {
     .option_count = ARRAY_LENGTH(list_options),
 };
 
-static void list_path(const struct verb *verb, const struct values *values, const char *after,
-                      struct buf *out)
+static void list_path(const struct verb *verb, const struct values *values, struct buf *out)
 {
     verb_path(verb, "sessions", out);
     const struct {
@@ -112,7 +111,6 @@ static void list_path(const struct verb *verb, const struct values *values, cons
     } parameters[] = {{"state", values->state},
                       {"owner", values->owner},
                       {"label", values->label},
-                      {"after", after},
                       {"limit", values->limit}};
     for (size_t i = 0; i < ARRAY_LENGTH(parameters); i++)
         if (parameters[i].value && parameters[i].value[0])
@@ -136,27 +134,19 @@ static void add_session(struct table *table, const struct json_node *session)
     table_text(table, verb_text(session, "reason"));
 }
 
-/* One page into the table; *ret_next gets what the next one begins behind, "" at the end. */
-static int list_page(struct verb *verb, const struct values *values, const char *after,
-                     struct table *table, struct buf *ret_next)
+struct listing {
+    const struct values *values;
+    struct table table;
+};
+
+static int list_one(struct verb *verb, void *data, const struct json_node *session)
 {
-    _cleanup_arena_ struct arena arena = {0};
-    _cleanup_buf_ struct buf path = {0};
-    struct client_answer answer = {0};
-    const struct json_node *root;
-    list_path(verb, values, after, &path);
-    int status = verb_call(verb, "GET", buf_text(&path), NULL, &answer);
-    if (status == 0 && verb->json)
-        status = verb_print_document(&answer.document);
-    else if (status == 0 && (status = verb_read(&arena, &answer.document, &root)) == 0) {
-        const struct json_node *list = json_member(root, "sessions");
-        for (const struct json_node *s = list ? list->first : NULL; s; s = s->next)
-            if (values->all || values->state || strcmp(verb_text(s, "state"), "destroyed") != 0)
-                add_session(table, s);
-        buf_puts(ret_next, verb_text(root, "next"));
-    }
-    buf_fini(&answer.document);
-    return status;
+    struct listing *listing = data;
+    const struct values *values = listing->values;
+    (void)verb;
+    if (values->all || values->state || strcmp(verb_text(session, "state"), "destroyed") != 0)
+        add_session(&listing->table, session);
+    return 0;
 }
 
 static int list(int argc, char **argv)
@@ -165,26 +155,26 @@ static int list(int argc, char **argv)
                                         "SINCE (UTC)", "REASON", NULL};
     struct values values = {0};
     _cleanup_verb_ struct verb verb;
-    _cleanup_table_ struct table table;
-    _cleanup_buf_ struct buf out = {0}, next = {0};
+    struct listing listing = {.values = &values};
+    _cleanup_buf_ struct buf out = {0}, path = {0};
     int status;
-    table_init(&table, heads);
     if (!verb_begin(&verb, &list_spec, argc, argv, take, &values, &status))
         return status;
-    buf_puts(&next, values.after ? values.after : "");
-    do {
-        _cleanup_buf_ struct buf after = next;
-        next = (struct buf){0};
-        status = list_page(&verb, &values, buf_text(&after), &table, &next);
-        /* A page that leads to itself would never end. */
-        if (status == 0 && next.length && strcmp(buf_text(&next), buf_text(&after)) == 0)
-            buf_fini(&next);
-    } while (status == 0 && next.length && !values.limit);
-    if (status || verb.json)
-        return status;
-    if (table.rows > 1 || !verb.quiet)
-        table_print(&table, &out);
-    return cli_print(STDOUT_FILENO, &out);
+    table_init(&listing.table, heads);
+    list_path(&verb, &values, &path);
+    const struct verb_pages pages = {.member = "sessions",
+                                     .after = values.after,
+                                     .one = values.limit != NULL,
+                                     .as_it_is = verb.json,
+                                     .each = list_one,
+                                     .data = &listing};
+    status = verb_pages(&verb, buf_text(&path), &pages);
+    if (status == 0 && !verb.json && (listing.table.rows > 1 || !verb.quiet)) {
+        table_print(&listing.table, &out);
+        status = cli_print(STDOUT_FILENO, &out);
+    }
+    table_fini(&listing.table);
+    return status;
 }
 
 /* ---- show ------------------------------------------------------------------------------------ */

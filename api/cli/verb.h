@@ -96,6 +96,19 @@ void verb_value(struct buf *out, const struct json_node *object, const char *key
 /* Bytes of a member that is `key` as text or `key`_base64. 0 or -EPROTO. */
 int verb_bytes(struct buf *out, const struct json_node *object, const char *key);
 
+/* ---- lists (verb_pages.c) -------------------------------------------------------------------- */
+
+struct verb_pages {
+    const char *member; /* of each page's document: the list in it */
+    const char *after;  /* begins behind this one; NULL: at the beginning */
+    bool one;           /* one page and no more */
+    bool as_it_is;      /* the document of the first page is printed instead */
+    int (*each)(struct verb *verb, void *data, const struct json_node *entry); /* 0, or a status */
+    void *data;
+};
+/* `path` with its query, but for `after`. 0, or an exit status after telling. */
+int verb_pages(struct verb *verb, const char *path, const struct verb_pages *pages);
+
 /* ---- tables (table.c) ------------------------------------------------------------------------ */
 
 enum { TABLE_COLUMNS_MAX = 10 };

@@ -98,27 +98,11 @@ static int create(int argc, char **argv)
     return status;
 }
 
-static int list_page(struct verb *verb, const char *after, struct table *table,
-                     struct buf *ret_next)
+static int list_one(struct verb *verb, void *data, const struct json_node *volume)
 {
-    _cleanup_arena_ struct arena arena = {0};
-    _cleanup_buf_ struct buf path = {0};
-    struct client_answer answer = {0};
-    const struct json_node *root;
-    verb_path(verb, "volumes", &path);
-    if (after[0])
-        client_query(&path, "after", after);
-    int status = verb_call(verb, "GET", buf_text(&path), NULL, &answer);
-    if (status == 0 && verb->json)
-        status = verb_print_document(&answer.document);
-    else if (status == 0 && (status = verb_read(&arena, &answer.document, &root)) == 0) {
-        const struct json_node *volumes = json_member(root, "volumes");
-        for (const struct json_node *v = volumes ? volumes->first : NULL; v; v = v->next)
-            add_volume(table, v);
-        buf_puts(ret_next, verb_text(root, "next"));
-    }
-    buf_fini(&answer.document);
-    return status;
+    (void)verb;
+    add_volume(data, volume);
+    return 0;
 }
 
 static int list(int argc, char **argv)
@@ -126,18 +110,15 @@ static int list(int argc, char **argv)
     static const char *const heads[] = {"VOLUME", "OWNER", ">DISK", "USED BY", "MADE (UTC)", NULL};
     _cleanup_verb_ struct verb verb;
     _cleanup_table_ struct table table;
-    _cleanup_buf_ struct buf out = {0}, next = {0};
+    _cleanup_buf_ struct buf out = {0}, path = {0};
     int status;
     table_init(&table, heads);
     if (!verb_begin(&verb, &list_spec, argc, argv, NULL, NULL, &status))
         return status;
-    do {
-        _cleanup_buf_ struct buf after = next;
-        next = (struct buf){0};
-        status = list_page(&verb, buf_text(&after), &table, &next);
-        if (status == 0 && strcmp(buf_text(&next), buf_text(&after)) == 0)
-            buf_fini(&next);
-    } while (status == 0 && next.length);
+    verb_path(&verb, "volumes", &path);
+    const struct verb_pages pages = {
+        .member = "volumes", .as_it_is = verb.json, .each = list_one, .data = &table};
+    status = verb_pages(&verb, buf_text(&path), &pages);
     if (status || verb.json)
         return status;
     table_print(&table, &out);

@@ -13,97 +13,12 @@
 
 enum { LABELS_MAX = 64, LABEL_NAME_MAX = 64, LABEL_VALUE_MAX = 256 };
 
-#define OF(kind)          (1u << JSON_##kind)
-#define DECADE_MS         (UINT64_C(3660) * 24 * 3600 * 1000)
-#define TEXT(name_, max_) .name = name_, .kinds = OF(STRING), .min = 1, .max = max_
-#define FLAG(name_)       .name = name_, .kinds = OF(BOOLEAN)
-#define KIND              TEXT("kind", 16), .choices = kinds, .required = true
-#define SIZE              .name = "size", .kinds = OF(STRING) | OF(NUMBER), .min = 1, .max = INT64_MAX
-#define ROW(...)    \
-    {               \
-        __VA_ARGS__ \
-    }
-
-static const char *const kinds[] = {"volume", "directory", "tmpfs", "disk", "snapshot", NULL};
-static const char *const idle_actions[] = {"park", "destroy", NULL};
-static const char *const deliveries[] = {"env-plaintext", "env-placeholder", "header-proxy",
-                                         "query-proxy", NULL};
-
-static const struct body_field fields_of_workspace[] = {
-    ROW(TEXT("mount_path", SPEC_PATH_MAX - 1)),
-    ROW(FLAG("read_only")),
-    ROW(.name = "persistence", .kinds = OF(OBJECT), .max = UINT32_MAX),
-    {.name = NULL},
+static const enum spec_workspace_kind persistence_kinds[] = {
+    SPEC_WORKSPACE_VOLUME, SPEC_WORKSPACE_DIRECTORY, SPEC_WORKSPACE_TMPFS,
+    SPEC_WORKSPACE_DISK,   SPEC_WORKSPACE_SNAPSHOT,
 };
-
-static const struct body_field fields_of_any[] = {
-    ROW(KIND),
-    ROW(.name = "name", .kinds = OF(STRING), .max = SPEC_ID_MAX, .id = true),
-    ROW(TEXT("path", SPEC_PATH_MAX - 1)),
-    ROW(FLAG("exclusive")),
-    ROW(FLAG("allow_root_owned")),
-    ROW(SIZE),
-    ROW(TEXT("base", SPEC_PATH_MAX - 1)),
-    {.name = NULL},
-};
-
-static const struct body_field fields_of_volume_kind[] = {
-    ROW(KIND),
-    ROW(.name = "name", .kinds = OF(STRING), .max = SPEC_ID_MAX, .id = true),
-    {.name = NULL},
-};
-static const struct body_field fields_of_directory_kind[] = {
-    ROW(KIND),
-    ROW(TEXT("path", SPEC_PATH_MAX - 1), .required = true),
-    ROW(FLAG("exclusive")),
-    ROW(FLAG("allow_root_owned")),
-    {.name = NULL},
-};
-static const struct body_field fields_of_tmpfs_kind[] = {
-    ROW(KIND),
-    ROW(SIZE, .required = true),
-    {.name = NULL},
-};
-/* Not built: their members are known, so that the refusal is the right one. */
-static const struct body_field fields_of_disk_kind[] = {
-    ROW(KIND),
-    ROW(.name = "name", .kinds = OF(STRING), .max = SPEC_ID_MAX, .id = true),
-    ROW(SIZE, .required = true),
-    {.name = NULL},
-};
-static const struct body_field fields_of_snapshot_kind[] = {
-    ROW(KIND),
-    ROW(TEXT("base", SPEC_PATH_MAX - 1), .required = true),
-    {.name = NULL},
-};
-
-static const struct {
-    enum spec_workspace_kind kind;
-    const struct body_field *fields;
-} persistence_kinds[] = {
-    {SPEC_WORKSPACE_VOLUME, fields_of_volume_kind},
-    {SPEC_WORKSPACE_DIRECTORY, fields_of_directory_kind},
-    {SPEC_WORKSPACE_TMPFS, fields_of_tmpfs_kind},
-    {SPEC_WORKSPACE_DISK, fields_of_disk_kind},
-    {SPEC_WORKSPACE_SNAPSHOT, fields_of_snapshot_kind},
-};
-_Static_assert(ARRAY_LENGTH(persistence_kinds) == ARRAY_LENGTH(kinds) - 1, "a row for each kind");
-
-static const struct body_field fields_of_idle[] = {
-    ROW(.name = "after_ms", .kinds = OF(NUMBER), .min = 1, .max = DECADE_MS, .required = true),
-    ROW(TEXT("action", 16), .choices = idle_actions),
-    ROW(FLAG("accept_loss")),
-    {.name = NULL},
-};
-
-static const struct body_field fields_of_grant[] = {
-    ROW(.name = "name", .kinds = OF(STRING), .max = SPEC_ID_MAX, .id = true, .required = true),
-    ROW(TEXT("delivery", 32), .choices = deliveries, .required = true),
-    ROW(.name = "hosts", .kinds = OF(ARRAY), .max = UINT32_MAX),
-    ROW(FLAG("enters_guest")),
-    ROW(.name = "value", .kinds = OF(STRING), .max = UINT32_MAX),
-    {.name = NULL},
-};
+_Static_assert(ARRAY_LENGTH(persistence_kinds) == BODY_PERSISTENCE_KINDS, "one for each");
+_Static_assert(BODY_SESSION_PATH_MAX == SPEC_PATH_MAX - 1, "what is accepted has room");
 
 /* ---- parts ----------------------------------------------------------------------------------- */
 
@@ -172,17 +87,17 @@ static int read_persistence(struct spec *spec, const struct serve_config *config
 {
     static const char at[] = "/workspace/persistence";
     unsigned kind = 0;
-    int r = check_part(fields_of_any, node, at, ret_pointer, err);
+    int r = check_part(fields_of_persistence, node, at, ret_pointer, err);
     if (r < 0)
         return r;
-    while (strcmp(kinds[kind], text_of(node, "kind")) != 0)
+    while (strcmp(body_persistence[kind].name, text_of(node, "kind")) != 0)
         kind++;
-    r = check_part(persistence_kinds[kind].fields, node, at, ret_pointer, err);
+    r = check_part(body_persistence[kind].fields, node, at, ret_pointer, err);
     if (r < 0)
         return r;
     const char *name = text_of(node, "name"), *path = text_of(node, "path");
     const struct json_node *size = json_member(node, "size");
-    spec->workspace.kind = persistence_kinds[kind].kind;
+    spec->workspace.kind = persistence_kinds[kind];
     spec->workspace.exclusive = flag_of(node, "exclusive");
     spec->workspace.allow_root_owned = flag_of(node, "allow_root_owned");
     snprintf(spec->workspace.volume, sizeof spec->workspace.volume, "%s", name ? name : "");
@@ -267,7 +182,7 @@ int front_create_read_secrets(const struct json_node *list, struct spec *spec,
     static const enum capability capabilities[] = {
         CAP_SECRETS_ENV_PLAINTEXT, CAP_SECRETS_ENV_PLACEHOLDER, CAP_SECRETS_HEADER_PROXY,
         CAP_SECRETS_QUERY_PROXY};
-    _Static_assert(ARRAY_LENGTH(capabilities) == ARRAY_LENGTH(deliveries) - 1, "one for each");
+    _Static_assert(ARRAY_LENGTH(capabilities) == BODY_DELIVERIES, "one for each");
     unsigned index = 0;
     for (const struct json_node *m = list ? list->first : NULL; m; m = m->next, index++) {
         char at[32];
@@ -276,7 +191,7 @@ int front_create_read_secrets(const struct json_node *list, struct spec *spec,
         if (r < 0)
             return r;
         for (unsigned i = 0; i < ARRAY_LENGTH(capabilities); i++)
-            if (strcmp(deliveries[i], text_of(m, "delivery")) == 0)
+            if (strcmp(body_deliveries[i], text_of(m, "delivery")) == 0)
                 capability_name_required(spec, capabilities[i]);
     }
     return 0;

@@ -57,6 +57,8 @@ void front_file_release(struct front_call *call)
     file->watch = NULL;
     fd_replace(&file->pipe, -1);
     fd_replace(&file->spool, -1);
+    call->front->spooled_bytes -= file->spooled;
+    file->spooled = 0;
     buf_fini(&file->list.raw);
     buf_fini(&file->list.entries);
 }

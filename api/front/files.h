@@ -14,6 +14,7 @@ struct file_call {
     uint64_t length;       /* of a read: bytes that are sent */
     bool body_whole, done; /* of a write */
     int spool;             /* of a write whose length is not known: its bytes; -1 */
+    uint64_t spooled;      /* how many; counted in front->spooled_bytes too */
     struct {
         struct buf raw;     /* bytes that are no whole record yet */
         struct buf entries; /* the array of the document, without its brackets */
@@ -35,7 +36,9 @@ void front_file_ask(struct file_call *file, int data_in, int data_out,
                     void (*done)(void *data, const struct provider_files_reply *reply));
 bool front_file_refused(struct front_call *call, const struct provider_files_reply *reply);
 void front_file_release(struct front_call *call);
-/* A write whose length its client does not say: files_spool.c. */
+/* A write whose length its client does not say: files_spool.c. What all of these together keep on
+ * the disk, and so each of them, has a bound. */
+#define FRONT_SPOOLED_MAX (UINT64_C(4) << 30)
 void front_file_spool(struct file_call *file);
 void front_file_write(struct file_call *file, int worker);
 const char *front_file_type_name(uint32_t type);

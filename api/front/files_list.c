@@ -67,16 +67,23 @@ static void take_records(struct file_call *file)
     raw->length -= used;
 }
 
+/* Nothing more is read of it: with the pipe its writer may end, and if he does not, what he is goes
+ * on without us. */
+static void refuse_listing(struct file_call *file)
+{
+    struct err err;
+    err_set(&err, ERR_UNAVAILABLE, 0, "list a directory", file->request.path,
+            "What came out of the session is no listing.");
+    front_call_refuse(file->call, &err, NULL);
+}
+
 static void answer(struct file_call *file)
 {
     _cleanup_buf_ struct buf out = {0};
-    struct err err;
     if (!file->list.ended || !file->list.done)
         return;
-    if (file->list.broken || file->list.raw.length > 0) {
-        err_set(&err, ERR_UNAVAILABLE, 0, "list a directory", file->request.path,
-                "What came out of the session is no listing.");
-        front_call_refuse(file->call, &err, NULL);
+    if (file->list.raw.length > 0) {
+        refuse_listing(file);
         return;
     }
     buf_puts(&out, "{\"entries\":[");
@@ -100,10 +107,10 @@ static void on_records(void *owner, unsigned events)
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
         return;
     if (n > 0) {
-        /* What follows a broken record is thrown away, so that its writer can end. */
-        if (!file->list.broken)
-            buf_add(&file->list.raw, data, (size_t)n);
+        buf_add(&file->list.raw, data, (size_t)n);
         take_records(file);
+        if (file->list.broken)
+            refuse_listing(file);
         return;
     }
     file->list.ended = true;

@@ -11,7 +11,6 @@
 #include <stdio.h>
 #include <sys/stat.h>
 
-#define SPOOLED_MAX (UINT64_C(4) << 30)
 enum { TURN_BYTES = 1 << 20, IDLE_MS = 60 * 1000 };
 
 static void refuse_disk(struct file_call *file, int sys)
@@ -96,11 +95,29 @@ static void start_worker(struct file_call *file)
 
 /* ---- into the spool -------------------------------------------------------------------------- */
 
+/* False: the call is gone. */
+static bool keep(struct file_call *file, uint64_t bytes)
+{
+    struct front *front = file->call->front;
+    struct err err;
+    file->spooled += bytes;
+    front->spooled_bytes += bytes;
+    if (front->spooled_bytes <= FRONT_SPOOLED_MAX)
+        return true;
+    err_set(&err, ERR_INSUFFICIENT_STORAGE, 0, "keep a file's bytes", NULL,
+            "Files that are being sent without their length have 4 GiB together. Send it with its "
+            "length: then it is not kept.");
+    front_call_refuse(file->call, &err, NULL);
+    return false;
+}
+
 static void on_bytes(void *owner, unsigned events)
 {
     struct file_call *file = owner;
     (void)events;
     ssize_t n = splice(file->pipe, NULL, file->spool, NULL, TURN_BYTES, SPLICE_F_NONBLOCK);
+    if (n > 0 && !keep(file, (uint64_t)n))
+        return;
     if (n > 0 || (n < 0 && (errno == EAGAIN || errno == EINTR)))
         return;
     if (n < 0) {
@@ -147,7 +164,7 @@ void front_file_spool(struct file_call *file)
         fd_close(sink);
         return;
     }
-    struct exchange_sink body = {.fd = sink, .bytes_max = SPOOLED_MAX, .idle_ms = IDLE_MS};
+    struct exchange_sink body = {.fd = sink, .bytes_max = FRONT_SPOOLED_MAX, .idle_ms = IDLE_MS};
     call->body_end = on_body_end;
     if (exchange_body_to(call->x, &body, &err) < 0)
         front_call_refuse(call, &err, NULL);

@@ -22,6 +22,7 @@ struct front {
     const struct serve_config *config;
     const struct capability_set *capabilities;
     const struct policy *ceiling; /* NULL: none */
+    uint64_t spooled_bytes;       /* of writes whose length was not said, all together */
 };
 
 /* What the HTTP layer asks of us. `front` is borrowed. */

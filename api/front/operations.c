@@ -4,6 +4,7 @@
 #include "api/front/front.h"
 
 #include "api/front/log.h"
+#include "api/openapi/openapi.h"
 #include "runtime/base/fd.h"
 #include "runtime/base/units.h"
 
@@ -43,6 +44,13 @@ static void capabilities(struct front_call *call)
     _cleanup_buf_ struct buf out = {0};
     int r = capability_document(call->front->capabilities, &out);
     out.failed |= r < 0;
+    front_call_answer(call, 200, &out);
+}
+
+static void openapi(struct front_call *call)
+{
+    _cleanup_buf_ struct buf out = {0};
+    out.failed |= openapi_document(&out) < 0;
     front_call_answer(call, 200, &out);
 }
 
@@ -124,6 +132,7 @@ static void reap(struct front_call *call)
 static void (*const handlers[ROUTE_COUNT])(struct front_call *call) = {
     [ROUTE_HEALTH] = health,
     [ROUTE_CAPABILITIES] = capabilities,
+    [ROUTE_OPENAPI] = openapi,
     [ROUTE_SESSION_CREATE] = session_create_handle,
     [ROUTE_SESSION_LIST] = session_list_handle,
     [ROUTE_SESSION_GET] = session_get,

@@ -18,7 +18,7 @@ static int check_capabilities(struct front_call *call, const struct spec *spec)
     struct spec *copy = front_call_memory(call, sizeof *copy);
     if (!copy)
         return -ENOMEM;
-    *copy = *spec;
+    spec_copy(copy, spec);
     capability_drop_defaults(copy, call->front->capabilities, &notes);
     int r = capability_check(copy, call->front->capabilities, &missing, &err);
     if (r < 0)

@@ -26,31 +26,118 @@
 #define OBJECT(name_)             .name = name_, .kinds = OF(OBJECT), .max = UINT32_MAX
 #define ARRAY(name_, min_)        .name = name_, .kinds = OF(ARRAY), .min = min_, .max = UINT32_MAX
 #define CHOICE(name_, list_)      .name = name_, .kinds = OF(STRING), .max = 64, .choices = list_
+#define SIZE(name_)               .name = name_, .kinds = OF(STRING) | OF(NUMBER), .min = 1, .max = INT64_MAX
+/* What the policy layer reads; its own schema says what is in it. */
+#define POLICY_PART(name_) "{\"$ref\":\"#/components/schemas/Policy/properties/" name_ "\"}"
+#define TEXTS(most_)                                \
+    "{\"type\":\"object\",\"maxProperties\":" most_ \
+    ",\"additionalProperties\":{\"type\":\"string\"}}"
 
 static const char *const park_modes[] = {"stop", "freeze", NULL};
 static const char *const stdin_kinds[] = {"none", "pipe", NULL};
 static const char *const limit_actions[] = {"truncate", "kill", NULL};
+static const char *const idle_actions[] = {"park", "destroy", NULL};
+static const char *const persistence_kinds[] = {"volume", "directory", "tmpfs",
+                                                "disk",   "snapshot",  NULL};
+const char *const body_deliveries[] = {"env-plaintext", "env-placeholder", "header-proxy",
+                                       "query-proxy", NULL};
 static const char *const sni_kinds[] = {"match", "off", NULL};
 static const char *const egress_kinds[] = {"deny", "public-only", "allow", NULL};
 
 const struct body_field fields_of_none[] = {{.name = NULL}};
 
-/* limits, filesystem, process, network, workspace and idle have schemas of their own. */
+/* ---- parts of a session ---------------------------------------------------------------------- */
+
+#define KIND CHOICE("kind", persistence_kinds), .required = true
+
+const struct body_field fields_of_persistence[] = {
+    ROW(KIND),
+    ROW(ID("name")),
+    ROW(TEXT("path", 1, BODY_SESSION_PATH_MAX)),
+    ROW(FLAG("exclusive")),
+    ROW(FLAG("allow_root_owned")),
+    ROW(SIZE("size")),
+    ROW(TEXT("base", 1, BODY_SESSION_PATH_MAX)),
+    {.name = NULL},
+};
+
+static const struct body_field fields_of_volume_kind[] = {
+    ROW(KIND),
+    ROW(ID("name")),
+    {.name = NULL},
+};
+static const struct body_field fields_of_directory_kind[] = {
+    ROW(KIND),
+    ROW(TEXT("path", 1, BODY_SESSION_PATH_MAX), .required = true),
+    ROW(FLAG("exclusive")),
+    ROW(FLAG("allow_root_owned")),
+    {.name = NULL},
+};
+static const struct body_field fields_of_tmpfs_kind[] = {
+    ROW(KIND),
+    ROW(SIZE("size"), .required = true),
+    {.name = NULL},
+};
+/* Not built: their members are known, so that the refusal is the right one. */
+static const struct body_field fields_of_disk_kind[] = {
+    ROW(KIND),
+    ROW(ID("name")),
+    ROW(SIZE("size"), .required = true),
+    {.name = NULL},
+};
+static const struct body_field fields_of_snapshot_kind[] = {
+    ROW(KIND),
+    ROW(TEXT("base", 1, BODY_SESSION_PATH_MAX), .required = true),
+    {.name = NULL},
+};
+
+const struct body_kind body_persistence[] = {
+    {"volume", fields_of_volume_kind},     {"directory", fields_of_directory_kind},
+    {"tmpfs", fields_of_tmpfs_kind},       {"disk", fields_of_disk_kind},
+    {"snapshot", fields_of_snapshot_kind},
+};
+
+const struct body_field fields_of_workspace[] = {
+    ROW(TEXT("mount_path", 1, BODY_SESSION_PATH_MAX)),
+    ROW(FLAG("read_only")),
+    ROW(OBJECT("persistence"), .schema = "{\"$ref\":\"#/components/schemas/Persistence\"}"),
+    {.name = NULL},
+};
+
+const struct body_field fields_of_idle[] = {
+    ROW(NUMBER("after_ms", 1, DECADE_MS), .required = true),
+    ROW(CHOICE("action", idle_actions)),
+    ROW(FLAG("accept_loss")),
+    {.name = NULL},
+};
+
+const struct body_field fields_of_grant[] = {
+    ROW(ID("name"), .required = true),
+    ROW(CHOICE("delivery", body_deliveries), .required = true),
+    ROW(ARRAY("hosts", 0), .schema = "{\"type\":\"array\",\"items\":{\"type\":\"string\"}}"),
+    ROW(FLAG("enters_guest")),
+    ROW(TEXT("value", 0, UINT32_MAX)),
+    {.name = NULL},
+};
+
+/* ---- bodies ---------------------------------------------------------------------------------- */
+
 const struct body_field fields_of_session[] = {
     ROW(ID("session_id")),
-    ROW(OBJECT("workspace")),
+    ROW(OBJECT("workspace"), .fields = fields_of_workspace),
     ROW(TEXT("image", 1, PATH_BYTES)),
-    ROW(OBJECT("limits")),
-    ROW(OBJECT("filesystem")),
-    ROW(OBJECT("process")),
-    ROW(OBJECT("network")),
-    ROW(ARRAY("secrets", 0)),
-    ROW(ARRAY("requires", 0)),
-    ROW(.name = "policy", .kinds = OF(STRING) | OF(OBJECT), .max = UINT32_MAX),
+    ROW(OBJECT("limits"), .schema = POLICY_PART("limits")),
+    ROW(OBJECT("filesystem"), .schema = POLICY_PART("filesystem")),
+    ROW(OBJECT("process"), .schema = POLICY_PART("process")),
+    ROW(OBJECT("network"), .schema = POLICY_PART("network")),
+    ROW(ARRAY("secrets", 0), .fields = fields_of_grant),
+    ROW(ARRAY("requires", 0), .schema = POLICY_PART("requires")),
+    ROW(.name = "policy", .kinds = OF(STRING) | OF(OBJECT), .max = UINT32_MAX,
+        .schema = "{\"anyOf\":[{\"type\":\"string\"},{\"$ref\":\"#/components/schemas/Policy\"}]}"),
     ROW(ID("owner")),
-    ROW(OBJECT("labels")),
+    ROW(OBJECT("labels"), .schema = TEXTS("64")),
     ROW(NUMBER("ttl_ms", 1, DECADE_MS)),
-    ROW(OBJECT("idle")),
+    ROW(OBJECT("idle"), .fields = fields_of_idle),
     {.name = NULL},
 };
 
@@ -60,19 +147,24 @@ const struct body_field fields_of_park[] = {
     {.name = NULL},
 };
 
-const struct body_field fields_of_resume[] = {ROW(ARRAY("secrets", 0)), {.name = NULL}};
+const struct body_field fields_of_resume[] = {
+    ROW(ARRAY("secrets", 0), .fields = fields_of_grant),
+    {.name = NULL},
+};
 const struct body_field fields_of_interrupt[] = {ROW(TEXT("reason", 0, 1024)), {.name = NULL}};
 const struct body_field fields_of_archive[] = {ROW(FLAG("accept_loss")), {.name = NULL}};
 
 /* Exactly one of argv and shell: said by whoever starts it. */
 const struct body_field fields_of_exec[] = {
-    ROW(ARRAY("argv", 1)),
+    ROW(ARRAY("argv", 1),
+        .schema = "{\"type\":\"array\",\"minItems\":1,\"items\":{\"type\":\"string\"}}"),
     ROW(TEXT("shell", 1, SHELL_BYTES)),
     ROW(TEXT("cwd", 1, PATH_BYTES)),
-    ROW(OBJECT("env")),
+    ROW(OBJECT("env"), .schema = TEXTS("1024")),
     ROW(TEXT("user", 1, 64)),
     ROW(CHOICE("stdin", stdin_kinds)),
-    ROW(.name = "tty", .kinds = OF(OBJECT) | OF(NULL), .max = UINT32_MAX),
+    ROW(.name = "tty", .kinds = OF(OBJECT) | OF(NULL), .max = UINT32_MAX,
+        .fields = fields_of_resize),
     ROW(NUMBER("timeout_ms", 1, DECADE_MS)),
     ROW(NUMBER("idle_timeout_ms", 1, DECADE_MS)),
     ROW(NUMBER("output_limit_bytes", 1, INT64_MAX)),
@@ -117,10 +209,10 @@ const struct body_field fields_of_chmod[] = {
 const struct body_field fields_of_network[] = {
     ROW(CHOICE("egress", egress_kinds)),
     ROW(CHOICE("sni", sni_kinds)),
-    ROW(ARRAY("allow", 0)),
-    ROW(ARRAY("deny", 0)),
+    ROW(ARRAY("allow", 0), .schema = POLICY_PART("network/properties/allow")),
+    ROW(ARRAY("deny", 0), .schema = POLICY_PART("network/properties/deny")),
     ROW(FLAG("allow_private")),
-    ROW(ARRAY("publish", 0)),
+    ROW(ARRAY("publish", 0), .schema = POLICY_PART("network/properties/publish")),
     ROW(NUMBER("revision", 1, INT64_MAX)),
     {.name = NULL},
 };

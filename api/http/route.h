@@ -1,6 +1,6 @@
 /* This file is the table of routes (contract, HTTP surface) and finds the row of a request; it
- * never acts. One row makes dispatch, scope, body limit, query parameters, idempotency, and later
- * the OpenAPI document.
+ * never acts. One row makes dispatch, scope, body limit, query parameters, idempotency and the
+ * OpenAPI document (api/openapi).
  *
  * A row whose `later` is set is part of the surface and not built: `later` names the capability
  * that a client is told is missing (422), or is "" where nothing is there yet (404).
@@ -56,7 +56,7 @@ enum { KIB = 1024, MIB = 1024 * KIB };
     X(HEALTH, GET, "/v1/health", PUBLIC, NONE, 0, NONE, DOCUMENT, NULL, "", none)                  \
     X(CAPABILITIES, GET, "/v1/capabilities", HOST, NONE, 0, NONE, DOCUMENT, NULL, "", none)        \
     X(METRICS, GET, "/metrics", OPERATOR, NONE, 0, NONE, BYTES, "", "", none)                      \
-    X(OPENAPI, GET, "/v1/openapi.json", PUBLIC, NONE, 0, NONE, DOCUMENT, "", "", none)             \
+    X(OPENAPI, GET, "/v1/openapi.json", PUBLIC, NONE, 0, NONE, DOCUMENT, NULL, "", none)           \
     X(SESSION_CREATE, POST, "/v1/workspaces/{w}/sessions", LIFECYCLE, OBJECT, MIB, OPTIONAL,       \
       DOCUMENT, NULL, "", session)                                                                 \
     X(SESSION_LIST, GET, "/v1/workspaces/{w}/sessions", READ, NONE, 0, NONE, DOCUMENT, NULL,       \

@@ -21,6 +21,7 @@
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 
 struct child_report {
@@ -117,6 +118,45 @@ static void drop_privilege(const struct child_plan *plan)
     /* A change of ids sets it to fs.suid_dumpable, and 1 would let the new user trace us. */
     if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
         fail_berth(plan, "become non-dumpable", NULL);
+}
+
+/* SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV, which older headers lack: a signal does not take a
+ * question back that init has read. */
+enum { WAIT_KILLABLE = 1 << 5 };
+
+static void send_listener(const struct child_plan *plan, int listener)
+{
+    char kind = CHILD_LISTENER;
+    union {
+        struct cmsghdr align;
+        char bytes[CMSG_SPACE(sizeof listener)];
+    } control = {0};
+    struct iovec part = {&kind, 1};
+    struct msghdr header = {.msg_iov = &part,
+                            .msg_iovlen = 1,
+                            .msg_control = control.bytes,
+                            .msg_controllen = sizeof control.bytes};
+    struct cmsghdr *c = CMSG_FIRSTHDR(&header);
+    c->cmsg_level = SOL_SOCKET;
+    c->cmsg_type = SCM_RIGHTS;
+    c->cmsg_len = CMSG_LEN(sizeof listener);
+    memcpy(CMSG_DATA(c), &listener, sizeof listener);
+    if (sendmsg(plan->error, &header, MSG_NOSIGNAL) != 1)
+        fail_berth(plan, "hand listener of denied calls to init", NULL);
+}
+
+static void take_filter(const struct child_plan *plan)
+{
+    if (plan->filter.len == 0)
+        return;
+    unsigned flags = plan->explain ? SECCOMP_FILTER_FLAG_NEW_LISTENER | (unsigned)WAIT_KILLABLE : 0;
+    long r = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, &plan->filter);
+    if (r < 0)
+        fail_berth(plan, "load seccomp filter of command", NULL);
+    if (!plan->explain)
+        return;
+    send_listener(plan, (int)r);
+    close((int)r);
 }
 
 static void enter_directory(const struct child_plan *plan)
@@ -224,12 +264,16 @@ void child_run(const struct child_plan *plan)
     take_signals(plan);
     take_stdio(plan);
     take_limits(plan);
+    /* A listener is sent while we have init's id: the kernel counts descriptors on their way by
+     * user, and a command's could use that budget up. What follows is allowed by every profile. */
+    if (plan->explain)
+        take_filter(plan);
     drop_privilege(plan);
     enter_directory(plan);
     if (syscall(SYS_close_range, 3u, ~0u, CLOSE_RANGE_CLOEXEC) < 0)
         fail_berth(plan, "close descriptors", NULL);
-    if (plan->filter.len > 0 && syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &plan->filter) < 0)
-        fail_berth(plan, "load seccomp filter of command", NULL);
+    if (!plan->explain)
+        take_filter(plan);
     const char mark = CHILD_MARK;
     if (io_write_full(plan->error, &mark, 1) < 0)
         _exit(127);

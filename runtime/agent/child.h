@@ -2,8 +2,9 @@
  * before; it allocates nothing and says what went wrong through a pipe. Used by init only.
  *
  * What the pipe carries: the byte CHILD_MARK just before execve(); the byte CHILD_FAULT and a
- * struct agent_start_failed when it could not start. End of file after the mark alone means that
- * the command runs; without the mark, that the process was ended before it could.
+ * struct agent_start_failed when it could not start. Where calls are explained it is a socket, and
+ * the byte CHILD_LISTENER comes first, with the filter's listener. End of file after the mark alone
+ * means that the command runs; without the mark, that the process was ended before it could.
  */
 #pragma once
 
@@ -14,7 +15,7 @@
 #include <stdint.h>
 #include <sys/resource.h>
 
-enum { CHILD_MARK = 'x', CHILD_FAULT = 'f' };
+enum { CHILD_MARK = 'x', CHILD_FAULT = 'f', CHILD_LISTENER = 'l' };
 
 struct child_plan {
     const struct agent_exec *exec;
@@ -30,6 +31,7 @@ struct child_plan {
     bool keep_ids; /* AGENT_SHARED_UID */
     struct rlimit open_files;
     struct sock_fprog filter; /* length 0: none */
+    bool explain;             /* it asks a listener, which is sent through `error` */
 };
 
 _Noreturn void child_run(const struct child_plan *plan);

@@ -3,6 +3,7 @@
  */
 #include "runtime/agent/control.h"
 
+#include "runtime/agent/denied.h"
 #include "runtime/agent/exec.h"
 #include "runtime/agent/input.h"
 #include "runtime/agent/life.h"
@@ -23,6 +24,7 @@ void control_hello(struct init *init)
 {
     struct agent_frame frame = {.type = AGENT_FRAME_HELLO, .seq = table_count(&init->table)};
     output_push(&init->output, &frame, NULL);
+    denied_tell_again(init);
     init->table_sent = 0;
     init->table_end = init->table.used;
     init->table.frozen = init->table_end > 0;
@@ -33,7 +35,7 @@ void control_send_table(struct init *init)
     if (!init->table.frozen)
         return;
     for (; init->table_sent < init->table_end; init->table_sent++) {
-        const struct row *row = &init->table.rows[init->table_sent];
+        struct row *row = &init->table.rows[init->table_sent];
         if (row->state == ROW_FREE)
             continue;
         if (!life_push_told(init, row))

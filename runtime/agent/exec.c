@@ -3,6 +3,7 @@
 
 #include "runtime/agent/borrow.h"
 #include "runtime/agent/child.h"
+#include "runtime/agent/denied.h"
 #include "runtime/agent/input.h"
 #include "runtime/agent/life.h"
 #include "runtime/agent/pty.h"
@@ -17,6 +18,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
@@ -218,7 +220,9 @@ static int open_streams(struct init *init, struct row *row, struct start *start,
 static int open_error_pipe(struct init *init, struct row *row, struct start *start)
 {
     int ends[2];
-    if (pipe2(ends, O_CLOEXEC) < 0)
+    int r = init->asking_filter ? socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends)
+                                : pipe2(ends, O_CLOEXEC);
+    if (r < 0)
         return wrong(start, errno, "open pipe for start", NULL);
     row->error = ends[0];
     start->error = ends[1];
@@ -226,7 +230,7 @@ static int open_error_pipe(struct init *init, struct row *row, struct start *sta
         .events = EPOLLIN,
         .data.u64 = init_wait_data(WAIT_ERROR, table_index(&init->table, row)),
     };
-    if (fcntl(ends[0], F_SETFL, O_RDONLY | O_NONBLOCK) < 0 ||
+    if (fcntl(ends[0], F_SETFL, O_NONBLOCK) < 0 ||
         epoll_ctl(init->wait, EPOLL_CTL_ADD, ends[0], &event) < 0)
         return wrong(start, errno, "open pipe for start", NULL);
     return 0;
@@ -276,7 +280,9 @@ static int start_child(struct init *init, struct row *row, struct start *start)
         .v1_count = (int)init->config.v1_count,
         .keep_ids = init->config.flags & AGENT_SHARED_UID,
         .filter = {(unsigned short)init->config.exec_filter_length,
-                   (struct sock_filter *)init->exec_filter},
+                   init->asking_filter ? init->asking_filter
+                                       : (struct sock_filter *)init->exec_filter},
+        .explain = init->asking_filter,
     };
     /* A host may give the launcher fewer than a policy's default: never more than there are. */
     plan.open_files = init->open_files;
@@ -307,6 +313,8 @@ static void note_start(struct init *init, struct row *row, const struct agent_ex
     row->idle_ns = exec->idle_timeout_ms * 1000000u;
     if (row->files && row->idle_ns == 0)
         row->idle_ns = AGENT_FILES_STILL_MS * UINT64_C(1000000);
+    row->uid = exec->uid;
+    row->gid = exec->gid;
     row->grace_ns = exec->grace_ms * 1000000u;
     row->activity_ns = init_now_ns(CLOCK_MONOTONIC);
     row->cpu_look_ns = row->activity_ns + row->idle_ns / 4;
@@ -437,11 +445,14 @@ void exec_check_start(struct init *init, struct row *row)
 {
     char kind;
     for (;;) {
-        ssize_t n = read(row->error, &kind, 1);
+        ssize_t n =
+            init->asking_filter ? denied_read_start(init, row, &kind) : read(row->error, &kind, 1);
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0 && errno == EAGAIN)
             return;
+        if (n == 1 && kind == CHILD_LISTENER && row->listener >= 0)
+            continue;
         if (n == 1 && kind == CHILD_MARK) {
             row->marked = true;
             continue;

@@ -28,7 +28,8 @@ enum wait_kind {
     WAIT_STREAM_0, /* row->stream[0]; in the nested set unless the row has a spool */
     WAIT_STREAM_1,
     WAIT_LISTEN,
-    WAIT_HELLO, /* an accepted connection that has not said it */
+    WAIT_HELLO,  /* an accepted connection that has not said it */
+    WAIT_DENIED, /* row->listener */
 };
 
 /* Captured bytes on their way to a spool. */
@@ -45,9 +46,19 @@ struct waiting_connection {
 /* Interrupts that are not answered yet. */
 enum { INTERRUPTS_MAX = 8 };
 
+/* Denied calls of the session that are counted one by one, and of one exec. */
+enum { DENIALS_MAX = 256, DENIALS_OF_EXEC_MAX = 63 };
+
+struct denial {
+    uint64_t exec; /* 0: free */
+    uint64_t told; /* of denied.count */
+    struct agent_denied denied;
+};
+
 struct init {
     struct agent_config config;
     const struct sock_filter *base_filter, *exec_filter; /* into the copy of the configuration */
+    struct sock_filter *asking_filter; /* what commands load instead; NULL: nothing is explained */
     const struct agent_landlock_path *landlock_paths;
     struct rlimit open_files; /* as init found it: for commands that leave theirs */
     int landlock;             /* ruleset until it is enforced; -1 */
@@ -72,6 +83,9 @@ struct init {
     unsigned table_sent, table_end;      /* rows of an answer to HELLO: next, end */
 
     struct table table;
+    unsigned denials_used; /* denials[denials_used..) were never used */
+    uint64_t reclaimed_ns; /* when rows that nobody needs were looked for among them */
+    struct denial denials[DENIALS_MAX];
     struct output output;
     uint64_t
         buffers_ns; /* when much of the buffers was last used; 0: their pages were given back */

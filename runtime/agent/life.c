@@ -3,6 +3,7 @@
  */
 #include "runtime/agent/life.h"
 
+#include "runtime/agent/denied.h"
 #include "runtime/agent/exec.h"
 #include "runtime/agent/input.h"
 #include "runtime/agent/pty.h"
@@ -50,9 +51,10 @@ static void push_row(struct init *init, const struct row *row, enum agent_row_st
     output_push(&init->output, &frame, &payload);
 }
 
-bool life_push_told(struct init *init, const struct row *row)
+bool life_push_told(struct init *init, struct row *row)
 {
-    if (!output_has_room(&init->output, sizeof(struct agent_table_row) +
+    if (!denied_tell_all(init, row) ||
+        !output_has_room(&init->output, sizeof(struct agent_table_row) +
                                             sizeof(struct agent_frame) + sizeof row->failed))
         return false;
     if (row->state == ROW_ENDED && row->exit.reason == AGENT_REASON_START_FAILED) {
@@ -105,7 +107,7 @@ static void spool_exit_once(struct row *row, bool last)
 
 static bool push_exit(struct init *init, struct row *row)
 {
-    if (row->owes_started ||
+    if (row->owes_started || !denied_tell_all(init, row) ||
         !output_has_room(&init->output, sizeof row->exit + sizeof(struct agent_frame)))
         return false;
     if (row->spool && row->spool_news)
@@ -178,6 +180,7 @@ void life_close(struct init *init, struct row *row)
 {
     stream_close(init, row, 0);
     stream_close(init, row, 1);
+    denied_close(init, row);
     pty_free(init, row);
     input_free(init, row);
     spool_writer_close(row->spool);
@@ -466,7 +469,8 @@ static void advance_background(struct init *init, struct row *row, uint64_t now)
     if (!gone_now(init, row, now, row->killed ? retry_ns : retry_background_ns))
         return;
     /* What is owed comes first; the pipe of frames wakes us. */
-    if (!capture_rest(init, row) || row->owes_background || !may_tell_row(init)) {
+    if (!capture_rest(init, row) || row->owes_background || !denied_tell_all(init, row) ||
+        !may_tell_row(init)) {
         row->look_ns = 0;
         return;
     }
@@ -514,6 +518,7 @@ void life_advance(struct init *init, struct row *row)
         row->owes_exit = false;
     if (may_tell_spool(init, row) && now >= row->told_ns + tell_again_ns)
         push_spool(init, row, now);
+    denied_tell(init, row, now);
     check_times(init, row, now);
     if (row->rest_ns > 0 && now >= row->rest_ns)
         terminal_again(init, row);
@@ -569,6 +574,7 @@ uint64_t life_next_ns(const struct init *init, const struct row *row, uint64_t n
         break;
     }
     next = sooner(next, row->rest_ns);
+    next = sooner(next, denied_next_ns(init, row));
     if (may_tell_spool(init, row))
         next = sooner(next, row->told_ns + tell_again_ns);
     if (pty_waits(row))

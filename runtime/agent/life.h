@@ -15,7 +15,7 @@ enum { LIFE_DRAIN_MS = 200 };
 
 /* Queue what is known of the row: a TABLE frame, and before it START_FAILED when it was that. False
  * when there is no room. */
-bool life_push_told(struct init *init, const struct row *row);
+bool life_push_told(struct init *init, struct row *row);
 
 /* Close what the row has open except its cgroup. */
 void life_close(struct init *init, struct row *row);

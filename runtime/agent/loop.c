@@ -5,6 +5,7 @@
 
 #include "runtime/agent/connection.h"
 #include "runtime/agent/control.h"
+#include "runtime/agent/denied.h"
 #include "runtime/agent/exec.h"
 #include "runtime/agent/input.h"
 #include "runtime/agent/life.h"
@@ -145,6 +146,9 @@ static void handle(struct init *init, const struct epoll_event *event)
     case WAIT_STREAM_0: /* of a spool; others are in the nested set */
     case WAIT_STREAM_1:
         life_capture(init, row, (event->data.u64 & 0xff) == WAIT_STREAM_0 ? 0 : 1);
+        return;
+    case WAIT_DENIED:
+        denied_take(init, row, event->events);
         return;
     case WAIT_FRAMES: /* flushed after every round; when the reader is gone that finds out */
         return;

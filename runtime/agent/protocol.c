@@ -11,6 +11,7 @@
 _Static_assert(sizeof(struct agent_frame) == 40, "the header is part of the protocol");
 _Static_assert(sizeof(struct agent_message) == 56, "a message is part of the protocol");
 _Static_assert(sizeof(struct agent_exit) == 72, "an exit record is part of the protocol");
+_Static_assert(sizeof(struct agent_denied) == 48, "a denied call is part of the protocol");
 _Static_assert(sizeof(struct err) <= AGENT_FRAME_PAYLOAD_MAX, "an error fits a frame");
 
 static const char *const reason_names[AGENT_REASON_END] = {
@@ -47,6 +48,7 @@ static const struct frame_rule {
     [AGENT_FRAME_SPOOL] = {0, 0, true, true},
     [AGENT_FRAME_INTERRUPTED] = {0, 0, true, false},
     [AGENT_FRAME_STDIN] = {0, 0, true, true},
+    [AGENT_FRAME_DENIED] = {sizeof(struct agent_denied), sizeof(struct agent_denied), true, false},
 };
 
 const char *agent_frame_check(const struct agent_frame *frame)
@@ -91,6 +93,25 @@ static const char *exit_check(const struct agent_exit *exit)
     return NULL;
 }
 
+static const char *denied_check(const struct agent_denied *denied)
+{
+    if (denied->flags & ~(uint32_t)(AGENT_DENIED_ARGUMENT | AGENT_DENIED_OTHER))
+        return "a denied call has unknown flags";
+    if (denied->count == 0)
+        return "a denied call was denied never";
+    if (!terminated(denied->command, sizeof denied->command))
+        return "the command of a denied call has no end";
+    if (denied->flags & AGENT_DENIED_OTHER)
+        return denied->flags != AGENT_DENIED_OTHER || denied->number != -1 || denied->sys != 0
+                   ? "a total of denied calls names one"
+                   : NULL;
+    if (denied->sys == 0 || denied->sys > 4095)
+        return "the error of a denied call is out of range";
+    if (denied->flags & AGENT_DENIED_ARGUMENT && denied->argument > 5)
+        return "the argument of a denied call is out of range";
+    return NULL;
+}
+
 const char *agent_frame_payload_check(const struct agent_frame *frame, const void *payload)
 {
     union {
@@ -98,6 +119,7 @@ const char *agent_frame_payload_check(const struct agent_frame *frame, const voi
         struct agent_start_failed failed;
         struct agent_exit exit;
         struct agent_table_row row;
+        struct agent_denied denied;
     } copy;
 
     switch (frame->type) {
@@ -118,6 +140,9 @@ const char *agent_frame_payload_check(const struct agent_frame *frame, const voi
             !terminated(copy.failed.subject, sizeof copy.failed.subject))
             return "a text of a failed start has no end";
         return NULL;
+    case AGENT_FRAME_DENIED:
+        memcpy(&copy.denied, payload, sizeof copy.denied);
+        return denied_check(&copy.denied);
     case AGENT_FRAME_EXIT:
         memcpy(&copy.exit, payload, sizeof copy.exit);
         return exit_check(&copy.exit);

@@ -24,7 +24,7 @@
 #include <stdint.h>
 
 enum {
-    AGENT_VERSION = 3,        /* changes with every struct here: both sides must be of one build */
+    AGENT_VERSION = 4,        /* changes with every struct here: both sides must be of one build */
     AGENT_MAGIC = 0x62727468, /* "brth" */
     AGENT_FRAME_PAYLOAD_MAX = 65536,
     AGENT_EXEC_PAYLOAD_MAX = 4 << 20, /* argv + env + cwd */
@@ -84,6 +84,9 @@ enum {
     /* The session is for one command and ends with it: init exits by itself when its outcome has
      * been written and nothing of it is left, and needs not be told to. */
     AGENT_END_WITH_COMMAND = 1u << 3,
+    /* Denied calls of commands are answered by init, as the exec filter says, and told as
+     * AGENT_FRAME_DENIED (docs/adr/0014). The base filter is the explained one. */
+    AGENT_EXPLAIN = 1u << 4,
 };
 
 struct agent_config {
@@ -212,6 +215,9 @@ enum agent_frame_type {
     /* Answer to AGENT_STDIN: `seq` - 1 bytes were before those of the new pipe, or it is one of the
      * two numbers below. */
     AGENT_FRAME_STDIN,
+    /* Calls that the filter refused `exec`; payload: struct agent_denied. Before each row of a
+     * table, and before EXIT, all that is known. */
+    AGENT_FRAME_DENIED,
     AGENT_FRAME_TYPE_END
 };
 
@@ -293,6 +299,25 @@ struct agent_exit {
     uint64_t pids_denied;          /* forks refused by the pids limit during this exec */
     uint32_t scratch_full;         /* what of the scratch was used up when the main process ended */
     uint32_t output_truncated;     /* 1: bytes are missing in the spool (EXEC-8) */
+};
+
+/* Bits of agent_denied.flags */
+enum {
+    AGENT_DENIED_ARGUMENT = 1u << 0, /* `argument` decided, by what `value` has of it */
+    AGENT_DENIED_OTHER = 1u << 1,    /* all that found no row in init's table: only `count` */
+};
+
+enum { AGENT_COMMAND_MAX = 16 }; /* TASK_COMM_LEN, with its NUL */
+
+/* A total since the exec began, and not what was added: the same frame twice changes nothing. */
+struct agent_denied {
+    uint64_t count;
+    int32_t number; /* of the call, in the numbers of `arch` */
+    uint32_t arch;  /* AUDIT_ARCH_* of the call */
+    uint32_t sys;   /* the errno that it got */
+    uint32_t flags;
+    uint32_t argument, value;
+    char command[AGENT_COMMAND_MAX]; /* /proc/PID/comm: any bytes; "" when it cannot be read */
 };
 
 enum agent_row_state {

@@ -6,6 +6,7 @@
 #include "runtime/agent/setup.h"
 
 #include "runtime/agent/connection.h"
+#include "runtime/agent/denied.h"
 #include "runtime/agent/setup_internal.h"
 #include "runtime/base/fd.h"
 #include "runtime/base/io.h"
@@ -36,7 +37,7 @@ static int check_config(const struct agent_config *config, size_t length, struct
         config->size != sizeof *config)
         return failed(err, EINVAL, step, "another protocol version: install matching programs");
     if (config->flags & ~(uint32_t)(AGENT_END_WITH_CONTROLLER | AGENT_SHARED_UID |
-                                    AGENT_NO_CLONE_INTO | AGENT_END_WITH_COMMAND))
+                                    AGENT_NO_CLONE_INTO | AGENT_END_WITH_COMMAND | AGENT_EXPLAIN))
         return failed(err, EINVAL, step, "flags");
     if (config->have & ~(uint32_t)(AGENT_HAVE_CGROUP | AGENT_HAVE_OOM | AGENT_HAVE_PIDS |
                                    AGENT_HAVE_LISTEN | AGENT_HAVE_FILES))
@@ -46,6 +47,8 @@ static int check_config(const struct agent_config *config, size_t length, struct
     if (config->base_filter_length > AGENT_SECCOMP_MAX ||
         config->exec_filter_length > AGENT_SECCOMP_MAX)
         return failed(err, EINVAL, step, "filter length");
+    if (config->flags & AGENT_EXPLAIN && config->exec_filter_length == 0)
+        return failed(err, EINVAL, step, "there is no filter to explain");
     if (config->landlock_path_count > LANDLOCK_PATHS_MAX)
         return failed(err, EINVAL, step, "landlock_path_count");
     if (config->uid == UINT32_MAX || config->gid == UINT32_MAX ||
@@ -233,8 +236,9 @@ static int make_loop(struct init *init, struct err *err)
 int setup_run(struct init *init, struct err *err)
 {
     int (*const steps[])(struct init *, struct err *) = {
-        read_config,          take_descriptors,  take_signals, take_limits,
-        setup_rights_prepare, setup_rights_drop, make_loop,    setup_rights_filter,
+        read_config, take_descriptors,     take_signals,
+        take_limits, setup_rights_prepare, setup_rights_drop,
+        make_loop,   denied_setup,         setup_rights_filter,
     };
     init->landlock = init->control = -1;
     for (size_t i = 0; i < ARRAY_LENGTH(steps); i++) {

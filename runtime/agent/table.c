@@ -107,7 +107,7 @@ struct row *table_add(struct table *table, uint64_t number)
     memset(row, 0, sizeof *row);
     row->number = number;
     row->state = ROW_STARTING;
-    row->cgroup = row->error = row->stream[0] = row->stream[1] = -1;
+    row->cgroup = row->error = row->listener = row->stream[0] = row->stream[1] = -1;
     row->input[0] = row->input[1] = row->feed = -1;
     row->exit.exit_code = -1;
     unsigned index = table_index(table, row);

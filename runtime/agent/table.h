@@ -65,7 +65,8 @@ struct row {
     bool abandoned;       /* a file worker that was killed and has not gone: EXIT was queued */
     pid_t pid;            /* of the main process; stays for the table after it ended */
     int cgroup;           /* directory e<number>; -1 */
-    int error;            /* pipe from the child until execve(); -1 */
+    int error;            /* pipe (explained: socket) from the child until execve(); -1 */
+    int listener;         /* of its denied calls; -1 */
     int stream[2];        /* captured stdout (or PTY master) and stderr; -1 */
     int input[2];         /* pipes from controllers: the one that is read, the next one; -1 */
     int feed;             /* write end of the command's input; -1: none, or a terminal */
@@ -91,6 +92,11 @@ struct row {
     uint64_t cpu_ns, cpu_look_ns; /* a file worker's, when last looked at; when to look again */
     uint32_t rest_bytes;          /* read after the tree was gone */
     uint64_t oom_before, pids_before;
+    uint32_t uid, gid;                /* of the command */
+    uint64_t denied_other;            /* calls that found no row among init's denials */
+    uint64_t denied_told;             /* of denied_other */
+    uint64_t denied_told_ns;          /* when some were told last */
+    bool denied_news;                 /* counted since they were looked at */
     struct agent_exit exit;           /* filled as it becomes known */
     struct agent_start_failed failed; /* reason START_FAILED */
 };

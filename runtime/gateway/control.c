@@ -252,7 +252,7 @@ static int watch_control(struct gateway *g, int fd)
     int r = watch_add(g, &g->control, fd, watched, control_happened);
     for (struct link *l = g->sessions.next; r == 0 && l != &g->sessions; l = l->next) {
         struct session *session = list_owner(l, struct session, in_gateway);
-        if (session->net.publish_count > 0 && session->published[0].port)
+        if (session->net->publish_count > 0 && session->published[0].port)
             control_need(g, session);
     }
     return r;

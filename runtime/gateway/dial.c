@@ -205,7 +205,7 @@ static int start(struct gateway *g, struct connection *c, struct attempt *attemp
 static bool decide_candidate(struct gateway *g, struct connection *c,
                              const struct network_address *address)
 {
-    const struct spec_network *net = &c->session->net;
+    const struct spec_network *net = c->session->net;
     struct network_decision d;
     if (c->published)
         return true;
@@ -292,6 +292,9 @@ void dial_tick(struct gateway *g)
         struct connection *c = list_owner(l, struct connection, in_time);
         next = l->next;
         if (g->now_ms - c->since_ms >= g->config.connect_timeout_ms) {
+            /* Who was asked for sockets may have had none: the next client asks again. */
+            if (!list_empty(&c->in_lookup) && c->published)
+                c->session->asked_connectors = false;
             refuse_by(g, c, NETWORK_BY_UNREACHABLE, ETIMEDOUT);
         } else if (c->state == CONNECTION_DIALLING && list_empty(&c->in_lookup) &&
                    c->dial->next < c->dial->count && g->now_ms >= c->dial->next_ms) {
@@ -400,14 +403,14 @@ static void dial_by_name(struct gateway *g, struct connection *c)
         refuse_by(g, c, NETWORK_BY_NAME, 0);
         return;
     }
-    network_decide_host(&c->session->net, host, c->port, &d);
+    network_decide_host(c->session->net, host, c->port, &d);
     if (!d.allowed) {
         refuse(g, c, &d, 0);
         return;
     }
     c->reason = (uint8_t)d.reason;
     c->rule = (int16_t)d.rule;
-    c->sniff = d.reason == NETWORK_BY_RULE && c->session->net.sni_match && is_tls_port(c->port);
+    c->sniff = d.reason == NETWORK_BY_RULE && c->session->net->sni_match && is_tls_port(c->port);
     if (is_door(c))
         dial_door(g, c);
     else
@@ -471,7 +474,7 @@ void dial_published(struct gateway *g, struct listener *listener, int fd)
     /* IPv4 first: what programs that serve people listen on. */
     c->dial->candidates[0] = inside[0];
     c->dial->candidates[1] = inside[1];
-    c->dial->count = session->connector_count[1] > 0 ? 2 : 1;
+    c->dial->count = session->has_six ? 2 : 1;
     c->state = CONNECTION_DIALLING;
     attempt_next(g, c);
 }

@@ -27,9 +27,9 @@ enum {
     GATEWAY_VERSION = 1,
     GATEWAY_MAGIC = 0x62726777, /* "brgw" */
     GATEWAY_RESOLVERS_MAX = 8,
-    GATEWAY_PUBLISH_MAX = SPEC_PORTS_MAX,
-    GATEWAY_SOCKETS_MAX = 32,                  /* of one SOCKETS message */
-    GATEWAY_FDS_MAX = GATEWAY_SOCKETS_MAX + 1, /* and the one for the answer */
+    GATEWAY_PUBLISH_MAX = 2 * SPEC_PUBLISH_MAX, /* 127.0.0.1 and ::1 of each */
+    GATEWAY_SOCKETS_MAX = 32,                   /* of one SOCKETS message */
+    GATEWAY_FDS_MAX = GATEWAY_SOCKETS_MAX + 1,  /* and the one for the answer */
 };
 
 struct gateway_config {

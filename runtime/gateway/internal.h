@@ -92,7 +92,8 @@ struct session {
     struct link in_gateway;
     int64_t row, incarnation;
     uint64_t generation;
-    struct spec_network net;
+    struct network_record *record;  /* owned, mapped */
+    const struct spec_network *net; /* its rules */
     struct names names;
     struct listener {
         struct watch watch;
@@ -105,7 +106,7 @@ struct session {
     unsigned connection_count, lookup_count, stream_count, pipe_count;
     int connectors[2][CONNECTORS_MAX]; /* IPv4, IPv6 */
     unsigned connector_count[2];
-    bool asked_connectors;
+    bool asked_connectors, has_six;         /* has_six: the session has IPv6 */
     uint64_t questions, questions_since_ms; /* of this tenth of a second */
     int diag;                               /* owned; -1: none */
 };

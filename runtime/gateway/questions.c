@@ -57,7 +57,7 @@ static bool is_localhost(const struct dns_question *q)
 static bool is_open(struct gateway *g, const struct session *session, const char *host)
 {
     struct network_decision d;
-    network_decide_name(&session->net, host, &d);
+    network_decide_name(session->net, host, &d);
     if (d.allowed && strcmp(host, NETWORK_HOST_DOOR) == 0 && !g->config.host_door) {
         d.allowed = false;
         d.reason = NETWORK_BY_OWN_ADDRESS;
@@ -348,9 +348,9 @@ static void tell_refusal(struct gateway *g, const struct session *session,
         const char *host = n >= 0 ? names_host(&session->names, (unsigned)n) : NULL;
         event.protocol = GATEWAY_TCP;
         if (host)
-            network_decide_host(&session->net, host, packet->port, &d);
+            network_decide_host(session->net, host, packet->port, &d);
         else
-            network_decide_address(&session->net, &packet->to, packet->port, false, &d);
+            network_decide_address(session->net, &packet->to, packet->port, false, &d);
         event.reason = (uint16_t)(d.allowed ? NETWORK_BY_LIMIT : d.reason);
         event.rule = (int16_t)(d.allowed ? -1 : d.rule);
         if (host)

@@ -7,8 +7,10 @@
 #include <fcntl.h>
 #include <linux/netlink.h>
 #include <netinet/in.h>
+#include <stddef.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 
@@ -121,14 +123,57 @@ static bool is_expected(int fd, unsigned i)
            (option(fd, SO_ACCEPTCONN) == 1) == expected[i].listens;
 }
 
-static int read_record(int fd, struct network_record *ret, struct err *err)
+static void free_record(struct network_record **record)
+{
+    if (*record)
+        munmap(*record, sizeof **record);
+    *record = NULL;
+}
+
+static bool read_at(int fd, void *to, size_t length, size_t at)
+{
+    return pread(fd, to, length, (off_t)at) == (ssize_t)length;
+}
+
+/* Its head, and then the rules that there are. */
+static bool read_used(int fd, struct network_record *record)
+{
+    const size_t allow = offsetof(struct network_record, network.allow);
+    const size_t deny = offsetof(struct network_record, network.deny);
+    struct spec_network *net = &record->network;
+    return read_at(fd, record, allow, 0) && net->allow_count <= SPEC_RULES_MAX &&
+           net->deny_count <= SPEC_RULES_MAX &&
+           read_at(fd, net->allow, net->allow_count * sizeof net->allow[0], allow) &&
+           read_at(fd, net->deny, net->deny_count * sizeof net->deny[0], deny);
+}
+
+/* Mapped, so that a session has the pages of the rules that it has, and not of those that it could
+ * have: the record is 150 KiB. */
+static int read_record(int fd, struct network_record **ret, struct err *err)
 {
     static const char step[] = "read a session's rules";
-    ssize_t n = pread(fd, ret, sizeof *ret, 0);
-    if (n < 0)
-        return err_set(err, ERR_INTERNAL, errno, step, NULL, NULL);
-    const char *wrong = gateway_record_check(ret, (size_t)n);
-    return wrong ? err_set(err, ERR_INTERNAL, EINVAL, step, NULL, "They are %s.", wrong) : 0;
+    struct stat st;
+    struct network_record *record =
+        mmap(NULL, sizeof *record, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (record == MAP_FAILED)
+        return err_set(err, ERR_UNAVAILABLE, errno, step, NULL, NULL);
+    if (fstat(fd, &st) < 0 || !read_used(fd, record))
+        st.st_size = 0;
+    const char *wrong = gateway_record_check(record, (size_t)st.st_size);
+    if (wrong) {
+        free_record(&record);
+        return err_set(err, ERR_INTERNAL, EINVAL, step, NULL, "They are %s.", wrong);
+    }
+    *ret = record;
+    return 0;
+}
+
+static void use_record(struct session *session, struct network_record *record)
+{
+    free_record(&session->record);
+    session->record = record;
+    session->net = &record->network;
+    session->generation = record->generation;
 }
 
 static struct session *new_session(const struct gateway_request *request)
@@ -155,13 +200,12 @@ static struct session *new_session(const struct gateway_request *request)
 static int fill_session(struct gateway *g, struct session *session, int *fds, unsigned fd_count,
                         struct err *err)
 {
-    static struct network_record record;
     static const char step[] = "serve a session's network";
+    struct network_record *record;
     int r = read_record(fds[GATEWAY_ADD_RECORD], &record, err);
     if (r < 0)
         return r;
-    session->generation = record.generation;
-    session->net = record.network;
+    use_record(session, record);
     r = names_open(&session->names, take_fd(&fds[GATEWAY_ADD_NAMES]), err);
     for (unsigned i = GATEWAY_ADD_TCP4; r == 0 && i < fd_count; i++) {
         if (!is_expected(fds[i], i))
@@ -211,6 +255,8 @@ uint32_t session_remove(struct gateway *g, struct session *session)
         while (session->connector_count[six] > 0)
             fd_close(session->connectors[six][--session->connector_count[six]]);
     names_fini(&session->names);
+    free_record(&session->record);
+    session->net = NULL;
     fd_close(session->diag);
     list_remove(&session->in_throttled);
     list_remove(&session->in_gateway);
@@ -225,8 +271,8 @@ uint32_t session_remove(struct gateway *g, struct session *session)
 
 static bool is_published(const struct session *session, uint16_t port)
 {
-    for (unsigned i = 0; i < session->net.publish_count; i++)
-        if (session->net.publish[i] == port)
+    for (unsigned i = 0; i < session->net->publish_count; i++)
+        if (session->net->publish[i].port == port)
             return true;
     return false;
 }
@@ -234,7 +280,7 @@ static bool is_published(const struct session *session, uint16_t port)
 /* What the rules that there are now say of a connection that was allowed (NET-6). */
 static void decide_again(const struct connection *c, struct network_decision *ret)
 {
-    const struct spec_network *net = &c->session->net;
+    const struct spec_network *net = c->session->net;
     *ret = (struct network_decision){.allowed = true, .reason = c->reason, .rule = c->rule};
     if (c->published) {
         ret->allowed = is_published(c->session, c->port);
@@ -252,15 +298,16 @@ static void decide_again(const struct connection *c, struct network_decision *re
 int session_replace(struct gateway *g, struct session *session, int fd, uint32_t *ret_cut,
                     struct err *err)
 {
-    static struct network_record record;
+    struct network_record *record;
     int r = read_record(fd, &record, err);
     if (r < 0)
         return r;
-    if (record.generation < session->generation)
+    if (record->generation < session->generation) {
+        free_record(&record);
         return err_set(err, ERR_INVALID_STATE, ESTALE, "replace a session's rules", NULL,
                        "Those that hold are newer.");
-    session->generation = record.generation;
-    session->net = record.network;
+    }
+    use_record(session, record);
     for (unsigned i = 0; i < GATEWAY_PUBLISH_MAX; i++)
         if (session->published[i].port && !is_published(session, session->published[i].port)) {
             watch_close(g, &session->published[i].watch);
@@ -320,6 +367,7 @@ void session_connectors(struct gateway *g, struct session *session, int *fds, un
         if ((domain != AF_INET && domain != AF_INET6) || option(fds[i], SO_TYPE) != SOCK_STREAM ||
             session->connector_count[six] >= CONNECTORS_MAX)
             continue;
+        session->has_six |= six;
         session->connectors[six][session->connector_count[six]++] = take_fd(&fds[i]);
     }
     session->asked_connectors = false;

@@ -5,8 +5,10 @@
  * owner's rights before the first path of a client is looked at. Mustn't: resolve such a path with
  * its own rights, or let one lead out of the workspace. Callers: the launcher of `berth serve`.
  *
- * Nothing is locked: who may change a workspace that another session uses is decided where sessions
- * are known, and a frozen session holds its own lock.
+ * Nothing is locked here: who may change a workspace that another session uses is decided where
+ * sessions are known, a frozen session holds its own lock, and the launcher's worker holds that of
+ * the session's row, so whatever becomes of the session next waits until nothing is written any
+ * more. That it does not wait long, it dies with the launcher, whose front it would answer.
  */
 #include "runtime/host/files_parked.h"
 
@@ -20,9 +22,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/openat2.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 static const char step_name[] = "open the workspace";
 
@@ -215,13 +220,26 @@ static int prepare(struct parked *p, bool read_only, struct err *err)
     return 0;
 }
 
+/* Also when it is stopped. The kernel forgets it when ids change, so this is done last. */
+static int die_with(pid_t parent, struct err *err)
+{
+    if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0)
+        return err_set(err, ERR_INTERNAL, errno, step_name, NULL, NULL);
+    return getppid() == parent ? 0
+                               : err_set(err, ERR_UNAVAILABLE, ECANCELED, step_name, NULL,
+                                         "The launcher has ended. Try again.");
+}
+
 static int work(struct parked *p, const struct files_request *request, int result_fd, int data_fd,
                 bool read_only, struct err *err)
 {
     struct asker_saved saved;
+    pid_t parent = getppid();
     int r = prepare(p, read_only, err);
     if (r == 0)
         r = asker_become(p->rt->facts.rootless ? NULL : &p->owner, &saved, err);
+    if (r == 0)
+        r = die_with(parent, err);
     if (r < 0) {
         files_refuse(result_fd, err);
         return r;

@@ -14,7 +14,7 @@
  * rights, and what is done in it has the rights that the session's user has there. `result_fd`: the
  * pipe for the answer, on which a files_result comes in every case; `data_fd`: the operation's pipe
  * of data, or -1; both are borrowed. `read_only`: the session is archived. 0, or -errno with `err`
- * filled. The process's umask and SIGPIPE are changed. */
+ * filled. The process's umask and SIGPIPE are changed, and from now on it dies with its parent. */
 int files_parked(struct runtime *rt, const struct spec *spec, uint32_t asker_uid,
                  uint32_t asker_gid, const uint32_t *asker_groups, uint32_t asker_group_count,
                  const struct files_request *request, int result_fd, int data_fd, bool read_only,

@@ -102,8 +102,8 @@ static int place_open_at(int sessions, const char *directory, int *ret_place, st
 
 static int place_remove_at(int sessions, const char *directory, struct err *err)
 {
-    static const char *const files[] = {STAGE_SOCKET_NAME, "identity",    "identity.new",
-                                        "network",         "network.new", "names"};
+    static const char *const files[] = {STAGE_SOCKET_NAME, "identity", "identity.new", "network",
+                                        "network.new",     "names",    "watched"};
     _cleanup_fd_ int place = -1;
     int r = place_open_at(sessions, directory, &place, err);
     if (r != 0)

@@ -6,6 +6,7 @@
  *     runs/<instance>-<row>-<incarnation>      its record; empty, locked by init (P-6)
  *     sessions/<instance>-<row>-<incarnation>/control     the socket on which init listens
  *                                            /identity    who init is
+ *                                            /watched     what WS-3 could not hold
  *     cgroup run-<instance>-<row>-<incarnation>
  *     in the shared directory                  a slot of ids, a record of use, placeholders
  *

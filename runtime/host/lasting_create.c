@@ -12,6 +12,7 @@
 #include "runtime/files.h"
 #include "runtime/host/uid_slot.h"
 
+#include <fcntl.h>
 #include <inttypes.h>
 #include <poll.h>
 #include <stdio.h>
@@ -148,7 +149,8 @@ int lasting_prove(struct session *s, const struct spec *spec, uint64_t netns_ino
         struct pollfd p = {.fd = s->frames, .events = POLLIN};
         if (left <= 0)
             return err_set(err, ERR_UNAVAILABLE, ETIMEDOUT, probe_step, NULL,
-                           "It had not ended in time: the host is overloaded, or a file system of "
+                           "It had not ended in time: the host is overloaded or slow "
+                           "(\"start_timeout_s\" of \"berth serve\"), or a file system of "
                            "the session hangs.");
         if (r == 2 && poll(&p, 1, (int)(left / 1000) + 1) < 0 && errno != EINTR)
             return err_set(err, ERR_INTERNAL, errno, probe_step, NULL, NULL);
@@ -167,7 +169,8 @@ int lasting_prove(struct session *s, const struct spec *spec, uint64_t netns_ino
     r = controller_send(s->control, &forget, NULL, 0);
     if (r < 0)
         return err_set(err, ERR_UNAVAILABLE, -r, probe_step, NULL, "init is gone.");
-    return write_identity(s, err);
+    r = workspace_watch_lasting(&s->workspace, s->place, err);
+    return r == 0 ? write_identity(s, err) : r;
 }
 
 /* ---- the facade
@@ -200,6 +203,11 @@ int lasting_unmake(struct session *s, struct err *err)
     return r == 0 ? lasting_place_remove(s->runtime, names.id, err) : r;
 }
 
+int session_keep_netns(const struct session *s)
+{
+    return s->netns < 0 ? -1 : fcntl(s->netns, F_DUPFD_CLOEXEC, 3);
+}
+
 void session_leave(struct session *s, struct session_identity *ret)
 {
     *ret = s->identity;
@@ -211,5 +219,6 @@ void session_leave(struct session *s, struct session_identity *ret)
     fd_close(s->pidfd);
     fd_close(s->uid_lock);
     fd_close(s->place);
+    fd_close(s->netns);
     free(s);
 }

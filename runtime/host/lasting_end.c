@@ -101,6 +101,17 @@ static int kill_all(struct runtime *rt, const struct lasting_names *names, unsig
     return r == 0 && pidfd >= 0 ? wait_init(pidfd, timeout_ms, err) : r;
 }
 
+/* Nobody is left who could make more. What cannot be looked at is not told: it must end all the
+ * same. */
+static void tell_what_appeared(struct runtime *rt, const char *directory,
+                               void (*note)(void *data, const char *key, const char *text),
+                               void *data)
+{
+    _cleanup_fd_ int place = -1;
+    if (note && lasting_place_open(rt, directory, &place, NULL) == 0)
+        workspace_report_lasting(place, note, data);
+}
+
 /* `served`: the name by which the launcher's gateway may know it; NULL: another's. */
 static int clean(struct runtime *rt, const struct lasting_names *names,
                  const struct session_name *served, unsigned timeout_ms,
@@ -111,6 +122,8 @@ static int clean(struct runtime *rt, const struct lasting_names *names,
     int r = kill_all(rt, names, timeout_ms, &proven, err);
     if (r == 0 && served)
         r = session_network_forget(rt, served, err);
+    if (r == 0)
+        tell_what_appeared(rt, names->id, note, data);
     if (r == 0)
         r = workspace_end_lasting(rt->share_dir, names->id, note, data, err);
     if (r == 0 && !proven) /* its maker may have been killed in the middle of a new volume */

@@ -14,6 +14,7 @@
 #include "runtime/base/io.h"
 #include "runtime/host/lasting.h"
 #include "runtime/host/network_link.h"
+#include "runtime/host/root_begin.h"
 #include "runtime/host/uid_slot.h"
 #include "runtime/plan/landlock.h"
 #include "runtime/plan/seccomp.h"
@@ -54,11 +55,14 @@ struct launch_parts {
     int agent_fds[AGENT_FD_END]; /* CONFIG, CGROUP, OOM, PIDS owned; V1 borrowed from the session */
     uint32_t v1_count;
     struct stage_late *late; /* shared with the stage */
+    struct rootfs_plan plan;
 };
 
 static void launch_parts_init(struct launch_parts *parts)
 {
-    *parts = (struct launch_parts){.userns = -1, .cgroupns = -1};
+    parts->userns = parts->cgroupns = -1;
+    parts->v1_count = 0;
+    parts->late = NULL;
     userns_helper_init(&parts->map_helper);
     userns_helper_init(&parts->session_helper);
     for (int i = 0; i < AGENT_FD_END; i++)
@@ -159,7 +163,9 @@ static int make_config(struct session *s, const struct spec *spec, bool one_comm
 {
     const struct runtime_facts *facts = &s->runtime->facts;
     __attribute__((cleanup(seccomp_program_fini))) struct seccomp_program base = {0}, exec = {0};
-    int r = seccomp_base(facts->single_uid, &base, err);
+    bool explain = spec->process.explain_syscalls;
+    int r = explain ? seccomp_base_explained(facts->single_uid, &base, err)
+                    : seccomp_base(facts->single_uid, &base, err);
     if (r == 0)
         r = seccomp_exec((enum spec_seccomp_profile)spec->process.seccomp,
                          spec->process.seccomp_allow, spec->process.seccomp_allow_count, &exec,
@@ -179,7 +185,7 @@ static int make_config(struct session *s, const struct spec *spec, bool one_comm
         .size = sizeof config,
         .flags = (s->lasting ? 0 : AGENT_END_WITH_CONTROLLER) |
                  (one_command ? AGENT_END_WITH_COMMAND : 0) |
-                 (facts->single_uid ? AGENT_SHARED_UID : 0) |
+                 (facts->single_uid ? AGENT_SHARED_UID : 0) | (explain ? AGENT_EXPLAIN : 0) |
                  (s->runtime->cgroup.clone_into ? 0 : AGENT_NO_CLONE_INTO),
         .have = (s->cgroup_made ? AGENT_HAVE_CGROUP : 0) |
                 (parts->agent_fds[AGENT_FD_OOM] >= 0 ? AGENT_HAVE_OOM : 0) |
@@ -309,6 +315,54 @@ static int send_part(const struct session *s, const int *fds, unsigned count, st
     return 0;
 }
 
+static int start_failed(const struct err *from_child, struct err *err)
+{
+    *err = *from_child;
+    if (err->sys == ELOOP || err->sys == ENOTDIR || err->sys == EEXIST) {
+        err->code = ERR_INVALID_REQUEST;
+        err_add(err,
+                "A link or a file is where the session needs a directory: choose another place "
+                "inside, or mend the image.");
+    } else if (err->sys == ENOENT && strcmp(err->step, "find the place for a mount") == 0) {
+        err->code = ERR_INVALID_REQUEST;
+        err_add(err, "In the workspace and in other mounts a place for a mount must exist before: "
+                     "make it there, or choose one outside.");
+    } else if (err->code == ERR_INTERNAL) {
+        err->code = ERR_UNAVAILABLE;
+        err_add(err, "The session was not started and nothing is left of it; `berth doctor` tells "
+                     "what this host lacks.");
+    }
+    return err->sys ? -err->sys : -EIO;
+}
+
+/* File systems of the root, made while the session's first process makes its namespaces. What fails
+ * is told as what fails in that process is. */
+static int send_roots(const struct session *s, const struct spec *spec,
+                      const struct launch_parts *parts, struct err *err)
+{
+    char size[24], inodes[24];
+    snprintf(size, sizeof size, "%" PRIu64, spec->limits.scratch_bytes);
+    snprintf(inodes, sizeof inodes, "%" PRIu64, spec->limits.scratch_inodes);
+    const struct root_begin what = {
+        .plan = &parts->plan,
+        .scratch_size = size,
+        .scratch_inodes = inodes,
+        .root_uid = session_host_id(s, SPEC_UID_ROOT),
+        .root_gid = session_host_id(s, SPEC_UID_ROOT),
+        .user_uid = session_host_id(s, SPEC_UID_USER),
+        .user_gid = session_host_id(s, SPEC_UID_USER),
+        .make_nodes = !s->runtime->facts.rootless,
+    };
+    int mounts[STAGE_ROOTS_COUNT];
+    struct err failed = {0};
+    if (root_begin(&what, mounts, parts->late->bind, &failed) < 0)
+        return start_failed(&failed, err);
+    int r = send_part(s, mounts, STAGE_ROOTS_COUNT, err);
+    for (int i = 0; i < STAGE_ROOTS_COUNT; i++)
+        fd_close(mounts[i]);
+    return r;
+}
+
 static int send_workspace(const struct session *s, const struct spec *spec, struct stage_late *late,
                           struct err *err)
 {
@@ -399,27 +453,6 @@ static int clone_init(struct session *s, const struct stage_args *args, struct e
 /* ---- ready --------------------------------------------------------------------------------------
  */
 
-static int start_failed(struct session *s, const struct err *from_child, struct err *err)
-{
-    *err = *from_child;
-    if (err->sys == ELOOP || err->sys == ENOTDIR || err->sys == EEXIST) {
-        err->code = ERR_INVALID_REQUEST;
-        err_add(err,
-                "A link or a file is where the session needs a directory: choose another place "
-                "inside, or mend the image.");
-    } else if (err->sys == ENOENT && strcmp(err->step, "find the place for a mount") == 0) {
-        err->code = ERR_INVALID_REQUEST;
-        err_add(err, "In the workspace and in other mounts a place for a mount must exist before: "
-                     "make it there, or choose one outside.");
-    } else if (err->code == ERR_INTERNAL) {
-        err->code = ERR_UNAVAILABLE;
-        err_add(err, "The session was not started and nothing is left of it; `berth doctor` tells "
-                     "what this host lacks.");
-    }
-    (void)s;
-    return err->sys ? -err->sys : -EIO;
-}
-
 /* Gated on readiness (SES-5): init answered, or the start failed. */
 static int wait_ready(struct session *s, uint64_t deadline, struct err *err)
 {
@@ -441,7 +474,7 @@ static int wait_ready(struct session *s, uint64_t deadline, struct err *err)
         if (r == 0 && frame.type == AGENT_FRAME_FAILED) {
             struct err from_child;
             memcpy(&from_child, payload, sizeof from_child);
-            return start_failed(s, &from_child, err);
+            return start_failed(&from_child, err);
         }
         if (r == 0)
             return err_set(err, ERR_INTERNAL, EPROTO, "wait for init", NULL,
@@ -602,27 +635,25 @@ static int start_stage(struct session *s, const struct spec *spec, struct launch
         return r;
     if (made >= 0)
         args.netns = made;
+    /* What init's memory belongs to depends on who owns its program: to root of this user namespace
+     * it may be closed, and with it the way to the namespace. */
+    if (s->lasting && rt->facts.rootless && args.netns >= 0)
+        s->netns = fcntl(args.netns, F_DUPFD_CLOEXEC, 3);
     void *shared =
         mmap(NULL, sizeof *parts->late, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (shared == MAP_FAILED)
         return err_set(err, ERR_UNAVAILABLE, errno, "share memory with the session's first process",
                        NULL, NULL);
     parts->late = shared;
-    struct rootfs_plan plan;
-    rootfs_plan_make(spec, &rt->rootfs, &plan);
-    char size[24], inodes[24];
-    snprintf(size, sizeof size, "%" PRIu64, spec->limits.scratch_bytes);
-    snprintf(inodes, sizeof inodes, "%" PRIu64, spec->limits.scratch_inodes);
+    rootfs_plan_make(spec, &rt->rootfs, &parts->plan);
     args.spec = spec;
-    args.plan = &plan;
+    args.plan = &parts->plan;
     args.attach_dir = rt->runtime_dir;
     char cgroup[SPEC_PATH_MAX + sizeof s->cgroup.name];
     if (s->cgroup_made) {
         snprintf(cgroup, sizeof cgroup, "%s/%s", rt->cgroup.v2, s->cgroup.name);
         args.cgroup_dir = cgroup;
     }
-    args.scratch_size = size;
-    args.scratch_inodes = inodes;
     args.hostname = "berth";
     args.root_uid = args.root_gid = session_host_id(s, SPEC_UID_ROOT);
     args.user_uid = args.user_gid = session_host_id(s, SPEC_UID_USER);
@@ -662,6 +693,10 @@ static int serve_network(struct session *s, struct err *err)
                 ? network_link_add(s->runtime->gateway, row, incarnation, &s->network, err)
                 : err_set(err, ERR_CAPABILITY_UNAVAILABLE, 0, "create a session", "network",
                           "No gateway serves here: nothing can be reached.");
+    if (r == 0 && s->publish_netns >= 0)
+        r = publish_give(s->runtime->gateway, row, incarnation, s->publish_netns, &s->publish, err);
+    /* A port that is published is open as long as the gateway has it. */
+    publish_fini(&s->publish);
     network_namespace_fini(&s->network);
     network_namespace_init(&s->network);
     return r;
@@ -720,6 +755,8 @@ int launch(struct session *s, const struct spec *spec, const struct session_firs
     r = begin_map_helper(s, spec, &parts, err);
     if (r == 0 && !identity_first)
         r = begin_session_helper(s, &parts, err);
+    if (r == 0)
+        r = send_roots(s, spec, &parts, err);
     if (r == 0)
         r = open_workspace(s, spec, &parts, err);
     if (r == 0)

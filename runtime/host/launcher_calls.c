@@ -9,6 +9,7 @@ const struct launcher_calls *launcher_real_calls(void)
         .create = session_create_lasting,
         .effective = session_effective,
         .notes = session_notes,
+        .keep_netns = session_keep_netns,
         .leave = session_leave,
         .look = session_look,
         .end = session_end,

@@ -65,7 +65,7 @@ struct job {
     uint64_t cpu_ns, moved_ms;    /* FILES: what it has used, and when that last grew */
     struct err why;               /* KILLED, CLEANING: what the answer says */
     struct launcher_reply *reply; /* what the worker said; NULL: nothing yet */
-    int pidfd;                    /* came with it; -1 */
+    int given;                    /* came with it: LOOK a pidfd, LAUNCH a network; -1 */
 };
 
 struct live {
@@ -73,6 +73,7 @@ struct live {
     struct live *next;
     int64_t row, incarnation;
     int pidfd;   /* -1: it has ended, or nobody looked yet */
+    int netns;   /* rootless: no other launcher finds it; -1 */
     bool held;   /* it has ended under END, whose answer says so */
     bool untold; /* it has ended and front was not told */
 };
@@ -150,6 +151,10 @@ void launcher_live_ended(struct launcher *l, struct live *live);
 int launcher_live_open(const struct session_identity *identity);
 /* Every session of the instance, once in the launcher's life: for sessions_max. */
 int launcher_live_count(struct launcher *l, struct err *err);
+/* A copy of its network's descriptor; -1: it is found by its init. */
+int launcher_live_netns(struct launcher *l, int64_t row, int64_t incarnation);
+/* In a fork: descriptors of other sessions' networks. */
+void launcher_live_close(struct launcher *l);
 void launcher_live_fini(struct launcher *l);
 
 /* launcher_permit.c. What a descriptor is, whatever front says: NULL, or what is wrong. */
@@ -196,7 +201,7 @@ void launcher_network_stop(struct launcher *l);
 int launcher_lock(const struct launcher *l, int64_t row, int *ret_lock, struct err *err);
 
 /* launcher_worker.c: in the worker. Answers on `result`; its return is the exit status. */
-/* `netns` is taken: for the session that is launched; -1. */
+/* `netns` is taken: for the session that is launched, or of the one that it is about; -1. */
 int launcher_work(const struct launcher *l, const struct job *job, bool clean, int netns,
                   int result);
 unsigned launcher_time_of(const struct launcher_request *request); /* ms until it is killed */

@@ -47,7 +47,7 @@ static void job_free(struct launcher *l, struct job *job)
     for (unsigned i = 0; i < job->fd_count; i++)
         fd_close(job->fds[i]);
     launcher_unwatch(l, &job->result);
-    fd_close(job->pidfd);
+    fd_close(job->given);
     free(job->reply);
     free(job);
 }
@@ -106,7 +106,7 @@ int launcher_job_new(struct launcher *l, const struct launcher_request *request,
         return -ENOMEM;
     job->watch.kind = WATCH_JOB;
     job->request = *request;
-    job->result = job->pidfd = -1;
+    job->result = job->given = -1;
     for (; job->fd_count < fd_count; job->fd_count++)
         job->fds[job->fd_count] = take_fd(&fds[job->fd_count]);
     *l->jobs_end = job;
@@ -174,6 +174,7 @@ static void in_worker(struct launcher *l, const struct job *job, bool clean, int
     fd_close(l->signals);
     /* Those of other sessions. */
     netns_pool_fini(&l->pool);
+    launcher_live_close(l);
     title_set("berth: worker");
     _exit(launcher_work(l, job, clean, netns, result));
 }
@@ -195,14 +196,22 @@ static pid_t fork_worker(struct launcher *l, const struct job *job, bool clean, 
     return pid;
 }
 
+static int netns_for(struct launcher *l, const struct launcher_request *request)
+{
+    if (request->type == LAUNCHER_LAUNCH)
+        return netns_pool_take(&l->pool);
+    return request->type == LAUNCHER_NETWORK || request->type == LAUNCHER_SAMPLE
+               ? launcher_live_netns(l, request->row, request->incarnation)
+               : -1;
+}
+
 /* 0, also when it was answered with an error instead; -errno: the launcher cannot go on. */
 static int start(struct launcher *l, struct job *job, bool clean)
 {
     struct err err;
     int result = -1;
     /* Given to this worker alone; a copy of the launcher's ends below. */
-    _cleanup_fd_ int netns =
-        job->request.type == LAUNCHER_LAUNCH && !clean ? netns_pool_take(&l->pool) : -1;
+    _cleanup_fd_ int netns = clean ? -1 : netns_for(l, &job->request);
     pid_t pid = launcher_spare_take(l, job, clean, netns, &result);
     if (pid == 0)
         pid = fork_worker(l, job, clean, &netns, &result);
@@ -297,8 +306,8 @@ static int receive_result(struct job *job)
     }
     const struct cmsghdr *header = CMSG_FIRSTHDR(&message);
     if (header && header->cmsg_type == SCM_RIGHTS &&
-        header->cmsg_len == CMSG_LEN(sizeof job->pidfd))
-        memcpy(&job->pidfd, CMSG_DATA(header), sizeof job->pidfd);
+        header->cmsg_len == CMSG_LEN(sizeof job->given))
+        memcpy(&job->given, CMSG_DATA(header), sizeof job->given);
     job->reply = reply;
     return 0;
 }
@@ -334,15 +343,18 @@ static int remember(struct launcher *l, struct job *job)
     case LAUNCHER_LAUNCH: {
         int pidfd = launcher_live_open(&reply->identity);
         int r = launcher_live_set(l, row, incarnation, pidfd);
-        if (r == 0 && pidfd < 0)
-            launcher_live_ended(l, launcher_live_find(l, row, incarnation));
+        struct live *live = r == 0 ? launcher_live_find(l, row, incarnation) : NULL;
+        if (live)
+            fd_replace(&live->netns, take_fd(&job->given));
+        if (live && pidfd < 0)
+            launcher_live_ended(l, live);
         return r;
     }
     case LAUNCHER_LOOK:
         if (reply->found == SESSION_FOUND_ABSENT)
             launcher_live_remove(l, row, incarnation);
-        else if (reply->found == SESSION_FOUND_WHOLE && job->pidfd >= 0)
-            return launcher_live_set(l, row, incarnation, take_fd(&job->pidfd));
+        else if (reply->found == SESSION_FOUND_WHOLE && job->given >= 0)
+            return launcher_live_set(l, row, incarnation, take_fd(&job->given));
         return 0;
     case LAUNCHER_END:
         launcher_live_remove(l, row, incarnation);

@@ -39,7 +39,8 @@ int launcher_live_set(struct launcher *l, int64_t row, int64_t incarnation, int 
                               .next = *bucket,
                               .row = row,
                               .incarnation = incarnation,
-                              .pidfd = -1};
+                              .pidfd = -1,
+                              .netns = -1};
         *bucket = live;
         l->live_count++;
     }
@@ -66,6 +67,7 @@ void launcher_live_remove(struct launcher *l, int64_t row, int64_t incarnation)
         l->live_count--;
         l->untold -= live->untold;
         launcher_unwatch(l, &live->pidfd);
+        fd_close(live->netns);
         free(live);
         return;
     }
@@ -74,6 +76,7 @@ void launcher_live_remove(struct launcher *l, int64_t row, int64_t incarnation)
 void launcher_live_ended(struct launcher *l, struct live *live)
 {
     launcher_unwatch(l, &live->pidfd);
+    fd_closep(&live->netns);
     live->held = launcher_is_ending(l, live->row, live->incarnation);
     if (live->held)
         return;
@@ -118,6 +121,19 @@ int launcher_live_count(struct launcher *l, struct err *err)
     int r = l->calls->list(l->runtime, l->instance, count_one, l, err);
     l->counted = r == 0;
     return r;
+}
+
+int launcher_live_netns(struct launcher *l, int64_t row, int64_t incarnation)
+{
+    const struct live *live = launcher_live_find(l, row, incarnation);
+    return live && live->netns >= 0 ? fcntl(live->netns, F_DUPFD_CLOEXEC, 3) : -1;
+}
+
+void launcher_live_close(struct launcher *l)
+{
+    for (unsigned i = 0; i < LAUNCHER_BUCKETS; i++)
+        for (struct live *live = l->live[i]; live; live = live->next)
+            fd_closep(&live->netns);
 }
 
 void launcher_live_fini(struct launcher *l)

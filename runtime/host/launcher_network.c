@@ -100,7 +100,7 @@ struct due {
 };
 
 struct restore {
-    const struct launcher *l;
+    struct launcher *l;
     struct due *due; /* owned */
     size_t count, room;
     bool given_up;
@@ -130,20 +130,24 @@ static int add_due(void *data, const struct session_name *name)
 /* 0 when it is done with, 1 when it is to be tried again, -ESTALE: this launcher's time is over. */
 static int restore_one(struct restore *restore, struct due *due)
 {
-    const struct launcher *l = restore->l;
+    struct launcher *l = restore->l;
     struct err err = {0};
+    _cleanup_fd_ int netns = launcher_live_netns(l, due->name.row, due->name.incarnation);
     _cleanup_fd_ int lock = -1;
     int r = launcher_lock(l, due->name.row, &lock, &err);
+    l->runtime->session_netns = netns;
     if (r == 0)
         r = l->calls->restore(l->runtime, &due->name, &err);
     else if (r > 0 || r == -ESTALE)
         return r;
     if (r >= 0)
         return 0;
-    /* A socket of the gateway before may not be gone yet: once is nothing. */
-    if (++due->failures < FAILURES_MAX)
+    /* A socket of the gateway before may not be gone yet: once is nothing. Who may not enter its
+     * network never will. */
+    bool barred = r == -EACCES || r == -EPERM;
+    if (!barred && ++due->failures < FAILURES_MAX)
         return 1;
-    restore->given_up = true;
+    restore->given_up |= !barred;
     tell(l, &err);
     return 0;
 }
@@ -168,7 +172,7 @@ static int restore_due(struct restore *restore)
 }
 
 /* The exit status: 0 when nothing is left to do. */
-static int restore_all(const struct launcher *l)
+static int restore_all(struct launcher *l)
 {
     struct restore restore = {.l = l};
     struct err err = {0};

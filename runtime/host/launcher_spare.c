@@ -47,7 +47,7 @@ void launcher_close_others(struct launcher *l)
         for (unsigned i = 0; i < job->fd_count; i++)
             fd_close(job->fds[i]);
         fd_close(job->result);
-        fd_close(job->pidfd);
+        fd_close(job->given);
     }
 }
 
@@ -92,6 +92,7 @@ static void be_spare(struct launcher *l, pid_t launcher, int socket)
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
     launcher_close_others(l);
+    launcher_live_close(l);
     fd_replace(&l->gateway, -1);
     title_set("berth: spare");
     /* The launcher's end of the socket is in workers that were forked meanwhile, so an end of file

@@ -7,12 +7,13 @@
  *
  * The lock makes workers of two launchers take turns: one that lost its launcher finishes, and what
  * was asked of the next launcher about the same row waits for it. It is on a byte of one file, so
- * no name is left behind, and ends with the worker (F_OFD_SETLKW, fcntl(2)).
+ * no name is left behind, and ends with the worker (F_OFD_SETLK, fcntl(2)).
  */
 #include "runtime/host/launcher_internal.h"
 
 #include "runtime/base/fd.h"
 #include "runtime/host/lasting.h"
+#include "runtime/host/lock_wait.h"
 #include "runtime/host/volume_remove.h"
 
 #include <fcntl.h>
@@ -21,7 +22,14 @@
 #include <sys/socket.h>
 #include <sys/time.h>
 
-enum { DEADLINE_MS = 5000, DEADLINE_MOST_MS = 120000, END_MS = 20000, FREEZE_MS = 10000 };
+/* TELL_MS: what is left to say who holds its lock before it is killed. */
+enum {
+    TELL_MS = 2000,
+    DEADLINE_MS = 5000,
+    DEADLINE_MOST_MS = 120000,
+    END_MS = 20000,
+    FREEZE_MS = 10000
+};
 
 /* Beyond every row id. */
 #define VOLUME_LOCKS (INT64_C(1) << 61)
@@ -39,7 +47,7 @@ static const struct {
     [LAUNCHER_LOOK] = {10000, false, true},
     [LAUNCHER_LIST] = {10000, false, false},
     [LAUNCHER_SAMPLE] = {10000, false, false},
-    [LAUNCHER_FILES] = {3600000, true, false},
+    [LAUNCHER_FILES] = {3600000, true, true},
     [LAUNCHER_VOLUME_REMOVE] = {3600000, true, true},
     [LAUNCHER_VOLUME_MEASURE] = {600000, true, false},
     [LAUNCHER_NETWORK] = {15000, false, true},
@@ -65,7 +73,7 @@ struct work {
     const struct launcher *l;
     const struct job *job;
     struct launcher_reply reply;
-    int pidfd; /* goes with the answer; -1 */
+    int given; /* a descriptor that goes with the answer; -1 */
 };
 
 /* A worker does one request: this is its whole memory for it. */
@@ -78,26 +86,31 @@ static struct launcher_asker the_asker;
 /* ---- what comes with a request
  * ---------------------------------------------------------------------- */
 
-static int lock_byte(const struct serve_config *config, int64_t at, bool wait, int *ret_lock,
-                     struct err *err)
+/* wait_ms 0: 1 when another has it. */
+static int lock_byte(const struct serve_config *config, const struct flock *range, unsigned wait_ms,
+                     int *ret_lock, struct err *err)
 {
     char path[SPEC_PATH_MAX + 16];
     snprintf(path, sizeof path, "%s/workers", config->runtime_dir);
     _cleanup_fd_ int fd = open(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
-    struct flock range = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = at, .l_len = 1};
-    int r = fd < 0 ? -1 : fcntl(fd, wait ? F_OFD_SETLKW : F_OFD_SETLK, &range);
-    if (r < 0 && fd >= 0 && !wait && (errno == EAGAIN || errno == EACCES))
-        return 1;
-    if (r < 0)
+    if (fd < 0)
         return err_set(err, ERR_UNAVAILABLE, errno, "lock the session", NULL, NULL);
-    *ret_lock = take_fd(&fd);
-    return 0;
+    int r = wait_ms ? lock_take(fd, range, wait_ms, "lock the session", NULL, err)
+                    : lock_wait(fd, range, 0);
+    if (r == -ETIMEDOUT && !wait_ms)
+        return 1;
+    if (r < 0 && !wait_ms)
+        return err_set(err, ERR_UNAVAILABLE, -r, "lock the session", NULL, NULL);
+    if (r == 0)
+        *ret_lock = take_fd(&fd);
+    return r;
 }
 
 int launcher_number(const struct serve_config *config, uint64_t *ret, struct err *err)
 {
     _cleanup_fd_ int fd = -1;
-    int r = lock_byte(config, 0, true, &fd, err); /* no row is 0 */
+    const struct flock range = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_len = 1};
+    int r = lock_byte(config, &range, LOCK_WAIT_MS, &fd, err); /* no row is 0 */
     if (r < 0)
         return r;
     uint64_t number = 0;
@@ -125,12 +138,14 @@ static int64_t lock_of(const struct launcher_request *request)
     return VOLUME_LOCKS | (int64_t)(mixed >> 4);
 }
 
-static int take_lock(const struct launcher *l, int64_t at, bool wait, int *ret_lock,
-                     struct err *err)
+static int take_lock(const struct launcher *l, int64_t at, bool shared, unsigned wait_ms,
+                     int *ret_lock, struct err *err)
 {
+    const struct flock range = {
+        .l_type = shared ? F_RDLCK : F_WRLCK, .l_whence = SEEK_SET, .l_start = at, .l_len = 1};
     _cleanup_fd_ int fd = -1;
     uint64_t number = 0;
-    int r = lock_byte(l->config, at, wait, &fd, err);
+    int r = lock_byte(l->config, &range, wait_ms, &fd, err);
     if (r != 0)
         return r;
     if (pread(fd, &number, sizeof number, 0) != (ssize_t)sizeof number || number != l->generation)
@@ -140,18 +155,38 @@ static int take_lock(const struct launcher *l, int64_t at, bool wait, int *ret_l
     return 0;
 }
 
+/* Files of one session are worked on side by side. What waits for a client must not be waited for:
+ * it gives up soon. */
+static int lock_own(const struct launcher *l, const struct launcher_request *request, int *ret_lock,
+                    struct err *err)
+{
+    bool files = request->type == LAUNCHER_FILES;
+    unsigned wait_ms = files ? LOCK_WAIT_MS : launcher_time_of(request) - TELL_MS;
+    return take_lock(l, lock_of(request), files, wait_ms, ret_lock, err);
+}
+
 int launcher_lock(const struct launcher *l, int64_t row, int *ret_lock, struct err *err)
 {
-    return take_lock(l, row, false, ret_lock, err);
+    return take_lock(l, row, false, 0, ret_lock, err);
 }
 
 /* The memfd is sealed: it was copied whole or not at all, and what is checked is what is used. */
+/* Its size was proven. A hole is zero, and so is this process's memory, which had no request
+ * before: what is not used of a spec is not read. */
 static int read_sealed(int fd, void *data, size_t size, struct err *err)
 {
-    ssize_t n = pread(fd, data, size, 0);
-    return n == (ssize_t)size
-               ? 0
-               : err_set(err, ERR_INTERNAL, n < 0 ? errno : EIO, "read the request", NULL, NULL);
+    for (off_t at = 0, end; at < (off_t)size; at = end) {
+        at = lseek(fd, at, SEEK_DATA);
+        if (at < 0 && errno == ENXIO)
+            return 0;
+        end = at < 0 ? -1 : lseek(fd, at, SEEK_HOLE);
+        if (end > (off_t)size)
+            end = (off_t)size;
+        ssize_t n = end < 0 ? -1 : pread(fd, (char *)data + at, (size_t)(end - at), at);
+        if (n < 0 || n != end - at)
+            return err_set(err, ERR_INTERNAL, n < 0 ? errno : EIO, "read the request", NULL, NULL);
+    }
+    return 0;
 }
 
 static int check_spec(const struct work *w, const struct spec *spec, struct err *err)
@@ -219,6 +254,7 @@ static int do_launch(struct work *w, struct err *err)
     unsigned count = calls->notes(s, &notes);
     for (unsigned i = 0; i < count; i++)
         add_note(&w->reply, notes[i].key, notes[i].text);
+    w->given = calls->keep_netns(s);
     calls->leave(s, &w->reply.identity);
     return 0;
 }
@@ -241,7 +277,7 @@ static int do_look(struct work *w, struct err *err)
     const struct session_name name = launcher_name_of(&w->job->request);
     enum session_found found = SESSION_FOUND_ABSENT;
     int r = w->l->calls->look(w->l->runtime, &name, &w->job->request.identity, &found,
-                              &w->reply.identity, &w->pidfd, err);
+                              &w->reply.identity, &w->given, err);
     w->reply.found = r < 0 ? 0 : found;
     /* Whoever found it dead, and removed it, had perhaps no gateway to tell. */
     if (r == 0 && found != SESSION_FOUND_WHOLE && found != SESSION_FOUND_OTHER)
@@ -362,14 +398,14 @@ static int answer(const struct work *w, int result)
     memset(&control, 0, sizeof control);
     struct iovec part = {(void *)(uintptr_t)&w->reply, sizeof w->reply};
     struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1};
-    if (w->pidfd >= 0) {
+    if (w->given >= 0) {
         message.msg_control = &control;
         message.msg_controllen = sizeof control.room;
         struct cmsghdr *header = CMSG_FIRSTHDR(&message);
         header->cmsg_level = SOL_SOCKET;
         header->cmsg_type = SCM_RIGHTS;
         header->cmsg_len = CMSG_LEN(sizeof(int));
-        memcpy(CMSG_DATA(header), &w->pidfd, sizeof w->pidfd);
+        memcpy(CMSG_DATA(header), &w->given, sizeof w->given);
     }
     ssize_t n;
     do
@@ -382,12 +418,14 @@ int launcher_work(const struct launcher *l, const struct job *job, bool clean, i
                   int result)
 {
     if (netns >= 0)
-        fd_replace(&l->runtime->netns, netns);
+        fd_replace(job->request.type == LAUNCHER_LAUNCH ? &l->runtime->netns
+                                                        : &l->runtime->session_netns,
+                   netns);
     if (l->gateway >= 0)
         l->runtime->gateway = l->gateway;
     const struct launcher_request *request = &job->request;
     struct work *w = &the_work;
-    *w = (struct work){.l = l, .job = job, .pidfd = -1};
+    *w = (struct work){.l = l, .job = job, .given = -1};
     w->reply = (struct launcher_reply){.magic = LAUNCHER_MAGIC,
                                        .version = LAUNCHER_VERSION,
                                        .type = request->type,
@@ -400,7 +438,7 @@ int launcher_work(const struct launcher *l, const struct job *job, bool clean, i
     setitimer(ITIMER_REAL, &alarm, NULL);
     _cleanup_fd_ int lock = -1;
     struct err err = {0};
-    int r = rules[request->type].locks ? take_lock(l, lock_of(request), true, &lock, &err) : 0;
+    int r = rules[request->type].locks ? lock_own(l, request, &lock, &err) : 0;
     if (r == 0)
         r = clean ? do_end(w, &err) : works[request->type](w, &err);
     if (r < 0) {

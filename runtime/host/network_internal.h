@@ -11,15 +11,15 @@
 
 /* Programs of a session may listen on ports from here on; those below it, the resolver's and the
  * gateway's listener among them, are nobody's inside, whatever capabilities he gets. */
-enum { NETWORK_PORTS_FIRST = 54 };
+enum { NETWORK_PORTS_FIRST = SPEC_PORT_FIRST };
 
 /* lo up, the session's source addresses, the routes that make every address local; what is there
  * already stays. */
 int network_link_make(struct err *err);
 
-/* Send a batch of network_encode() and wait for its end. On failure *ret_sequence is that of the
- * message that the kernel refused, 0 when there is none. */
-int network_batch_send(const void *batch, size_t length, uint32_t *ret_sequence, struct err *err);
+/* Send the batches of network_encode(), each when the one before has ended, and wait for the end.
+ * On failure *ret_sequence is that of the message that the kernel refused, 0 when there is none. */
+int network_batch_send(const void *batches, size_t length, uint32_t *ret_sequence, struct err *err);
 
 /* Which half of the sets is in force (network_half_of()). `question`: network_encode_question(). */
 int network_half_read(const struct buf *question, unsigned *ret, struct err *err);

@@ -30,8 +30,8 @@
 enum {
     LO = 1, /* the index of lo in every network namespace */
     ANSWER_BYTES = 16384,
-    SEND_BYTES = 1 << 20, /* more than the largest batch */
-    LOG_BYTES = 96,       /* of a packet: headers of IPv6 and of what is in it */
+    SEND_BYTES = 256 << 10, /* more than the largest batch */
+    LOG_BYTES = 96,         /* of a packet: headers of IPv6 and of what is in it */
 };
 
 static int netlink_open(int protocol, int *ret, struct err *err)
@@ -207,21 +207,32 @@ int network_link_make(struct err *err)
 
 /* ---- rules ----------------------------------------------------------------------------------- */
 
-static uint32_t last_sequence(const char *batch, size_t length)
+/* The length of the first batch; *ret_last is its message that asks for an answer. */
+static size_t batch_length(const char *batches, size_t length, uint32_t *ret_last)
 {
     struct nlmsghdr head = {0};
-    uint32_t last = 0;
-    for (size_t at = 0; at + sizeof head <= length; at += head.nlmsg_len) {
-        memcpy(&head, batch + at, sizeof head);
-        if (head.nlmsg_flags & NLM_F_ACK)
-            last = head.nlmsg_seq;
-        if (head.nlmsg_len < sizeof head)
+    size_t at = 0;
+    *ret_last = 0;
+    while (at + sizeof head <= length && head.nlmsg_type != NFNL_MSG_BATCH_END) {
+        memcpy(&head, batches + at, sizeof head);
+        if (head.nlmsg_len < sizeof head || head.nlmsg_len > length - at)
             break;
+        if (head.nlmsg_flags & NLM_F_ACK)
+            *ret_last = head.nlmsg_seq;
+        at += head.nlmsg_len;
     }
-    return last;
+    return head.nlmsg_type == NFNL_MSG_BATCH_END ? at : length;
 }
 
-int network_batch_send(const void *batch, size_t length, uint32_t *ret_sequence, struct err *err)
+static int send_one(int fd, const char *batch, size_t length, uint32_t last, uint32_t *ret_sequence)
+{
+    ssize_t n;
+    while ((n = send(fd, batch, length, 0)) < 0 && errno == EINTR)
+        ;
+    return n < 0 ? -errno : take_answers(fd, last, 0, ret_sequence);
+}
+
+int network_batch_send(const void *batches, size_t length, uint32_t *ret_sequence, struct err *err)
 {
     static const char step[] = "set the rules of a session's network";
     int size = SEND_BYTES;
@@ -232,19 +243,18 @@ int network_batch_send(const void *batch, size_t length, uint32_t *ret_sequence,
     /* Root of the host may exceed the system's limit; others get as much as it allows. */
     if (setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof size) < 0)
         (void)setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof size);
-    ssize_t n;
-    while ((n = send(fd, batch, length, 0)) < 0 && errno == EINTR)
-        ;
-    if (n < 0)
-        return err_set(err, errno == EMSGSIZE ? ERR_TOO_LARGE : ERR_UNAVAILABLE, errno, step, NULL,
-                       errno == EMSGSIZE
-                           ? "So many rules with ports do not fit what this host lets a user send "
-                             "to its kernel: raise net.core.wmem_max, or use fewer."
-                           : NULL);
     *ret_sequence = 0;
-    r = take_answers(fd, last_sequence(batch, length), 0, ret_sequence);
+    for (size_t at = 0, whole; at < length && r == 0; at += whole) {
+        uint32_t last;
+        whole = batch_length((const char *)batches + at, length - at, &last);
+        r = send_one(fd, (const char *)batches + at, whole, last, ret_sequence);
+    }
     if (r == 0)
         return 0;
+    if (r == -EMSGSIZE)
+        return err_set(err, ERR_TOO_LARGE, EMSGSIZE, step, NULL,
+                       "So many rules with ports do not fit what this host lets a user send to its "
+                       "kernel: raise net.core.wmem_max, or use fewer.");
     bool lacks = r == -ENOENT || r == -EOPNOTSUPP || r == -EPROTONOSUPPORT || r == -EAFNOSUPPORT ||
                  r == -EINVAL;
     return err_set(err, lacks ? ERR_CAPABILITY_UNAVAILABLE : ERR_UNAVAILABLE, -r, step, NULL, "%s",

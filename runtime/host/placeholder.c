@@ -374,10 +374,11 @@ static int take_out_of_sight(struct placeholder_book *b, struct err *err)
 {
     if (b->record < 0 || flock(b->record, LOCK_EX | LOCK_NB) < 0)
         return 0;
-    if (b->head.lasting && use_lasts(b->share, b->head.dev, b->head.ino, b->use))
-        return 0;
+    int r = b->head.lasting ? use_lasts(b->share, b->head.dev, b->head.ino, b->use, err) : 0;
+    if (r != 0)
+        return r < 0 ? r : 0;
     const char *path = NULL;
-    int r = settle(b, err);
+    r = settle(b, err);
     if (r < 0)
         return r;
     b->ours = true;

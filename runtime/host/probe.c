@@ -13,6 +13,7 @@
 
 #include "runtime/base/fd.h"
 #include "runtime/base/io.h"
+#include "runtime/host/probe_explain.h"
 #include "runtime/host/probe_lasting.h"
 #include "runtime/host/probe_network.h"
 #include "runtime/host/probe_places.h"
@@ -245,6 +246,18 @@ static void probe_rules(struct probing *p)
     fails(p, PROBE_NETWORK_RULES, err.detail, "%s: %s", err.step,
           err.sys ? strerror(err.sys) : err.subject);
     result->certain = err.code == ERR_CAPABILITY_UNAVAILABLE;
+}
+
+static void probe_denied_calls(struct probing *p)
+{
+    struct err err = {0};
+    if (probe_explain(&err) == 0) {
+        works(p, PROBE_EXPLAIN_SYSCALLS,
+              "a refused call of a child was asked about and got the filter's own errno");
+        return;
+    }
+    fails(p, PROBE_EXPLAIN_SYSCALLS, "", "%s", err.detail);
+    p->results[PROBE_EXPLAIN_SYSCALLS].certain = err.code == ERR_CAPABILITY_UNAVAILABLE;
 }
 
 static void judge_filter(struct probing *p, const struct probe_exec *e)
@@ -506,6 +519,7 @@ static void do_main(struct probing *p)
     probe_open(&p->main, p->rt);
     probe_look(p);
     probe_rules(p);
+    probe_denied_calls(p);
     probe_exec_and_signal(p);
     probe_tty(p);
     probe_scratch(p);

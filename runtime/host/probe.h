@@ -30,6 +30,7 @@
     X(TIMEOUT, "timeout")                         \
     X(NETWORK_DENY, "network_deny")               \
     X(NETWORK_RULES, "network_rules")             \
+    X(EXPLAIN_SYSCALLS, "explain_syscalls")       \
     X(LASTS, "lasts")                             \
     X(STREAM, "stream")                           \
     X(REATTACH, "reattach")                       \

@@ -363,7 +363,7 @@ int runtime_open(struct runtime **ret, const struct runtime_options *options, st
     struct runtime *rt = calloc(1, sizeof *rt);
     if (!rt)
         return err_set(err, ERR_INTERNAL, ENOMEM, "open the runtime", NULL, NULL);
-    rt->records = rt->init = rt->files = rt->netns = -1;
+    rt->records = rt->init = rt->files = rt->netns = rt->session_netns = -1;
     int r = runtime_setup(rt, options, err);
     if (r < 0) {
         runtime_close(rt);

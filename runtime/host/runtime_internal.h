@@ -6,6 +6,7 @@
 #include "runtime/agent/frame_reader.h"
 #include "runtime/host/cgroup.h"
 #include "runtime/host/network.h"
+#include "runtime/host/publish.h"
 #include "runtime/host/record.h"
 #include "runtime/host/userns.h"
 #include "runtime/host/workspace.h"
@@ -24,6 +25,8 @@ struct runtime {
     int files;   /* O_PATH of the file worker's program; -1: not opened, none, or `files_err` */
     struct err files_err;
     int netns; /* for the next session that starts, and for no other; -1: it makes its own */
+    /* Of the session that is worked on, where it cannot be found by its init; -1. Borrowed. */
+    int session_netns;
     bool no_reaper;
     int gateway;           /* control socket, borrowed; 0 or -1: none */
     char reaper[DIR_SIZE]; /* program of the reaper's second half; "": this one */
@@ -52,6 +55,9 @@ struct session {
     struct workspace workspace;
     struct frame_reader reader;
     struct network_namespace network; /* until it is handed over; all -1: none */
+    struct publish publish;           /* its listeners until they are handed over */
+    int publish_netns;                /* its network, where it publishes; -1 */
+    int netns; /* rootless, of one that lasts: nobody can find it by its init; -1 */
     uint64_t epoch;
     const struct session_lasting *lasting; /* while it is made; NULL: ends with its maker */
     struct session_identity identity;

@@ -56,9 +56,6 @@ static int check_against_host(const struct runtime *rt, const struct spec *spec,
                        "%s", rt->facts.cgroup_reason);
     /* The caller's registry has refused these with every reason; nothing may pass that forgot to.
      */
-    if (spec->process.explain_syscalls)
-        return err_set(err, ERR_CAPABILITY_UNAVAILABLE, 0, step, "process.explain_syscalls",
-                       "audit.syscall is not built in this release.");
     if (spec->workspace.kind == SPEC_WORKSPACE_DISK ||
         spec->workspace.kind == SPEC_WORKSPACE_SNAPSHOT)
         return err_set(err, ERR_CAPABILITY_UNAVAILABLE, 0, step, "workspace",
@@ -80,8 +77,9 @@ static int create_once(struct session **ret, struct runtime *rt, const struct sp
         return err_set(err, ERR_INTERNAL, ENOMEM, "create a session", NULL, NULL);
     s->runtime = rt;
     s->record.fd = s->uid_lock = s->reaper_pipe = s->pidfd = s->control = s->frames = -1;
-    s->place = -1;
+    s->place = s->netns = s->publish_netns = -1;
     network_namespace_init(&s->network);
+    publish_init(&s->publish);
     s->lasting = lasting;
     s->epoch = lasting ? lasting->epoch : 1;
     cgroup_session_init(&s->cgroup);
@@ -91,7 +89,11 @@ static int create_once(struct session **ret, struct runtime *rt, const struct sp
                               CLONE_NEWIPC | CLONE_NEWUTS |
                               (rt->cgroup.layout ? CLONE_NEWCGROUP : 0);
 
-    int r = launch(s, spec, first, err);
+    /* Before anything is made. A port below 1024 is had where the kernel gives it to the caller;
+     * of a session that lasts the launcher binds for who asks. */
+    int r = lasting ? 0 : publish_bind(&spec->network, true, &s->publish, err);
+    if (r == 0)
+        r = launch(s, spec, first, err);
     if (r < 0) {
         struct err second = {0};
         if (session_destroy(s, &second) < 0)
@@ -376,7 +378,10 @@ int session_destroy(struct session *s, struct err *err)
     reaper_wait(s);
     fd_close(s->uid_lock);
     fd_close(s->place);
+    fd_close(s->netns);
     network_namespace_fini(&s->network);
+    publish_fini(&s->publish);
+    fd_close(s->publish_netns);
     free(s);
     return r;
 }

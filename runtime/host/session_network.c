@@ -19,6 +19,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 
 static int fail(struct err *err, const char *what)
@@ -30,14 +31,37 @@ static int fail(struct err *err, const char *what)
 /* ---- what is kept ------------------------------------------------------------------------------
  */
 
+static int write_at(int fd, const void *data, size_t length, size_t at)
+{
+    for (size_t done = 0; done < length;) {
+        ssize_t n = pwrite(fd, (const char *)data + done, length - done, (off_t)(at + done));
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            return n < 0 ? -errno : -EIO;
+        done += (size_t)n;
+    }
+    return 0;
+}
+
+/* It was checked, and lies on a tmpfs: what is not used of it is a hole, and takes no memory. */
 static int write_record(int fd, const struct spec_network *net, uint64_t generation)
 {
-    static struct network_record record; /* tens of KiB; one session at a time */
-    record = (struct network_record){.magic = GATEWAY_MAGIC,
-                                     .version = GATEWAY_VERSION,
-                                     .generation = generation,
-                                     .network = *net};
-    return io_write_full(fd, &record, sizeof record);
+    const struct network_record head = {
+        .magic = GATEWAY_MAGIC, .version = GATEWAY_VERSION, .generation = generation};
+    const size_t network = offsetof(struct network_record, network);
+    const size_t allow = offsetof(struct spec_network, allow),
+                 deny = offsetof(struct spec_network, deny);
+    int r = ftruncate(fd, sizeof head) < 0 ? -errno : 0;
+    if (r == 0)
+        r = write_at(fd, &head, network, 0);
+    if (r == 0)
+        r = write_at(fd, net, allow, network);
+    if (r == 0)
+        r = write_at(fd, net->allow, net->allow_count * sizeof net->allow[0], network + allow);
+    if (r == 0)
+        r = write_at(fd, net->deny, net->deny_count * sizeof net->deny[0], network + deny);
+    return r;
 }
 
 /* `place` -1: in memory. Read only for whoever gets it. */
@@ -111,9 +135,40 @@ int session_network_begin(struct session *s, const struct spec_network *net, int
                         &ns->fds[GATEWAY_ADD_RECORD], err);
     if (r == 0)
         r = open_names(place, &ns->fds[GATEWAY_ADD_NAMES], err);
+    if (r == 0 && s->publish.count > 0) {
+        s->publish_netns = fcntl(ns->netns, F_DUPFD_CLOEXEC, 0);
+        if (s->publish_netns < 0)
+            return fail(err, "network");
+    }
     if (r == 0)
         *ret_netns = take_fd(&ns->netns);
     return r;
+}
+
+/* ---- published ports ---------------------------------------------------------------------------
+ */
+
+unsigned session_published(const struct session *s, struct session_published *ret, unsigned room)
+{
+    unsigned count = s->publish.count < room ? s->publish.count : room;
+    for (unsigned i = 0; i < count; i++)
+        ret[i] = (struct session_published){.host_port = s->publish.ports[i].host_port,
+                                            .port = s->publish.ports[i].port,
+                                            .six = s->publish.ports[i].six};
+    return s->publish.count;
+}
+
+int session_publish_serve(struct session *s, struct err *err)
+{
+    struct gateway_reply need;
+    ssize_t n = recv(s->runtime->gateway, &need, sizeof need, MSG_DONTWAIT | MSG_TRUNC);
+    if (n <= 0)
+        return n < 0 && (errno == EAGAIN || errno == EINTR) ? 0 : 1;
+    /* An answer that came too late for who asked is nobody's. */
+    if (gateway_reply_check(&need, (size_t)n) || need.type != GATEWAY_NEED_SOCKETS ||
+        s->publish_netns < 0)
+        return 0;
+    return publish_serve(s->runtime->gateway, 1, 1, s->publish_netns, need.count, err);
 }
 
 /* ---- by name -----------------------------------------------------------------------------------
@@ -129,8 +184,10 @@ static int open_netns(const struct session_identity *identity, int pidfd, int *r
     if (fd < 0)
         return err_set(err, ERR_UNAVAILABLE, errno, step, NULL,
                        errno == EACCES || errno == EPERM
-                           ? "It was made by a berth of yours that has ended, and its user "
-                             "namespace with it. It reaches nothing until it is parked and resumed."
+                           ? "The launcher that made it has ended, and to an ordinary user's next "
+                             "one it is closed. Its rules stay as they are, and without the "
+                             "gateway that serves it, it reaches nothing, until it is parked and "
+                             "resumed."
                            : NULL);
     /* What was opened by number is init's as long as init lived afterwards. */
     struct pollfd p = {.fd = pidfd, .events = POLLIN};
@@ -159,15 +216,28 @@ static int find_place(struct runtime *rt, const struct session_name *name, int *
     return r == 0 ? lasting_place_open(rt, names.id, ret_place, err) : r;
 }
 
+/* Of those that were given, for this one. */
+static bool is_netns(int fd, const struct session_identity *identity)
+{
+    struct stat st;
+    return fd >= 0 && fstat(fd, &st) == 0 && identity->netns_inode &&
+           (int64_t)st.st_ino == identity->netns_inode;
+}
+
 /* Its network, when it lives; 1: it does not. */
-static int find_netns(int place, int *ret_netns, struct err *err)
+static int find_netns(const struct runtime *rt, int place, int *ret_netns, struct err *err)
 {
     static struct lasting_file file; /* one session at a time */
     _cleanup_fd_ int pidfd = -1;
     int r = lasting_file_read(place, &file, err);
     if (r == 0)
         r = lasting_open_init(&file.identity, &pidfd, err);
-    return r == 0 ? open_netns(&file.identity, pidfd, ret_netns, err) : r;
+    if (r != 0)
+        return r;
+    if (!is_netns(rt->session_netns, &file.identity))
+        return open_netns(&file.identity, pidfd, ret_netns, err);
+    *ret_netns = fcntl(rt->session_netns, F_DUPFD_CLOEXEC, 3);
+    return *ret_netns < 0 ? fail(err, "network") : 0;
 }
 
 static int find(struct runtime *rt, const struct session_name *name, struct found *ret,
@@ -175,7 +245,7 @@ static int find(struct runtime *rt, const struct session_name *name, struct foun
 {
     int r = find_place(rt, name, &ret->place, err);
     if (r == 0)
-        r = find_netns(ret->place, &ret->netns, err);
+        r = find_netns(rt, ret->place, &ret->netns, err);
     return r > 0 ? err_set(err, ERR_INVALID_STATE, ENOENT, "find a session that lives", NULL, NULL)
                  : r;
 }
@@ -210,7 +280,14 @@ int session_network_restore(struct runtime *rt, const struct session_name *name,
     if (r == 0)
         r = read_record(found.place, &the_record, &record, err);
     if (r == 0)
-        r = find_netns(found.place, &found.netns, err);
+        r = find_netns(rt, found.place, &found.netns, err);
+    /* Closed to this launcher: the gateway may serve it still. */
+    if ((r == -EACCES || r == -EPERM) && rt->gateway > 0) {
+        struct err unserved;
+        int served = network_link_replace(rt->gateway, name->row, name->incarnation, record, &cut,
+                                          &unserved);
+        return served == 0 ? 0 : r;
+    }
     /* The record is the truth, for the kernel too: somebody may have been killed between the two.
      */
     if (r == 0)
@@ -289,7 +366,7 @@ int session_network_counters(struct runtime *rt, const struct session_name *name
     int r = find_place(rt, name, &found.place, err);
     if (r != 0 || (faccessat(found.place, "network", F_OK, 0) < 0 && errno == ENOENT))
         return r < 0 ? r : 0;
-    r = find_netns(found.place, &found.netns, err);
+    r = find_netns(rt, found.place, &found.netns, err);
     return r == 0 ? network_namespace_counters(found.netns, ret, err) : r < 0 ? r : 0;
 }
 

@@ -123,8 +123,26 @@ static int try_slot(int slots, unsigned slot, int *ret_lock)
     return r;
 }
 
+/* 0 with the lock; 1: taken, or not berth's to give; -errno. */
+static int try_slot_of(const struct foreign *foreign, int slots, unsigned slot, int *ret_lock,
+                       uint32_t *ret_base)
+{
+    uint32_t base = UID_SLOT_FIRST + slot * UID_SLOT_SPAN;
+    if (overlaps(foreign, base))
+        return 1;
+    int r = try_slot(slots, slot, ret_lock);
+    if (r == 0)
+        *ret_base = base;
+    return r;
+}
+
+/* One of few slots first: their files have been made and are in memory, while one of all of them
+ * is read from the disk, hundreds of microseconds, or is to be made. Which of the few is random, so
+ * that many starts at once seldom meet; where a host has more sessions than these, the first two
+ * looks cost some ten microseconds each. */
 int uid_slot_claim(const char *share_dir, int *ret_lock, uint32_t *ret_base, struct err *err)
 {
+    static const unsigned few[] = {64, 1024};
     _cleanup_fd_ int slots = -1;
     int r = open_slots(share_dir, &slots, err);
     if (r < 0)
@@ -137,26 +155,20 @@ int uid_slot_claim(const char *share_dir, int *ret_lock, uint32_t *ret_base, str
     if (r < 0)
         return err_set(err, ERR_UNAVAILABLE, -r, step, "/etc/subuid", NULL);
 
-    /* From a random slot on, so that many starts at once seldom meet. */
     unsigned first = 0;
     if (getrandom(&first, sizeof first, 0) < 0)
         return err_set(err, ERR_UNAVAILABLE, errno, step, NULL, NULL);
-    for (unsigned i = 0; i < UID_SLOT_COUNT; i++) {
-        unsigned slot = (first + i) % UID_SLOT_COUNT;
-        uint32_t base = UID_SLOT_FIRST + slot * UID_SLOT_SPAN;
-        if (overlaps(&foreign, base))
-            continue;
-        r = try_slot(slots, slot, ret_lock);
-        if (r < 0)
-            return fail(err, -r, share_dir);
-        if (r == 0) {
-            *ret_base = base;
-            return 0;
-        }
-    }
-    return err_set(err, ERR_UNAVAILABLE, EAGAIN, step, NULL,
-                   "All %d ranges of user ids are in use by live sessions: end some.",
-                   UID_SLOT_COUNT);
+    r = 1;
+    for (unsigned i = 0; r == 1 && i < ARRAY_LENGTH(few); i++)
+        r = try_slot_of(&foreign, slots, first % few[i], ret_lock, ret_base);
+    for (unsigned i = 0; r == 1 && i < UID_SLOT_COUNT; i++)
+        r = try_slot_of(&foreign, slots, (first + i) % UID_SLOT_COUNT, ret_lock, ret_base);
+    if (r < 0)
+        return fail(err, -r, share_dir);
+    return r == 0 ? 0
+                  : err_set(err, ERR_UNAVAILABLE, EAGAIN, step, NULL,
+                            "All %d ranges of user ids are in use by live sessions: end some.",
+                            UID_SLOT_COUNT);
 }
 
 int uid_slot_set_init(const char *share_dir, uint32_t base, pid_t pid, uint64_t started,

@@ -11,6 +11,7 @@
 #include "runtime/base/fd.h"
 #include "runtime/base/io.h"
 #include "runtime/base/units.h"
+#include "runtime/host/lock_wait.h"
 #include "runtime/host/workspace_internal.h"
 
 #include <dirent.h>
@@ -142,12 +143,11 @@ static int lock_makers(int parent, const char *path, int *ret_lock, struct err *
 {
     /* An open file description of our own, so that the flock ends with the caller's scope. */
     _cleanup_fd_ int making = openat(parent, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    int r;
-    do
-        r = making < 0 ? -1 : flock(making, LOCK_EX);
-    while (r < 0 && errno == EINTR);
-    if (r < 0)
+    if (making < 0)
         return failed(err, errno, "lock the directory of volumes", path);
+    int r = lock_take(making, NULL, LOCK_WAIT_MS, "lock the directory of volumes", path, err);
+    if (r < 0)
+        return r;
     *ret_lock = take_fd(&making);
     return 0;
 }

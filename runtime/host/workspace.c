@@ -497,8 +497,9 @@ int workspace_close(struct workspace *ws,
         await_sync(p); /* one that failed is made again by the next user */
         workspace_let_go(ws, note, data);
         r = drop_placeholders(p, err);
-        if (p->use_name[0])
-            use_end(p->share, p->use_name, p->exclusive);
+        int ended =
+            p->use_name[0] ? use_end(p->share, p->use_name, p->exclusive, r < 0 ? NULL : err) : 0;
+        r = r < 0 ? r : ended;
         fd_close(p->share);
         free(p);
     }
@@ -562,9 +563,7 @@ int workspace_end_lasting(const char *share_dir, const char *record_id,
     if (r != 0)
         return r < 0 ? r : 0;
     r = placeholder_end(share, use.root.dev, use.root.ino, use.name, &notes, err);
-    if (r == 0)
-        use_end(share, use.name, false);
-    return r;
+    return r < 0 ? r : use_end(share, use.name, false, err);
 }
 
 int workspace_open_image(const char *path, const struct workspace_options *options, int *ret_tree,

@@ -105,6 +105,13 @@ int workspace_close(struct workspace *ws,
 /* Of a session that lasts and goes on: closes everything and removes nothing. */
 void workspace_leave(struct workspace *ws);
 
+/* Of a session that lasts: writes into its place which protected paths nothing could hold, where
+ * there are such. workspace_report_lasting() tells when it is dead which of them are there now. */
+int workspace_watch_lasting(const struct workspace *ws, int place, struct err *err);
+void workspace_report_lasting(int place,
+                              void (*note)(void *data, const char *key, const char *text),
+                              void *data);
+
 /* Of a session that lasted, by its record's name, when it is dead: its use, and the placeholders
  * that nobody else needs. It looks at no other directory than the session's. Repeatable. */
 int workspace_end_lasting(const char *share_dir, const char *record_id,

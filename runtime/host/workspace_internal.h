@@ -97,7 +97,8 @@ int tree_tmpfs(uint64_t size_bytes, uint64_t inodes, uint32_t uid, uint32_t gid,
 int share_open(const char *share_dir, int *ret_dir, struct err *err);
 
 enum { SHARE_GUARD_USES = 0 };
-/* One range of the guard file, exclusively, until the descriptor is closed. */
+/* One range of the guard file, exclusively, until the descriptor is closed. wait: as lock_take();
+ * else -ETIMEDOUT at once, without `err`, when another has it. */
 int share_guard(int share, uint64_t key, bool wait, int *ret_guard, struct err *err);
 uint64_t share_directory_key(dev_t dev, ino_t ino); /* never SHARE_GUARD_USES */
 
@@ -140,7 +141,7 @@ int use_begin(int share, int dir, const struct use_wish *wish, char ret_name[USE
 /* The first half alone: refuse or not. */
 int use_check(int share, int dir, const struct use_wish *wish, struct err *err);
 /* `exclusive` is looked at for a session that does not last only. */
-void use_end(int share, const char *name, bool exclusive);
+int use_end(int share, const char *name, bool exclusive, struct err *err);
 
 struct use_found {
     char name[USE_NAME_SIZE];
@@ -150,8 +151,9 @@ struct use_found {
 /* The use of a session that lasted and is dead, by its record's id. 0; 1: there is none; -errno. */
 int use_find_lasting(int share, const char *record_id, struct use_found *ret, struct err *err);
 int use_reap(int share, unsigned *count, struct err *err);
-/* Does a session that lasts, another than the one of `except` (NULL allowed), live there? */
-bool use_lasts(int share, uint64_t dev, uint64_t ino, const char *except);
+/* Does a session that lasts, another than the one of `except` (NULL allowed), live there? 1, 0,
+ * -errno. */
+int use_lasts(int share, uint64_t dev, uint64_t ino, const char *except, struct err *err);
 
 /* ---- workspace_sockets.c
  * -------------------------------------------------------------------------- */

@@ -18,6 +18,7 @@
 #include "runtime/host/placeholder.h"
 
 #include "runtime/base/fd.h"
+#include "runtime/base/io.h"
 #include "runtime/base/names.h"
 #include "runtime/host/workspace_home.h"
 
@@ -25,6 +26,7 @@
 #include <fcntl.h>
 #include <linux/magic.h>
 #include <linux/openat2.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
@@ -353,27 +355,110 @@ int protect_tmpfs(struct workspace *ws, const struct spec *spec, uint32_t uid, u
     return r < 0 ? r : 0;
 }
 
+static void report_one(struct lookup *l, const char *path, bool home_only,
+                       const struct notes *notes)
+{
+    struct stat st = {0};
+    int found = look_up(l, path, &st);
+    if (found != FOUND && found != FOUND_LINK)
+        return;
+    if (!home_only)
+        notes_add(notes, "protect.appeared",
+                  "%s could not be protected and is there now: look at it before using it", path);
+    /* A socket is another session's placeholder, or what no shell can read. */
+    else if (!S_ISSOCK(st.st_mode))
+        notes_add(notes, "protect.appeared",
+                  "%s appeared: nothing reads it unless this directory becomes a home directory; "
+                  "look at it",
+                  path);
+}
+
 void protect_report(const struct workspace *ws, const struct notes *notes)
 {
     struct lookup l = {.dir = ws->dir, .parent = -1};
-    for (uint32_t i = 0; ws->private && ws->dir >= 0 && i < ws->protect_count; i++) {
-        struct stat st = {0};
-        if (!ws->private->watched[i])
+    for (uint32_t i = 0; ws->private && ws->dir >= 0 && i < ws->protect_count; i++)
+        if (ws->private->watched[i])
+            report_one(&l, ws->protect[i].path, ws->private->home_only[i], notes);
+    fd_close(l.parent);
+}
+
+/* ---- of a session that lasts --------------------------------------------------------------------
+ */
+
+#define WATCHED_NAME "watched"
+
+/* What nothing could hold, in the session's place: whoever ends it has nothing else in hand. */
+struct watched {
+    char magic[8];
+    uint64_t dev, ino; /* of the workspace */
+    uint32_t count, reserved;
+    char path[sizeof((struct workspace_private *)0)->path]; /* of it, on the host */
+    struct {
+        char path[SPEC_PROTECT_PATH_MAX];
+        uint32_t home_only;
+    } entries[SPEC_PROTECT_MAX];
+};
+
+static const char watched_magic[8] = "berthW1";
+
+int workspace_watch_lasting(const struct workspace *ws, int place, struct err *err)
+{
+    static struct watched w; /* 30 KiB; one session is made at a time */
+    const struct workspace_private *private = ws->private;
+    if (!private || ws->dir < 0)
+        return 0;
+    w.count = 0;
+    for (uint32_t i = 0; i < ws->protect_count; i++) {
+        if (!private->watched[i])
             continue;
-        const char *path = ws->protect[i].path;
-        int found = look_up(&l, path, &st);
-        if (found != FOUND && found != FOUND_LINK)
-            continue;
-        if (!ws->private->home_only[i])
-            notes_add(notes, "protect.appeared",
-                      "%s could not be protected and is there now: look at it before using it",
-                      path);
-        /* A socket is another session's placeholder, or what no shell can read. */
-        else if (!S_ISSOCK(st.st_mode))
-            notes_add(notes, "protect.appeared",
-                      "%s appeared: nothing reads it unless this directory becomes a home "
-                      "directory; look at it",
-                      path);
+        memset(&w.entries[w.count], 0, sizeof w.entries[0]);
+        snprintf(w.entries[w.count].path, SPEC_PROTECT_PATH_MAX, "%s", ws->protect[i].path);
+        w.entries[w.count++].home_only = private->home_only[i];
+    }
+    if (w.count == 0)
+        return 0;
+    memcpy(w.magic, watched_magic, sizeof w.magic);
+    w.dev = private->stat.st_dev;
+    w.ino = private->stat.st_ino;
+    snprintf(w.path, sizeof w.path, "%s", private->path);
+    size_t size = offsetof(struct watched, entries) + w.count * sizeof w.entries[0];
+    _cleanup_fd_ int fd =
+        openat(place, WATCHED_NAME, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
+    int r = fd < 0 ? -errno : io_write_full(fd, &w, size);
+    return r < 0 ? err_set(err, workspace_code(-r), -r, "write down what could not be protected",
+                           NULL, NULL)
+                 : 0;
+}
+
+/* Cut short: its session was never told of. */
+static bool read_watched(int place, struct watched *ret)
+{
+    _cleanup_fd_ int fd = openat(place, WATCHED_NAME, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+    ssize_t n = fd < 0 ? -1 : io_read_full(fd, ret, sizeof *ret);
+    size_t least = offsetof(struct watched, entries);
+    return n >= (ssize_t)least && memcmp(ret->magic, watched_magic, sizeof ret->magic) == 0 &&
+           ret->count <= SPEC_PROTECT_MAX &&
+           (size_t)n == least + ret->count * sizeof ret->entries[0];
+}
+
+void workspace_report_lasting(int place,
+                              void (*note)(void *data, const char *key, const char *text),
+                              void *data)
+{
+    static struct watched w;
+    const struct notes notes = {note, data};
+    struct stat st;
+    if (!note || !read_watched(place, &w))
+        return;
+    w.path[sizeof w.path - 1] = 0;
+    _cleanup_fd_ int dir = pin_openat2(AT_FDCWD, w.path, O_PATH | O_DIRECTORY, RESOLVE_NO_SYMLINKS);
+    /* Moved or removed since: nobody will use it under the name that the session had. */
+    if (dir < 0 || fstat(dir, &st) < 0 || st.st_dev != w.dev || st.st_ino != w.ino)
+        return;
+    struct lookup l = {.dir = dir, .parent = -1};
+    for (uint32_t i = 0; i < w.count; i++) {
+        w.entries[i].path[SPEC_PROTECT_PATH_MAX - 1] = 0;
+        report_one(&l, w.entries[i].path, w.entries[i].home_only, &notes);
     }
     fd_close(l.parent);
 }

@@ -11,12 +11,13 @@
  *
  * The guard is one file with open-file-description range locks: range 0 for the uses, one range per
  * workspace directory, so that a slow filesystem under one workspace does not hold up another.
- * Order: who needs both takes the directory's range first, then range 0. PRIVILEGED: the
- * launcher's.
+ * Order: who needs both takes the directory's range first, then range 0. Nobody waits longer than
+ * LOCK_WAIT_MS for one: its holder may be stopped. PRIVILEGED: the launcher's.
  */
 #include "runtime/host/workspace_internal.h"
 
 #include "runtime/base/fd.h"
+#include "runtime/host/lock_wait.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -69,12 +70,10 @@ int share_guard(int share, uint64_t key, bool wait, int *ret_guard, struct err *
                        NULL);
     struct flock range = {
         .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = (off_t)key, .l_len = 1};
-    int r;
-    do
-        r = fcntl(fd, wait ? F_OFD_SETLKW : F_OFD_SETLK, &range);
-    while (r < 0 && errno == EINTR);
+    int r = wait ? lock_take(fd, &range, LOCK_WAIT_MS, "lock the guard of", "share directory", err)
+                 : lock_wait(fd, &range, 0);
     if (r < 0)
-        return err_set(err, ERR_UNAVAILABLE, errno, "lock the guard of", "share directory", NULL);
+        return r;
     *ret_guard = take_fd(&fd);
     return 0;
 }

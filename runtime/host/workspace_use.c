@@ -394,57 +394,60 @@ int use_find_lasting(int share, const char *record_id, struct use_found *ret, st
     return 0;
 }
 
-bool use_lasts(int share, uint64_t dev, uint64_t ino, const char *except)
+int use_lasts(int share, uint64_t dev, uint64_t ino, const char *except, struct err *err)
 {
-    static struct use_record r;
+    static struct use_record other;
     const struct use_node root = {dev, ino};
     char node[NODE_SIZE];
     bool found = false;
     _cleanup_fd_ int guard = -1;
-    /* What can't be looked at counts as there: nothing is removed then. */
-    if (share_guard(share, SHARE_GUARD_USES, true, &guard, NULL) < 0)
-        return true;
+    int r = share_guard(share, SHARE_GUARD_USES, true, &guard, err);
+    if (r < 0)
+        return r;
     node_of(&root, ROOTS, node);
     int folder = openat(share, node, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    /* What can't be looked at counts as there: nothing is removed then. */
     if (folder < 0)
         return errno != ENOENT;
     DIR *dir = fdopendir(folder);
     if (!dir) {
         fd_close(folder);
-        return true;
+        return 1;
     }
     const struct dirent *e;
     while (!found && (e = readdir(dir)))
         if (is_lasting(e->d_name) && !(except && strcmp(e->d_name, except) == 0))
-            found = read_record(folder, e->d_name, &r) == 0;
+            found = read_record(folder, e->d_name, &other) == 0;
     closedir(dir);
     return found;
 }
 
-static void end_lasting(int share, const char *name)
+static int end_lasting(int share, const char *name, struct err *err)
 {
     static struct use_record r;
     enum use_folder_at folder;
     char path[96];
     _cleanup_fd_ int guard = -1;
-    if (share_guard(share, SHARE_GUARD_USES, true, &guard, NULL) < 0 ||
-        find_lasting(share, name, &folder, &r, NULL) != 0)
-        return;
+    int done = share_guard(share, SHARE_GUARD_USES, true, &guard, err);
+    if (done == 0)
+        done = find_lasting(share, name, &folder, &r, err);
+    if (done != 0)
+        return done < 0 ? done : 0;
     drop_links(share, &r, name);
     snprintf(path, sizeof path, "%s/%s", use_folder[folder], name);
     unlinkat(share, path, 0);
+    return 0;
 }
 
-void use_end(int share, const char *name, bool exclusive)
+int use_end(int share, const char *name, bool exclusive, struct err *err)
 {
     char path[96];
-    if (is_lasting(name)) {
-        end_lasting(share, name);
-        return;
-    }
+    if (is_lasting(name))
+        return end_lasting(share, name, err);
     snprintf(path, sizeof path, "%s/%s", use_folder[exclusive ? FOLDER_EXCLUSIVE : FOLDER_SHARED],
              name);
     unlinkat(share, path, 0);
+    return 0;
 }
 
 /* The process that wrote it is there: not worth opening. A pid that was given out again only
@@ -467,7 +470,7 @@ static int list_at(int at, const char *name, DIR **ret)
     return r < 0 || dir ? r : -EIO;
 }
 
-static void reap_folder(int share, DIR *dir, unsigned *count)
+static int reap_folder(int share, DIR *dir, unsigned *count, struct err *err)
 {
     static struct use_record dead;
     const struct dirent *e;
@@ -476,8 +479,9 @@ static void reap_folder(int share, DIR *dir, unsigned *count)
             continue;
         /* The guard: a record just made may not be locked yet. */
         _cleanup_fd_ int guard = -1;
-        if (share_guard(share, SHARE_GUARD_USES, true, &guard, NULL) < 0)
-            continue;
+        int r = share_guard(share, SHARE_GUARD_USES, true, &guard, err);
+        if (r < 0)
+            return r;
         dead.count = 0;
         if (read_record(dirfd(dir), e->d_name, &dead) != 1)
             continue;
@@ -486,6 +490,7 @@ static void reap_folder(int share, DIR *dir, unsigned *count)
         unlinkat(dirfd(dir), e->d_name, 0); /* placeholders of the dead are looked for next */
         ++*count;
     }
+    return 0;
 }
 
 int use_reap(int share, unsigned *count, struct err *err)
@@ -497,8 +502,10 @@ int use_reap(int share, unsigned *count, struct err *err)
             continue;
         if (r < 0)
             return err_set(err, ERR_UNAVAILABLE, -r, "list", use_folder[i], NULL);
-        reap_folder(share, dir, count);
+        r = reap_folder(share, dir, count, err);
         closedir(dir);
+        if (r < 0)
+            return r;
     }
     return 0;
 }

@@ -317,7 +317,7 @@ int network_check(const struct spec_network *net, struct err *err)
     if (net->sni_match > 1 || net->allow_private > 1)
         return bad(err, "network", "Neither yes nor no.");
     if (net->allow_count > SPEC_RULES_MAX || net->deny_count > SPEC_RULES_MAX ||
-        net->publish_count > SPEC_PORTS_MAX)
+        net->publish_count > SPEC_PUBLISH_MAX)
         return bad(err, "network", "Too many rules.");
     for (unsigned i = 0; !wrong && i < net->allow_count; i++)
         wrong = rule_wrong(&net->allow[i]);
@@ -328,7 +328,7 @@ int network_check(const struct spec_network *net, struct err *err)
     if (wrong)
         return bad(err, "network.deny", wrong);
     for (unsigned i = 0; i < net->publish_count; i++)
-        if (net->publish[i] == 0)
-            return bad(err, "network.publish", "Port 0.");
+        if (net->publish[i].port < SPEC_PORT_FIRST)
+            return bad(err, "network.publish", "A port that nobody listens on.");
     return 0;
 }

@@ -105,11 +105,13 @@ enum network_counter {
 
 /* As nft(8) reads it. */
 void network_print(const struct spec_network *net, struct buf *out);
-/* The whole ruleset, of a namespace that has none, as one nfnetlink batch (NFNL_MSG_BATCH_BEGIN …
- * END), sequence numbers from 1. */
+/* The whole ruleset, of a namespace that has none, as nfnetlink batches (NFNL_MSG_BATCH_BEGIN …
+ * END) one after the other, sequence numbers from 1. One, where elements do not fill more; nothing
+ * is in force before the last. */
 int network_encode(const struct spec_network *net, struct buf *out, struct err *err);
-/* The steps of a replacement, each a batch; what is in force changes with SWITCH, at one instant.
- * `half`: 0 or 1, the one that was not in force before FILL; for CLEAR the one that was. */
+/* The steps of a replacement, each of batches, SWITCH of one; what is in force changes with SWITCH,
+ * at one instant. `half`: 0 or 1, the one that was not in force before FILL; for CLEAR the one that
+ * was. */
 enum network_replace_step { NETWORK_REPLACE_FILL, NETWORK_REPLACE_SWITCH, NETWORK_REPLACE_CLEAR };
 int network_encode_replace(const struct spec_network *net, enum network_replace_step step,
                            unsigned half, struct buf *out, struct err *err);

@@ -1,5 +1,8 @@
-/* This file writes the ruleset as one batch of nfnetlink messages, which the kernel takes whole or
- * not at all; it never sends it, and reads no text. Pure.
+/* This file writes the ruleset as batches of nfnetlink messages, each of which the kernel takes
+ * whole or not at all; it never sends one, and reads no text. Pure.
+ *
+ * One batch, but for sets whose elements do not fit it: those are filled by batches before it, and
+ * the last one has what names them.
  *
  * The messages are those that nft(8) makes of network_nft_text.c's text, so that both are listed
  * the same: tests/kernel/network_rules.c compares them. Numbers of messages count from 1.
@@ -19,6 +22,9 @@ enum {
     PORT_BYTES = 4, /* a field of a key takes whole words */
     /* A message of elements ends here; the length of an attribute has 16 bits. */
     ELEMENTS_BYTES = 60000,
+    /* A batch is one message of a socket, whose buffer an ordinary user cannot make larger than the
+     * host allows: 208 KiB where nobody changed it. */
+    BATCH_BYTES = 160 << 10,
 };
 
 /* ---- objects --------------------------------------------------------------------------------- */
@@ -90,6 +96,39 @@ static void add_chain(struct batch *b, enum nft_chain chain)
     nft_end(b);
 }
 
+/* ---- a batch ----------------------------------------------------------------------------------
+ */
+
+/* The last message of the batch asks for an answer: it comes when everything was done. */
+static void end_batch(struct batch *b)
+{
+    if (!b->out->failed) {
+        struct nlmsghdr head;
+        memcpy(&head, b->out->data + b->message, sizeof head);
+        head.nlmsg_flags |= NLM_F_ACK;
+        memcpy(b->out->data + b->message, &head, sizeof head);
+    }
+    nft_limit_of_batch(b, NFNL_MSG_BATCH_END);
+}
+
+static int finish(struct batch *b, struct err *err)
+{
+    end_batch(b);
+    if (b->out->failed)
+        return err_set(err, ERR_INTERNAL, ENOMEM, "write the rules of the network", NULL, NULL);
+    return 0;
+}
+
+/* Elements of many rules go on in another batch. That is no instant of half a ruleset: what names
+ * their sets comes in the last one. */
+static void make_room(struct batch *b)
+{
+    if (b->out->length - b->begin <= BATCH_BYTES - ELEMENTS_BYTES)
+        return;
+    end_batch(b);
+    nft_limit_of_batch(b, NFNL_MSG_BATCH_BEGIN);
+}
+
 /* ---- elements -------------------------------------------------------------------------------- */
 
 static void put_key(struct batch *b, uint16_t type, nft_number address, uint16_t port, int family)
@@ -119,6 +158,7 @@ static void add_elements(struct batch *b, const struct spec_network *net, enum n
     nft_ranges_make(net, set, (int)family, &ranges);
     b->out->failed |= ranges.failed;
     for (size_t i = 0; i < ranges.count && !b->out->failed;) {
+        make_room(b);
         begin_elements(b, NFT_MSG_NEWSETELEM, set, family);
         size_t list = nft_nest_begin(b, NFTA_SET_ELEM_LIST_ELEMENTS);
         for (; i < ranges.count && b->out->length - list < ELEMENTS_BYTES; i++) {
@@ -174,21 +214,6 @@ static void add_all_elements(struct batch *b, const struct spec_network *net)
         add_elements(b, net, (enum nft_set)set, 4);
         add_elements(b, net, (enum nft_set)set, 6);
     }
-}
-
-/* The last message of the batch asks for an answer: it comes when everything was done. */
-static int finish(struct batch *b, struct err *err)
-{
-    if (!b->out->failed) {
-        struct nlmsghdr head;
-        memcpy(&head, b->out->data + b->message, sizeof head);
-        head.nlmsg_flags |= NLM_F_ACK;
-        memcpy(b->out->data + b->message, &head, sizeof head);
-    }
-    nft_limit_of_batch(b, NFNL_MSG_BATCH_END);
-    if (b->out->failed)
-        return err_set(err, ERR_INTERNAL, ENOMEM, "write the rules of the network", NULL, NULL);
-    return 0;
 }
 
 int network_encode(const struct spec_network *net, struct buf *out, struct err *err)

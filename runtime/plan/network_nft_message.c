@@ -75,6 +75,8 @@ void nft_begin(struct batch *b, unsigned type, uint16_t flags)
 
 void nft_limit_of_batch(struct batch *b, uint16_t type)
 {
+    if (type == NFNL_MSG_BATCH_BEGIN)
+        b->begin = b->out->length;
     begin_any(b, type, 0, AF_UNSPEC, NFNL_SUBSYS_NFTABLES);
     nft_end(b);
 }

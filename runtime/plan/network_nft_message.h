@@ -14,6 +14,7 @@
 struct batch {
     struct buf *out;
     uint32_t sequence;
+    size_t begin;   /* where the last batch begins */
     size_t message; /* where the last message begins */
     unsigned half;  /* which of the sets */
 };

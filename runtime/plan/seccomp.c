@@ -36,6 +36,21 @@ int seccomp_base(bool shared_uid, struct seccomp_program *ret, struct err *err)
     return 0;
 }
 
+int seccomp_base_explained(bool shared_uid, struct seccomp_program *ret, struct err *err)
+{
+    _cleanup_free_ struct sock_filter *code = calloc(BPF_MAXINSNS, sizeof(*code));
+    uint32_t length = 0;
+    if (!code)
+        return err_set(err, ERR_INTERNAL, ENOMEM, "build the seccomp filter", NULL, NULL);
+    int r = seccomp_build_base_explained(shared_uid, code, BPF_MAXINSNS, &length, err);
+    if (r < 0)
+        return r;
+    *ret = (struct seccomp_program){.length = length, .owned = true};
+    sha256_hex(code, length * sizeof(*code), ret->hash);
+    ret->code = take_ptr(&code);
+    return 0;
+}
+
 static int build_now(enum spec_seccomp_profile profile, const uint32_t *allow, uint32_t allow_count,
                      struct seccomp_program *ret, struct err *err)
 {

@@ -37,6 +37,29 @@ int seccomp_base(bool shared_uid, struct seccomp_program *ret, struct err *err);
 int seccomp_exec(enum spec_seccomp_profile profile, const uint32_t *allow, uint32_t allow_count,
                  struct seccomp_program *ret, struct err *err);
 
+/* ---- explained denials (docs/adr/0014-explain-syscalls.md) ------------------------------------
+ */
+
+/* Where a program answers with an errno it asks its listener instead; nothing else changes. In
+ * place; init does it to a copy of the exec layer. What is pretended (errno 0) stays. */
+void seccomp_notify(struct sock_filter *code, uint32_t length);
+
+/* The layer of init in a session that explains: what the exec layer refuses too is a notification
+ * that nobody listens to, which the kernel answers with ENOSYS, because an errno of this layer
+ * would win over a notification of the other. The rules of a shared uid keep their errno. */
+int seccomp_base_explained(bool shared_uid, struct seccomp_program *ret, struct err *err);
+
+/* The errno that the exec layer `code` has for a call that was asked about. A call that it would
+ * not refuse is EPERM: whoever asks has been stopped already, and is never let through. */
+struct seccomp_data;
+int seccomp_denied_errno(const struct sock_filter *code, uint32_t length,
+                         const struct seccomp_data *data);
+
+/* Which argument of a call that is judged by its arguments was the reason, and the part of its low
+ * half that was looked at. False for other calls and other architectures. */
+bool seccomp_denied_argument(const struct seccomp_data *data, unsigned *ret_argument,
+                             uint32_t *ret_value);
+
 /* What a profile says of one call, for `policy explain` and for messages. */
 enum seccomp_decision {
     SECCOMP_SAYS_ALLOW = 1,
@@ -59,6 +82,5 @@ const char *seccomp_call_name(int number);
 
 /* Interpret a filter over one call, as the kernel would (for tests, explain and attack row 21).
  * Returns the SECCOMP_RET_* value. */
-struct seccomp_data;
 uint32_t seccomp_simulate(const struct sock_filter *code, uint32_t length,
                           const struct seccomp_data *data);

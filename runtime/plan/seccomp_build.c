@@ -4,6 +4,7 @@
 #include "runtime/plan/seccomp_build.h"
 
 #include <errno.h>
+#include <linux/seccomp.h>
 #include <stdio.h>
 
 static int emit(const struct seccomp_verdict *verdicts, uint16_t beyond, uint32_t profile,
@@ -17,8 +18,9 @@ static int emit(const struct seccomp_verdict *verdicts, uint16_t beyond, uint32_
     return 0;
 }
 
-int seccomp_build_base(bool shared_uid, struct sock_filter *ret_code, uint32_t capacity,
-                       uint32_t *ret_length, struct err *err)
+/* `whole`: the answer to what is refused whatever its arguments; 0: the range's own. */
+static int build_base(bool shared_uid, uint16_t whole, struct sock_filter *ret_code,
+                      uint32_t capacity, uint32_t *ret_length, struct err *err)
 {
     struct seccomp_verdict verdicts[SECCOMP_NUMBER_END] = {0};
     size_t count;
@@ -26,13 +28,31 @@ int seccomp_build_base(bool shared_uid, struct sock_filter *ret_code, uint32_t c
     const struct seccomp_base_range *ranges = seccomp_base_ranges(&count);
     for (size_t i = 0; i < count; i++)
         for (uint32_t n = ranges[i].first; n <= ranges[i].last; n++)
-            verdicts[n].answer = ranges[i].answer;
+            verdicts[n].answer = whole ? whole : ranges[i].answer;
 
     const struct seccomp_rule *rules = seccomp_shared_uid_rules(&count);
     for (size_t i = 0; shared_uid && i < count; i++)
         verdicts[rules[i].number].rule = &rules[i];
 
     return emit(verdicts, 0, 0, ret_code, capacity, ret_length, err);
+}
+
+int seccomp_build_base(bool shared_uid, struct sock_filter *ret_code, uint32_t capacity,
+                       uint32_t *ret_length, struct err *err)
+{
+    return build_base(shared_uid, 0, ret_code, capacity, ret_length, err);
+}
+
+/* ENOSYS marks what is asked about: other architectures have it already, and no rule of a shared
+ * uid answers so (a test holds that). */
+int seccomp_build_base_explained(bool shared_uid, struct sock_filter *ret_code, uint32_t capacity,
+                                 uint32_t *ret_length, struct err *err)
+{
+    int r = build_base(shared_uid, ENOSYS, ret_code, capacity, ret_length, err);
+    for (uint32_t i = 0; r == 0 && i < *ret_length; i++)
+        if (ret_code[i].code == (BPF_RET | BPF_K) && ret_code[i].k == (SECCOMP_RET_ERRNO | ENOSYS))
+            ret_code[i].k = SECCOMP_RET_USER_NOTIF;
+    return r;
 }
 
 static int add_allowed(struct seccomp_verdict *verdicts, uint32_t number, struct err *err)

@@ -141,24 +141,8 @@ static void act_as(const struct stage_args *args, uint32_t uid, uint32_t gid)
     }
 }
 
-/* A fresh root has only what this process has made in it, so its paths are what they say. */
-static void make_fresh_file(const struct stage_args *args, int root, const struct rootfs_step *step)
-{
-    int fd = TRY(
-        openat(root, step->path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, step->mode),
-        "make a file of the root directory", step->path);
-    size_t length = strlen(step->text);
-    if (write(fd, step->text, length) != (ssize_t)length)
-        stage_fail(args, "write a file of the root directory", step->path);
-    fd_close(fd);
-}
-
 static void make_file(const struct stage_args *args, int root, const struct rootfs_step *step)
 {
-    if (args->plan->fresh) {
-        make_fresh_file(args, root, step);
-        return;
-    }
     const char *name;
     int parent = place_parent(args, root, step->path, &name);
     if (step->kind == ROOTFS_FILE && unlinkat(parent, name, 0) < 0 && errno != ENOENT)
@@ -178,10 +162,6 @@ static void make_file(const struct stage_args *args, int root, const struct root
 
 static void make_directory(const struct stage_args *args, int root, const struct rootfs_step *step)
 {
-    if (args->plan->fresh) {
-        TRY(mkdirat(root, step->path, step->mode), "make a directory of the root", step->path);
-        return;
-    }
     /* What an image brought must really be a directory, not a link to somewhere. */
     const char *name;
     int parent = place_parent(args, root, step->path, &name);
@@ -192,7 +172,8 @@ static void make_directory(const struct stage_args *args, int root, const struct
     fd_close(parent);
 }
 
-/* Everything that is not a mount. Runs with the umask 0. */
+/* Everything that is not a mount, in an image. A fresh root comes with it (root_begin.c). Runs with
+ * the umask 0. */
 static void populate(const struct stage_args *args, int root)
 {
     const struct rootfs_plan *plan = args->plan;
@@ -202,10 +183,6 @@ static void populate(const struct stage_args *args, int root)
         switch (step->kind) {
         case ROOTFS_DIRECTORY:
             make_directory(args, root, step);
-            break;
-        case ROOTFS_SYMLINK:
-            /* Only a fresh root gets links (rootfs_plan_make()). */
-            TRY(symlinkat(step->text, root, step->path), "make a link of the root", step->path);
             break;
         case ROOTFS_FILE:
         case ROOTFS_FILE_DEFAULT:
@@ -229,19 +206,6 @@ static void populate(const struct stage_args *args, int root)
 
 /* ---- assemble: mounts ------------------------------------------------------------------------ */
 
-static int make_tmpfs(const struct stage_args *args, const char *what, const char *size,
-                      const char *inodes, const char *mode, uint64_t attributes)
-{
-    int fs = TRY(sys_fsopen("tmpfs"), "open a tmpfs for", what);
-    TRY(sys_fsconfig_string(fs, "size", size), "set the size of the tmpfs for", what);
-    TRY(sys_fsconfig_string(fs, "nr_inodes", inodes), "set the inodes of the tmpfs for", what);
-    TRY(sys_fsconfig_string(fs, "mode", mode), "set the mode of the tmpfs for", what);
-    TRY(sys_fsconfig_create(fs), "create the tmpfs for", what);
-    int mount = TRY(sys_fsmount(fs, attributes), "mount the tmpfs for", what);
-    fd_close(fs);
-    return mount;
-}
-
 static void attach(const struct stage_args *args, int mount, int root, const char *path,
                    bool directory)
 {
@@ -254,10 +218,7 @@ static void attach(const struct stage_args *args, int mount, int root, const cha
  * attached. */
 static int make_root(const struct stage_args *args)
 {
-    int scratch = make_tmpfs(args, "scratch", args->scratch_size, args->scratch_inodes, "755",
-                             SYS_ATTR_NOSUID | SYS_ATTR_NODEV);
-    TRY(fchownat(scratch, "", args->root_uid, args->root_gid, AT_EMPTY_PATH), "own the scratch",
-        NULL);
+    int scratch = args->scratch;
     TRY(sys_move_mount_at(scratch, AT_FDCWD, args->attach_dir), "attach the scratch at",
         args->attach_dir);
     if (args->image_tree < 0)
@@ -290,80 +251,44 @@ static int make_root(const struct stage_args *args)
     return root;
 }
 
-/* A read-only view of a path of the host. A link of the host into its /usr becomes the same link.
- */
-static void bind_host(const struct stage_args *args, int root, const struct rootfs_step *step)
+/* Read-only views of paths of the host. Where each belongs was made by the launcher, in a root that
+ * nobody else has ever been in: its paths are what they say. What is gone since then is as if it
+ * had never been there. */
+static void bind_host(const struct stage_args *args, int root)
 {
-    if (step->optional) {
-        char link[256];
-        ssize_t n = readlinkat(AT_FDCWD, step->text, link, sizeof link - 1);
-        if (n < 0 && errno == ENOENT)
-            return;
-        if (n > 0) {
-            link[n] = 0;
-            if (strncmp(link, "/usr/", 5) == 0 || strncmp(link, "../usr/", 7) == 0) {
-                TRY(symlinkat(link, root, step->path), "copy a link of the host", step->path);
-                return;
-            }
+    TRY(fchdir(root), "enter the new root", NULL);
+    for (uint32_t i = 0; i < args->plan->count; i++) {
+        const struct rootfs_step *step = &args->plan->steps[i];
+        if (!args->late->bind[i])
+            continue;
+        if (mount(step->text, step->path, NULL, MS_BIND | MS_REC, NULL) < 0) {
+            if (step->optional && errno == ENOENT)
+                continue;
+            stage_fail(args, "bind a part of the host's system", step->text);
         }
+        struct sys_mount_attr attr = {.set = SYS_ATTR_RDONLY | SYS_ATTR_NOSUID | SYS_ATTR_NODEV};
+        if (step->kind == ROOTFS_BIND_NOEXEC)
+            attr.set |= SYS_ATTR_NOEXEC;
+        TRY(sys_mount_setattr_at(root, step->path, AT_RECURSIVE, &attr), "make read-only",
+            step->text);
     }
-    int tree = sys_open_tree_clone(AT_FDCWD, step->text, AT_RECURSIVE);
-    if (tree < 0 && step->optional && errno == ENOENT)
-        return;
-    TRY(tree, "open a part of the host's system", step->text);
-    struct sys_mount_attr attr = {.set = SYS_ATTR_RDONLY | SYS_ATTR_NOSUID | SYS_ATTR_NODEV};
-    if (step->kind == ROOTFS_BIND_NOEXEC)
-        attr.set |= SYS_ATTR_NOEXEC;
-    TRY(sys_mount_setattr(tree, AT_RECURSIVE, &attr), "make read-only", step->text);
-    struct stat st;
-    TRY(fstatat(tree, "", &st, AT_EMPTY_PATH), "look at", step->text);
-    bool directory = S_ISDIR(st.st_mode);
-    if (directory) {
-        if (mkdirat(root, step->path, 0755) < 0 && errno != EEXIST)
-            stage_fail(args, "make a mount target", step->path);
-    } else {
-        int file = openat(root, step->path, O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0644);
-        fd_close(TRY(file, "make a mount target", step->path));
-    }
-    TRY(sys_move_mount_at(tree, root, step->path), "attach a mount at", step->path);
-    fd_close(tree);
+    TRY(chdir("/"), "leave the new root", NULL);
 }
+
+const struct stage_node stage_nodes[STAGE_NODES] = {
+    {"null", "/dev/null", 1, 3},     {"zero", "/dev/zero", 1, 5},       {"full", "/dev/full", 1, 7},
+    {"random", "/dev/random", 1, 8}, {"urandom", "/dev/urandom", 1, 9}, {"tty", "/dev/tty", 5, 0},
+};
 
 static void make_dev(const struct stage_args *args, int root)
 {
-    static const struct {
-        const char *name, *host;
-        unsigned major, minor;
-    } nodes[] = {
-        {"null", "/dev/null", 1, 3},       {"zero", "/dev/zero", 1, 5},
-        {"full", "/dev/full", 1, 7},       {"random", "/dev/random", 1, 8},
-        {"urandom", "/dev/urandom", 1, 9}, {"tty", "/dev/tty", 5, 0},
-    };
-    static const struct {
-        const char *name, *to;
-    } links[] = {
-        {"fd", "/proc/self/fd"},       {"stdin", "/proc/self/fd/0"}, {"stdout", "/proc/self/fd/1"},
-        {"stderr", "/proc/self/fd/2"}, {"ptmx", "pts/ptmx"},         {"shm", "/run/shm"},
-    };
-    int dev = make_tmpfs(args, "/dev", "64k", "64", "755", SYS_ATTR_NOSUID | SYS_ATTR_NOEXEC);
-    TRY(fchownat(dev, "", args->root_uid, args->root_gid, AT_EMPTY_PATH), "own /dev", NULL);
-    TRY(mkdirat(dev, "pts", 0755), "make /dev/pts", NULL);
-    TRY(mkdirat(dev, ".empty", 0555), "make the empty directory of masks", NULL);
-    for (size_t i = 0; i < ARRAY_LENGTH(links); i++)
-        TRY(symlinkat(links[i].to, dev, links[i].name), "make a link of /dev", links[i].name);
+    int dev = args->dev;
     attach(args, dev, root, "dev", true);
-    for (size_t i = 0; i < ARRAY_LENGTH(nodes); i++) {
-        if (args->make_nodes) {
-            TRY(mknodat(dev, nodes[i].name, S_IFCHR | 0666,
-                        makedev(nodes[i].major, nodes[i].minor)),
-                "make the device", nodes[i].name);
-            continue;
-        }
-        int file = openat(dev, nodes[i].name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-        fd_close(TRY(file, "make the device", nodes[i].name));
-        int tree = TRY(sys_open_tree_clone(AT_FDCWD, nodes[i].host, 0), "open the host's device",
-                       nodes[i].host);
-        TRY(sys_move_mount_at(tree, dev, nodes[i].name), "bind the device", nodes[i].name);
+    for (size_t i = 0; i < STAGE_NODES && !args->make_nodes; i++) {
+        const struct stage_node *node = &stage_nodes[i];
+        int tree =
+            TRY(sys_open_tree_clone(AT_FDCWD, node->host, 0), "open the host's device", node->host);
+        TRY(sys_move_mount_at(tree, dev, node->name), "bind the device", node->name);
         fd_close(tree);
     }
     int fs = TRY(sys_fsopen("devpts"), "open devpts", NULL);
@@ -394,38 +319,37 @@ static void cover(const struct stage_args *args, int source_dir, const char *sou
     fd_close(tree);
 }
 
-/* What stands there is the kernel's and no session's, and is named without a link on the way: one
- * read-only copy of an empty thing of the same kind for each, attached by name. */
-static void mask_proc(const struct stage_args *args, int root, int proc)
+/* What stands there is the kernel's and no session's, and is named without a link on the way: an
+ * empty thing of the same kind is bound on each name that this kernel has. A copy of a mount is
+ * what that mount is: /dev is read-only, a device of the host is not. */
+static void mask_proc(const struct stage_args *args, int proc)
 {
-    /* A mask that found no name waits for the next one: to close a mount that was never attached
-     * waits for a grace period of RCU, and is dear. The last name of each kind is in every procfs.
-     */
-    int trees[2] = {-1, -1};
+    static const char *const sources[] = {"../dev/null", "../dev/.empty"};
+    unsigned masked[ARRAY_LENGTH(sources)] = {0};
+    TRY(fchdir(proc), "enter /proc", NULL);
     for (const char *const *p = rootfs_proc_masked; *p; p++) {
         char name[32];
         size_t n = strlen(*p);
         bool directory = (*p)[n - 1] == '/';
         memcpy(name, *p, n + 1);
         name[n - directory] = 0;
-        int *tree = &trees[directory];
-        if (*tree < 0) {
-            *tree = TRY(sys_open_tree_clone(root, directory ? "dev/.empty" : "dev/null", 0),
-                        "open the mask for", *p);
-            /* A copy of a mount is what that mount is: /dev is read-only, a device of the host is
-             * not. */
-            struct sys_mount_attr attr = {.set =
-                                              SYS_ATTR_RDONLY | SYS_ATTR_NOSUID | SYS_ATTR_NOEXEC};
-            if (!args->make_nodes && !directory)
-                TRY(sys_mount_setattr(*tree, 0, &attr), "make the mask read-only for", *p);
-        }
-        if (sys_move_mount_at(*tree, proc, name) == 0)
-            fd_replace(tree, -1);
-        else if (errno != ENOENT)
+        if (mount(sources[directory], name, NULL, MS_BIND, NULL) < 0) {
+            if (errno == ENOENT)
+                continue;
             stage_fail(args, "mask in /proc", *p);
+        }
+        masked[directory]++;
+        struct sys_mount_attr attr = {.set = SYS_ATTR_RDONLY | SYS_ATTR_NOSUID | SYS_ATTR_NOEXEC};
+        if (!args->make_nodes && !directory)
+            TRY(sys_mount_setattr_at(proc, name, 0, &attr), "make the mask read-only for", *p);
     }
-    fd_close(trees[0]);
-    fd_close(trees[1]);
+    /* The last name of each kind is in every procfs: what is missing then is what masks. */
+    for (size_t i = 0; i < ARRAY_LENGTH(sources); i++)
+        if (masked[i] == 0) {
+            errno = ENOENT;
+            stage_fail(args, "mask in /proc", sources[i]);
+        }
+    TRY(chdir("/"), "leave /proc", NULL);
 }
 
 /* procfs of the session's own PID namespace, which this process is the first of. `ret_sysctl_user`
@@ -442,7 +366,7 @@ static int make_proc(const struct stage_args *args, int root, int *ret_sysctl_us
     *ret_sysctl_user = TRY(openat(proc, "sys/user", O_PATH | O_DIRECTORY | O_CLOEXEC),
                            "open /proc/sys/user", NULL);
 
-    mask_proc(args, root, proc);
+    mask_proc(args, proc);
     int sys = TRY(sys_open_tree_clone(proc, "sys", 0), "open /proc/sys", NULL);
     struct sys_mount_attr attr = {.set = SYS_ATTR_RDONLY | SYS_ATTR_NOSUID | SYS_ATTR_NODEV |
                                          SYS_ATTR_NOEXEC};
@@ -454,6 +378,13 @@ static int make_proc(const struct stage_args *args, int root, int *ret_sysctl_us
 
 /* Which descriptor of a message is what (struct stage_late); each returns how many there must be.
  */
+static unsigned place_roots(struct stage_args *args, const int *fds)
+{
+    args->scratch = fds[STAGE_ROOT_SCRATCH];
+    args->dev = fds[STAGE_ROOT_DEV];
+    return STAGE_ROOTS_COUNT;
+}
+
 static unsigned place_workspace(struct stage_args *args, const int *fds)
 {
     unsigned n = 0;
@@ -693,12 +624,12 @@ static void make_workspace(const struct stage_args *args, int root)
 static void assemble(struct stage_args *args, int *ret_sysctl_user)
 {
     mode_t umask_before = umask(0);
+    receive_late(args, place_roots);
     int root = make_root(args);
-    populate(args, root);
-    for (uint32_t i = 0; i < args->plan->count; i++)
-        if (args->plan->steps[i].kind == ROOTFS_BIND ||
-            args->plan->steps[i].kind == ROOTFS_BIND_NOEXEC)
-            bind_host(args, root, &args->plan->steps[i]);
+    if (!args->plan->fresh)
+        populate(args, root);
+    if (args->plan->fresh)
+        bind_host(args, root);
     make_dev(args, root);
     make_proc(args, root, ret_sysctl_user);
     receive_late(args, place_workspace);

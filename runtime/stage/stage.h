@@ -26,12 +26,22 @@
 
 enum { STAGE_MASKED_MAX = 256, STAGE_MASKED_WORKSPACE = -1 };
 
+/* Devices of every session. */
+enum { STAGE_NODES = 6 };
+struct stage_node {
+    const char *name, *host; /* in /dev; the host's, where no node can be made */
+    unsigned major, minor;
+};
+extern const struct stage_node stage_nodes[STAGE_NODES];
+
 /* What the launcher finds out while this process assembles the root directory already: the two run
- * at the same time and meet at two messages on the control socket, whose descriptors are what was
- * made: first the workspace, then the session's identity. In memory that both share; each part is
- * written before its message is sent and read after it was received. */
+ * at the same time and meet at three messages on the control socket, whose descriptors are what was
+ * made: first file systems of the root, then the workspace, then the session's identity. In memory
+ * that both share; each part is written before its message is sent and read after it was received.
+ */
 struct stage_late {
-    bool has_workspace; /* else the workspace is an empty directory of the scratch */
+    bool bind[ROOTFS_STEPS_MAX]; /* steps of the plan whose place in a fresh root is there */
+    bool has_workspace;          /* else the workspace is an empty directory of the scratch */
     bool has_cgroupns;
     bool has_agent_fd[AGENT_FD_END]; /* which of init's descriptors come with the message */
     uint32_t mount_count;
@@ -49,19 +59,20 @@ struct stage_late {
     uint64_t netns_inode;
 };
 
-/* Descriptors of the messages, in this order. Workspace: the workspace (when has_workspace), then
- * mount_count mounts. Identity: the user namespace, the cgroup namespace (when has_cgroupns),
- * init's descriptors (ascending, those of has_agent_fd). */
+enum { STAGE_ROOT_SCRATCH, STAGE_ROOT_DEV, STAGE_ROOTS_COUNT };
+
+/* Descriptors of the messages, in this order. Roots: detached mounts of the scratch, a fresh root
+ * in it, and of /dev's file system. Workspace: the workspace (when has_workspace), then mount_count
+ * mounts. Identity: the user namespace, the cgroup namespace (when has_cgroupns), init's
+ * descriptors (ascending, those of has_agent_fd). */
 enum { STAGE_LATE_FDS_MAX = 2 + AGENT_FD_END + SPEC_MOUNTS_MAX };
 
 struct stage_args {
     const struct spec *spec;
     const struct rootfs_plan *plan;
-    const char *attach_dir;     /* an existing directory of the host; only its name is used, in the
-                                 * child's own mount namespace */
-    const char *cgroup_dir;     /* the session's cgroup on the host, with `run` in it; NULL: none */
-    const char *scratch_size;   /* tmpfs size=, in bytes */
-    const char *scratch_inodes; /* tmpfs nr_inodes= */
+    const char *attach_dir; /* an existing directory of the host; only its name is used, in the
+                             * child's own mount namespace */
+    const char *cgroup_dir; /* the session's cgroup on the host, with `run` in it; NULL: none */
     const char *hostname;
 
     uint32_t root_uid, root_gid; /* ids, as the launcher's namespace has them, of the session's 0 */
@@ -83,7 +94,7 @@ struct stage_args {
 
     struct stage_late *late; /* MAP_SHARED */
     /* Filled by the stage from the message; -1: none. */
-    int userns, cgroupns, workspace_tree;
+    int scratch, dev, userns, cgroupns, workspace_tree;
     int mount_trees[SPEC_MOUNTS_MAX];
 };
 

@@ -79,6 +79,12 @@ static inline int sys_mount_setattr(int mount_fd, unsigned flags, const struct s
     return (int)syscall(SYS_mount_setattr, mount_fd, "", AT_EMPTY_PATH | flags, attr, sizeof *attr);
 }
 
+static inline int sys_mount_setattr_at(int dirfd, const char *path, unsigned flags,
+                                       const struct sys_mount_attr *attr)
+{
+    return (int)syscall(SYS_mount_setattr, dirfd, path, flags, attr, sizeof *attr);
+}
+
 static inline int sys_openat2(int dirfd, const char *path, uint64_t flags, uint64_t resolve)
 {
     struct open_how how = {.flags = flags | O_CLOEXEC, .resolve = resolve};

@@ -48,6 +48,7 @@ ATTACKS="
 8    pipes-of-the-caller          attack_caller_pipes     all
 8    scheduling-of-the-caller     attack_inherited        all
 9    modes-on-workspace           attack_modes            all
+9    modes-explained              attack_modes_explained  all
 9    modes-on-root-owned          attack_modes_root_owned root
 9    setuid-in-image              attack_setuid_image     root
 10   environment                  attack_environment      all
@@ -62,7 +63,10 @@ ATTACKS="
 18   kernel-calls                 attack_kernel           all
 18   kernel-calls-as-root-inside  attack_kernel_root      all
 18   kernel-calls-debug-profile   attack_kernel_debug     all
+18   kernel-calls-explained       attack_kernel_explained all
+18   init-of-explained-calls      attack_pid1_explained   all
 20   other-abis                   attack_abi              all
+20   other-abis-explained         attack_abi_explained    all
 22   cgroup                       attack_cgroup           all
 23   procfs-sysfs-dev             attack_procfs           all
 23   procfs-as-root-inside        attack_procfs_root      all
@@ -581,6 +585,26 @@ attack_abi() {
     inside abi
     all_denied abi 17
     if grep -q '^missing int80' "$OUT"; then echo "  note: no 32-bit emulation in this kernel"; fi
+}
+
+# In a session that explains denied calls init is asked before one is refused: that is no way past.
+explained() {
+    has_capability audit.syscall || { need 'audit.syscall is not available'; return 1; }
+    OPTIONS+=(--explain)
+}
+attack_kernel_explained() { explained && attack_kernel; }
+attack_modes_explained() { explained && attack_modes; }
+attack_abi_explained() { explained && attack_abi; }
+
+# debug allows what reaches for another process: not for init, nor for the listeners that it holds.
+attack_pid1_explained() {
+    explained || return
+    OPTIONS+=(--seccomp debug)
+    inside pid1 1
+    all_denied pid1 30
+    status_is 0 'the session goes on'
+    inside fds
+    all_denied fds 7
 }
 
 attack_cgroup() {

@@ -46,6 +46,7 @@ void effect(struct lane *lane, enum session_effect what, int64_t incarnation)
     case SESSION_EFFECT_NONE:
     case SESSION_EFFECT_START:
     case SESSION_EFFECT_FILES:
+    case SESSION_EFFECT_NETWORK:
     case SESSION_EFFECT_COUNT:
         break;
     }
@@ -111,7 +112,8 @@ int apply_look(struct ledger_tx *tx, void *data, struct err *err)
     if (r == 0)
         r = ledger_intent_list(tx, s->session.id, s->intents, 4, &s->intent_count, err);
     if (r == 0)
-        r = ledger_exec_page(tx, s->session.id, 0, true, s->execs, 8, &s->exec_count, err);
+        r = ledger_exec_page(tx, s->session.id, 0, EXEC_PAGE_LIVE, s->execs, 8, &s->exec_count,
+                             err);
     return r == LEDGER_NOT_FOUND ? 0 : r;
 }
 

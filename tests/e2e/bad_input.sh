@@ -64,9 +64,10 @@ contradictory_workspace() {
     refused run --workspace "$WS" --ro "$D/out:$WS" -- /bin/true
 }
 network_later() {
-    refused run --workspace "$WS" --publish 8080 -- /bin/true
-    says 'capability_unavailable'
-    says 'network\.publish'
+    refused run --workspace "$WS" --publish 53 -- /bin/true
+    says 'network\.publish.*ports from 54 on'
+    refused run --workspace "$WS" --publish 8080 --publish 8080:3000 -- /bin/true
+    says 'Port 8080 of the host leads to 8080 already'
     refused run --workspace "$WS" --allow example.org --resolver nowhere -- /bin/true
     says '--resolver.*nowhere.*no address'
     refused run --workspace "$WS" --allow 127.0.0.1/8 -- /bin/true

@@ -219,5 +219,82 @@ def health_says_that_berth_recovers_until_it_has(service):
         s.destroy().is_(200)
 
 
+# ---- refused system calls ----------------------------------------------------------------------------
+
+CALL = """import ctypes, sys, time
+c = ctypes.CDLL(None, use_errno=True)
+wrong = 0
+def refused(n):
+    global wrong
+    ctypes.set_errno(0)
+    c.syscall(ctypes.c_long(n), 0, 0, 0, 0, 0)
+    wrong += ctypes.get_errno() != 1
+"""
+
+
+def python(program):
+    return "exec python3 -c '%s'" % (CALL + program)
+
+
+def refusals(session, call_name="mount"):
+    """The totals of a call, as the events say them: the last is the sum."""
+    return [e["data"] for e in session.events() if e["event"] == "syscall.denied" and e["data"]["call"] == call_name]
+
+
+@case
+def refused_calls_are_counted_to_the_last_whoever_is_killed(service):
+    need("audit.syscall")
+    s = Session("refused").made(process={"explain_syscalls": True})
+    started = s.start(python("for i in range(60):\n  for j in range(100): refused(165)\n  time.sleep(.05)\nprint(wrong)"))
+    for name in ("front", "launcher", "front"):
+        time.sleep(0.4)
+        service.kill(name)
+        service.healthy()
+    done = s.with_text(s.ended(started["exec_id"], 30000))
+    same(done["text"], "0\n", "calls that got another errno")
+    last = until(lambda: [e for e in refusals(s) if e["count"] == 6000], 5)[-1]
+    check(last["exec_id"] == started["exec_id"] and last["error"] == "EPERM" and last["line_to_add"] is None, last)
+    counts = [e["count"] for e in refusals(s)]
+    check(counts[-1] == max(counts) and len(counts) < 60, counts)
+    s.destroy().is_(200)
+
+
+@case
+def refused_calls_stop_no_freeze_no_interrupt_and_no_end():
+    need("audit.syscall")
+    flood = python("import threading\ndef go():\n  while True: refused(165)\n"
+                   "for i in range(4): threading.Thread(target=go).start()")
+    s = Session("flood").made(process={"explain_syscalls": True})
+    started = s.start(flood)
+    until(lambda: refusals(s))
+    if capability("lifecycle.park_freeze"):
+        for _ in range(3):
+            s.did("park", {"mode": "freeze"})
+            same(s.get()["state"], "parked")
+            s.did("resume")
+    same(s.run("echo beside")["text"], "beside\n") if capability("limits.memory") else None
+    s.did("interrupt", {"reason": "test"})
+    same(s.exec(started["exec_id"])["reason"], "interrupted")
+    s.start(flood)
+    time.sleep(0.3)
+    s.did("park")
+    s.did("resume")
+    s.start(flood)
+    time.sleep(0.3)
+    s.destroy().is_(200)
+    s.over()
+    check("syscall.denied" not in [e["event"] for e in s.events()][-1:], "an event after the last")
+
+
+@case
+def a_limit_that_a_command_met_is_an_event():
+    need("limits.pids")
+    s = Session("limit").made(limits={"pids": 20})
+    s.run("for i in $(seq 50); do sleep 1 & done 2>/dev/null; wait")
+    met = until(lambda: [e["data"] for e in s.events() if e["event"] == "limit.pids"])[-1]
+    check(met["limit"] == "limits.pids" and met["count"] > 0, met)
+    s.destroy().is_(200)
+
+
 if __name__ == "__main__":
     main(Service())

@@ -4,6 +4,7 @@
 # the option that allows it. It never leaves that namespace.
 set -u
 . "$(dirname "$0")/../attack/lib.sh"
+. "$(dirname "$0")/network_lib.sh"
 own_namespaces "$@"
 make_scene
 if [ "$(id -u)" != 0 ]; then
@@ -12,33 +13,6 @@ if [ "$(id -u)" != 0 ]; then
     exit
 fi
 
-# The world: 93.184.215.0/24 and 10.1.2.3 behind a veth pair, a resolver, servers.
-make_world() {
-    coproc WORLD { exec unshare --net python3 -B "$TREE/tests/e2e/network_world_start.py"; }
-    local line
-    read -r -t 20 line <&"${WORLD[0]}" && [ "$line" = netns ] || return 1
-    ip link add world type veth peer name eth0 netns "$WORLD_PID" || return 1
-    ip address add 192.0.2.9/24 dev world && ip link set world up || return 1
-    WORLD_INPUT=${WORLD[1]}
-    echo go >&"$WORLD_INPUT"
-    read -r -t 20 line <&"${WORLD[0]}" && [ "$line" = ready ] || return 1
-    ip link set lo up && ip route add default via 192.0.2.1
-}
-
-# run WORDS: as this mode's user; OUT and ERR are files.
-inside() {
-    OUT=$D/out/out ERR=$D/out/err
-    timeout -k 5 $((60 * ${TEST_SLOWER:-1})) "${AS[@]}" "${ENVIRONMENT[@]}" "$BERTH" run --workspace none \
-        --resolver 93.184.215.53 "$@" </dev/null >"$OUT" 2>"$ERR"
-    RC=$?
-}
-expect() { # expect FILE PATTERN
-    grep -qE -- "$2" "$1" || fail "no \"$2\" in: status $RC $(head -c 300 "$OUT" | tr '\n' ' ') $(tail -n 4 "$ERR" | tr '\n' ' ' | head -c 500)"
-}
-expect_not() {
-    if grep -qE -- "$2" "$1"; then fail "\"$2\" in: status $RC $(head -c 300 "$1" | tr '\n' ' ')"; fi
-}
-FETCH='curl -sS -m 20'
 WEB=93.184.215.14 INNER=10.1.2.3 HOST=192.0.2.9
 
 an_allowed_name_is_reached_by_an_unmodified_program() {
@@ -167,17 +141,141 @@ a_run_that_was_killed_leaves_no_gateway() {
     done
     fail 'something of it is left'
 }
+as_many_rules_as_there_can_be_hold_for_every_user() {
+    python3 - >"$D/out/many.jsonc" <<'P'
+import json
+deny = [{"cidr": f"10.{i}.0.0/16", "ports": [1000 + p for p in range(16)]} for i in range(128)]
+deny += [{"cidr": f"2001:db8:{i:x}::/48", "ports": [1000 + p for p in range(16)]} for i in range(128)]
+allow = [{"cidr": f"2600:{i:x}::/32", "ports": [2000 + p for p in range(16)]} for i in range(254)]
+allow += [{"host": "web.example", "ports": [80]}, {"cidr": "93.184.215.14/32", "ports": [80]}]
+print(json.dumps({"version": 1, "network": {"allow": allow, "deny": deny}}))
+P
+    inside --policy "$D/out/many.jsonc" -- sh -c "$FETCH http://web.example/; $FETCH http://$WEB/; $FETCH http://$WEB:2222/; $FETCH http://other.example/"
+    [ "$(grep -c world "$OUT")" = 2 ] || fail "reached $(grep -c world "$OUT") of two: status $RC $(tail -n 3 "$ERR")"
+    inside --policy "$D/out/many.jsonc" --allow one.more.example -- true
+    expect "$ERR" 'more than 256 rules'
+    rm -f "$D/out/many.jsonc"
+}
+
+# ---- published ports ---------------------------------------------------------------------------------
+
+# serving ADDRESS WORDS: a session that publishes 3000, where a server of its own listens on ADDRESS; HOST_PORT.
+serving() {
+    local address=$1 i
+    shift
+    rm -f "$D/out/served" "$D/out/told"
+    "${AS[@]}" "${ENVIRONMENT[@]}" "$BERTH" run --workspace none --net deny --publish 0:3000 "$@" -- python3 -c '
+import socket, sys, threading
+family = socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET
+listener = socket.create_server((sys.argv[1], 3000), family=family, backlog=256)
+print("listens", flush=True)
+def serve(connection):
+    with connection:
+        said = connection.recv(100)
+        while not said.endswith(b"\n"): said += connection.recv(100)
+        connection.sendall(b"inside heard " + said)
+while True: threading.Thread(target=serve, args=(listener.accept()[0],), daemon=True).start()' \
+        "$address" </dev/null >"$D/out/served" 2>"$D/out/told" &
+    SERVING=$!
+    for i in $(seq $((200 * ${TEST_SLOWER:-1}))); do
+        if grep -q listens "$D/out/served" 2>/dev/null; then break; fi
+        sleep 0.1
+    done
+    HOST_PORT=$(sed -n 's/^berth: note: published 127\.0\.0\.1:\([0-9]*\) → 3000$/\1/p' "$D/out/told")
+    [ -n "$HOST_PORT" ] || fail "no port was told: $(head -c 300 "$D/out/told")"
+}
+served_ends() { kill "$SERVING"; wait "$SERVING"; }
+# say_to ADDRESS PORT [CLIENTS]: what a program of the host hears, and whether it took less than a second.
+say_to() {
+    python3 - "$@" <<'P'
+import socket, sys, time
+start, said = time.monotonic(), set()
+try:
+    clients = [socket.create_connection((sys.argv[1], int(sys.argv[2])), 20) for _ in range(int((sys.argv[3:] or [1])[0]))]
+    for c in clients: c.sendall(b"me\n")
+    for c in clients:
+        c.settimeout(20)
+        said.add(c.makefile().readline().strip())
+except OSError as e: said.add(type(e).__name__)
+print(*sorted(said), "at once" if time.monotonic() - start < 1 else "late")
+P
+}
+a_published_port_reaches_what_listens_inside_on_any_loopback() {
+    local address heard
+    for address in 127.0.0.1 0.0.0.0 ::1; do
+        serving "$address"
+        heard=$(say_to 127.0.0.1 "$HOST_PORT")
+        case $heard in 'inside heard me '*) ;; *) fail "from 127.0.0.1 to $address: $heard" ;; esac
+        heard=$(say_to ::1 "$HOST_PORT")
+        case $heard in 'inside heard me '*) ;; *) fail "from ::1 to $address: $heard" ;; esac
+        served_ends
+        heard=$(say_to 127.0.0.1 "$HOST_PORT")
+        [ "$heard" = 'ConnectionRefusedError at once' ] || fail "the port outlived its session: $heard"
+    done
+}
+many_clients_of_a_published_port_are_served() {
+    serving 127.0.0.1
+    local heard
+    heard=$(say_to 127.0.0.1 "$HOST_PORT" 200)
+    case $heard in 'inside heard me '*) ;; *) fail "$heard" ;; esac
+    served_ends
+}
+a_published_port_where_nobody_listens_is_reset_at_once() {
+    local heard
+    serving 127.0.0.1 --publish 0:3001
+    heard=$(say_to 127.0.0.1 "$(sed -n 's/^berth: note: published 127\.0\.0\.1:\([0-9]*\) → 3001$/\1/p' "$D/out/told")")
+    [ "$heard" = 'ConnectionResetError at once' ] || fail "$heard"
+    served_ends
+}
+a_port_that_somebody_has_is_refused_and_another_is_named() {
+    serving 127.0.0.1
+    inside --publish "$HOST_PORT:3000" -- echo ran
+    expect "$ERR" "127\.0\.0\.1:$HOST_PORT: .*\"0:3000\" is any that is free"
+    expect_not "$OUT" ran
+    [ "$RC" = 125 ] || fail "status $RC"
+    served_ends
+}
+NET_7_no_session_reaches_a_published_port() {
+    local mode
+    serving 0.0.0.0
+    for mode in '--net allow' '--net public-only' '--net deny' "--allow 0.0.0.0/0:$HOST_PORT --allow [::/0]:$HOST_PORT"; do
+        # The words of a mode are several.
+        # shellcheck disable=SC2086
+        inside $mode -- python3 -c '
+import socket, sys, time
+for address in sys.argv[2:]:
+    start, port = time.monotonic(), int(sys.argv[1])
+    for port in (port, 3000):
+        try:
+            s = socket.create_connection((address, port), 10)
+            s.sendall(b"me\n")
+            print("reached" if s.recv(100) else "closed", address, port)
+        except OSError as e: pass
+    if time.monotonic() - start > 1: print("late", address)
+print("over")' "$HOST_PORT" 127.0.0.1 ::1 0.0.0.0 :: ::ffff:127.0.0.1 "$HOST" "::ffff:$HOST" 127.0.0.2 64:ff9b::7f00:1 2002:7f00:1:: \
+            64:ff9b::c000:209 192.0.2.2 fd00::2
+        expect "$OUT" '^over$'
+        expect_not "$OUT" reached
+        # Rules for every address allow those that translate another; that there is no way to them takes its time.
+        case $mode in *::/0*) ;; *) expect_not "$OUT" late ;; esac
+    done
+    served_ends
+}
 no_gateway_is_left() {
     inside --allow web.example:80 -- true
     [ -z "$(gateway_of_this_test)" ] || fail 'a gateway is left'
 }
 
-make_world || { fail 'the world was not made'; summary; exit; }
+make_world network_world.py || { fail 'the world was not made'; summary; exit; }
 CASES='an_allowed_name_is_reached_by_an_unmodified_program a_server_that_speaks_first_is_heard
 NET_4_what_no_rule_names_is_refused_and_told_with_the_option another_port_of_an_allowed_host_is_refused
 NET_3_a_name_that_resolves_to_a_private_address_is_refused NET_2_deny_beats_allow public_only_reaches_what_is_public
 NET_1_deny_reaches_nothing udp_is_refused_at_once what_was_reached_can_be_learned the_record_has_each_event
-NET_5_a_gateway_that_was_killed_leaves_nothing_open a_run_that_was_killed_leaves_no_gateway no_gateway_is_left'
+NET_5_a_gateway_that_was_killed_leaves_nothing_open a_run_that_was_killed_leaves_no_gateway
+as_many_rules_as_there_can_be_hold_for_every_user
+a_published_port_reaches_what_listens_inside_on_any_loopback many_clients_of_a_published_port_are_served
+a_published_port_where_nobody_listens_is_reset_at_once a_port_that_somebody_has_is_refused_and_another_is_named
+NET_7_no_session_reaches_a_published_port no_gateway_is_left'
 if [ $# -gt 0 ]; then CASES=$*; fi
 for mode in ${MODES:-$(modes_here)}; do
     for name in $CASES; do
@@ -185,5 +283,5 @@ for mode in ${MODES:-$(modes_here)}; do
         test_case "$name [$mode]" "$name"
     done
 done
-exec {WORLD_INPUT}>&-
+end_world
 summary

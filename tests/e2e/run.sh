@@ -344,6 +344,33 @@ denial_is_explained() {
     says '^berth: .*pids'
 }
 
+# The summary and the record; what cannot be allowed says why; without the option there is neither.
+refused_calls_are_told() {
+    has_capability audit.syscall || { need 'audit.syscall is not available'; return; }
+    local call='import ctypes,sys; c=ctypes.CDLL(None,use_errno=True); open("/proc/self/comm","w").write("a\033[7mb"); '
+    call+='[c.syscall(ctypes.c_long(int(n)),0,0,0,0,0,0) for n in sys.argv[1:]]; print(ctypes.get_errno())'
+    session --explain --result "$D/out/result" -- python3 -c "$call" 165 237 165 101 165
+    status_is 0
+    grep -qx 1 "$OUT" || fail "another errno: $(head -n 1 "$OUT")"
+    says '^berth: note: denied: mount, 3 times by "a\\x1b\[7mb" \(EPERM\)\. No policy allows it: changes the mounts'
+    says '^berth: note: denied: mbind, once .*Allow it with: "process": \{"seccomp_allow": \["mbind"\]\}$'
+    says '^berth: note: denied: ptrace, once .*Allow it with: "process": \{"seccomp": "debug"\}$'
+    python3 - "$D/out/result" <<'END' || fail 'the record'
+import json, sys
+rows = {e["call"]: e for e in json.load(open(sys.argv[1]))["syscalls"]["events"]}
+mount = rows["mount"]
+assert (mount["event"], mount["count"], mount["error"], mount["number"]) == ("syscall.denied", 3, "EPERM", 165), mount
+assert mount["command"] == "a\033[7mb" and mount["line_to_add"] is None and mount["exec_id"] == "1", mount
+assert rows["mbind"]["line_to_add"] == '"process": {"seccomp_allow": ["mbind"]}', rows["mbind"]
+END
+    printf '{"version": 1, "process": {"seccomp_allow": ["mbind"], "explain_syscalls": true}}' >"$D/out/policy.json"
+    session --policy "$D/out/policy.json" -- python3 -c "$call" 237
+    ! grep -q mbind "$ERR" || fail "the line that was told does not allow it: $(head -n 2 "$ERR")"
+    session --result "$D/out/result" -- python3 -c "$call" 165
+    ! grep -q denied "$ERR" || fail "without --explain: $(grep denied "$ERR" | head -n 1)"
+    grep -q '"syscalls":null' "$D/out/result" || fail 'the record without --explain'
+}
+
 # Nobody is told of what is not so: room that was made again, a scratch that is nearly full.
 full_scratch_is_told() {
     session --scratch 1MiB --result "$D/out/result" -- /bin/sh -c 'head -c 2000000 /dev/zero >/tmp/f'
@@ -456,7 +483,7 @@ CASES='own_status death_by_signal timeout_status oom_status result_record quiet_
 stdin_file stdin_closed stdout_file_and_pipe stdout_append reader_goes_away dev_null_streams socket_streams terminal
 terminal_interrupt terminal_never terminal_always signal_forwarded signal_ends killed_nine killed_with_reaper
 placeholders_after_kill parent_dies children_end owner_outside root_owned disposable_root nothing_of_the_host
-tmpfs_and_volume volume_is_exclusive environment_option limits_are_had denial_is_explained
+tmpfs_and_volume volume_is_exclusive environment_option limits_are_had denial_is_explained refused_calls_are_told
 full_scratch_is_told git_flow c_build
 python_and_shell policy_verbs plan_is_what_is_done doctor_agrees hundred_at_once'
 if [ $# -gt 0 ]; then CASES=$*; fi

@@ -17,10 +17,13 @@ import threading
 import time
 import traceback
 
+import described
+
 BERTH = os.environ["BERTH"]
 STATE, RUN = os.environ["BERTH_STATE_DIR"], os.environ["BERTH_RUNTIME_DIR"]
 MODE = os.environ.get("TEST_MODE", "self")
 SLOWER = float(os.environ.get("TEST_SLOWER", "1"))
+DESCRIBED = described.Document(BERTH)
 TREE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 
@@ -82,13 +85,20 @@ def call(method, path, body=None, key=None, headers=None, timeout=10):
     head = dict(headers or {})
     if key:
         head["Idempotency-Key"] = key
-    if method == "POST" and not isinstance(body, bytes):
+    built = method == "POST" and not isinstance(body, bytes)
+    if built:
         head["Content-Type"] = "application/json"
         body = json.dumps(body if body is not None else {}).encode()
     try:
         connection.request(method, "/v1" + path, body, head)
         reply = connection.getresponse()
-        return Answer(reply, reply.read())
+        raw = reply.read()
+        asked = json.loads(body) if isinstance(body, bytes) and built else None
+        try:
+            DESCRIBED.answer(method, "/v1" + path, asked, reply.status, reply.headers, raw)
+        except described.Undescribed as difference:
+            raise Failure("not as `berth openapi` says: %s" % difference)
+        return Answer(reply, raw)
     except TimeoutError:
         raise Failure("%s %s %s: no answer within %g s" % (method, path, body or "", timeout))
     finally:
@@ -168,7 +178,7 @@ class Stream:
     """Server-sent events: dictionaries with `id`, `event`, the data's members, and `out` of output."""
 
     def __init__(self, path, last=None, method="GET", body=None, key=None, timeout=30):
-        self.connection = Socket(timeout * SLOWER)
+        self.connection, self.asked = Socket(timeout * SLOWER), (method, "/v1" + path)
         head = {"Accept": "text/event-stream"}
         if last is not None:
             head["Last-Event-ID"] = str(last)
@@ -197,9 +207,12 @@ class Stream:
                 event = {}
         self.connection.close()
 
-    @staticmethod
-    def read(event):
+    def read(self, event):
         got = json.loads(event["data"])
+        try:
+            DESCRIBED.event(*self.asked, event.get("event"), got)
+        except described.Undescribed as difference:
+            raise Failure("not as `berth openapi` says: %s" % difference)
         got["event"], got["id"] = event.get("event"), int(event["id"]) if "id" in event else None
         if got["event"] in ("stdout", "stderr", "tty", "background"):
             got["out"] = got["data"].encode() if "data" in got else base64.b64decode(got["data_base64"])

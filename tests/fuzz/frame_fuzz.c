@@ -31,6 +31,11 @@ static void check_frame(const struct agent_frame *frame, const void *payload)
     } else if (frame->type == AGENT_FRAME_EXIT) {
         const struct agent_exit *exit = payload;
         demand(strcmp(agent_reason_name((enum agent_reason)exit->reason), "unknown") != 0);
+    } else if (frame->type == AGENT_FRAME_DENIED) {
+        const struct agent_denied *denied = payload;
+        demand(strlen(denied->command) < sizeof denied->command);
+        demand(denied->count > 0 && denied->sys <= 4095);
+        demand(!(denied->flags & AGENT_DENIED_ARGUMENT) || denied->argument <= 5);
     } else if (frame->type == AGENT_FRAME_FAILED) {
         char text[4096];
         err_format(payload, text, sizeof text);

@@ -8,6 +8,8 @@
 #include "runtime/host/runtime_internal.h"
 
 #include <linux/fs.h>
+#include <poll.h>
+#include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 
@@ -526,3 +528,42 @@ static void rootless(const struct place *p)
     must_fail(ERR_NOT_FOUND, "outside");
 }
 IN_A_PLACE(FS_1_rootless_the_same, rootless)
+
+/* Its launcher is killed while it waits for the rest of what it writes. */
+static void orphan(const struct place *p)
+{
+    int in[2], answer[2], alive[2];
+    char byte;
+    begin(p);
+    put_text(work("f"), "old");
+    CHECK(chown(work("f"), ALICE, ALICE) == 0, "chown");
+    CHECK(pipe2(in, O_CLOEXEC) == 0 && pipe2(answer, O_CLOEXEC) == 0 &&
+              pipe2(alive, O_CLOEXEC) == 0,
+          "pipes");
+    pid_t launcher = fork();
+    if (launcher == 0) {
+        struct err err;
+        if (fork() != 0)
+            for (;;)
+                pause();
+        close(alive[0]);
+        close(in[1]);
+        ask(FILES_WRITE, "/workspace/f");
+        ask_parked(NULL, in[0], -1, answer[1], &err);
+        _exit(0);
+    }
+    close(alive[1]);
+    CHECK(write(in[1], "new", 3) == 3, "the beginning");
+    /* It has taken that: it writes. */
+    for (int left = 1; left > 0;) {
+        CHECK(ioctl(in[1], FIONREAD, &left) == 0, "ioctl");
+        poll(NULL, 0, 1);
+    }
+    CHECK(kill(launcher, SIGKILL) == 0 && waitpid(launcher, NULL, 0) == launcher, "kill");
+    struct pollfd gone = {.fd = alive[0], .events = POLLIN};
+    CHECK(poll(&gone, 1, 30000) == 1 && read(alive[0], &byte, 1) == 0,
+          "a worker outlives its launcher");
+    close(in[1]); /* the end of the data, which would have been the whole of it */
+    CHECK(text_is(work("f"), "old"), "nothing was written");
+}
+IN_A_PLACE(FS_3_who_writes_beneath_a_parked_session_dies_with_its_launcher, orphan)

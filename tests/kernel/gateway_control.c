@@ -54,6 +54,50 @@ Test(gateway_control, NET_6_other_rules_cut_what_they_refuse_and_nothing_else)
     run_in_child(rules_change);
 }
 
+/* Kilobytes of the gateway that are its own; by its pages, not by counters that are rounded. */
+static long memory_of_gateway(void)
+{
+    char path[48], text[4096];
+    long kilobytes = -1;
+    snprintf(path, sizeof path, "/proc/%d/smaps_rollup", gateway_pid);
+    MUST(10, io_read_at(AT_FDCWD, path, text, sizeof text) > 0);
+    const char *line = strstr(text, "\nAnonymous:");
+    MUST(11, line && sscanf(line, "\nAnonymous: %ld", &kilobytes) == 1);
+    return kilobytes;
+}
+
+static void give_rules(unsigned count)
+{
+    set_rules(SPEC_EGRESS_DENY, "four.example:443", "");
+    for (unsigned i = 1; i < count; i++)
+        record.network.allow[i] = record.network.deny[i - 1] = record.network.allow[0];
+    record.network.allow_count = count;
+    record.network.deny_count = count - 1;
+    int fd = memory_file(&record, sizeof record);
+    MUST(12, ask(GATEWAY_REPLACE, NULL, &fd, 1) == 0);
+    fd_close(fd);
+}
+
+static void many_rules(void)
+{
+    make_all(SPEC_EGRESS_DENY, "four.example:443", "");
+    give_rules(SPEC_RULES_MAX);
+    give_rules(1);
+    long one = memory_of_gateway();
+    give_rules(SPEC_RULES_MAX);
+    long many = memory_of_gateway();
+    give_rules(1);
+    long again = memory_of_gateway();
+    const long all = (long)(2 * SPEC_RULES_MAX * sizeof(struct spec_rule) >> 10);
+    EXPECT(many - one > all / 2 && again - one < 16,
+           "%ld KiB with one rule, %ld with all, then %ld", one, many, again);
+}
+
+Test(gateway_control, a_session_takes_memory_for_the_rules_that_it_has)
+{
+    run_in_child(many_rules);
+}
+
 /* ---- a gateway that is killed ---------------------------------------------------------------- */
 
 static void reach_nothing(void)
@@ -180,7 +224,7 @@ static void published(void)
     make_world();
     default_config();
     set_rules(SPEC_EGRESS_DENY, "", "");
-    record.network.publish[record.network.publish_count++] = 3000;
+    record.network.publish[record.network.publish_count++] = (struct spec_publish){13000, 3000};
     start_gateway();
     MUST(5, add_session() == 0 && pipe2(gone, O_CLOEXEC) == 0);
     int listener = listen_at(AF_INET, 13000);

@@ -241,6 +241,7 @@ struct asking {
     struct err err;
     struct launcher_sample sample;
     bool freeze;
+    char notes[1024]; /* of an end: "key: text\n" */
 };
 
 UNUSED static struct asking *asking_of(struct session_name name)
@@ -260,11 +261,18 @@ UNUSED static void look_one(void *data)
     runtime_close(rt);
 }
 
+UNUSED static void note_of_end(void *data, const char *key, const char *text)
+{
+    struct asking *a = data;
+    size_t length = strlen(a->notes);
+    snprintf(a->notes + length, sizeof a->notes - length, "%s: %s\n", key, text);
+}
+
 UNUSED static void end_one(void *data)
 {
     struct asking *a = data;
     struct runtime *rt = open_launcher();
-    a->result = session_end(rt, &a->name, 10000, NULL, NULL, &a->err);
+    a->result = session_end(rt, &a->name, 10000, note_of_end, a, &a->err);
     runtime_close(rt);
 }
 
@@ -279,13 +287,20 @@ UNUSED static enum session_found look(struct session_name name,
     return a->found;
 }
 
-UNUSED static void end(struct session_name name)
+/* What is told of its end. */
+UNUSED static const char *end_notes(struct session_name name)
 {
     char text[2048];
     struct asking *a = asking_of(name);
     in_child(end_one, a);
     err_format(&a->err, text, sizeof text);
     cr_assert_eq(a->result, 0, "%s", text);
+    return a->notes;
+}
+
+UNUSED static void end(struct session_name name)
+{
+    (void)end_notes(name);
 }
 
 /* Of this name nothing is on the host. */

@@ -196,7 +196,7 @@ Test(launcher_hostile, a_spec_that_is_none_or_is_not_built_is_refused_and_the_co
     spec->network.egress = SPEC_EGRESS_ALLOW;
     cr_expect_eq(refused_spec(spec, -1), 0);
     spec->network.publish_count = 1;
-    spec->network.publish[0] = 8080;
+    spec->network.publish[0] = (struct spec_publish){8080, 8080};
     cr_expect_eq(refused_spec(spec, -1), ERR_CAPABILITY_UNAVAILABLE);
     spec = plain_spec();
     spec->network.allow_count = 1;

@@ -5,12 +5,14 @@
 #include "runtime/plan/network.h"
 
 #include <arpa/inet.h>
+#include <linux/netfilter/nfnetlink.h>
+#include <linux/netlink.h>
 #include <sys/stat.h>
 
 /* ---- the text and the bytes
  * ---------------------------------------------------------------------- */
 
-enum { LIST_BYTES = 1 << 20 };
+enum { LIST_BYTES = 4 << 20 };
 
 static char nft_program[] = "/usr/sbin/nft";
 
@@ -111,7 +113,7 @@ Test(network_rules, nft_makes_of_the_text_what_the_bytes_made)
 }
 
 /* As many as a policy may have, each with as many ports: the elements fill several messages. */
-static void as_many_as_there_can_be(void)
+static void many_rules(void)
 {
     no_rules(SPEC_EGRESS_DENY);
     for (int i = 0; i < SPEC_RULES_MAX; i++)
@@ -125,7 +127,43 @@ static void as_many_as_there_can_be(void)
                 to->ports[p] = (uint16_t)(1000 + 7 * p);
         }
     net.allow_count = net.deny_count = SPEC_RULES_MAX;
+}
+
+static void as_many_as_there_can_be(void)
+{
+    many_rules();
     the_same();
+}
+
+/* What an ordinary user's socket takes, where nobody has raised it. */
+static void count_batches(unsigned most)
+{
+    _cleanup_buf_ struct buf out = {0};
+    struct err err = {0};
+    cr_assert(network_encode(&net, &out, &err) == 0);
+    unsigned batches = 0;
+    size_t begin = 0;
+    struct nlmsghdr head;
+    for (size_t at = 0; at < out.length; at += head.nlmsg_len) {
+        memcpy(&head, out.data + at, sizeof head);
+        if (head.nlmsg_type == NFNL_MSG_BATCH_BEGIN)
+            begin = at;
+        if (head.nlmsg_type != NFNL_MSG_BATCH_END)
+            continue;
+        batches++;
+        cr_assert_lt(at + head.nlmsg_len - begin, 200u << 10);
+    }
+    cr_assert(batches >= 1 && batches <= most, "%u batches", batches);
+}
+
+Test(network_rules, many_rules_are_batches_that_every_user_may_send_and_few_are_one)
+{
+    no_rules(SPEC_EGRESS_DENY);
+    some_rules();
+    count_batches(1);
+    no_rules(SPEC_EGRESS_DENY);
+    many_rules();
+    count_batches(16);
 }
 
 Test(network_rules, as_many_rules_as_a_policy_may_have)

@@ -80,6 +80,8 @@ static void start_launcher(int gateway)
                                                  .init_path = init};
         const int kept[] = {pair[1], told[1], gateway};
         MUST(99, fd_keep_only(kept, gateway >= 0 ? 3 : 2) == 0);
+        if (serving.rootless)
+            become_dependent_user();
         if (launcher_main(&options, &err) < 0)
             say("launcher: %s: %s: %s", err.step, err.subject, err.detail);
         _exit(0);
@@ -376,6 +378,40 @@ Test(serve_network,
      NET_5_a_killed_gateway_leaves_refusals_and_the_next_one_serves_without_being_asked)
 {
     run_in_child(killed_gateway);
+}
+
+/* An ordinary user's: his next launcher may not enter what the last one made, and says so. */
+static void rootless(void)
+{
+    serving.rootless = 1;
+    serving.front_uid = serving.front_gid = USER;
+    sh("chown -R %d:%d %s", USER, USER, place);
+    begin(rules);
+    for (int i = 0; i < 2; i++) {
+        kill_gateway();
+        MUST(1, in_session(reach_nothing) == 0);
+        start_another_gateway();
+        MUST(2, in_session(try_until_served) == 0);
+    }
+    EXPECT(change(2, "four.example:443 93.184.216.35/32:80 10.7.7.0/24:5432") == 0, "%s: %s",
+           answer.err.step, answer.err.detail);
+    set_rules(SPEC_EGRESS_DENY, rules, "");
+    MUST(3, in_session(reach_by_rules) == 0);
+    kill_launcher();
+    start_another_launcher();
+    EXPECT(order_as(LAUNCHER_NETWORK, 1, 3, &record.network, sizeof record.network) == -EACCES,
+           "it is not closed: %d", answer.result);
+    MUST(4, in_session(reach_by_rules) == 0);
+    kill_gateway();
+    start_another_gateway();
+    MUST(5, in_session(reach_nothing) == 0);
+    order(LAUNCHER_END, 1);
+    kill_launcher();
+}
+
+Test(serve_network, NET_5_an_ordinary_users_sessions_are_served_by_the_next_gateway_too)
+{
+    run_in_child(rootless);
 }
 
 static int go[2], gone[2];

@@ -3,6 +3,8 @@
 #define WORKSPACE_SUITE workspace_exclusive
 #include "workspace_fixture.h"
 
+#include <sys/prctl.h>
+
 static int try_open(struct workspace *ws, const struct place *p, const char *path, bool exclusive,
                     struct err *err)
 {
@@ -88,3 +90,36 @@ static void race(const struct place *p)
     }
 }
 IN_A_PLACE(twenty_processes_never_have_it_exclusively_at_once, race)
+
+/* The guard is held for moments; a berth that is stopped in one of them must not be everybody's. */
+static void stopped_in_the_guard(const struct place *p)
+{
+    int ready[2], share, status;
+    struct workspace ws;
+    struct err err = {0};
+    CHECK(try_open(&ws, p, p->work, false, &err) == 0, "%s", err.detail); /* makes what is shared */
+    must_close(&ws);
+    CHECK(pipe2(ready, O_CLOEXEC) == 0, "pipe");
+    pid_t pid = fork();
+    if (pid == 0) {
+        int guard;
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        CHECK(share_open(p->share, &share, &err) == 0, "%s", err.detail);
+        CHECK(share_guard(share, SHARE_GUARD_USES, true, &guard, &err) == 0, "%s", err.detail);
+        CHECK(write(ready[1], "x", 1) == 1, "write");
+        pause();
+    }
+    char c, want[48];
+    CHECK(read(ready[0], &c, 1) == 1, "read");
+    CHECK(kill(pid, SIGSTOP) == 0 && waitpid(pid, &status, WUNTRACED) == pid, "stop");
+    alarm(60); /* who waits for ever is ended by it, and the test has failed */
+    CHECK(try_open(&ws, p, p->work, false, &err) < 0, "opened past the guard");
+    alarm(0);
+    snprintf(want, sizeof want, "kill -CONT %d", (int)pid);
+    CHECK(err.code == ERR_UNAVAILABLE && strstr(err.detail, want), "%s", err.detail);
+    CHECK(kill(pid, SIGCONT) == 0 && kill(pid, SIGKILL) == 0 && waitpid(pid, NULL, 0) == pid,
+          "kill");
+    CHECK(try_open(&ws, p, p->work, false, &err) == 0, "%s", err.detail);
+    must_close(&ws);
+}
+IN_A_PLACE(who_is_stopped_in_the_guard_is_named_and_holds_nobody_up_for_ever, stopped_in_the_guard)

@@ -19,6 +19,7 @@ static struct agent_frame good(uint16_t type)
         [AGENT_FRAME_START_FAILED] = sizeof(struct agent_start_failed),
         [AGENT_FRAME_DATA] = 10,
         [AGENT_FRAME_EXIT] = sizeof(struct agent_exit),
+        [AGENT_FRAME_DENIED] = sizeof(struct agent_denied),
     };
     struct agent_frame f = {.magic = AGENT_MAGIC,
                             .version = AGENT_VERSION,
@@ -116,6 +117,32 @@ Test(agent_frames, a_text_without_end_and_an_enum_out_of_range_are_refused)
     exit.scratch_full = 0;
     exit.output_truncated = 2;
     cr_expect(agent_frame_payload_check(&f, &exit));
+
+    f = good(AGENT_FRAME_DENIED);
+    const struct agent_denied fine = {
+        .count = 1, .number = 165, .sys = 1, .flags = AGENT_DENIED_ARGUMENT, .argument = 5};
+    struct agent_denied denied = fine;
+    cr_expect_null(agent_frame_payload_check(&f, &denied));
+    denied.argument = 6;
+    cr_expect(agent_frame_payload_check(&f, &denied));
+    denied = fine;
+    denied.count = 0;
+    cr_expect(agent_frame_payload_check(&f, &denied));
+    denied = fine;
+    denied.sys = 0;
+    cr_expect(agent_frame_payload_check(&f, &denied));
+    denied.sys = 4096;
+    cr_expect(agent_frame_payload_check(&f, &denied));
+    denied = fine;
+    memset(denied.command, 'x', sizeof denied.command);
+    cr_expect(agent_frame_payload_check(&f, &denied));
+    denied = (struct agent_denied){.count = 3, .number = -1, .flags = AGENT_DENIED_OTHER};
+    cr_expect_null(agent_frame_payload_check(&f, &denied));
+    denied.number = 165;
+    cr_expect(agent_frame_payload_check(&f, &denied));
+    denied.number = -1;
+    denied.flags = 4;
+    cr_expect(agent_frame_payload_check(&f, &denied));
 
     f = good(AGENT_FRAME_TABLE);
     struct agent_table_row row = {.exec = 1, .state = 1};

@@ -282,6 +282,57 @@ Test(client_serve, a_list_is_read_page_by_page_and_a_page_that_leads_to_itself_e
     cr_expect_eq(times(buf_text(&out), "\n"), 3u, "%s", buf_text(&out));
 }
 
+/* What a stopped front is: its kernel connects and takes what fits. */
+Test(client_serve, a_service_that_hangs_is_told_after_a_time_and_not_asked_again, .timeout = 60)
+{
+    static const struct line lines[] = {
+        {.fits = "GET /v1/health",
+         .raw = "HTTP/1.1 200 X\r\nContent-Length: 100\r\n\r\n{",
+         .stay = true},
+        {.fits = "GET /v1/follow", .events = "id: 1\ndata: {}\n\n", .cut = true, .stay = true},
+        {.fits = NULL, .stay = true, .again = true},
+    };
+    struct scene scene;
+    _cleanup_buf_ struct buf log = {0};
+    begin(&scene, lines, ARRAY_LENGTH(lines));
+    setenv("BERTH_TIMEOUT", "200ms", 1);
+    static const char *const paths[] = {"/v1/health", "/v1/resources", "/v1/volumes"};
+    for (size_t i = 0; i < ARRAY_LENGTH(paths); i++) {
+        struct client *c;
+        struct err err = {0};
+        const struct client_request get = {.method = "GET", .path = paths[i]};
+        const struct client_request post = {.method = "POST", .path = paths[i], .key = "k"};
+        cr_assert_eq(client_new(&c, NULL, &err), 0);
+        cr_expect_lt(client_call(c, i == 2 ? &post : &get, NULL, &err), 0);
+        cr_expect(err.code == ERR_UNAVAILABLE && strstr(err.detail, "silent for 0.2 s") &&
+                      strstr(err.detail, "BERTH_TIMEOUT"),
+                  "%s", err.detail);
+        client_free(c);
+    }
+    /* A stream that has begun, too: it is asked for anew, and then that is silent. */
+    struct client *c;
+    struct err err = {0};
+    struct follow f;
+    struct client_event event;
+    cr_assert_eq(client_new(&c, NULL, &err), 0);
+    follow_init(&f, c, "/v1/follow", 0, true);
+    int r;
+    while ((r = follow_next(&f, &event, &err)) == FOLLOW_WAIT || r == 0) {
+        struct pollfd p = {.fd = follow_fd(&f), .events = POLLIN};
+        poll(&p, 1, r == 0 ? 0 : follow_timeout(&f));
+    }
+    cr_expect(r < 0 && strstr(err.detail, "silent"), "%d %s", r, err.detail);
+    follow_fini(&f);
+    client_free(c);
+    setenv("BERTH_TIMEOUT", "soon", 1);
+    cr_expect(client_new(&c, NULL, &err) < 0 && err.code == ERR_USAGE);
+    unsetenv("BERTH_TIMEOUT");
+    finish(&scene, &log);
+    cr_expect_eq(times(buf_text(&log), "== GET /v1/resources"), 1, "%s", buf_text(&log));
+    cr_expect_eq(times(buf_text(&log), "== POST /v1/volumes"), 1, "%s", buf_text(&log));
+    cr_expect_eq(times(buf_text(&log), "Last-Event-ID: 1"), 1, "%s", buf_text(&log));
+}
+
 Test(client_serve, what_is_not_there_is_said_once)
 {
     static const char document[] =

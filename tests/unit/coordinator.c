@@ -235,7 +235,7 @@ struct execs {
 static int apply_execs(struct ledger_tx *tx, void *data, struct err *err)
 {
     struct execs *e = data;
-    return ledger_exec_page(tx, e->session, 0, false, e->rows, 16, &e->count, err);
+    return ledger_exec_page(tx, e->session, 0, EXEC_PAGE_ALL, e->rows, 16, &e->count, err);
 }
 
 Test(coordinator, EXEC_7_the_floor_of_an_interrupt_parts_what_was_accepted_before_from_after)
@@ -268,6 +268,22 @@ Test(coordinator, an_exec_id_is_used_once_in_a_session)
     fixture_must(fixture_run(LEDGER_OP_READ, apply_execs, &e, &err), &err);
     cr_assert_eq(e.count, 1);
     cr_assert_eq(e.rows[0].ord, 1);
+}
+
+Test(coordinator, EXEC_6_a_command_whose_end_nobody_saw_has_no_status)
+{
+    struct err err = {0};
+    bring_to(SESSION_RUNNING);
+    struct exec_verb one = exec_of_session("w", "s", "e");
+    struct verb destroy = verb_of_session("w", "s", SESSION_EVENT_DESTROY);
+    fixture_must(exec_accept(&one, &err), &err);
+    fixture_must(verb_open(&destroy, &err), &err);
+    fixture_must(verb_close(&destroy, SESSION_EVENT_DEAD, &err), &err);
+    struct execs e = {.session = one.row.session};
+    fixture_must(fixture_run(LEDGER_OP_READ, apply_execs, &e, &err), &err);
+    cr_assert_eq(e.count, 1);
+    cr_assert_str_eq(e.rows[0].reason, "interrupted");
+    cr_assert_eq(e.rows[0].exit_code, -1);
 }
 
 Test(coordinator, an_exec_is_accepted_only_where_the_table_allows_it)

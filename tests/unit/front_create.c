@@ -88,7 +88,7 @@ static const struct {
     {"limits", "{\"limits\":{\"pids\":77}}", limits, NULL},
     {"filesystem", "{\"filesystem\":{\"read_only\":[\"/opt/x\"]}}", filesystem, NULL},
     {"process", "{\"process\":{\"user\":\"root\"}}", process, NULL},
-    {"network", "{\"network\":{\"allow_private\":true}}", network, NULL},
+    {"network", "{\"network\":{\"allow_private\":true,\"egress\":\"allow\"}}", network, NULL},
     {"requires", "{\"requires\":[\"limits.pids\"]}", requires, NULL},
     {"policy", "{\"policy\":\"locked-down\"}", policy, NULL},
     {"policy", "{\"policy\":{\"version\":1,\"limits\":{\"pids\":9}}}", policy, NULL},

@@ -519,6 +519,15 @@ static inline bool fake_file_step(struct fake_file *f)
                             100) == 100);
             break;
         }
+        if (strcmp(path, "/endless") == 0) { /* what would be read is written for ever */
+            static const char zeros[4096];
+            fcntl(f->out, F_SETFL, O_NONBLOCK);
+            n = write(f->out, zeros, sizeof zeros);
+            if (n > 0 || errno == EAGAIN)
+                return false;
+            fake_note("the reader has gone");
+            break;
+        }
         fake_entry(f->out, "a.txt", FILES_FILE);
         fake_entry(f->out, "sub", FILES_DIRECTORY);
         fake_entry(f->out, "sub/\xff", FILES_OTHER);

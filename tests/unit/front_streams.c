@@ -3,6 +3,8 @@
  */
 #include "front_harness.h"
 
+#include "api/front/files.h"
+
 TestSuite(front_streams, .init = front_harness_start, .fini = front_harness_stop, .timeout = 60);
 
 #define S "/v1/workspaces/w/sessions/s1"
@@ -209,6 +211,35 @@ Test(front_streams, FS_3_a_file_without_a_length_reaches_the_worker_when_it_is_w
     cr_expect(access(path, F_OK) < 0, "and leaves no name");
 }
 
+Test(front_streams, FS_3_files_without_a_length_have_a_bound_together)
+{
+    _cleanup_buf_ struct buf request = {0};
+    static char answer[4096];
+    /* The others have all of it but little. */
+    fake_front.spooled_bytes = FRONT_SPOOLED_MAX - 30000;
+    buf_puts(&request, "PUT " S "/files?path=/f HTTP/1.1\r\nHost: b\r\nConnection: close\r\n"
+                       "Transfer-Encoding: chunked\r\n\r\n");
+    size_t head = request.length;
+    for (unsigned i = 0; i < 2; i++) {
+        buf_puts(&request, "4e20\r\n");
+        for (unsigned k = 0; k < 20000; k++)
+            buf_putc(&request, 'x');
+        buf_puts(&request, "\r\n");
+        if (i == 0)
+            head = request.length;
+    }
+    buf_puts(&request, "0\r\n\r\n");
+    client_ask(request.data, request.length, answer, sizeof answer);
+    cr_expect(strstr(answer, " 507 ") && strstr(answer, "insufficient_storage"), "%s", answer);
+    /* What it had is given back. */
+    request.length = head;
+    buf_puts(&request, "0\r\n\r\n");
+    for (unsigned i = 0; i < 3; i++) {
+        client_ask(request.data, request.length, answer, sizeof answer);
+        cr_expect(strstr(answer, " 200 "), "%s", answer);
+    }
+}
+
 Test(front_streams, a_listing_is_data_whatever_it_holds)
 {
     const char *answer =
@@ -225,6 +256,8 @@ Test(front_streams, a_listing_is_data_whatever_it_holds)
     answer = front_ask("GET", S "/files/list?path=/more", "", NULL);
     cr_expect(strstr(answer, "\"next_base64\":"), "%s", answer);
     answer = front_ask("GET", S "/files/list?path=/garbage", "", NULL);
+    cr_expect(strstr(answer, " 503 "), "%s", answer);
+    answer = front_ask("GET", S "/files/list?path=/endless", "", NULL);
     cr_expect(strstr(answer, " 503 "), "%s", answer);
     answer = front_ask("GET", S "/files/list?path=/d&limit=2", "", NULL);
     cr_expect(strstr(answer, " 503 "), "more than was asked for: %s", answer);

@@ -73,7 +73,7 @@ Test(decide, NET_1_the_default_reaches_nothing)
     struct network_decision d;
     network_decide_name(&net, "a.example", &d);
     cr_expect(!d.allowed && d.reason == NETWORK_BY_NO_RULE);
-    net.publish[net.publish_count++] = 3000;
+    net.publish[net.publish_count++] = (struct spec_publish){3000, 3000};
     cr_expect(network_wanted(&net));
 }
 
@@ -477,7 +477,7 @@ Test(decide, rules_of_a_wrong_shape_are_refused)
     REFUSED(bad.allow_private = 2);
     REFUSED(bad.allow_count = SPEC_RULES_MAX + 1);
     REFUSED(bad.deny_count = 0xffffffff);
-    REFUSED(bad.publish_count = SPEC_PORTS_MAX + 1);
+    REFUSED(bad.publish_count = SPEC_PUBLISH_MAX + 1);
     REFUSED(bad.publish_count = 1);
     REFUSED(bad.allow[0].host[0] = 'A');
     REFUSED(bad.allow[0].host[0] = 0);

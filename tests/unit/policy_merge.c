@@ -140,6 +140,24 @@ Test(merge, lists_add_or_replace_as_their_row_says)
     policy_free(p);
 }
 
+Test(merge, published_ports_have_one_place_each_and_flags_add)
+{
+    static struct spec spec;
+    struct err err = {0};
+    struct policy *p =
+        load(put("a.jsonc", "{\"version\": 1, \"network\": {\"publish\": [3000, \"0:3000\"]}}"));
+    cr_assert(policy_set(p, "network.publish", "8080:3001", "--publish", &err) == 0);
+    cr_expect_str_eq(shown(p, ROW_PUBLISH), "3000, 0:3000, 8080:3001");
+    spec_init(&spec);
+    cr_assert(policy_compile(p, &spec, &err) == 0);
+    static const struct spec_publish want[] = {{3000, 3000}, {0, 3000}, {8080, 3001}};
+    cr_assert_eq(spec.network.publish_count, 3);
+    cr_expect(memcmp(spec.network.publish, want, sizeof want) == 0);
+    cr_expect(policy_set(p, "network.publish", "3000:81", "--publish", &err) < 0);
+    cr_expect(strstr(err.detail, "3000 of the host leads to 3000 already"), "%s", err.detail);
+    policy_free(p);
+}
+
 Test(merge, naming_a_presets_path_makes_it_asked_for)
 {
     static struct spec spec;
@@ -262,5 +280,46 @@ Test(merge, too_many_entries_together_are_refused)
     cr_expect(policy_set(p, "process.env", big, "--env", &err) < 0);
     cr_expect(strstr(err.detail, "more than 16384 bytes"), "%s", err.detail);
     free(big);
+    policy_free(p);
+}
+
+/* Of rules about how that is reached which may be reached, where nothing may. */
+Test(merge, POL_1_what_means_nothing_is_refused_when_nobody_adds_to_it)
+{
+    static const struct {
+        const char *network, *flag, *value;
+        bool good;
+    } rows[] = {
+        {"\"sni\": \"off\"", NULL, NULL, false},
+        {"\"allow_private\": true", NULL, NULL, false},
+        {"\"sni\": \"match\", \"allow_private\": false", NULL, NULL, true},
+        {"\"sni\": \"off\", \"egress\": \"allow\"", NULL, NULL, true},
+        {"\"allow_private\": true, \"allow\": [{\"host\": \"a.example\"}]", NULL, NULL, true},
+        {"\"sni\": \"off\"", "network.allow", "a.example", true},
+        {"\"egress\": \"deny\"", "network.sni", "off", false},
+    };
+    static struct spec spec;
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        char text[256];
+        struct policy *p = NULL;
+        struct err err = {0};
+        snprintf(text, sizeof text, "{\"version\": 1, \"network\": {%s}}", rows[i].network);
+        cr_assert_eq(policy_load_text(&p, "file", text, strlen(text), &err), 0, "%s", err.detail);
+        if (rows[i].flag)
+            cr_assert_eq(policy_set(p, rows[i].flag, rows[i].value, "--x", &err), 0, "%s",
+                         err.detail);
+        int r = policy_compile(p, &spec, &err);
+        cr_expect_eq(r == 0, rows[i].good, "%s: %s", text, err.detail);
+        cr_expect(r == 0 ||
+                      (strstr(err.detail, "means nothing") && strstr(err.detail, "\"allow\"")),
+                  "%s", err.detail);
+        policy_free(p);
+    }
+    /* What a preset says of reaching is no mistake of who denies. */
+    struct policy *p = NULL;
+    struct err err = {0};
+    cr_assert_eq(policy_new(&p, "open", &err), 0);
+    cr_assert_eq(policy_set(p, "network.egress", "deny", "--net", &err), 0, "%s", err.detail);
+    cr_expect_eq(policy_compile(p, &spec, &err), 0, "%s", err.detail);
     policy_free(p);
 }

@@ -140,6 +140,7 @@ static const struct mistake mistakes[] = {
      "Did you mean \"10m\"?"},
     {V "\"limits\": {\"exec_timeout\": @\"10sec\"}}", "limits.exec_timeout",
      "Did you mean \"10s\"?"},
+    {V "\"limits\": {\"output\": @\"127KiB\"}}", "limits.output", "is too small"},
     {V "\"limits\": {\"exec_timeout\": @0}}", "limits.exec_timeout", "is too small"},
     {V "\"limits\": {\"cpus\": @0}}", "limits.cpus", "is too small"},
     {V "\"limits\": {\"cpus\": @0.0001}}", "limits.cpus", "at most three decimals"},
@@ -281,6 +282,16 @@ static const struct mistake mistakes[] = {
      "network.allow[1]", "in this list already"},
     {V "\"network\": {\"publish\": [@70000]}}", "network.publish[0]", "is not a port"},
     {V "\"network\": {\"publish\": [@\"80\"]}}", "network.publish[0]", "whole number"},
+    {V "\"network\": {\"publish\": [@53]}}", "network.publish[0]", "ports from 54 on"},
+    {V "\"network\": {\"publish\": [@\"0:080\"]}}", "network.publish[0]", "080 is not a port"},
+    {V "\"network\": {\"publish\": [@\"65536:80\"]}}", "network.publish[0]",
+     "before the colon is a port of the host"},
+    {V "\"network\": {\"publish\": [@\"00:80\"]}}", "network.publish[0]", "0 for any"},
+    {V "\"network\": {\"publish\": [@\":80\"]}}", "network.publish[0]", "before the colon"},
+    {V "\"network\": {\"publish\": [@\"80:\"]}}", "network.publish[0]", "is not a port"},
+    {V "\"network\": {\"publish\": [@\"127.0.0.1:80\"]}}", "network.publish[0]",
+     "before the colon"},
+    {V "\"network\": {\"publish\": [80, @\"80:80\"]}}", "network.publish[1]", "already"},
 };
 
 enum { MISTAKES = sizeof mistakes / sizeof *mistakes };

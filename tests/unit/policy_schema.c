@@ -152,7 +152,10 @@ Test(schema, every_row_reaches_the_spec)
     for (int i = 0; i < ROW_COUNT; i++) {
         if (schema_rows[i].within == WITHIN_META)
             continue;
-        struct policy *policy = load("{\"version\": 1}");
+        /* With nothing that may be reached, how it is reached would mean nothing. */
+        struct policy *policy = load(i == ROW_SNI || i == ROW_ALLOW_PRIVATE
+                                         ? "{\"version\": 1, \"network\": {\"egress\": \"allow\"}}"
+                                         : "{\"version\": 1}");
         struct err err = {0};
         spec_init(&plain);
         spec_init(&changed);

@@ -3,12 +3,14 @@
  */
 #include "policy/model.h"
 #include "policy/policy.h"
+#include "policy/rule.h"
 #include "tests/unit/policy_text.h"
 
 #include <criterion/criterion.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 static bool within(const char *policy_body, const char *ceiling_body, struct err *err)
 {
@@ -367,4 +369,123 @@ Test(within, is_monotone_narrowing_stays_within, .timeout = 60)
         policy_free(wide);
     }
     cr_assert(narrowed > 2000, "%u", narrowed);
+}
+
+/* ---- network rules, port by port: the definition, slow --------------------------------------- */
+
+static bool at(const struct spec_rule *rule, unsigned port)
+{
+    return port == 0 ? rule->port_count == 0 : rule_has_port(rule, (uint16_t)port);
+}
+
+static bool covered(const struct policy *p, enum schema_row_id row, const struct spec_rule *rule,
+                    unsigned port)
+{
+    for (const struct policy_item *i = p->values[row].first; i; i = i->next)
+        if (at(i->rule, port) && rule_names_cover(i->rule, rule))
+            return true;
+    return false;
+}
+
+static bool reachable(const struct policy *p, const struct spec_rule *rule, unsigned port)
+{
+    bool yes = p->values[ROW_EGRESS].number > 0;
+    for (const struct policy_item *i = p->values[ROW_ALLOW].first; i && !yes; i = i->next)
+        yes = at(i->rule, port) && rule_names_overlap(i->rule, rule);
+    return yes;
+}
+
+static bool by_definition(const struct policy *p, const struct policy *ceiling)
+{
+    static const unsigned ports[] = {0, 80, 81, 443, 8080};
+    for (unsigned k = 0; k < sizeof ports / sizeof *ports; k++) {
+        for (const struct policy_item *i = p->values[ROW_ALLOW].first; i; i = i->next)
+            if (at(i->rule, ports[k]) &&
+                !(i->rule->family == 0 && ceiling->values[ROW_EGRESS].number > 0) &&
+                !covered(ceiling, ROW_ALLOW, i->rule, ports[k]))
+                return false;
+        for (const struct policy_item *i = ceiling->values[ROW_DENY].first; i; i = i->next)
+            if (at(i->rule, ports[k]) && reachable(p, i->rule, ports[k]) &&
+                !covered(p, ROW_DENY, i->rule, ports[k]))
+                return false;
+    }
+    return true;
+}
+
+static struct policy *make_rules(const char *egress)
+{
+    static const char *const names[] = {"\"host\": \"a.b.c\"", "\"host\": \"*.b.c\"",
+                                        "\"host\": \"x.y\"", "\"cidr\": \"10.0.0.0/8\"",
+                                        "\"cidr\": \"10.1.0.0/16\""};
+    static const char *const ports[] = {"\"*\"", "[80]", "[80, 443]", "[81, 443, 8080]"};
+    struct buf text = {0};
+    buf_printf(&text, "{\"version\": 1, \"network\": {\"egress\": \"%s\"", egress);
+    for (unsigned list = 0; list < 2; list++) {
+        const char *comma = "";
+        buf_printf(&text, ", \"%s\": [", list ? "deny" : "allow");
+        for (unsigned n = 0; n < 5; n++)
+            for (unsigned p = 0; p < 4; p++)
+                if (dice(6) == 0) {
+                    buf_printf(&text, "%s{%s, \"ports\": %s}", comma, names[n], ports[p]);
+                    comma = ", ";
+                }
+        buf_putc(&text, ']');
+    }
+    buf_puts(&text, "}}");
+    struct policy *policy = load(text.data);
+    buf_fini(&text);
+    return policy;
+}
+
+Test(within, network_rules_are_compared_as_their_definition_says, .timeout = 60)
+{
+    static const char *const egress[] = {"deny", "public-only"};
+    unsigned yes = 0, no = 0;
+    state = 0x2545f4914f6cdd1d;
+    for (int i = 0; i < 6000; i++) {
+        const char *mode = egress[i % 2];
+        struct policy *p = make_rules(mode), *ceiling = make_rules(mode);
+        /* Often enough one that is within: what the ceiling denies is denied. */
+        if (dice(2))
+            p->values[ROW_DENY] = ceiling->values[ROW_DENY];
+        struct err err = {0};
+        bool is = policy_within(p, ceiling, &err) == 0;
+        cr_assert(is == by_definition(p, ceiling), "policy %d: %s: %s", i, err.subject, err.detail);
+        yes += is;
+        no += !is;
+        policy_free(p);
+        policy_free(ceiling);
+    }
+    cr_assert(yes > 300 && no > 300, "%u are, %u are not", yes, no);
+}
+
+/* A policy is a client's: as many rules and ports as there can be cost no time. */
+Test(within, as_many_rules_as_there_can_be_are_compared_at_once)
+{
+    struct buf text = {0};
+    buf_puts(&text, "{\"version\": 1, \"network\": {\"allow\": [");
+    for (unsigned list = 0; list < 2; list++) {
+        for (unsigned i = 0; i < SPEC_RULES_MAX; i++) {
+            buf_printf(&text, "%s{\"host\": \"*.n%u.example.org\", \"ports\": [", i ? ", " : "", i);
+            for (unsigned p = 0; p < SPEC_PORTS_MAX; p++)
+                buf_printf(&text, "%s%u", p ? ", " : "", 1000 + i * SPEC_PORTS_MAX + p);
+            buf_puts(&text, "]}");
+        }
+        buf_puts(&text, list ? "]}}" : "], \"deny\": [");
+    }
+    struct policy *p = load(text.data);
+    struct err err = {0};
+    clock_t began = clock();
+    cr_assert(policy_within(p, p, &err) == 0, "%s: %s", err.subject, err.detail);
+    cr_assert_lt(clock() - began, 4 * CLOCKS_PER_SEC);
+    policy_free(p);
+    /* One more is told with the most. */
+    buf_fini(&text);
+    buf_puts(&text, "{\"version\": 1, \"network\": {\"allow\": [");
+    for (unsigned i = 0; i <= SPEC_RULES_MAX; i++)
+        buf_printf(&text, "%s{\"host\": \"n%u.example.org\"}", i ? ", " : "", i);
+    buf_puts(&text, "]}}");
+    cr_assert_lt(policy_load_text(&p, "t", text.data, text.length, &err), 0);
+    cr_assert(strstr(err.detail, "256 are the most"), "%s", err.detail);
+    buf_fini(&text);
 }

@@ -89,6 +89,11 @@ Test(provider_exec, a_command_runs_and_its_end_is_told)
     fixture_until(&c.answer.came);
     HAS(c, "\"command\":\"sleep 'x y'\"");
     cr_assert_null(strstr(c.answer.text, "\"e2\""));
+    provider_exec_list(fixture_provider, client_call(&c, "w", "s", NULL, ""),
+                       &(struct provider_page){.state = "ended"});
+    fixture_until(&c.answer.came);
+    HAS(c, "\"e2\"");
+    cr_assert_null(strstr(c.answer.text, "\"command\":\"sleep 'x y'\""));
 }
 
 Test(provider_exec_alone,
@@ -103,6 +108,30 @@ Test(provider_exec_alone,
     cr_expect_eq(box()->exec_count, 2, "init was not asked");
     exec_get(&c, "e3", 0);
     HAS(c, "\"reason\":\"not_started\"");
+}
+
+Test(provider_exec, EXEC_8_a_limit_that_could_not_be_kept_to_is_refused)
+{
+    static struct client c;
+    static const struct {
+        uint64_t limit;
+        bool kill;
+        int64_t status;
+    } rows[] = {{131071, false, 400}, {131072, false, 201}, {1, true, 201}, {1, false, 400}};
+    const char *argv[] = {"true", NULL};
+    for (unsigned i = 0; i < ARRAY_LENGTH(rows); i++) {
+        struct provider_exec exec = {.argv = argv,
+                                     .timeout_ms = UINT64_MAX,
+                                     .idle_timeout_ms = UINT64_MAX,
+                                     .grace_ms = UINT64_MAX,
+                                     .output_limit_bytes = rows[i].limit,
+                                     .kill_on_limit = rows[i].kill};
+        provider_exec_start(fixture_provider, client_call(&c, "w", "s", NULL, "/execs"), &exec);
+        fixture_until(&c.answer.came);
+        cr_assert_eq(c.answer.status, rows[i].status, "%s", c.answer.text);
+        if (rows[i].status == 400)
+            HAS(c, "131072 (128 KiB)");
+    }
 }
 
 Test(provider_exec, IDEM_4_a_key_is_complete_when_the_command_is_accepted)
@@ -411,6 +440,8 @@ static bool on_event(void *data, uint64_t seq, const char *type, const char *jso
     f->last = seq;
     f->events++;
     f->deleted = strcmp(type, "session.deleted") == 0;
+    size_t at = strlen(f->text);
+    snprintf(f->text + at, sizeof f->text - at, "%s %s\n", type, json);
     return true;
 }
 
@@ -536,6 +567,19 @@ Test(provider_exec, EXEC_2_a_stream_from_a_file_that_is_no_spool_ends_with_a_gap
     cr_expect(f.gap);
     cr_expect(f.exited);
     cr_expect_str_eq(f.text, "x");
+}
+
+Test(provider_exec, WS_3_what_is_told_of_an_end_is_an_event_before_it)
+{
+    static struct client c, d;
+    static struct followed f;
+    snprintf(fake.end_note, sizeof fake.end_note, "\"x\" appeared");
+    cr_assert_eq(client_verb(&d, "w", "s", SESSION_EVENT_PARK_STOP, NULL)->status, 200);
+    follow(&c, &f, NULL, false);
+    fixture_until(&f.ended);
+    const char *note = strstr(f.text, "\"data\":{\"key\":\"protect.appeared\",\"text\":"
+                                      "\"\\\"x\\\" appeared\"}}\n");
+    cr_assert(note && strstr(note, "session.parked"), "%s", f.text);
 }
 
 Test(provider_exec, EV_1_events_come_in_order_from_any_number_and_end_after_session_deleted)

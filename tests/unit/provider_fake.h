@@ -75,9 +75,11 @@ static struct {
     void *died_data;
     char boot_id[40];
     char volume_removed[72];
+    char end_note[64];         /* of every session that is ended; "": none */
     struct spec_network rules; /* of the last NETWORK */
     uint32_t cut;
-    int files_answer; /* the pipe of the last FILES */
+    int files_answer;     /* the pipe of the last FILES */
+    unsigned deadline_ms; /* of the last LAUNCH */
     bool files_read_only;
 } fake;
 
@@ -585,6 +587,7 @@ int launcher_client_call(struct launcher_client *client, const struct launcher_r
         struct err bad;
         cr_assert_neq(spec, MAP_FAILED);
         cr_assert_geq(fd_count, 1);
+        fake.deadline_ms = request->deadline_ms;
         cr_assert_eq(spec_check(spec, &bad), 0);
         cr_assert(fcntl(fds[0], F_GET_SEALS) & F_SEAL_WRITE);
         munmap(spec, sizeof *spec);
@@ -716,6 +719,11 @@ static inline void fake_serve(const struct launcher_request *request, struct lau
     case LAUNCHER_END:
         if (box)
             fake_remove(box);
+        if (box && fake.end_note[0]) {
+            struct launcher_note *note = &reply->launched.notes[reply->launched.note_count++];
+            snprintf(note->key, sizeof note->key, "protect.appeared");
+            snprintf(note->text, sizeof note->text, "%s", fake.end_note);
+        }
         break;
     case LAUNCHER_FREEZE:
     case LAUNCHER_THAW:

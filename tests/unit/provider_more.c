@@ -238,6 +238,43 @@ Test(provider_more, FS_2_a_park_destroy_or_archive_gives_up_what_the_launcher_do
     cr_assert_eq(o.err.code, ERR_UNAVAILABLE);
 }
 
+Test(provider_more, FS_3_a_resume_ends_what_is_written_beneath_and_lets_nobody_begin)
+{
+    static struct client c, resume;
+    static struct operated o, late;
+    static const struct {
+        enum session_event park;
+        enum launcher_request_type effect;
+    } ways[] = {{SESSION_EVENT_PARK_STOP, LAUNCHER_LAUNCH},
+                {SESSION_EVENT_PARK_FREEZE, LAUNCHER_THAW}};
+    must_create("w", "s");
+    for (unsigned i = 0; i < ARRAY_LENGTH(ways); i++) {
+        cr_assert_eq(client_verb(&c, "w", "s", ways[i].park, NULL)->status, 200, "%s",
+                     c.answer.text);
+        fake.hold[LAUNCHER_FILES] = fake.hold[ways[i].effect] = true;
+        operate_begin(&o, &c, FILES_WRITE);
+        fixture_for_ms(30);
+        unsigned asked = fake.asked[LAUNCHER_FILES];
+        client_verb_begin(&resume, "w", "s", SESSION_EVENT_RESUME, NULL);
+        fixture_until(&o.came);
+        cr_assert_eq(o.err.code, ERR_UNAVAILABLE);
+        /* One that comes meanwhile is the launcher's no more. */
+        operate_begin(&late, &c, FILES_STAT);
+        fixture_for_ms(50);
+        cr_assert_not(late.came);
+        cr_assert_eq(fake.asked[LAUNCHER_FILES], asked);
+        fake_release(ways[i].effect);
+        fake_release(LAUNCHER_FILES);
+        fixture_until(&resume.answer.came);
+        cr_assert_eq(resume.answer.status, 200, "%s", resume.answer.text);
+        for (unsigned k = 0; k < 500 && !(box()->exec_count && last_worker()->state == 1); k++)
+            fixture_for_ms(20);
+        fake_exec_end(box(), last_worker()->number, AGENT_REASON_SIGNAL, -1);
+        fixture_until(&late.came);
+        cr_assert_eq(fake.asked[LAUNCHER_FILES], asked);
+    }
+}
+
 Test(provider_more, FS_files_of_a_session_that_does_not_run_are_the_launchers_by_the_table)
 {
     static struct client c;

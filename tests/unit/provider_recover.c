@@ -47,6 +47,74 @@ Test(provider_recover, SES_1_a_create_that_fails_or_is_cut_leaves_no_volume_that
     cr_assert_eq(c.answer.status, 200, "%s", c.answer.text);
 }
 
+Test(provider_recover, SES_5_a_start_may_take_as_long_as_the_operator_says)
+{
+    must_create("usual");
+    cr_assert_eq(fake.deadline_ms, 5000);
+    fixture_config.start_timeout_s = 40;
+    must_create("slow");
+    cr_assert_eq(fake.deadline_ms, 40000);
+}
+
+static void create_read_only(struct client *client, const char *session_id)
+{
+    spec_for_test(&client_spec, "w", session_id);
+    client_spec.workspace.read_only = true;
+    snprintf(client_spec.workspace.volume, sizeof client_spec.workspace.volume, "readers");
+    struct provider_create create = {
+        .spec = &client_spec, .owner = "me", .labels_json = "{}", .client_socket = -1};
+    provider_session_create(fixture_provider,
+                            client_call(client, "w", session_id, NULL, "/sessions"), &create);
+}
+
+Test(provider_recover, SES_1_a_read_only_volume_of_a_create_that_fails_goes_unless_others_name_it)
+{
+    static struct client c, other, late;
+    fake.fail[LAUNCHER_LAUNCH] = 1;
+    create_read_only(&c, "fails");
+    fixture_until(&c.answer.came);
+    cr_assert_eq(c.answer.status, 403, "%s", c.answer.text);
+    expect_no_volume("readers");
+    fake.volume_removed[0] = 0;
+
+    fake.hold[LAUNCHER_LAUNCH] = true;
+    create_read_only(&c, "cut");
+    fixture_for_ms(50);
+    fake.hold[LAUNCHER_LAUNCH] = false;
+    fixture_restart();
+    expect_no_volume("readers");
+    fake.volume_removed[0] = 0;
+
+    /* Another reader has joined: what its maker made is his now. */
+    fake.hold[LAUNCHER_LAUNCH] = true;
+    create_read_only(&c, "maker");
+    create_read_only(&other, "joins");
+    fixture_for_ms(50);
+    fake.fail[LAUNCHER_LAUNCH] = 1;
+    fake_release(LAUNCHER_LAUNCH);
+    fixture_until(&c.answer.came);
+    fixture_until(&other.answer.came);
+    cr_assert_eq(c.answer.status, 403, "%s", c.answer.text);
+    cr_assert_eq(other.answer.status, 201, "%s", other.answer.text);
+    cr_assert_str_empty(fake.volume_removed);
+    client_verb(&other, "w", "joins", SESSION_EVENT_DESTROY, NULL);
+    provider_volume_remove(fixture_provider, client_call(&c, "w", NULL, NULL, ""), "readers");
+    fixture_until(&c.answer.came);
+    cr_assert_eq(c.answer.status, 200, "%s", c.answer.text);
+
+    /* One that comes while it is being removed does not get half of it. */
+    fake.fail[LAUNCHER_LAUNCH] = 1;
+    fake.hold[LAUNCHER_VOLUME_REMOVE] = true;
+    create_read_only(&c, "fails-2");
+    fixture_for_ms(100);
+    create_read_only(&late, "late");
+    fixture_until(&late.answer.came);
+    cr_assert_eq(late.answer.status, 409, "%s", late.answer.text);
+    fake_release(LAUNCHER_VOLUME_REMOVE);
+    fixture_until(&c.answer.came);
+    expect_no_volume("readers");
+}
+
 Test(provider_recover, sessions_that_agree_are_adopted_and_what_is_in_no_row_is_ended)
 {
     static struct client c;

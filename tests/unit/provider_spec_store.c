@@ -61,9 +61,10 @@ static void full(void)
         spec.network.deny[i].prefix = (uint8_t)i;
         memset(spec.network.deny[i].address, (int)i, 16);
     }
-    spec.network.publish_count = SPEC_PORTS_MAX;
-    for (unsigned i = 0; i < SPEC_PORTS_MAX; i++)
-        spec.network.publish[i] = (uint16_t)(60000 + i);
+    spec.network.publish_count = SPEC_PUBLISH_MAX;
+    for (unsigned i = 0; i < SPEC_PUBLISH_MAX; i++)
+        spec.network.publish[i] =
+            (struct spec_publish){.host_port = (uint16_t)i, .port = (uint16_t)(60000 + i)};
     spec.process.seccomp_allow_count = SPEC_SECCOMP_ALLOW_MAX;
     for (unsigned i = 0; i < SPEC_SECCOMP_ALLOW_MAX; i++)
         spec.process.seccomp_allow[i] = i * 3;

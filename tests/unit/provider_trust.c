@@ -337,8 +337,7 @@ Test(provider_trust, EXEC_8_what_was_dropped_while_init_has_it_open_is_still_loo
     }
     spool_path(path, sizeof path, "");
     spool_path(hidden, sizeof hidden, "~");
-    cr_assert_eq(stat(path, &st), 0);
-    spool_watch_now(fixture_provider);
+    spool_watch_now(fixture_provider); /* its own timer may have come before */
     cr_expect_lt(stat(path, &st), 0, "the oldest has been dropped");
     cr_assert_eq(stat(hidden, &st), 0);
     cr_expect_eq(st.st_blocks, 0);

@@ -21,6 +21,7 @@ Test(serve_config, what_is_not_said_has_its_default)
     cr_assert_eq(parse("{}"), 0, "%s", err.detail);
     cr_expect_eq(plan.config.version, SERVE_CONFIG_VERSION);
     cr_expect_eq(plan.config.sessions_max, 1000);
+    cr_expect_eq(plan.config.start_timeout_s, 5);
     cr_expect_eq(plan.config.root_count, 0);
     cr_expect_eq(plan.config.ceiling_length, 0);
     cr_expect_eq(plan.config.rootless, geteuid() != 0);
@@ -29,10 +30,12 @@ Test(serve_config, what_is_not_said_has_its_default)
 
 Test(serve_config, what_is_said_is_taken)
 {
-    cr_assert_eq(parse("{\"sessions_max\": 7, // few\n \"roots\": [\"/usr/share\", \"/usr\"],"
+    cr_assert_eq(parse("{\"sessions_max\": 7, \"start_timeout_s\": 60, // few\n \"roots\": "
+                       "[\"/usr/share\", \"/usr\"],"
                        "\"socket_group\": 123}"),
                  0, "%s", err.detail);
     cr_expect_eq(plan.config.sessions_max, 7);
+    cr_expect_eq(plan.config.start_timeout_s, 60);
     cr_expect_eq(plan.config.root_count, 2);
     cr_expect_str_eq(plan.config.roots[1], "/usr");
     cr_expect_eq(plan.config.socket_gid, 123);
@@ -48,6 +51,7 @@ static const struct {
     {"{\n \"sesions_max\": 2}", "c.jsonc:2:2: sesions_max", "sessions_max"},
     {"{\"sessions_max\": 0}", "c.jsonc:1:2: sessions_max", "from 1 to 4000"},
     {"{\"sessions_max\": 4001}", "c.jsonc:1:2", "from 1 to 4000"},
+    {"{\"start_timeout_s\": 121}", "c.jsonc:1:2: start_timeout_s", "from 1 to 120"},
     {"{\"sessions_max\": -1}", "c.jsonc:1:2", "whole number"},
     {"{\"sessions_max\": 1.5}", "c.jsonc:1:2", "whole number"},
     {"{\"sessions_max\": \"9\"}", "c.jsonc:1:2", "whole number"},

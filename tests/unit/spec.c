@@ -7,6 +7,7 @@
 #include <criterion/criterion.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 static struct spec *good(void)
 {
@@ -55,6 +56,16 @@ Test(spec, each_field_out_of_shape_is_refused_by_name)
     s->image.kind = 99;
     expect_refused(s, "image");
     s->image.kind = SPEC_IMAGE_HOST;
+
+    s->network.publish_count = 2;
+    s->network.publish[0] = (struct spec_publish){8080, 3000};
+    s->network.publish[1] = (struct spec_publish){8080, 3001};
+    expect_refused(s, "network.publish");
+    s->network.publish[1] = (struct spec_publish){8081, 53};
+    expect_refused(s, "network.publish");
+    s->network.publish_count = SPEC_PUBLISH_MAX + 1;
+    expect_refused(s, "network.publish");
+    s->network.publish_count = 0;
 
     static const char *const paths[] = {"relative", "/a/../b", "/a//b", "/a/./b", "/a/", ""};
     for (size_t i = 0; i < sizeof paths / sizeof paths[0]; i++) {
@@ -213,4 +224,59 @@ Test(environment, EXEC_1_holds_defaults_the_policy_and_what_was_sent_and_nothing
     cr_assert_null(find(env, "LEAK"));
     free(env);
     free(spec);
+}
+
+/* Every byte of it is one that a caller set, or zero. */
+static void use_some(struct spec *spec, unsigned count)
+{
+    spec->mount_count = count % SPEC_MOUNTS_MAX;
+    spec->protect_count = count % SPEC_PROTECT_MAX;
+    spec->network.allow_count = count;
+    spec->network.deny_count = SPEC_RULES_MAX - count;
+    spec->process.env_bytes = count * 3;
+    memset(spec->mounts, 1, spec->mount_count * sizeof spec->mounts[0]);
+    memset(spec->protect, 2, spec->protect_count * sizeof spec->protect[0]);
+    memset(spec->network.publish, 3, sizeof spec->network.publish);
+    memset(spec->network.allow, 4, spec->network.allow_count * sizeof spec->network.allow[0]);
+    memset(spec->network.deny, 5, spec->network.deny_count * sizeof spec->network.deny[0]);
+    memset(spec->process.env, 6, spec->process.env_bytes);
+    memset(&spec->limits, 7, sizeof spec->limits);
+    memset(spec->requires_mask, 8, sizeof spec->requires_mask);
+}
+
+Test(spec, a_copy_and_a_file_are_the_same_whatever_was_there_before)
+{
+    static struct spec from, to, read, empty;
+    static const unsigned counts[] = {0, 256, 1, 31, 0, 255};
+    spec_init_zeroed(&empty);
+    for (unsigned i = 0; i < sizeof counts / sizeof counts[0]; i++) {
+        char one[65], other[65];
+        spec_clear(&from);
+        cr_assert(memcmp(&from, &empty, sizeof from) == 0, "something is left");
+        use_some(&from, counts[i]);
+        spec_copy(&to, &from);
+        cr_assert(memcmp(&to, &from, sizeof to) == 0, "the copy with %u", counts[i]);
+        spec_hash(&to, one);
+        spec_hash(&from, other);
+        cr_assert_str_eq(one, other);
+        FILE *file = tmpfile();
+        cr_assert(spec_write(fileno(file), 40, &from) == 0);
+        cr_assert(fseek(file, 40, SEEK_SET) == 0 && fread(&read, sizeof read, 1, file) == 1);
+        cr_assert(memcmp(&read, &from, sizeof read) == 0, "the file with %u", counts[i]);
+        cr_assert(fgetc(file) == EOF);
+        fclose(file);
+    }
+}
+
+Test(spec, a_file_of_a_spec_that_uses_little_takes_few_pages)
+{
+    static struct spec spec;
+    struct stat st;
+    FILE *file = tmpfile();
+    spec_init_zeroed(&spec);
+    spec.network.allow_count = 3;
+    cr_assert(spec_write(fileno(file), 0, &spec) == 0 && fstat(fileno(file), &st) == 0);
+    cr_expect_eq(st.st_size, (off_t)sizeof spec);
+    cr_expect_lt(st.st_blocks * 512, 64 << 10, "%lld blocks", (long long)st.st_blocks);
+    fclose(file);
 }

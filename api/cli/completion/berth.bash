@@ -25,7 +25,7 @@ _berth() {
         done
     fi
     case $verb:$before in
-    :*) mapfile -t COMPREPLY < <(compgen -W "run session exec shell ps logs cp events usage volume reap policy capabilities doctor serve help --help --version --json --quiet --workspace-id --host" -- "$word") ;;
+    :*) mapfile -t COMPREPLY < <(compgen -W "run session exec shell ps logs cp events usage volume reap policy capabilities doctor serve openapi help --help --version --json --quiet --workspace-id --host" -- "$word") ;;
     *:--policy | *:-p | *:--within) mapfile -t COMPREPLY < <(compgen -W "$presets" -A file -- "$word") ;;
     *:--tty | *:-t | *:--die-with-parent) mapfile -t COMPREPLY < <(compgen -W "auto always never" -- "$word") ;;
     *:--net) mapfile -t COMPREPLY < <(compgen -W "deny public-only allow" -- "$word") ;;
@@ -37,7 +37,7 @@ _berth() {
     *:--env | *:-e) mapfile -t COMPREPLY < <(compgen -A variable -- "$word") ;;
     run:*)
         if [[ $word == -* ]]; then
-            mapfile -t COMPREPLY < <(compgen -W "--policy --workspace --workspace-at --read-only-workspace --ro --rw --protect --image --net --allow --deny --publish --resolver --learn --memory --cpus --pids --open-files --scratch --timeout --idle-timeout --env --user --cwd --tty --seccomp --require --die-with-parent --workspace-id --json --result --quiet --help --" -- "$word")
+            mapfile -t COMPREPLY < <(compgen -W "--policy --workspace --workspace-at --read-only-workspace --ro --rw --protect --image --net --allow --deny --publish --resolver --learn --memory --cpus --pids --open-files --scratch --timeout --idle-timeout --env --user --cwd --tty --seccomp --explain --require --die-with-parent --workspace-id --json --result --quiet --help --" -- "$word")
         else
             mapfile -t COMPREPLY < <(compgen -A command -- "$word")
         fi
@@ -61,7 +61,7 @@ _berth() {
             mapfile -t COMPREPLY < <(compgen -A file -- "$word")
         fi
         ;;
-    session:*) mapfile -t COMPREPLY < <(compgen -W "--policy --workspace --workspace-at --read-only-workspace --ro --rw --protect --image --net --allow --deny --publish --memory --cpus --pids --open-files --scratch --timeout --env --user --seccomp --require --owner --label --ttl --idle --idle-action --accept-loss --exclusive --workspace-id --host --json --quiet --help --all --state --after --limit --mode --reason --delete-volume --add --revision" -- "$word") ;;
+    session:*) mapfile -t COMPREPLY < <(compgen -W "--policy --workspace --workspace-at --read-only-workspace --ro --rw --protect --image --net --allow --deny --publish --memory --cpus --pids --open-files --scratch --timeout --env --user --seccomp --explain --require --owner --label --ttl --idle --idle-action --accept-loss --exclusive --workspace-id --host --json --quiet --help --all --state --after --limit --mode --reason --delete-volume --add --revision" -- "$word") ;;
     volume:*) mapfile -t COMPREPLY < <(compgen -W "--workspace-id --host --json --quiet --help" -- "$word") ;;
     policy:policy) mapfile -t COMPREPLY < <(compgen -W "check explain show schema" -- "$word") ;;
     policy:*)
@@ -72,8 +72,9 @@ _berth() {
         fi
         ;;
     serve:*) mapfile -t COMPREPLY < <(compgen -W "--config --socket --on-demand --help" -- "$word") ;;
+    openapi:*) mapfile -t COMPREPLY < <(compgen -W "--help" -- "$word") ;;
     capabilities:* | doctor:*) mapfile -t COMPREPLY < <(compgen -W "--json --quiet --help" -- "$word") ;;
-    help:*) mapfile -t COMPREPLY < <(compgen -W "run session exec shell ps logs cp events usage volume reap policy capabilities doctor serve help" -- "$word") ;;
+    help:*) mapfile -t COMPREPLY < <(compgen -W "run session exec shell ps logs cp events usage volume reap policy capabilities doctor serve openapi help" -- "$word") ;;
     esac
 }
 complete -F _berth berth

@@ -1,0 +1,144 @@
+// This file is a sandbox for an agent's tools: one session, its operations, and its end. It never does
+// anything for an agent outside of the session.
+import { createHash } from "node:crypto";
+import { posix } from "node:path";
+import { isProblem } from "./errors.js";
+import { destroySync } from "./dispose.js";
+import { createOperations, ENV_ALLOWED, type Operations } from "./operations.js";
+import { inside } from "./paths.js";
+import type { SessionHandle } from "./session.js";
+
+export interface ProviderOptions {
+  /** Where commands begin, and all that may be written. Default: /workspace. */
+  cwd?: string;
+  /** May be read and searched beside it. */
+  alsoReadable?: readonly string[];
+  /** Variables of the caller that a command may get. */
+  envAllowed?: readonly string[];
+  /** Remove the volume of the workspace with the session. */
+  deleteVolume?: boolean;
+}
+
+/** A file that a session is given: where, what, and what it must be. */
+export interface FileResource {
+  path: string;
+  content: Uint8Array;
+  size: number;
+  sha256: string;
+}
+
+export interface OutputFile {
+  /** Relative to where it was collected. */
+  path: string;
+  content: Buffer;
+  size: number;
+  sha256: string;
+}
+
+export const OUTPUT_LIMITS = { files: 100, fileBytes: 25 << 20, bytes: 100 << 20 } as const;
+export const DISPOSED = "Sandbox provider is disposed";
+
+const sha256 = (data: Uint8Array): string => createHash("sha256").update(data).digest("hex");
+
+export class SandboxProvider {
+  readonly cwd: string;
+  readonly operations: Operations;
+  private readonly ended = new AbortController();
+  private readonly deleteVolume: boolean;
+  private poison: string | undefined;
+  private outputs: readonly OutputFile[] = [];
+
+  constructor(readonly session: SessionHandle, options: ProviderOptions = {}) {
+    this.cwd = options.cwd ?? "/workspace";
+    this.deleteVolume = options.deleteVolume ?? false;
+    this.operations = createOperations({
+      session,
+      cwd: this.cwd,
+      alsoReadable: options.alsoReadable ?? ["/mnt/session/uploads"],
+      envAllowed: options.envAllowed ?? ENV_ALLOWED,
+      check: () => this.check(),
+      signal: this.ended.signal,
+      failed: (error) => this.failed(error),
+    });
+  }
+
+  /** The session will not come back: make another provider. */
+  isPoisoned(): boolean {
+    return this.poison !== undefined;
+  }
+
+  /** Destroys the session. Nothing is done after it, and doing it again does nothing. */
+  dispose(): void {
+    if (this.ended.signal.aborted) return;
+    this.ended.abort(new Error(DISPOSED));
+    if (!destroySync(this.session.client.transport, this.session.workspaceId, this.session.id, this.deleteVolume)) this.poison ??= "its session is left";
+    this.session.client.close();
+  }
+
+  /** Files for the session, read-only by their mode. All are checked before any is written. */
+  async materializeFileResources(files: readonly FileResource[]): Promise<void> {
+    this.check();
+    const places = files.map((file) => inside(file.path, [this.cwd]));
+    for (const file of files) {
+      if (file.content.byteLength !== file.size) throw new Error(`${file.path}: size mismatch`);
+      if (sha256(file.content) !== file.sha256.toLowerCase()) throw new Error(`${file.path}: failed integrity validation`);
+    }
+    for (const [i, file] of files.entries()) await this.session.writeFile(places[i] as string, file.content, "0444", { signal: this.ended.signal });
+  }
+
+  /** The regular files beneath a directory, sorted: all of them, or an error and what was there before. */
+  async collectOutputFiles(directory = posix.join(this.cwd, "outputs")): Promise<readonly OutputFile[]> {
+    this.check();
+    const place = inside(directory, [this.cwd]);
+    const found: { path: string; size: number }[] = [];
+    let bytes = 0;
+    try {
+      for await (const entry of this.session.list(place, 64, { signal: this.ended.signal })) {
+        if (entry.path === undefined || /[\u0000-\u001f\u007f\\]/.test(entry.path)) throw new Error("outputs: a file's name is not safe");
+        if (entry.type !== "file") continue;
+        found.push({ path: posix.relative(place, entry.path), size: entry.size });
+        bytes += entry.size;
+        if (found.length > OUTPUT_LIMITS.files || entry.size > OUTPUT_LIMITS.fileBytes || bytes > OUTPUT_LIMITS.bytes) throw new Error("outputs: more than may be collected");
+      }
+      const collected: OutputFile[] = [];
+      for (const { path, size } of found) {
+        const content = await this.session.readFile(posix.join(place, path), { signal: this.ended.signal, max: OUTPUT_LIMITS.fileBytes });
+        if (content.length !== size) throw new Error(`outputs: ${path}: size mismatch`);
+        collected.push({ path, content, size, sha256: sha256(content) });
+      }
+      this.outputs = collected.sort((a, b) => (a.path < b.path ? -1 : 1));
+    } catch (error) {
+      if (this.ended.signal.aborted) throw new Error(DISPOSED);
+      if (!isProblem(error, "not_found")) throw error;
+      await this.session.get();
+      this.outputs = [];
+    }
+    return this.outputs;
+  }
+
+  /** What was collected last. */
+  get outputFiles(): readonly OutputFile[] {
+    return this.outputs;
+  }
+
+  private check(): void {
+    if (this.ended.signal.aborted) throw new Error(DISPOSED);
+  }
+
+  /** A missing file is none of these: operations ask for the session before they say so. */
+  private failed(error: unknown): void {
+    if (isProblem(error, "not_found", "unauthorized", "forbidden") && error.problem.pointer === undefined) this.look();
+    if (isProblem(error, "invalid_state")) this.look();
+  }
+
+  private look(): void {
+    this.session.get({ retryMs: 0 }).then(
+      (session) => {
+        if (["destroying", "destroyed", "failed"].includes(session.state)) this.poison ??= session.state;
+      },
+      (error: unknown) => {
+        if (isProblem(error, "not_found", "unauthorized", "forbidden")) this.poison ??= error.code;
+      },
+    );
+  }
+}

@@ -1,0 +1,115 @@
+/* This file is the members of the documents that front makes by itself, of files and of streams, as
+ * tables; it never makes one.
+ */
+#include "api/openapi/openapi.h"
+
+#include "runtime/base/fd.h"
+
+#include <stddef.h>
+
+#define SHAPE(symbol_, name_, help_)                        \
+    const struct document_shape openapi_shape_##symbol_ = { \
+        .name = name_, .help = help_, .members = symbol_##_members}
+#define MEMBER(name_, kind_, ...)                            \
+    {                                                        \
+        .name = name_, .kind = DOCUMENT_##kind_, __VA_ARGS__ \
+    }
+#define END          \
+    {                \
+        .name = NULL \
+    }
+
+static const char *type_choice(unsigned index)
+{
+    static const char *const names[] = {"file", "directory", "symlink", "other"};
+    return index < ARRAY_LENGTH(names) ? names[index] : NULL;
+}
+
+static const char *stream_choice(unsigned index)
+{
+    static const char *const names[] = {"stdout", "stderr", "tty", "background"};
+    return index < ARRAY_LENGTH(names) ? names[index] : NULL;
+}
+
+/* A text that is not UTF-8 comes under another name, as base64. */
+#define BYTES(name_)                             \
+    MEMBER(name_, TEXT, .may = DOCUMENT_ABSENT), \
+        MEMBER(name_ "_base64", BASE64, .may = DOCUMENT_ABSENT, .help = "What is no UTF-8.")
+
+static const struct document_member stdin_members[] = {
+    MEMBER("bytes", COUNT, .help = "That went in by this request."),
+    MEMBER("offset", COUNT, .help = "That have gone in by all."),
+    END,
+};
+SHAPE(stdin, "StdinWritten", "What has gone into a command's standard input.");
+
+static const struct document_member file_members[] = {
+    BYTES("path"),
+    MEMBER("size", COUNT),
+    MEMBER("mode", TEXT, .help = "Four octal digits."),
+    MEMBER("type", TEXT, .choice = type_choice),
+    MEMBER("modified_at", TIME),
+    END,
+};
+SHAPE(file, "FileInfo", "A file as it is now.");
+
+static const struct document_member removed_members[] = {
+    BYTES("path"),
+    MEMBER("removed", FLAG),
+    END,
+};
+SHAPE(removed, "FileRemoved", "What was removed.");
+
+static const struct document_member entry_members[] = {
+    BYTES("name"),
+    BYTES("path"),
+    MEMBER("type", TEXT, .choice = type_choice),
+    MEMBER("size", COUNT),
+    MEMBER("mode", TEXT, .help = "Four octal digits."),
+    MEMBER("uid", COUNT),
+    MEMBER("gid", COUNT),
+    MEMBER("modified_at", TIME),
+    END,
+};
+static SHAPE(entry, "FileEntry", "One name of a directory; of a link, the link's own.");
+
+static const struct document_member file_list_members[] = {
+    MEMBER("entries", LIST, .of = &openapi_shape_entry),
+    MEMBER("next", TEXT, .may = DOCUMENT_NULL | DOCUMENT_ABSENT,
+           .help = "What `after` is for the rest; null: there is none."),
+    MEMBER("next_base64", BASE64, .may = DOCUMENT_ABSENT),
+    MEMBER("skipped", COUNT, .help = "Directories that may not be read."),
+    END,
+};
+SHAPE(file_list, "FileList", "Names in the order of their bytes.");
+
+static const struct document_member output_members[] = {
+    MEMBER("seq", COUNT),
+    MEMBER("stream", TEXT, .choice = stream_choice),
+    MEMBER("time", TIME),
+    BYTES("data"),
+    END,
+};
+SHAPE(output, "OutputFrame", "A piece of what a command printed.");
+
+static const struct document_member gap_members[] = {
+    MEMBER("from_seq", COUNT),
+    MEMBER("to_seq", COUNT),
+    MEMBER("bytes", COUNT),
+    END,
+};
+SHAPE(gap, "OutputGap", "Output that is not kept any more.");
+
+static const struct document_member network_members[] = {
+    MEMBER("revision", COUNT, .help = "Of the rules, from 1."),
+    MEMBER("network", OBJECT, .help = "As a policy's."),
+    MEMBER("connections_cut", COUNT, .help = "That the rules of before allowed."),
+    END,
+};
+SHAPE(network, "NetworkInForce", "What a session may reach now.");
+
+const struct document_shape *const openapi_shapes[] = {
+    &openapi_shape_stdin,     &openapi_shape_file,    &openapi_shape_removed,
+    &openapi_shape_file_list, &openapi_shape_entry,   &openapi_shape_output,
+    &openapi_shape_gap,       &openapi_shape_network, NULL,
+};

@@ -1,0 +1,192 @@
+/* This file makes file systems of a session's own that have no name yet; it never attaches one and
+ * never opens a path that is not in them (root_begin.h).
+ */
+#include "runtime/host/root_begin.h"
+
+#include "runtime/base/fd.h"
+#include "runtime/stage/sys.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+
+static int fail(struct err *err, const char *step, const char *subject)
+{
+    return err_raw(err, ERR_INTERNAL, errno, step, subject);
+}
+
+struct tmpfs {
+    const char *what, *size, *inodes;
+    uint64_t attributes;
+};
+
+static int make_tmpfs(const struct root_begin *w, const struct tmpfs *t, int *ret_mount,
+                      struct err *err)
+{
+    _cleanup_fd_ int fs = sys_fsopen("tmpfs");
+    if (fs < 0)
+        return fail(err, "open a tmpfs for", t->what);
+    if (sys_fsconfig_string(fs, "size", t->size) < 0)
+        return fail(err, "set the size of the tmpfs for", t->what);
+    if (sys_fsconfig_string(fs, "nr_inodes", t->inodes) < 0)
+        return fail(err, "set the inodes of the tmpfs for", t->what);
+    if (sys_fsconfig_string(fs, "mode", "755") < 0)
+        return fail(err, "set the mode of the tmpfs for", t->what);
+    if (sys_fsconfig_create(fs) < 0)
+        return fail(err, "create the tmpfs for", t->what);
+    _cleanup_fd_ int mount = sys_fsmount(fs, t->attributes);
+    if (mount < 0)
+        return fail(err, "mount the tmpfs for", t->what);
+    if (fchownat(mount, "", w->root_uid, w->root_gid, AT_EMPTY_PATH) < 0)
+        return fail(err, "own the tmpfs for", t->what);
+    *ret_mount = take_fd(&mount);
+    return 0;
+}
+
+/* ---- a fresh root -------------------------------------------------------------------------------
+ */
+
+static int make_file(int root, const struct rootfs_step *step, struct err *err)
+{
+    _cleanup_fd_ int fd =
+        openat(root, step->path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, step->mode);
+    if (fd < 0)
+        return fail(err, "make a file of the root directory", step->path);
+    size_t length = strlen(step->text);
+    if (write(fd, step->text, length) != (ssize_t)length)
+        return fail(err, "write a file of the root directory", step->path);
+    return 0;
+}
+
+static int link_like(int root, const struct rootfs_step *step, const char *to, struct err *err)
+{
+    return symlinkat(to, root, step->path) < 0 ? fail(err, "copy a link of the host", step->path)
+                                               : 0;
+}
+
+/* The place for a read-only view of a path of the host. A link of the host into its /usr becomes
+ * the same link. 1: to be bound. */
+static int make_place(int root, const struct rootfs_step *step, struct err *err)
+{
+    struct stat st;
+    char link[256];
+    ssize_t n = step->optional ? readlinkat(AT_FDCWD, step->text, link, sizeof link - 1) : 0;
+    if (n < 0 && errno == ENOENT)
+        return 0;
+    link[n > 0 ? n : 0] = 0;
+    if (strncmp(link, "/usr/", 5) == 0 || strncmp(link, "../usr/", 7) == 0)
+        return link_like(root, step, link, err);
+    if (fstatat(AT_FDCWD, step->text, &st, 0) < 0)
+        return step->optional && errno == ENOENT
+                   ? 0
+                   : fail(err, "look at a part of the host's system", step->text);
+    if (S_ISDIR(st.st_mode))
+        return mkdirat(root, step->path, 0755) < 0 && errno != EEXIST
+                   ? fail(err, "make a mount target", step->path)
+                   : 1;
+    _cleanup_fd_ int file =
+        openat(root, step->path, O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0644);
+    return file < 0 ? fail(err, "make a mount target", step->path) : 1;
+}
+
+static int make_step(int root, const struct rootfs_step *step, struct err *err)
+{
+    switch (step->kind) {
+    case ROOTFS_DIRECTORY:
+        return mkdirat(root, step->path, step->mode) < 0
+                   ? fail(err, "make a directory of the root", step->path)
+                   : 0;
+    case ROOTFS_SYMLINK:
+        return symlinkat(step->text, root, step->path) < 0
+                   ? fail(err, "make a link of the root", step->path)
+                   : 0;
+    case ROOTFS_FILE:
+    case ROOTFS_FILE_DEFAULT:
+        return make_file(root, step, err);
+    default:
+        return make_place(root, step, err);
+    }
+}
+
+/* Its paths are what they say: only this process has made anything in it. */
+static int populate(const struct root_begin *w, int root, bool *ret_bind, struct err *err)
+{
+    for (uint32_t i = 0; i < w->plan->count; i++) {
+        const struct rootfs_step *step = &w->plan->steps[i];
+        int r = make_step(root, step, err);
+        if (r < 0)
+            return r;
+        if (step->kind == ROOTFS_BIND || step->kind == ROOTFS_BIND_NOEXEC) {
+            ret_bind[i] = r == 1;
+            continue;
+        }
+        bool users = step->kind == ROOTFS_DIRECTORY && step->owner != 0;
+        if (fchownat(root, step->path, users ? w->user_uid : w->root_uid,
+                     users ? w->user_gid : w->root_gid, AT_SYMLINK_NOFOLLOW) < 0)
+            return fail(err, "give a part of the root to the session", step->path);
+    }
+    return 0;
+}
+
+/* ---- /dev ---------------------------------------------------------------------------------------
+ */
+
+static int make_nodes(const struct root_begin *w, int dev, struct err *err)
+{
+    for (size_t i = 0; i < STAGE_NODES; i++) {
+        const struct stage_node *node = &stage_nodes[i];
+        if (w->make_nodes) {
+            if (mknodat(dev, node->name, S_IFCHR | 0666, makedev(node->major, node->minor)) < 0)
+                return fail(err, "make the device", node->name);
+            continue;
+        }
+        /* The host's is bound on it. */
+        int fd = openat(dev, node->name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+        if (fd < 0)
+            return fail(err, "make the device", node->name);
+        fd_close(fd);
+    }
+    return 0;
+}
+
+static int make_dev(const struct root_begin *w, int dev, struct err *err)
+{
+    static const struct {
+        const char *name, *to;
+    } links[] = {
+        {"fd", "/proc/self/fd"},       {"stdin", "/proc/self/fd/0"}, {"stdout", "/proc/self/fd/1"},
+        {"stderr", "/proc/self/fd/2"}, {"ptmx", "pts/ptmx"},         {"shm", "/run/shm"},
+    };
+    if (mkdirat(dev, "pts", 0755) < 0)
+        return fail(err, "make /dev/pts", NULL);
+    if (mkdirat(dev, ".empty", 0555) < 0)
+        return fail(err, "make the empty directory of masks", NULL);
+    for (size_t i = 0; i < ARRAY_LENGTH(links); i++)
+        if (symlinkat(links[i].to, dev, links[i].name) < 0)
+            return fail(err, "make a link of /dev", links[i].name);
+    return make_nodes(w, dev, err);
+}
+
+int root_begin(const struct root_begin *w, int ret_mounts[STAGE_ROOTS_COUNT],
+               bool ret_bind[ROOTFS_STEPS_MAX], struct err *err)
+{
+    const struct tmpfs scratch_fs = {"scratch", w->scratch_size, w->scratch_inodes,
+                                     SYS_ATTR_NOSUID | SYS_ATTR_NODEV};
+    const struct tmpfs dev_fs = {"/dev", "64k", "64", SYS_ATTR_NOSUID | SYS_ATTR_NOEXEC};
+    _cleanup_fd_ int scratch = -1, dev = -1;
+    mode_t before = umask(0); /* of the process, which has one thread */
+    int r = make_tmpfs(w, &scratch_fs, &scratch, err);
+    if (r == 0 && w->plan->fresh)
+        r = populate(w, scratch, ret_bind, err);
+    if (r == 0)
+        r = make_tmpfs(w, &dev_fs, &dev, err);
+    if (r == 0)
+        r = make_dev(w, dev, err);
+    umask(before);
+    if (r < 0)
+        return r;
+    ret_mounts[STAGE_ROOT_SCRATCH] = take_fd(&scratch);
+    ret_mounts[STAGE_ROOT_DEV] = take_fd(&dev);
+    return 0;
+}

@@ -1,0 +1,27 @@
+/* This file makes what of a session's root directory needs none of its namespaces, in the launcher,
+ * while the session's first process makes those: the scratch, in it the directories, links and
+ * files of a fresh root and the places of what is bound into it, and the file system of /dev.
+ * PRIVILEGED: the launcher's. Namespace: the host's.
+ *
+ * Should: touch only file systems that it has made itself, that have no name and that no other
+ * process knows. Mustn't: attach a mount, open a path of an image, change its own
+ * rights: what it makes is given to the session's ids file by file. Caller: launch.c.
+ */
+#pragma once
+
+#include "runtime/base/err.h"
+#include "runtime/stage/stage.h"
+
+#include <stdbool.h>
+
+struct root_begin {
+    const struct rootfs_plan *plan;
+    const char *scratch_size, *scratch_inodes; /* as struct stage_args has them */
+    uint32_t root_uid, root_gid, user_uid, user_gid;
+    bool make_nodes;
+};
+
+/* Detached mounts, to be sent to the stage in this order and closed then. `ret_bind`: which steps
+ * of the plan are to be bound, of false ones. */
+int root_begin(const struct root_begin *what, int ret_mounts[STAGE_ROOTS_COUNT],
+               bool ret_bind[ROOTFS_STEPS_MAX], struct err *err);
