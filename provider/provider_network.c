@@ -17,7 +17,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
-enum { NETWORK_TRIES = 12 };
+enum { NETWORK_TRIES = 7 }; /* some 2.5 s: who destroys it meanwhile waits so long */
 
 /* ---- what is asked for ----------------------------------------------------------------------- */
 
@@ -132,6 +132,14 @@ static void on_replaced(void *data, const struct launcher_reply *reply, const st
         verb->failure = why;
     if (launcher_lost(reply)) {
         work_again(work, verb_effect);
+    } else if (r < 0 && (why.sys == EACCES || why.sys == EPERM) && why.code == ERR_UNAVAILABLE) {
+        /* This launcher cannot enter its network, now and later: nothing was done. */
+        err_set(&verb->failure, ERR_FORBIDDEN, why.sys, "replace the rules of a network",
+                verb->call.session_id,
+                "berth may not enter the network of this session while it runs. Park it, ask "
+                "again, and resume it.");
+        verb->failed = true;
+        verb_give_up(verb);
     } else if (r < 0 && why.code == ERR_UNAVAILABLE) {
         if (work->tries < NETWORK_TRIES)
             work_again(work, verb_effect);

@@ -209,6 +209,24 @@ Test(provider_network, a_launcher_that_is_away_is_asked_again)
     expect_in_force(3, "b.example");
 }
 
+Test(provider_network,
+     a_network_that_the_launcher_may_not_enter_keeps_its_rules_until_it_is_resumed)
+{
+    static struct client c;
+    must_create("s");
+    fake.fail[LAUNCHER_NETWORK] = 1;
+    fake.fail_with = (struct err){.code = ERR_UNAVAILABLE, .sys = EACCES};
+    cr_assert_eq(put(&c, "s", "a.example", 0, "k")->status, 403, "%s", c.answer.text);
+    HAS(c, "Park it, ask again");
+    cr_assert_eq(fake.asked[LAUNCHER_NETWORK], 1);
+    expect_shown("s", "\"network_revision\":3,\"network\":{\"egress\":\"deny\"");
+    expect_shown("s", "\"allow\":[],\"deny\":[]");
+    cr_assert_eq(client_verb(&c, "w", "s", SESSION_EVENT_PARK_STOP, NULL)->status, 200);
+    cr_assert_eq(put(&c, "s", "a.example", 3, "k2")->status, 200, "%s", c.answer.text);
+    cr_assert_eq(client_verb(&c, "w", "s", SESSION_EVENT_RESUME, NULL)->status, 200);
+    cr_assert_eq(the_box()->generation, 4);
+}
+
 Test(provider_network, commands_start_beside_it_other_verbs_wait_and_destroy_takes_its_place)
 {
     static struct client c, other;
