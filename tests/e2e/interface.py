@@ -44,7 +44,7 @@ def each_operation_answers_as_described():
     call("GET", "/workspaces/w/sessions?limit=1&state=running&owner=o-described&label=k%3Dv").is_(200)
     s.get()
     done = s.run("echo out; echo err >&2; exit 3", cwd="/workspace", env={"B": "c"}, timeout_ms=60000, grace_ms=0,
-                 idle_timeout_ms=60000, output_limit_bytes=65536, on_limit="truncate", keep_children=False, tty=None)
+                 idle_timeout_ms=60000, output_limit_bytes=131072, on_limit="truncate", keep_children=False, tty=None)
     same(done["exit_code"], 3)
     s.exec(done["exec_id"])
     call("GET", s.path + "/execs?state=ended&limit=1").is_(200)
