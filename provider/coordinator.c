@@ -174,7 +174,6 @@ int coordinator_look_key(struct ledger_tx *tx, const struct idempotency_request 
     return r > 0 ? outcomes[r] : r;
 }
 
-/* Which of the verbs under way stands in the way of `verb`: its row id; 0: none does. */
 int coordinator_in_the_way(struct ledger_tx *tx, int64_t session, enum session_event verb,
                            int64_t *ret_intent, struct err *err)
 {
