@@ -79,7 +79,7 @@ int serve_start_gateway(const struct serve_launch *launch, struct serve_child *c
                         int *ret_control, int *ret_events, struct err *err)
 {
     struct gateway_config config;
-    struct gateway_child gateway;
+    struct gateway_child gateway = {.life = -1, .control = -1, .events = -1};
     /* The host's resolvers are looked for each time: they may be others by now. */
     int r = fill(&config, err);
     if (r == 0)

@@ -1,7 +1,8 @@
 /* This file proves the network of sessions that last, with the launcher and the gateway that are
  * real, this test in the place of the supervisor and of front, and a world of its own: what rules
  * allow works and what they refuse is refused, whoever is killed, and nothing is left (NET-5,
- * NET-6). Needs root.
+ * NET-6). Needs root. This file is long because supervisor, front and world are one setting: what
+ * follows from the death of each needs all of it.
  */
 #include "tests/kernel/gateway_fixture.h"
 
