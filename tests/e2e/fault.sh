@@ -110,6 +110,8 @@ MAY_FAIL=(
     "fstatfs\\($(of "$WS_DIR")" 'the table of mounts is asked for the kind of filesystem'
 
     "run newfstatat\\($(of '[^>]*/state/volumes/local'), \"fault\"" 'asked again under the lock'
+    "run newfstatat\\($(of '[^>]*/state/volumes/local'), \"fault/(lock|data)\"" 'only what is known to be missing is made again; the volume is opened next'
+    "run fork\\(\\) after mkdirat\\($(of '[^>]*/berth-share[^>]*'), \"exclusive\"" 'without a child a new volume is made durable before the start goes on'
 
     'run open(at)?\((AT_FDCWD, )?"/proc/[0-9]+/ns/mnt"' 'only who waits for the end of the stage`s namespace changes'
 
