@@ -245,6 +245,30 @@ static const struct document_member volume_list_members[] = {
 };
 SHAPE(volume_list, "VolumeList", "Volumes in the order of their names.");
 
+/* ---- tokens ---------------------------------------------------------------------------------- */
+
+static const struct document_member token_members[] = {
+    MEMBER("token_id", ID),
+    MEMBER("name", ID, .may = NULLABLE),
+    MEMBER("workspaces", LIST),
+    MEMBER("verbs", LIST),
+    MEMBER("created_at", TIME),
+    MEMBER("expires_at", TIME, .may = NULLABLE),
+    MEMBER("revoked_at", TIME, .may = NULLABLE),
+    MEMBER("used_at", TIME, .may = NULLABLE, .help = "Written every ten minutes at most."),
+    MEMBER("token", TEXT, .may = DOCUMENT_ABSENT, .help = "Once, in the answer that makes it."),
+    END,
+};
+SHAPE(token, "Token", "What lets a caller over TCP into some workspaces.");
+
+static const struct document_member token_list_members[] = {
+    MEMBER("tokens", LIST, .of = &document_shape_token),
+    MEMBER("next", ID, .may = NULLABLE,
+           .help = "What `after` is for the rest; null: there is none."),
+    END,
+};
+SHAPE(token_list, "TokenList", "Tokens in the order of their making.");
+
 static const struct document_member usage_members[] = {
     MEMBER("cpu_ns", COUNT),
     MEMBER("memory_byte_seconds", COUNT),
@@ -274,17 +298,26 @@ SHAPE(event, "Event", "What happened to a session.");
 
 /* ---- the host -------------------------------------------------------------------------------- */
 
+static const struct document_member configuration_members[] = {
+    MEMBER("read_at", TIME, .may = NULLABLE, .help = "null: there is no file."),
+    MEMBER("failed", FLAG, .help = "It was read again and is wrong."),
+    MEMBER("waits_for_restart", LIST, .help = "Keys that are in force at the next start."),
+    END,
+};
+static SHAPE(configuration, "HealthConfiguration", "What became of the configuration.");
+
 static const struct document_member health_members[] = {
     MEMBER("status", TEXT, .choice = health_choice),
     MEMBER("version", TEXT),
-    MEMBER("ledger", TEXT, .choice = ledger_health_choice),
-    MEMBER("launcher", TEXT, .choice = launcher_health_choice),
-    MEMBER("recovering", FLAG),
-    MEMBER("sessions_live", COUNT),
-    MEMBER("orphans_ended", COUNT),
+    MEMBER("ledger", TEXT, .choice = ledger_health_choice, .may = DOCUMENT_ABSENT),
+    MEMBER("launcher", TEXT, .choice = launcher_health_choice, .may = DOCUMENT_ABSENT),
+    MEMBER("recovering", FLAG, .may = DOCUMENT_ABSENT),
+    MEMBER("sessions_live", COUNT, .may = DOCUMENT_ABSENT),
+    MEMBER("orphans_ended", COUNT, .may = DOCUMENT_ABSENT),
+    MEMBER("config", OBJECT, .of = &document_shape_configuration, .may = DOCUMENT_ABSENT),
     END,
 };
-SHAPE(health, "Health", "How the service is.");
+SHAPE(health, "Health", "How the service is; to a token its status and version alone.");
 
 static const struct document_member posture_members[] = {
     MEMBER("isolation", TEXT),
@@ -370,29 +403,18 @@ static const struct document_member problem_members[] = {
 SHAPE(problem, "Problem", "Why something was not done (RFC 9457).");
 
 const struct document_shape *const document_shapes[] = {
-    &document_shape_session,
-    &document_shape_session_list,
-    &document_shape_workspace,
-    &document_shape_persistence,
-    &document_shape_idle,
-    &document_shape_effective,
-    &document_shape_limits,
-    &document_shape_note,
-    &document_shape_exec,
-    &document_shape_exec_list,
-    &document_shape_exec_error,
-    &document_shape_volume,
-    &document_shape_volume_list,
-    &document_shape_usage,
-    &document_shape_event,
-    &document_shape_health,
-    &document_shape_capabilities,
-    &document_shape_posture,
-    &document_shape_capability,
-    &document_shape_resources,
-    &document_shape_kernel_resource,
-    &document_shape_reap,
-    &document_shape_reaped,
-    &document_shape_problem,
-    NULL,
+    &document_shape_session,     &document_shape_session_list,
+    &document_shape_workspace,   &document_shape_persistence,
+    &document_shape_idle,        &document_shape_effective,
+    &document_shape_limits,      &document_shape_note,
+    &document_shape_exec,        &document_shape_exec_list,
+    &document_shape_exec_error,  &document_shape_volume,
+    &document_shape_volume_list, &document_shape_token,
+    &document_shape_token_list,  &document_shape_configuration,
+    &document_shape_usage,       &document_shape_event,
+    &document_shape_health,      &document_shape_capabilities,
+    &document_shape_posture,     &document_shape_capability,
+    &document_shape_resources,   &document_shape_kernel_resource,
+    &document_shape_reap,        &document_shape_reaped,
+    &document_shape_problem,     NULL,
 };

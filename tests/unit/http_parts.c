@@ -176,8 +176,8 @@ Test(http_route, every_row_is_found_by_its_own_path_and_is_complete)
         cr_expect((names.exec_id != NULL) == (strstr(route->path, "{e}") != NULL));
         cr_expect((names.volume_name != NULL) == (strstr(route->path, "{n}") != NULL));
         cr_expect((names.token_id != NULL) == (strstr(route->path, "{t}") != NULL));
-        /* Contract, 8: every POST takes a key, but the one whose stored answer would be a secret; of
-         * the others, the one that counts revisions. */
+        /* Contract, 8: every POST takes a key, but the one whose stored answer would be a secret;
+         * of the others, the one that counts revisions. */
         cr_expect((route->key == KEY_OPTIONAL) ==
                       ((route->method == METHOD_POST && i != ROUTE_TOKEN_CREATE) ||
                        i == ROUTE_SESSION_NETWORK),
