@@ -351,6 +351,28 @@ static const struct document_member reap_members[] = {
 };
 SHAPE(reap, "Reaped", "The sessions that were destroyed, or would be.");
 
+static const struct document_member token_members[] = {
+    MEMBER("token_id", ID),
+    MEMBER("name", TEXT, .may = NULLABLE),
+    MEMBER("workspaces", LIST),
+    MEMBER("verbs", LIST),
+    MEMBER("created_at", TIME),
+    MEMBER("expires_at", TIME, .may = NULLABLE),
+    MEMBER("revoked_at", TIME, .may = NULLABLE),
+    MEMBER("used_at", TIME, .may = NULLABLE),
+    MEMBER("token", TEXT, .may = DOCUMENT_ABSENT, .help = "In the answer that makes it only."),
+    END,
+};
+SHAPE(token, "Token", "Who may call over a network, and what for.");
+
+static const struct document_member token_list_members[] = {
+    MEMBER("tokens", LIST, .of = &document_shape_token),
+    MEMBER("next", ID, .may = NULLABLE,
+           .help = "What `after` is for the rest; null: there is none."),
+    END,
+};
+SHAPE(token_list, "TokenList", "Tokens in the order of their ids.");
+
 /* ---- problems -------------------------------------------------------------------------------- */
 
 static const struct document_member problem_members[] = {
@@ -370,29 +392,13 @@ static const struct document_member problem_members[] = {
 SHAPE(problem, "Problem", "Why something was not done (RFC 9457).");
 
 const struct document_shape *const document_shapes[] = {
-    &document_shape_session,
-    &document_shape_session_list,
-    &document_shape_workspace,
-    &document_shape_persistence,
-    &document_shape_idle,
-    &document_shape_effective,
-    &document_shape_limits,
-    &document_shape_note,
-    &document_shape_exec,
-    &document_shape_exec_list,
-    &document_shape_exec_error,
-    &document_shape_volume,
-    &document_shape_volume_list,
-    &document_shape_usage,
-    &document_shape_event,
-    &document_shape_health,
-    &document_shape_capabilities,
-    &document_shape_posture,
-    &document_shape_capability,
-    &document_shape_resources,
-    &document_shape_kernel_resource,
-    &document_shape_reap,
-    &document_shape_reaped,
-    &document_shape_problem,
-    NULL,
+    &document_shape_session,     &document_shape_session_list, &document_shape_workspace,
+    &document_shape_persistence, &document_shape_idle,         &document_shape_effective,
+    &document_shape_limits,      &document_shape_note,         &document_shape_exec,
+    &document_shape_exec_list,   &document_shape_exec_error,   &document_shape_volume,
+    &document_shape_volume_list, &document_shape_usage,        &document_shape_event,
+    &document_shape_health,      &document_shape_capabilities, &document_shape_posture,
+    &document_shape_capability,  &document_shape_resources,    &document_shape_kernel_resource,
+    &document_shape_reap,        &document_shape_reaped,       &document_shape_problem,
+    &document_shape_token,       &document_shape_token_list,   NULL,
 };

@@ -50,7 +50,7 @@ extern const struct document_shape document_shape_session, document_shape_sessio
     document_shape_exec, document_shape_exec_list, document_shape_volume,
     document_shape_volume_list, document_shape_usage, document_shape_event, document_shape_health,
     document_shape_capabilities, document_shape_resources, document_shape_reap,
-    document_shape_problem;
+    document_shape_problem, document_shape_token, document_shape_token_list;
 
 /* All of this file, in order; NULL ends it. */
 extern const struct document_shape *const document_shapes[];

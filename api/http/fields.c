@@ -229,9 +229,12 @@ const struct body_field fields_of_volume[] = {
 };
 
 /* Which verbs there are, who serves it says. */
+#define WORDS                                                                 \
+    .schema = "{\"type\":\"array\",\"minItems\":1,\"maxItems\":16,\"items\":" \
+              "{\"type\":\"string\"}}"
 const struct body_field fields_of_token[] = {
-    ROW(.name = "workspaces", .kinds = OF(ARRAY), .min = 1, .max = 16, .required = true),
-    ROW(.name = "verbs", .kinds = OF(ARRAY), .min = 1, .max = 16),
+    ROW(.name = "workspaces", .kinds = OF(ARRAY), .min = 1, .max = 16, .required = true, WORDS),
+    ROW(.name = "verbs", .kinds = OF(ARRAY), .min = 1, .max = 16, WORDS),
     ROW(NUMBER("lives_ms", 1000, DECADE_MS)),
     ROW(ID("name")),
     {.name = NULL},

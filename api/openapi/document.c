@@ -20,6 +20,7 @@ static const struct {
     {'s', "session_id", "The session."},
     {'e', "exec_id", "The command."},
     {'n', "volume_name", "The volume."},
+    {'t', "token_id", "The token."},
 };
 enum { PART_COUNT = sizeof parts / sizeof parts[0] };
 

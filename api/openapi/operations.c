@@ -104,6 +104,9 @@ static const struct openapi_operation operations[ROUTE_COUNT] = {
     ROW(VOLUME_GET, "Volumes", "Show a volume", 200, D(volume)),
     ROW(VOLUME_REMOVE, "Volumes", "Remove a volume", 200, D(volume),
         .problems = P(WORKSPACE_IN_USE) | STATE),
+    ROW(TOKEN_CREATE, "Operator", "Make a token", 201, D(token), .problems = STATE),
+    ROW(TOKEN_LIST, "Operator", "List tokens", 200, D(token_list)),
+    ROW(TOKEN_REVOKE, "Operator", "Revoke a token", 200, D(token)),
     ROW(RESOURCES, "Operator", "Everything that an owner has", 200, D(resources)),
     ROW(REAP, "Operator", "Destroy the sessions of an owner", 200, D(reap)),
 };
