@@ -274,6 +274,14 @@ SHAPE(event, "Event", "What happened to a session.");
 
 /* ---- the host -------------------------------------------------------------------------------- */
 
+static const struct document_member health_config_members[] = {
+    MEMBER("read_at", TIME, .may = NULLABLE),
+    MEMBER("failed", FLAG, .help = "The file that was read last was refused."),
+    MEMBER("waits_for_restart", LIST, .help = "Keys that a restart is needed for."),
+    END,
+};
+static SHAPE(health_config, "HealthConfig", "The configuration that is in force.");
+
 static const struct document_member health_members[] = {
     MEMBER("status", TEXT, .choice = health_choice),
     MEMBER("version", TEXT),
@@ -282,6 +290,7 @@ static const struct document_member health_members[] = {
     MEMBER("recovering", FLAG),
     MEMBER("sessions_live", COUNT),
     MEMBER("orphans_ended", COUNT),
+    MEMBER("config", OBJECT, .of = &document_shape_health_config),
     END,
 };
 SHAPE(health, "Health", "How the service is.");
@@ -392,13 +401,18 @@ static const struct document_member problem_members[] = {
 SHAPE(problem, "Problem", "Why something was not done (RFC 9457).");
 
 const struct document_shape *const document_shapes[] = {
-    &document_shape_session,     &document_shape_session_list, &document_shape_workspace,
-    &document_shape_persistence, &document_shape_idle,         &document_shape_effective,
-    &document_shape_limits,      &document_shape_note,         &document_shape_exec,
-    &document_shape_exec_list,   &document_shape_exec_error,   &document_shape_volume,
-    &document_shape_volume_list, &document_shape_usage,        &document_shape_event,
-    &document_shape_health,      &document_shape_capabilities, &document_shape_posture,
-    &document_shape_capability,  &document_shape_resources,    &document_shape_kernel_resource,
-    &document_shape_reap,        &document_shape_reaped,       &document_shape_problem,
-    &document_shape_token,       &document_shape_token_list,   NULL,
+    &document_shape_session,       &document_shape_session_list,
+    &document_shape_workspace,     &document_shape_persistence,
+    &document_shape_idle,          &document_shape_effective,
+    &document_shape_limits,        &document_shape_note,
+    &document_shape_exec,          &document_shape_exec_list,
+    &document_shape_exec_error,    &document_shape_volume,
+    &document_shape_volume_list,   &document_shape_usage,
+    &document_shape_event,         &document_shape_health,
+    &document_shape_health_config, &document_shape_capabilities,
+    &document_shape_posture,       &document_shape_capability,
+    &document_shape_resources,     &document_shape_kernel_resource,
+    &document_shape_reap,          &document_shape_reaped,
+    &document_shape_problem,       &document_shape_token,
+    &document_shape_token_list,    NULL,
 };
