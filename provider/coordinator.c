@@ -92,8 +92,7 @@ static int end_execs(struct ledger_tx *tx, int64_t session, const char *reason, 
                              &count, err);
         for (size_t i = 0; r == 0 && i < count; i++) {
             char data[256];
-            rows[i].ended_ms = now_ms;
-            rows[i].exit_code = -1; /* nobody knows one */
+            rows[i].ended_ms = now_ms, rows[i].exit_code = -1; /* nobody knows one */
             snprintf(rows[i].reason, sizeof rows[i].reason, "%s", reason);
             snprintf(data, sizeof data, "{\"exec_id\": \"%s\", \"reason\": \"%s\"}",
                      rows[i].exec_id, reason);
