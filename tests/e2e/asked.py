@@ -49,6 +49,14 @@ def limit(capability_name, shell, wanted, **body):
         lacking(capability_name, **body)
 
 
+def ruled(capability_name, member, wanted, **network):
+    """What a session's network is, where it can be had."""
+    if capability(capability_name):
+        shown("network." + member, wanted, network=network)
+    else:
+        lacking(capability_name, network=network)
+
+
 def effective(capability_name, member, wanted, **body):
     if capability(capability_name):
         shown("effective.limits." + member, wanted, **body)
@@ -140,12 +148,12 @@ POLICY = {
     "filesystem/protect": lambda: protects(),
     "filesystem/scratch": lambda: effective("limits.scratch_bytes", "scratch", 32 << 20, filesystem={"scratch": "32MiB"}),
     "filesystem/scratch_inodes": lambda: effective("limits.scratch_inodes", "scratch_inodes", 5000, filesystem={"scratch_inodes": 5000}),
-    "network/egress": lambda: lacking("network.allow", network={"egress": "allow"}),
-    "network/sni": lambda: lacking("network.host_rules", network={"sni": "off", "allow": [{"host": "x.example.org"}]}),
-    "network/allow": lambda: (lacking("network.host_rules", network={"allow": [{"host": "x.example.org"}]}),
-                              lacking("network.cidr_rules", network={"allow": [{"cidr": "10.0.0.0/8"}]})),
-    "network/deny": lambda: check(create(network={"deny": [{"cidr": "10.0.0.0/8"}]}).status == 422, "deny"),
-    "network/allow_private": lambda: lacking("network.cidr_rules", network={"allow_private": True, "allow": [{"cidr": "10.0.0.0/8"}]}),
+    "network/egress": lambda: ruled("network.allow", "egress", "allow", egress="allow"),
+    "network/sni": lambda: ruled("network.host_rules", "sni", "off", sni="off", allow=[{"host": "x.example.org"}]),
+    "network/allow": lambda: (ruled("network.host_rules", "allow", [{"host": "x.example.org", "ports": [443]}], allow=[{"host": "x.example.org"}]),
+                              ruled("network.cidr_rules", "allow", [{"cidr": "10.0.0.0/8", "ports": [443]}], allow=[{"cidr": "10.0.0.0/8"}])),
+    "network/deny": lambda: ruled("network.cidr_rules", "deny", [{"cidr": "10.0.0.0/8", "ports": "*"}], deny=[{"cidr": "10.0.0.0/8"}]),
+    "network/allow_private": lambda: ruled("network.cidr_rules", "allow_private", True, allow_private=True, allow=[{"cidr": "10.0.0.0/8"}]),
     "network/publish": lambda: lacking("network.publish", network={"publish": [8080]}),
     "process/user": user_root,
     "process/env": SESSION["process"],
@@ -226,7 +234,7 @@ def CAP_3_every_member_of_the_policy_is_seen_or_refused():
 def CAP_2_every_missing_capability_is_listed_and_nothing_was_touched():
     answer = create(requires=["gpu", "limits.io"], network={"egress": "allow", "allow": [{"host": "x.example.org"}]},
                     workspace={"persistence": {"kind": "disk", "name": "d", "size": "1GiB"}}).is_(422, "capability_unavailable")
-    check({"gpu", "limits.io", "network.allow", "workspace.disk"} <= set(answer.json["missing"]), answer)
+    check({"gpu", "limits.io", "workspace.disk"} <= set(answer.json["missing"]), answer)
     call("GET", "/workspaces/w/volumes/d").is_(404)
 
 

@@ -74,6 +74,8 @@ def each_operation_answers_as_described():
     call("DELETE", s.path + "/files?path=/workspace/e&recursive=true").is_(200)
     same(s.events()[0]["type"], "session.created")
     call("GET", s.path + "/usage").is_(200)
+    call("PUT", s.path + "/network", {"egress": "deny"}).is_(200)
+    call("PUT", s.path + "/network", {"egress": "deny", "revision": 99}).is_(412, "precondition_failed")
     s.did("interrupt", {"reason": "why"})
     s.did("park", {"mode": "stop"})
     s.did("resume")
@@ -87,6 +89,9 @@ def each_operation_answers_as_described():
     call("DELETE", "/workspaces/w/volumes/described-2").is_(200)
     call("POST", "/reap", {"owner": "o-described", "dry_run": True}).is_(200)
     call("POST", "/reap", {"owner": "o-described"}).is_(200)
+    token = call("POST", "/tokens", {"workspaces": ["w"], "verbs": ["read"], "name": "described", "lives_ms": 60000}).is_(201).json
+    call("GET", "/tokens?limit=10").is_(200)
+    call("DELETE", "/tokens/" + token["token_id"]).is_(200)
     s.destroy().is_(200)
     missing = [o["operationId"] for _, _, o in DESCRIBED.operations
                if any(status < "300" for status in o["responses"] if status != "default") and

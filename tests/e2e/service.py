@@ -85,7 +85,7 @@ def call(method, path, body=None, key=None, headers=None, timeout=10):
     head = dict(headers or {})
     if key:
         head["Idempotency-Key"] = key
-    built = method == "POST" and not isinstance(body, bytes)
+    built = isinstance(body, dict) or method == "POST" and not isinstance(body, bytes)
     if built:
         head["Content-Type"] = "application/json"
         body = json.dumps(body if body is not None else {}).encode()

@@ -35,6 +35,8 @@ def send(session, verb, key=None):
         return session.read("/workspace/none-such")
     if verb == "file_write":
         return session.post("files/mkdir", {"path": "/workspace/made"})  # takes no key
+    if verb == "network":
+        return call("PUT", session.path + "/network", {"egress": "deny"}, key)
     if verb in ("park", "freeze"):
         return session.post("park", {"mode": "freeze" if verb == "freeze" else "stop"}, key)
     return session.post(verb, {}, key, timeout=10)
