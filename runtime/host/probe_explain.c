@@ -157,6 +157,8 @@ int probe_explain(struct err *err)
         r = seccomp_exec(SPEC_SECCOMP_DEFAULT, NULL, 0, &exec, err);
     if (r < 0)
         return r;
+    if (!exec.code || exec.length > ARRAY_LENGTH(f.asking))
+        return err_set(err, ERR_INTERNAL, 0, "explain denied calls", NULL, NULL);
     f.base = base;
     f.exec = exec;
     memcpy(f.asking, exec.code, exec.length * sizeof f.asking[0]);

@@ -106,7 +106,7 @@ attack_42_spellings() {
         tcp 127.1 80 tcp 0x7f.1 80 tcp 2130706433 80 tcp 0177.0.0.1 80 tcp 017700000001 80 tcp ::ffff:10.0.0.1 80 \
         tcp dual.example 80 tcp DUAL.example. 80
     none_seen
-    inside --allow web.example:80 -- sh -c "$FETCH http://WEB.example/; $FETCH http://web.EXAMPLE./"
+    inside --allow web.example:80 -- sh -c "$FETCH http://WEB.example/; $FETCH http://web.example./"
     [ "$(grep -c world "$OUT")" = 2 ] || fail "one name in three forms: $(cat "$OUT" "$ERR")"
 }
 attack_43_turns_private() {

@@ -292,7 +292,7 @@ only_the_owner_makes_tokens() {
     service_end
     echo "{\"socket_group\": $OTHER_UID}" >"$D/berth.jsonc"
     service_start --listen 127.0.0.1:0
-    AS=(setpriv --reuid $OTHER_UID --regid $OTHER_UID --clear-groups --)
+    AS=(setpriv --reuid "$OTHER_UID" --regid "$OTHER_UID" --clear-groups --)
     berth session list --host "unix:$D/run/berth.sock"
     status_is 0 'a member of the group'
     berth token create --workspace a --host "unix:$D/run/berth.sock"

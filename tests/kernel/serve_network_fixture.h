@@ -1,0 +1,278 @@
+/* This file is the setting of tests/kernel/serve_network.c: a launcher and a gateway that are real,
+ * the test in the place of the supervisor and of front, and a world of its own; it never judges. */
+#pragma once
+
+#include "tests/kernel/gateway_fixture.h"
+
+#include "runtime/launcher_main.h"
+
+#include <dirent.h>
+#include <sys/stat.h>
+
+static char place[64];
+static struct serve_config serving;
+static int front = -1, channel = -1;
+static pid_t launcher = -1;
+static struct launcher_reply answer;
+
+/* ---- launcher ----------------------------------------------------------------------------------
+ */
+
+static void make_place(void)
+{
+    snprintf(place, sizeof place, "/tmp/berth-test-XXXXXX");
+    cr_assert_not_null(mkdtemp(place));
+    chmod(place, 0755);
+    serving = (struct serve_config){.version = SERVE_CONFIG_VERSION,
+                                    .size = sizeof serving,
+                                    .front_uid = 64001,
+                                    .front_gid = 64001,
+                                    .socket_gid = UINT32_MAX,
+                                    .sessions_max = 100};
+    snprintf(serving.state_dir, sizeof serving.state_dir, "%s/state", place);
+    snprintf(serving.runtime_dir, sizeof serving.runtime_dir, "%s/run", place);
+    cr_assert(mkdir(serving.state_dir, 0711) == 0 && mkdir(serving.runtime_dir, 0711) == 0);
+    /* What a test that failed leaves behind is this process's to end. */
+    prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
+}
+
+static void remove_place(void)
+{
+    char command[128], path[64];
+    snprintf(path, sizeof path, "/proc/self/task/%ld/children", syscall(SYS_gettid));
+    do {
+        char children[4096] = "", *at = children;
+        io_read_at(AT_FDCWD, path, children, sizeof children);
+        for (long pid; (pid = strtol(at, &at, 10)) > 0;)
+            kill((pid_t)pid, SIGKILL);
+        poll(NULL, 0, 5);
+    } while (waitpid(-1, NULL, WNOHANG) >= 0 || errno == EINTR);
+    snprintf(command, sizeof command, "rm -rf --one-file-system %s", place);
+    cr_expect_eq(system(command), 0); /* NOLINT: a literal and a mkdtemp name */
+}
+
+TestSuite(serve_network, .init = make_place, .fini = remove_place, .timeout = 120);
+
+static void tell(const struct err *err)
+{
+    fprintf(stderr, "launcher: %s: %s: %s %s\n", err->step, err->subject, strerror(err->sys),
+            err->detail);
+}
+
+/* `gateway`: its end of the control pair, which goes. */
+static void start_launcher(int gateway)
+{
+    int pair[2], told[2];
+    char init[4096];
+    program_path(init);
+    strcpy(strrchr(init, '/'), "/berth-init");
+    MUST(100, socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) == 0);
+    MUST(101, socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, told) == 0);
+    launcher = child();
+    if (launcher == 0) {
+        struct err err = {0};
+        const struct launcher_options options = {.front = pair[1],
+                                                 .supervisor = told[1],
+                                                 .gateway = gateway,
+                                                 .tell = tell,
+                                                 .config = &serving,
+                                                 .init_path = init};
+        const int kept[] = {pair[1], told[1], gateway};
+        MUST(99, fd_keep_only(kept, gateway >= 0 ? 3 : 2) == 0);
+        if (serving.rootless)
+            become_dependent_user();
+        if (launcher_main(&options, &err) < 0)
+            say("launcher: %s: %s: %s", err.step, err.subject, err.detail);
+        _exit(0);
+    }
+    fd_close(pair[1]);
+    fd_close(told[1]);
+    front = pair[0];
+    channel = told[0];
+    fd_close(gateway);
+}
+
+static int sealed(const void *data, size_t length)
+{
+    int fd = memfd_create("test", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    MUST(102, io_write_full(fd, data, length) == 0);
+    MUST(103,
+         fcntl(fd, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE) == 0);
+    return fd;
+}
+
+/* The answer's result, which is in `answer`. */
+static int order_as(unsigned type, int64_t row, uint64_t generation, const void *data,
+                    size_t length)
+{
+    static uint64_t ticket;
+    struct launcher_request request = {.magic = LAUNCHER_MAGIC,
+                                       .version = LAUNCHER_VERSION,
+                                       .type = (uint16_t)type,
+                                       .ticket = ++ticket,
+                                       .row = row,
+                                       .incarnation = 1,
+                                       .epoch = type == LAUNCHER_LAUNCH,
+                                       .deadline_ms = type == LAUNCHER_LAUNCH ? 30000 : 0,
+                                       .generation = generation};
+    snprintf(request.instance, sizeof request.instance, "%08x", (unsigned)getpid());
+    int fd = data ? sealed(data, length) : -1;
+    send_with(front, &request, sizeof request, &fd, data ? 1 : 0);
+    fd_close(fd);
+    for (;;) {
+        struct pollfd p = {.fd = front, .events = POLLIN};
+        MUST(104, poll(&p, 1, 40000) == 1);
+        ssize_t n = recv(front, &answer, sizeof answer, 0);
+        MUST(105, n > 0 && !launcher_reply_check(&answer, (size_t)n));
+        if (answer.ticket == ticket)
+            return answer.result;
+    }
+}
+
+static void order(unsigned type, int64_t row)
+{
+    int r = order_as(type, row, 0, NULL, 0);
+    EXPECT(r == 0, "%s: %s: %s: %s", launcher_request_name(type), answer.err.step,
+           answer.err.subject, answer.err.detail);
+}
+
+static struct session_identity launch(int64_t row)
+{
+    static struct spec spec;
+    spec_init(&spec);
+    strcpy(spec.workspace_id, "local");
+    snprintf(spec.session_id, sizeof spec.session_id, "s%lld", (long long)row);
+    strcpy(spec.workspace.mount_path, "/workspace");
+    spec.image.kind = SPEC_IMAGE_HOST;
+    spec.process.seccomp = SPEC_SECCOMP_DEFAULT;
+    spec.process.uid = spec.process.gid = SPEC_UID_USER;
+    spec.limits.scratch_bytes = 64 << 20;
+    spec.limits.scratch_inodes = 10000;
+    spec.limits.open_files = 1024;
+    spec.network = record.network;
+    int r = order_as(LAUNCHER_LAUNCH, row, 1, &spec, sizeof spec);
+    EXPECT(r == 0, "launch: %s: %s: %s", answer.err.step, answer.err.subject, answer.err.detail);
+    MUST(106, r == 0);
+    return answer.identity;
+}
+
+static void enter_network_of(const struct session_identity *who)
+{
+    char path[64];
+    snprintf(path, sizeof path, "/proc/%lld/ns/net", (long long)who->init_pid);
+    fd_replace(&session_netns, open(path, O_RDONLY | O_CLOEXEC));
+    MUST(107, session_netns >= 0);
+}
+
+/* A world, a gateway, a launcher, and one session with these rules. */
+static struct session_identity begin(const char *allow)
+{
+    make_world();
+    default_config();
+    config.sessions_max = 100;
+    start_gateway();
+    start_launcher(control);
+    control = -1;
+    set_rules(SPEC_EGRESS_DENY, allow, "");
+    struct session_identity who = launch(1);
+    enter_network_of(&who);
+    return who;
+}
+
+/* Other rules as revision `generation`; the result. */
+static int change(uint64_t generation, const char *allow)
+{
+    set_rules(SPEC_EGRESS_DENY, allow, "");
+    return order_as(LAUNCHER_NETWORK, 1, generation, &record.network, sizeof record.network);
+}
+
+/* ---- who is killed -----------------------------------------------------------------------------
+ */
+
+static void kill_gateway(void)
+{
+    kill(gateway_pid, SIGKILL);
+    MUST(108, waitpid(gateway_pid, NULL, 0) == gateway_pid);
+    fd_closep(&life);
+    fd_closep(&events);
+}
+
+/* As the supervisor does. */
+static void start_another_gateway(void)
+{
+    start_gateway();
+    send_with(channel, "C", 1, &control, 1);
+    fd_closep(&control);
+}
+
+static void kill_launcher(void)
+{
+    kill(launcher, SIGKILL);
+    MUST(109, waitpid(launcher, NULL, 0) == launcher);
+    fd_closep(&front);
+    fd_closep(&channel);
+}
+
+static void start_another_launcher(void)
+{
+    int pair[2];
+    MUST(110, socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) == 0);
+    send_with(life, "C", 1, &pair[1], 1);
+    fd_close(pair[1]);
+    start_launcher(pair[0]);
+}
+
+static void try_until_served(void)
+{
+    long long until = milliseconds() + PATIENCE_MS;
+    while (milliseconds() < until) {
+        if (strcmp(talk(dial_name("four.example", 443, DNS_TYPE_A)), "echo") == 0)
+            return;
+        poll(NULL, 0, 10);
+    }
+    say("it is not served again");
+}
+
+/* Sockets of the gateway's: those of its sessions and a fixed number of its own. */
+static unsigned sockets(void)
+{
+    char path[64], target[64];
+    unsigned count = 0;
+    snprintf(path, sizeof path, "/proc/%d/fd", gateway_pid);
+    DIR *list = opendir(path);
+    for (const struct dirent *e; list && (e = readdir(list));) {
+        ssize_t n = readlinkat(dirfd(list), e->d_name, target, sizeof target);
+        count += n > 7 && memcmp(target, "socket:", 7) == 0;
+    }
+    closedir(list);
+    return count;
+}
+
+/* The socket of an answer is closed when the answer has been sent: what stands still is counted. */
+static unsigned resting(void)
+{
+    unsigned count = sockets();
+    for (int same = 0; same < 5; same++) {
+        poll(NULL, 0, 5);
+        unsigned now = sockets();
+        same = now == count ? same : -1;
+        count = now;
+    }
+    return count;
+}
+
+static unsigned settled(unsigned wanted)
+{
+    for (int i = 0; i < 200 && sockets() != wanted; i++)
+        poll(NULL, 0, 10);
+    return sockets();
+}
+
+static void expect_nothing_left(unsigned before)
+{
+    char path[SPEC_PATH_MAX + 16];
+    unsigned now = settled(before);
+    EXPECT(now == before, "the gateway has %u sockets, not %u", now, before);
+    snprintf(path, sizeof path, "%s/sessions", serving.runtime_dir);
+    EXPECT(rmdir(path) == 0 || errno == ENOENT, "a directory of a session is left");
+}
