@@ -95,12 +95,13 @@ static int set_options(int fd, bool six)
 /* Port 0: the kernel has chosen one. */
 static int read_port(int fd, struct serve_address *at)
 {
-    struct sockaddr_storage got;
-    socklen_t length = sizeof got;
-    if (getsockname(fd, (struct sockaddr *)&got, &length) < 0)
+    struct sockaddr_in four = {0};
+    struct sockaddr_in6 six = {0};
+    socklen_t length = at->six ? sizeof six : sizeof four;
+    struct sockaddr *name = at->six ? (struct sockaddr *)&six : (struct sockaddr *)&four;
+    if (getsockname(fd, name, &length) < 0)
         return -errno;
-    at->port = ntohs(at->six ? ((struct sockaddr_in6 *)&got)->sin6_port
-                             : ((struct sockaddr_in *)&got)->sin_port);
+    at->port = ntohs(at->six ? six.sin6_port : four.sin_port);
     return 0;
 }
 

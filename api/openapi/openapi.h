@@ -39,7 +39,7 @@ uint32_t openapi_problems(const struct route *route);
 
 struct openapi_parameter {
     const char *name;
-    int route; /* enum route_id, or OPENAPI_ANY */
+    long route; /* enum route_id, or OPENAPI_ANY */
     const char *schema, *help;
     bool required;
 };

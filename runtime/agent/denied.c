@@ -72,17 +72,17 @@ static int received(struct msghdr *header)
     return fd;
 }
 
-static int keep_listener(struct init *init, struct row *row, int fd)
+static int keep_listener(struct init *init, struct row *row, int *fd)
 {
     struct epoll_event event = {
         .events = EPOLLIN,
         .data.u64 = init_wait_data(WAIT_DENIED, table_index(&init->table, row)),
     };
-    if (fd < 0)
+    if (*fd < 0)
         errno = EMFILE; /* there was no place for it */
-    if (fd < 0 || epoll_ctl(init->wait, EPOLL_CTL_ADD, fd, &event) < 0)
+    if (*fd < 0 || epoll_ctl(init->wait, EPOLL_CTL_ADD, *fd, &event) < 0)
         return -1;
-    row->listener = fd;
+    row->listener = take_fd(fd);
     return 0;
 }
 
@@ -105,10 +105,7 @@ ssize_t denied_read_start(struct init *init, struct row *row, char *ret_kind)
     _cleanup_fd_ int fd = received(&header);
     if (kind != CHILD_LISTENER || row->listener >= 0)
         return n;
-    if (keep_listener(init, row, fd) < 0)
-        return -1;
-    fd = -1; /* row->listener has it */
-    return n;
+    return keep_listener(init, row, &fd) < 0 ? -1 : n;
 }
 
 void denied_close(struct init *init, struct row *row)

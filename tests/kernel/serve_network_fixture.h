@@ -18,7 +18,7 @@ static struct launcher_reply answer;
 /* ---- launcher ----------------------------------------------------------------------------------
  */
 
-static void make_place(void)
+HELPER void make_place(void)
 {
     snprintf(place, sizeof place, "/tmp/berth-test-XXXXXX");
     cr_assert_not_null(mkdtemp(place));
@@ -36,7 +36,7 @@ static void make_place(void)
     prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
 }
 
-static void remove_place(void)
+HELPER void remove_place(void)
 {
     char command[128], path[64];
     snprintf(path, sizeof path, "/proc/self/task/%ld/children", syscall(SYS_gettid));
@@ -53,14 +53,14 @@ static void remove_place(void)
 
 TestSuite(serve_network, .init = make_place, .fini = remove_place, .timeout = 120);
 
-static void tell(const struct err *err)
+HELPER void tell(const struct err *err)
 {
     fprintf(stderr, "launcher: %s: %s: %s %s\n", err->step, err->subject, strerror(err->sys),
             err->detail);
 }
 
 /* `gateway`: its end of the control pair, which goes. */
-static void start_launcher(int gateway)
+HELPER void start_launcher(int gateway)
 {
     int pair[2], told[2];
     char init[4096];
@@ -92,7 +92,7 @@ static void start_launcher(int gateway)
     fd_close(gateway);
 }
 
-static int sealed(const void *data, size_t length)
+HELPER int sealed(const void *data, size_t length)
 {
     int fd = memfd_create("test", MFD_CLOEXEC | MFD_ALLOW_SEALING);
     MUST(102, io_write_full(fd, data, length) == 0);
@@ -102,7 +102,7 @@ static int sealed(const void *data, size_t length)
 }
 
 /* The answer's result, which is in `answer`. */
-static int order_as(unsigned type, int64_t row, uint64_t generation, const void *data,
+HELPER int order_as(unsigned type, int64_t row, uint64_t generation, const void *data,
                     size_t length)
 {
     static uint64_t ticket;
@@ -129,14 +129,14 @@ static int order_as(unsigned type, int64_t row, uint64_t generation, const void 
     }
 }
 
-static void order(unsigned type, int64_t row)
+HELPER void order(unsigned type, int64_t row)
 {
     int r = order_as(type, row, 0, NULL, 0);
     EXPECT(r == 0, "%s: %s: %s: %s", launcher_request_name(type), answer.err.step,
            answer.err.subject, answer.err.detail);
 }
 
-static struct session_identity launch(int64_t row)
+HELPER struct session_identity launch(int64_t row)
 {
     static struct spec spec;
     spec_init(&spec);
@@ -156,7 +156,7 @@ static struct session_identity launch(int64_t row)
     return answer.identity;
 }
 
-static void enter_network_of(const struct session_identity *who)
+HELPER void enter_network_of(const struct session_identity *who)
 {
     char path[64];
     snprintf(path, sizeof path, "/proc/%lld/ns/net", (long long)who->init_pid);
@@ -165,7 +165,7 @@ static void enter_network_of(const struct session_identity *who)
 }
 
 /* A world, a gateway, a launcher, and one session with these rules. */
-static struct session_identity begin(const char *allow)
+HELPER struct session_identity begin(const char *allow)
 {
     make_world();
     default_config();
@@ -180,7 +180,7 @@ static struct session_identity begin(const char *allow)
 }
 
 /* Other rules as revision `generation`; the result. */
-static int change(uint64_t generation, const char *allow)
+HELPER int change(uint64_t generation, const char *allow)
 {
     set_rules(SPEC_EGRESS_DENY, allow, "");
     return order_as(LAUNCHER_NETWORK, 1, generation, &record.network, sizeof record.network);
@@ -189,7 +189,7 @@ static int change(uint64_t generation, const char *allow)
 /* ---- who is killed -----------------------------------------------------------------------------
  */
 
-static void kill_gateway(void)
+HELPER void kill_gateway(void)
 {
     kill(gateway_pid, SIGKILL);
     MUST(108, waitpid(gateway_pid, NULL, 0) == gateway_pid);
@@ -198,14 +198,14 @@ static void kill_gateway(void)
 }
 
 /* As the supervisor does. */
-static void start_another_gateway(void)
+HELPER void start_another_gateway(void)
 {
     start_gateway();
     send_with(channel, "C", 1, &control, 1);
     fd_closep(&control);
 }
 
-static void kill_launcher(void)
+HELPER void kill_launcher(void)
 {
     kill(launcher, SIGKILL);
     MUST(109, waitpid(launcher, NULL, 0) == launcher);
@@ -213,7 +213,7 @@ static void kill_launcher(void)
     fd_closep(&channel);
 }
 
-static void start_another_launcher(void)
+HELPER void start_another_launcher(void)
 {
     int pair[2];
     MUST(110, socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) == 0);
@@ -222,7 +222,7 @@ static void start_another_launcher(void)
     start_launcher(pair[0]);
 }
 
-static void try_until_served(void)
+HELPER void try_until_served(void)
 {
     long long until = milliseconds() + PATIENCE_MS;
     while (milliseconds() < until) {
@@ -234,7 +234,7 @@ static void try_until_served(void)
 }
 
 /* Sockets of the gateway's: those of its sessions and a fixed number of its own. */
-static unsigned sockets(void)
+HELPER unsigned sockets(void)
 {
     char path[64], target[64];
     unsigned count = 0;
@@ -249,7 +249,7 @@ static unsigned sockets(void)
 }
 
 /* The socket of an answer is closed when the answer has been sent: what stands still is counted. */
-static unsigned resting(void)
+HELPER unsigned resting(void)
 {
     unsigned count = sockets();
     for (int same = 0; same < 5; same++) {
@@ -261,14 +261,14 @@ static unsigned resting(void)
     return count;
 }
 
-static unsigned settled(unsigned wanted)
+HELPER unsigned settled(unsigned wanted)
 {
     for (int i = 0; i < 200 && sockets() != wanted; i++)
         poll(NULL, 0, 10);
     return sockets();
 }
 
-static void expect_nothing_left(unsigned before)
+HELPER void expect_nothing_left(unsigned before)
 {
     char path[SPEC_PATH_MAX + 16];
     unsigned now = settled(before);
