@@ -393,8 +393,12 @@ static bool read_one(struct gateway_events *g)
 void gateway_events_take(struct provider *p, int64_t row)
 {
     struct gateway_events *g = p->gateway;
-    if (!g || p->recovering || p->closing)
+    if (!g || p->recovering)
         return;
+    if (p->closing) {
+        close_socket(g); /* what comes is nobody's any more, and would be told again and again */
+        return;
+    }
     for (unsigned n = 0; n < READ_AT_ONCE && g->fd >= 0; n++)
         if (!read_one(g))
             break;

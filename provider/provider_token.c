@@ -30,7 +30,8 @@ enum { TEXT_SIZE = 8 + 2 * SECRET_BYTES + 1 };
 struct token {
     struct token_row row;
     int64_t used_written_ms;
-    bool over; /* it was told that nobody may use it any more */
+    bool over;      /* it was told that nobody may use it any more */
+    bool unwritten; /* that it is revoked stands here alone */
 };
 
 struct tokens {
@@ -295,12 +296,15 @@ static void drop_older(struct tokens *t, int64_t before_ms)
 {
     size_t kept = 0;
     for (size_t i = 0; i < t->count; i++) {
-        const struct token_row *row = &t->list[i]->row;
-        if ((row->revoked_ms > 0 && row->revoked_ms <= before_ms) ||
-            (row->expires_ms > 0 && row->expires_ms <= before_ms))
-            free(t->list[i]);
-        else
-            t->list[kept++] = t->list[i];
+        struct token *token = t->list[i];
+        const struct token_row *row = &token->row;
+        if (!token->unwritten && ((row->revoked_ms > 0 && row->revoked_ms <= before_ms) ||
+                                  (row->expires_ms > 0 && row->expires_ms <= before_ms))) {
+            end_token(t, token);
+            free(token);
+        } else {
+            t->list[kept++] = token;
+        }
     }
     t->count = kept;
 }
@@ -491,7 +495,7 @@ static int revoke_apply(struct ledger_tx *tx, struct work *work, struct err *err
 static void revoked(struct work *work)
 {
     struct token_call *own = (struct token_call *)work;
-    const struct token *token = token_of(work->p, own->after);
+    struct token *token = token_of(work->p, own->after);
     struct buf document = {0};
     if (work->job.result < 0 || !token) {
         char why[sizeof work->job.err.detail];
@@ -503,6 +507,7 @@ static void revoked(struct work *work)
         failed(own);
         return;
     }
+    token->unwritten = false;
     document_token(&document, &token->row, NULL);
     buf_putc(&document, '\n');
     call_answer(&own->call, 200, &document);
@@ -524,8 +529,10 @@ static void begin_revoke(struct call *call)
     }
     own->before_ms = now_ms();
     own->after = token->row.id;
-    if (token->row.revoked_ms == 0)
+    if (token->row.revoked_ms == 0) {
         token->row.revoked_ms = own->before_ms;
+        token->unwritten = true;
+    }
     end_token(t, token);
     set_timer(t);
     work_job(&call->work, LEDGER_OP_TOKEN_REVOKE, revoke_apply, revoked);
@@ -534,7 +541,8 @@ static void begin_revoke(struct call *call)
 void provider_token_revoke(struct provider *p, const struct provider_call *from,
                            const char *token_id)
 {
-    struct token_call *own = new_call(p, from, "", begin_revoke);
+    /* Not after a recovery: whose token it is may be at work already. */
+    struct token_call *own = new_call(p, from, NULL, begin_revoke);
     if (own)
         snprintf(own->token_id, sizeof own->token_id, "%s", token_id);
 }

@@ -79,13 +79,20 @@ static void keep_found(const struct serve_config *now, struct serve_config *next
 static int regroup(const struct serve_place *place, uint32_t gid, struct err *err)
 {
     bool group = gid != SERVE_NOBODY;
+    struct stat before;
     /* Narrow first: between the two steps nobody is let in who should not be. */
-    if (chmod(place->socket, 0600) < 0 ||
-        lchown(place->socket, (uid_t)-1, group ? gid : getegid()) < 0 ||
-        (group && chmod(place->socket, 0660) < 0))
-        return err_set(err, ERR_UNAVAILABLE, errno, "give the socket to another group",
-                       place->socket, NULL);
-    return 0;
+    if (lstat(place->socket, &before) == 0 && S_ISSOCK(before.st_mode) &&
+        chmod(place->socket, 0600) == 0) {
+        if (lchown(place->socket, (uid_t)-1, group ? gid : getegid()) == 0 &&
+            (!group || chmod(place->socket, 0660) == 0))
+            return 0;
+        int sys = errno;
+        if (lchown(place->socket, (uid_t)-1, before.st_gid) == 0)
+            (void)chmod(place->socket, before.st_mode & 0777);
+        errno = sys;
+    }
+    return err_set(err, ERR_UNAVAILABLE, errno, "give the socket to another group", place->socket,
+                   NULL);
 }
 
 static int seal(struct serve_launch *launch, struct err *err)
@@ -119,6 +126,11 @@ int serve_reload(struct serve_launch *launch, const struct serve_options *option
     memset(&the_next, 0, sizeof the_next);
     unsigned count = 0;
     int r = serve_config_all(options, &the_next, &err);
+    /* One that has gone would take every limit of the operator's with it. */
+    if (r == 0 && plan->file_read && !the_next.file_read)
+        r = err_set(&err, ERR_INVALID_REQUEST, ENOENT, "read the configuration",
+                    options->config_path,
+                    "It is not there any more. Put it back, or start berth again without it.");
     if (r == 0) {
         keep_found(&plan->config, &the_next.config);
         count = serve_reload_compare(plan, &the_next, changed);

@@ -293,6 +293,7 @@ static void serve(struct connection *c, const struct head *head, struct exchange
     const struct http_operations *operations = &c->server->operations;
     int r = caller_check(c, x, head, &err);
     if (r < 0) {
+        c->close = true; /* who shows no token has no further turn */
         refuse(c, x, &err, NULL, NULL);
         return;
     }
@@ -373,6 +374,24 @@ void request_forget_body(struct connection *c)
     buf_fini(&c->body.text);
 }
 
+/* Over TCP nobody has all of the room, and all of them together leave some. */
+static bool bodies_are_full(const struct connection *c, uint64_t more)
+{
+    const struct server *server = c->server;
+    uint64_t most = server->limits.bodies_bytes, tcp = more, own = more;
+    if (server->bodies_bytes + more > most)
+        return true;
+    if (c->peer.local || server->bodies_bytes + more <= most / 4)
+        return false;
+    for (const struct connection *other = server->connections; other; other = other->next) {
+        if (other->peer.local)
+            continue;
+        tcp += other->body.text.length;
+        own += other->caller == c->caller ? other->body.text.length : 0;
+    }
+    return tcp > most / 4 * 3 || own > most / 4;
+}
+
 int request_read_body(struct connection *c)
 {
     struct request_body *body = &c->body;
@@ -399,7 +418,7 @@ int request_read_body(struct connection *c)
         r = err_set(&err, ERR_TOO_LARGE, 0, "read the request's body", NULL,
                     "The body has more than the %" PRIu64 " bytes that this route takes.",
                     route->body_bytes_max);
-    else if (r >= 0 && c->server->bodies_bytes + piece.length > c->server->limits.bodies_bytes) {
+    else if (r >= 0 && bodies_are_full(c, piece.length)) {
         more.retry_after_s = 1;
         r = err_set(&err, ERR_UNAVAILABLE, 0, "read the request's body", NULL,
                     "Too many bodies are being read at the same time.");

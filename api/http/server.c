@@ -317,7 +317,10 @@ const char *server_date(struct server *server)
 
 void server_new_id(struct server *server, char ret_id[REQUEST_ID_MAX])
 {
-    snprintf(ret_id, REQUEST_ID_MAX, "%s-%" PRIx64, server->id_prefix, ++server->request_number);
+    /* Not a count: it would tell each caller how many others there are. */
+    if (id_random("r", ret_id, REQUEST_ID_MAX) < 0)
+        snprintf(ret_id, REQUEST_ID_MAX, "%s-%" PRIx64, server->id_prefix,
+                 ++server->request_number);
 }
 
 /* ---- life ------------------------------------------------------------------------------------ */

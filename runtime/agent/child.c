@@ -263,11 +263,12 @@ void child_run(const struct child_plan *plan)
     join_cgroups(plan);
     take_signals(plan);
     take_stdio(plan);
-    take_limits(plan);
     /* A listener is sent while we have init's id: the kernel counts descriptors on their way by
-     * user, and a command's could use that budget up. What follows is allowed by every profile. */
+     * user, and a command's could use that budget up. It needs a number, too, beside all of init's
+     * descriptors. What follows is allowed by every profile. */
     if (plan->explain)
         take_filter(plan);
+    take_limits(plan);
     drop_privilege(plan);
     enter_directory(plan);
     if (syscall(SYS_close_range, 3u, ~0u, CLOSE_RANGE_CLOEXEC) < 0)

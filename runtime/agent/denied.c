@@ -257,8 +257,9 @@ void denied_take(struct init *init, struct row *row, uint32_t events)
         return;
     for (int i = 0; i < ANSWERS_A_ROUND && somebody_asks(row->listener); i++)
         answer_one(init, row);
-    /* Nobody has the filter any more, and nobody can get it. */
-    if (!(events & EPOLLIN) && events & (EPOLLHUP | EPOLLERR))
+    /* Nobody has the filter any more, and nobody can get it. EPOLLERR is a look that a signal has
+     * interrupted. */
+    if (!(events & EPOLLIN) && events & EPOLLHUP)
         denied_close(init, row);
 }
 

@@ -106,10 +106,20 @@ static unsigned running(const struct dial *dial)
     return count;
 }
 
+static void attempt_next(struct gateway *g, struct connection *c);
+static bool decide_candidate(struct gateway *g, struct connection *c,
+                             const struct network_address *address);
+
 /* The attempt's descriptor becomes the connection's; the others end. */
 static void succeed(struct gateway *g, struct connection *c, struct attempt *attempt)
 {
     struct network_address address = attempt->address;
+    /* The rules may be others than when it was begun, and it need not be the one decided last. */
+    if (!decide_candidate(g, c, &address)) {
+        end_attempt(g, attempt);
+        attempt_next(g, c);
+        return;
+    }
     int fd = fcntl(attempt->watch.fd, F_DUPFD_CLOEXEC, 0);
     if (fd < 0) {
         c->dial->sys = errno;
@@ -122,8 +132,6 @@ static void succeed(struct gateway *g, struct connection *c, struct attempt *att
     dial_end(g, c);
     connection_open(g, c);
 }
-
-static void attempt_next(struct gateway *g, struct connection *c);
 
 static void attempt_happened(struct gateway *g, struct watch *watch, uint32_t events)
 {
@@ -383,6 +391,14 @@ static bool is_tls_port(uint16_t port)
     return false;
 }
 
+/* Whether a ClientHello is looked at, by the rules that there are now: not when it has gone out. */
+void dial_sniff(struct connection *c)
+{
+    bool waits = c->state != CONNECTION_OPEN || (c->out.bytes == 0 && c->out.held == 0);
+    c->sniff = waits && c->name >= 0 && c->reason == NETWORK_BY_RULE &&
+               c->session->net->sni_match && is_tls_port(c->port);
+}
+
 /* The host's door leads to its loopback. */
 static void dial_door(struct gateway *g, struct connection *c)
 {
@@ -410,7 +426,7 @@ static void dial_by_name(struct gateway *g, struct connection *c)
     }
     c->reason = (uint8_t)d.reason;
     c->rule = (int16_t)d.rule;
-    c->sniff = d.reason == NETWORK_BY_RULE && c->session->net->sni_match && is_tls_port(c->port);
+    dial_sniff(c);
     if (is_door(c))
         dial_door(g, c);
     else

@@ -209,6 +209,7 @@ void dial_published(struct gateway *g, struct listener *listener, int fd);
 /* `code`: errno why there are none. */
 void dial_resolved(struct gateway *g, struct connection *c, const struct network_address *addresses,
                    unsigned count, int code);
+void dial_sniff(struct connection *c);
 void dial_tick(struct gateway *g);
 void dial_kick(struct gateway *g, struct session *session); /* connectors came */
 /* Ends what of a dial is under way. */

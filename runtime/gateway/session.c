@@ -321,8 +321,10 @@ int session_replace(struct gateway *g, struct session *session, int fd, uint32_t
         decide_again(c, &d);
         c->reason = (uint8_t)d.reason;
         c->rule = (int16_t)d.rule;
-        if (d.allowed)
+        if (d.allowed) {
+            dial_sniff(c);
             continue;
+        }
         tell_connection(g, c, GATEWAY_DENIED, &d, 0);
         connection_close(g, c, true);
         cut++;

@@ -157,9 +157,8 @@ static int check_count(struct launcher *l, const struct job *job, struct err *er
     if (count < l->config->sessions_max)
         return 0;
     return err_set(err, ERR_UNAVAILABLE, EAGAIN, "start the session", NULL,
-                   "%u sessions live, which is the limit of this berth (\"sessions_max\"). Park or "
-                   "destroy one, or have the operator raise it.",
-                   count);
+                   "As many sessions live as this berth may have (\"sessions_max\"). Park or "
+                   "destroy one, or have the operator raise it.");
 }
 
 static void in_worker(struct launcher *l, const struct job *job, bool clean, int netns, int result)

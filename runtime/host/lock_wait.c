@@ -25,7 +25,7 @@
 #include <sys/sysmacros.h>
 #include <time.h>
 
-enum { FIRST_NS = 100000, LONGEST_NS = 5000000 };
+enum { FIRST_NS = 100000, LONGEST_NS = 1000000 };
 
 static uint64_t now_ns(void)
 {
@@ -46,10 +46,10 @@ static int try_once(int fd, const struct flock *range)
 int lock_wait(int fd, const struct flock *range, unsigned timeout_ms)
 {
     int r = try_once(fd, range);
-    uint64_t until = r == -EAGAIN || r == -EACCES ? now_ns() + timeout_ms * UINT64_C(1000000) : 0;
+    uint64_t until = r == 0 ? 0 : now_ns() + timeout_ms * UINT64_C(1000000);
     for (long pause_ns = FIRST_NS; r == -EAGAIN || r == -EACCES || r == -EINTR;
          pause_ns = pause_ns * 2 > LONGEST_NS ? LONGEST_NS : pause_ns * 2) {
-        if (until && now_ns() >= until)
+        if (now_ns() >= until)
             return -ETIMEDOUT;
         const struct timespec pause = {0, pause_ns};
         nanosleep(&pause, NULL);

@@ -175,7 +175,9 @@ int probe_explain(struct err *err)
     if (pid < 0)
         return err_set(err, ERR_UNAVAILABLE, errno, "probe: start a process", NULL, NULL);
     _cleanup_fd_ int listener = receive_listener(ours);
-    if (listener >= 0 && !answer(&f, listener))
+    /* Whoever waits for an answer that does not come waits for ever; one that has ended keeps its
+     * status. */
+    if (listener < 0 || !answer(&f, listener))
         kill(pid, SIGKILL);
     int status = 0;
     while (waitpid(pid, &status, 0) < 0 && errno == EINTR) {

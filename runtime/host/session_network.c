@@ -198,6 +198,12 @@ static int open_netns(const struct session_identity *identity, int pidfd, int *r
     return 0;
 }
 
+/* To an ordinary user's launcher that did not make it. */
+static bool is_closed(int r)
+{
+    return r == -EACCES || r == -EPERM;
+}
+
 struct found {
     int place, netns;
 };
@@ -250,16 +256,27 @@ static int find(struct runtime *rt, const struct session_name *name, struct foun
                  : r;
 }
 
+/* -EACCES and -EPERM are this file's word for a network that is closed: never the gateway's. */
+static int tell_gateway(struct runtime *rt, const struct session_name *name, int record,
+                        uint32_t *ret_cut, struct err *err)
+{
+    int r = network_link_replace(rt->gateway, name->row, name->incarnation, record, ret_cut, err);
+    if (is_closed(r))
+        return err_set(err, ERR_UNAVAILABLE, EPROTO, "serve a session's network", NULL,
+                       "The gateway refuses.");
+    return r;
+}
+
 /* Serving by these rules: told so where the gateway has the session, else given all of it. */
 static int serve(struct runtime *rt, const struct session_name *name, const struct found *found,
                  int *record, uint32_t *ret_cut, struct err *err)
 {
     __attribute__((cleanup(network_namespace_fini))) struct network_namespace ns;
     network_namespace_init(&ns);
+    /* None serves now: nothing is reached, and the next one is given the record. */
     if (rt->gateway <= 0)
-        return err_set(err, ERR_UNAVAILABLE, EAGAIN, "serve a session's network", NULL,
-                       "No gateway serves now: nothing can be reached.");
-    int r = network_link_replace(rt->gateway, name->row, name->incarnation, *record, ret_cut, err);
+        return 0;
+    int r = tell_gateway(rt, name, *record, ret_cut, err);
     if (r != -ENOENT)
         return r;
     r = network_namespace_sockets(found->netns, &ns, err);
@@ -282,11 +299,9 @@ int session_network_restore(struct runtime *rt, const struct session_name *name,
     if (r == 0)
         r = find_netns(rt, found.place, &found.netns, err);
     /* Closed to this launcher: the gateway may serve it still. */
-    if ((r == -EACCES || r == -EPERM) && rt->gateway > 0) {
+    if (is_closed(r) && rt->gateway > 0) {
         struct err unserved;
-        int served = network_link_replace(rt->gateway, name->row, name->incarnation, record, &cut,
-                                          &unserved);
-        return served == 0 ? 0 : r;
+        return tell_gateway(rt, name, record, &cut, &unserved) == 0 ? 0 : r;
     }
     /* The record is the truth, for the kernel too: somebody may have been killed between the two.
      */
@@ -306,6 +321,30 @@ static void put_back(int place, bool had)
         (void)unlinkat(place, "network", 0);
 }
 
+/* `b` was checked. */
+static bool same_rules(const struct spec_network *a, const struct spec_network *b)
+{
+    return memcmp(a, b, offsetof(struct spec_network, allow)) == 0 &&
+           memcmp(a->allow, b->allow, b->allow_count * sizeof b->allow[0]) == 0 &&
+           memcmp(a->deny, b->deny, b->deny_count * sizeof b->deny[0]) == 0 &&
+           memcmp(a->publish, b->publish, b->publish_count * sizeof b->publish[0]) == 0;
+}
+
+/* A launcher that is gone may have begun it: the record then says so, and what the kernel and the
+ * gateway both let pass is never more than it. -EACCES: nothing was done. */
+static int finish_closed(struct runtime *rt, const struct session_name *name,
+                         const struct spec_network *net, uint64_t generation, int place,
+                         uint32_t *ret_cut, struct err *err)
+{
+    _cleanup_fd_ int record = -1;
+    struct err unread;
+    *ret_cut = 0;
+    if (read_record(place, &the_record, &record, &unread) != 0 ||
+        the_record.generation != generation || !same_rules(&the_record.network, net))
+        return -EACCES;
+    return rt->gateway <= 0 ? 0 : tell_gateway(rt, name, record, ret_cut, err);
+}
+
 /* What the kernel's ruleset was before does not matter; that it refuses what the new rules refuse
  * before the gateway is told does (narrowing). Who is killed in between repeats. */
 int session_network_replace(struct runtime *rt, const struct session_name *name,
@@ -317,6 +356,8 @@ int session_network_replace(struct runtime *rt, const struct session_name *name,
     int r = network_check(net, err);
     if (r == 0)
         r = find(rt, name, &found, err);
+    if (is_closed(r))
+        return finish_closed(rt, name, net, generation, found.place, ret_cut, err);
     if (r == 0)
         r = read_record(found.place, &the_record, &record, err);
     if (r == 0 && generation < the_record.generation)
@@ -337,12 +378,7 @@ int session_network_replace(struct runtime *rt, const struct session_name *name,
     return r == 0 ? serve(rt, name, &found, &record, ret_cut, err) : r;
 }
 
-/* A gateway that has died has forgotten; one that only does not answer in time will read it. */
-static bool is_forgotten(int r)
-{
-    return r == -ENOENT || r == -EPIPE || r == -ECONNRESET || r == -ENOTCONN || r == -ETIMEDOUT;
-}
-
+/* Nobody lives in it any more: what the gateway makes of this is no reason to keep its session. */
 int session_network_forget(struct runtime *rt, const struct session_name *name, struct err *err)
 {
     _cleanup_fd_ int place = -1;
@@ -354,8 +390,9 @@ int session_network_forget(struct runtime *rt, const struct session_name *name, 
     /* Its record is the first of its network and goes with its directory, which is the last. */
     if (r == 0 && faccessat(place, "network", F_OK, 0) < 0 && errno == ENOENT)
         return 0;
-    r = network_link_remove(rt->gateway, name->row, name->incarnation, err);
-    return is_forgotten(r) ? 0 : r;
+    struct err ignored;
+    (void)network_link_remove(rt->gateway, name->row, name->incarnation, &ignored);
+    return 0;
 }
 
 int session_network_counters(struct runtime *rt, const struct session_name *name,

@@ -369,6 +369,10 @@ END
     session --result "$D/out/result" -- python3 -c "$call" 165
     ! grep -q denied "$ERR" || fail "without --explain: $(grep denied "$ERR" | head -n 1)"
     grep -q '"syscalls":null' "$D/out/result" || fail 'the record without --explain'
+    # The listener is none of the command's files.
+    session --explain --open-files 16 -- /bin/sh -c 'ulimit -n'
+    status_is 0
+    grep -qx 16 "$OUT" || fail "16 files: $(cat "$OUT" "$ERR")"
 }
 
 # Nobody is told of what is not so: room that was made again, a scratch that is nearly full.

@@ -54,6 +54,44 @@ Test(gateway_control, NET_6_other_rules_cut_what_they_refuse_and_nothing_else)
     run_in_child(rules_change);
 }
 
+static void hold_one_that_is_dialled(void)
+{
+    char byte;
+    int fd = dial_name("private.example", 80, DNS_TYPE_A);
+    MUST(7, fd >= 0);
+    MUST(8, write(gone[1], "o", 1) == 1 && read(go[0], &byte, 1) == 1);
+    const char *said = talk(fd);
+    EXPECT(strcmp(said, "ECONNRESET") == 0, "opened by the rules of before: %s", said);
+}
+
+/* The other side answers after the rules have changed; by its name alone it would be allowed. */
+static void rules_change_while_dialling(void)
+{
+    char byte;
+    make_all(SPEC_EGRESS_DENY, "private.example:80 10.7.7.0/24:80", "");
+    sh("nft add table ip late && nft 'add chain ip late in { type filter hook input priority 0; }' "
+       "&& "
+       "nft add rule ip late in ip saddr 10.7.7.7 tcp sport 80 drop");
+    MUST(9, pipe2(go, O_CLOEXEC) == 0 && pipe2(gone, O_CLOEXEC) == 0);
+    pid_t pid = child();
+    if (pid == 0)
+        _exit(in_session(hold_one_that_is_dialled));
+    MUST(10, read(gone[0], &byte, 1) == 1);
+    poll(NULL, 0,
+         300); /* until it is dialled; if it is not yet, the new rules refuse it all the same */
+    replace_rules(SPEC_EGRESS_DENY, "private.example:80", "");
+    sh("nft delete table ip late");
+    MUST(11, write(go[1], "g", 1) == 1);
+    int status = -1;
+    waitpid(pid, &status, 0);
+    EXPECT(status == 0, "the program: %d", status);
+}
+
+Test(gateway_control, NET_6_what_answers_after_the_rules_have_changed_is_decided_by_them)
+{
+    run_in_child(rules_change_while_dialling);
+}
+
 /* Kilobytes of the gateway that are its own; by its pages, not by counters that are rounded. */
 static long memory_of_gateway(void)
 {

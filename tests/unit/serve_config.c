@@ -231,6 +231,22 @@ Test(serve_config, whatever_is_changed_in_a_file_is_read_or_refused_at_a_place)
     cr_expect_gt(read, 100u);
 }
 
+/* Without its file every limit that stands in it would go. */
+Test(serve_config, a_file_that_has_gone_is_no_configuration_without_limits)
+{
+    static struct serve_place place;
+    static struct serve_options options;
+    struct serve_launch launch = {.plan = &plan, .place = &place, .config = -1};
+    strcpy(options.config_path, "/nowhere/berth.jsonc");
+    cr_assert_eq(parse("{\"sessions_max\": 7}"), 0, "%s", err.detail);
+    cr_assert_eq(serve_config_load(options.config_path, false, &(struct serve_plan){0}, &err), 0);
+    plan.file_read = true;
+    cr_expect_eq(serve_reload(&launch, &options), 0);
+    cr_expect_eq(plan.config.sessions_max, 7);
+    cr_expect_eq(plan.config.reload_failed, 1);
+    close(launch.config);
+}
+
 Test(serve_config, a_reload_names_what_changed_and_keeps_what_cannot)
 {
     static struct serve_plan now, next, again;
