@@ -129,6 +129,13 @@ static bool same_thing(const struct launcher_request *a, const struct launcher_r
     return a->row == b->row && a->incarnation == b->incarnation;
 }
 
+/* Files of one session are worked on side by side, as they are while it runs. */
+static bool is_before(const struct launcher_request *before, const struct launcher_request *request)
+{
+    return same_thing(before, request) &&
+           !(before->type == LAUNCHER_FILES && request->type == LAUNCHER_FILES);
+}
+
 static bool must_wait(const struct launcher *l, const struct job *job)
 {
     if (l->running >= l->workers_max ||
@@ -136,7 +143,7 @@ static bool must_wait(const struct launcher *l, const struct job *job)
         launcher_network_awaits(l, job))
         return true;
     for (const struct job *before = l->jobs; before != job; before = before->next)
-        if (same_thing(&before->request, &job->request))
+        if (is_before(&before->request, &job->request))
             return true;
     return false;
 }
