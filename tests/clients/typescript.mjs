@@ -5,6 +5,7 @@ import { createHash } from "node:crypto";
 import * as pi from "@earendil-works/pi-coding-agent";
 import { BerthError, Client, createPiTools, createProviderFactory, SandboxProvider, SessionHandle } from "berth";
 import { check, fails, gateway, main, relay, same, Service, SOCKET, test, until } from "./harness.mjs";
+import "./units.mjs";
 
 const HOST = `unix:${SOCKET}`;
 const client = new Client({ host: HOST });
@@ -214,6 +215,16 @@ test("an abort ends the command and all it started, before the call ends", async
     check(Date.now() - begun < 40_000, "it took its time");
   }
   await until(async () => !(await run(p.session, "cat /proc/[0-9]*/cmdline | tr '\\0' ' '")).includes("sleep 987"));
+  p.dispose();
+});
+
+test("a command whose output cannot be taken is ended with all it started", async () => {
+  const p = await provider();
+  const full = () => {
+    throw new Error("no room");
+  };
+  same(await fails(() => p.operations.bash.exec("(setsid sleep 986 &) ; echo started; sleep 986", "/workspace", { onData: full, timeout: 1e9 })), "no room");
+  await until(async () => !(await run(p.session, "cat /proc/[0-9]*/cmdline | tr '\\0' ' '")).includes("sleep 986"));
   p.dispose();
 });
 

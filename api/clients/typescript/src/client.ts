@@ -51,14 +51,23 @@ export class Client {
 
   /** Does an operation and gives its answer. */
   async call<Id extends OperationId>(id: Id, args: Arguments<Id>, options: CallOptions = {}): Promise<Operations[Id]["answer"]> {
-    const answer = await this.ask(id, args, options);
-    const body = await readAll(answer, this.answerBytesMax);
+    const { answer, body } = await this.read(id, args, options);
     const type = answer.headers["content-type"] ?? "";
     return (type.startsWith("application/json") ? JSON.parse(body.toString("utf8")) : body) as Operations[Id]["answer"];
   }
 
-  /** The head of a successful answer. Its body may still break off; call() asks again for that too. */
+  /** A successful answer with all of its body, which is asked for again when it breaks off. */
+  async read<Id extends OperationId>(id: Id, args: Arguments<Id>, options: CallOptions & { max?: number } = {}): Promise<{ answer: IncomingMessage; body: Buffer }> {
+    return this.asked(id, args, options, async (answer) => ({ answer, body: await readAll(answer, options.max ?? this.answerBytesMax) }));
+  }
+
+  /** The head of a successful answer. Its body may still break off: call() and read() ask again for that. */
   async ask<Id extends OperationId>(id: Id, args: Arguments<Id>, options: CallOptions = {}): Promise<IncomingMessage> {
+    return this.asked(id, args, options, async (answer) => answer);
+  }
+
+  /** Each time with the same key. */
+  private async asked<Id extends OperationId, T>(id: Id, args: Arguments<Id>, options: CallOptions, take: (answer: IncomingMessage) => Promise<T>): Promise<T> {
     const operation = operations[id];
     const { path, query, body } = args as { path: Record<string, string>; query?: Record<string, unknown>; body?: unknown };
     const headers: Record<string, string> = { accept: "application/json", ...options.headers };
@@ -74,7 +83,7 @@ export class Client {
       ...(body === undefined ? {} : { body: raw ? body : Buffer.from(JSON.stringify(body)) }),
       signal: options.signal,
     };
-    return this.again(repeatable, options, () => this.once(request, !repeatable));
+    return this.again(repeatable, options, async () => take(await this.once(request, !repeatable)));
   }
 
   private async once(request: Parameters<Transport["ask"]>[0], fresh: boolean): Promise<IncomingMessage> {
@@ -124,10 +133,12 @@ async function problemOf(answer: IncomingMessage, head: boolean): Promise<Error>
   return new BerthError({ type: `urn:berth:problem:${code}`, title: code, status, code, detail: `status ${status}` }, id);
 }
 
-function fill(template: string, names: Record<string, string>): string {
+/** A path of the interface. Names are one segment each: "." and ".." would be another path. */
+export function fill(template: string, names: Record<string, string>): string {
   return template.replace(/\{(\w+)\}/g, (_, name: string) => {
     const value = names[name];
     if (!value) throw new TypeError(`berth: ${name} is missing`);
+    if (value === "." || value === "..") throw new TypeError(`berth: ${name} cannot be "${value}"`);
     return encodeURIComponent(value);
   });
 }

@@ -8,4 +8,4 @@ export { PathError } from "./paths.js";
 export { createPiTools, TOOL_NAMES, type PiTools } from "./pi.js";
 export { DISPOSED, OUTPUT_LIMITS, SandboxProvider, type FileResource, type OutputFile, type ProviderOptions } from "./provider.js";
 export { ExecHandle, RunningExec, SessionHandle, type FollowOptions, type Frame, type OutputStream, type RunResult } from "./session.js";
-export { defaultHost, type Address } from "./transport.js";
+export { type Address } from "./transport.js";

@@ -3,10 +3,10 @@
 // workspace. Nothing of the caller's environment goes in but what is allowed by name.
 import { randomUUID } from "node:crypto";
 import { posix } from "node:path";
-import { setTimeout as sleep } from "node:timers/promises";
-import { isProblem } from "./errors.js";
+import { setImmediate, setTimeout as sleep } from "node:timers/promises";
+import { BerthConnectionError, BerthError, isProblem } from "./errors.js";
 import type { Exec } from "./generated.js";
-import { globToRegExp, inside } from "./paths.js";
+import { globMatcher, inside } from "./paths.js";
 import type { SessionHandle } from "./session.js";
 
 export const LIMITS = { matches: 100, rawBytes: 1 << 20, outBytes: 64 << 10, searchMs: 10_000, fileBytes: 64 << 20 } as const;
@@ -57,6 +57,11 @@ export interface OperationsOptions {
   /** Told of failures that mean that the session will not come back. */
   failed: (error: unknown) => void;
 }
+
+/** A year, the longest that a command may be given; and what a timer of this process can wait. */
+const TIMEOUT_MS_MAX = 365 * 24 * 3600 * 1000;
+const TIMER_MS_MAX = 2 ** 31 - 1;
+const CANCEL_MS = 10_000;
 
 const DISPOSED = "Sandbox provider is disposed";
 
@@ -138,47 +143,63 @@ export function createOperations(o: OperationsOptions): Operations {
     const { signal, timeout } = options;
     if (signal?.aborted) throw new Error("aborted");
     const place = inside(where, workspace);
-    const timed = timeout !== undefined && timeout > 0;
+    const timeoutMs = timeout !== undefined && timeout > 0 ? Math.min(Math.max(1, Math.ceil(timeout * 1000)), TIMEOUT_MS_MAX) : undefined;
     const execId = `bash-${randomUUID()}`;
+    const path = { workspace_id: session.workspaceId, session_id: session.id, exec_id: execId };
     const ends = AbortSignal.any([o.signal, ...(signal ? [signal] : [])]);
+    let asked = false;
+    let accepted = false;
+    let end: Exec | undefined;
     // By the id that it was given, so that a start whose answer did not come is ended too; that one may
-    // still be on its way.
-    const cancel = async (): Promise<void> => {
-      const path = { workspace_id: session.workspaceId, session_id: session.id, exec_id: execId };
-      for (let pause = 50; pause < 2000; pause *= 2) {
-        const outcome = await session.client.call("execCancel", { path, body: {} }, { retryMs: 5000 }).catch((error: unknown) => error);
-        if (!isProblem(outcome, "not_found")) return;
-        await sleep(pause);
+    // still be on its way. What is left undone is said by what it gives.
+    const cancel = async (): Promise<unknown> => {
+      const begun = Date.now();
+      const options = { retryMs: 0, signal: AbortSignal.any([o.signal, AbortSignal.timeout(CANCEL_MS)]) };
+      for (let pause = 50; ; pause = Math.min(pause * 2, 1600)) {
+        try {
+          await session.client.call("execCancel", { path, body: {} }, options);
+          return undefined;
+        } catch (error) {
+          if (isProblem(error, "not_found")) {
+            if (accepted || Date.now() - begun > 3000) return undefined;
+          } else if (isProblem(error, "invalid_state")) {
+            // It has ended, or the service does not have it at hand yet.
+            const found = await session.client.call("execGet", { path }, options).catch((other: unknown) => other);
+            if (isProblem(found, "not_found") || (found as Partial<Exec>).state === "ended") return undefined;
+          } else if (!(error instanceof BerthConnectionError) && !isProblem(error, "unavailable", "rate_limited", "in_progress", "internal")) return error;
+          if (o.signal.aborted || Date.now() - begun + pause > CANCEL_MS) return error;
+          await sleep(pause);
+        }
       }
     };
     // The service ends it; this is for when the service is not there to do it.
-    const late = timed ? AbortSignal.timeout(timeout * 1000 + 30_000) : undefined;
-    let end: Exec | undefined;
+    const late = timeoutMs !== undefined && timeoutMs + 30_000 <= TIMER_MS_MAX ? AbortSignal.timeout(timeoutMs + 30_000) : undefined;
     try {
+      const argv = [await shellPath(), "-c", command];
+      ends.throwIfAborted();
+      asked = true;
       const running = await session.exec(
-        {
-          argv: [await shellPath(), "-c", command],
-          cwd: place,
-          env: allowed(options.env),
-          exec_id: execId,
-          ...(timed ? { timeout_ms: Math.max(1, Math.ceil(timeout * 1000)) } : {}),
-        },
+        { argv, cwd: place, env: allowed(options.env), exec_id: execId, ...(timeoutMs === undefined ? {} : { timeout_ms: timeoutMs }) },
         { signal: late ? AbortSignal.any([ends, late]) : ends },
       );
+      accepted = true;
       for await (const frame of running) {
         if (frame.type === "exit") end = frame.exec;
         else if (frame.type === "gap") options.onData(Buffer.from(`\n[${frame.bytes} bytes of output are not kept]\n`));
         else options.onData(frame.data);
       }
+      if (!end) throw new Error("the command's end did not come");
     } catch (error) {
-      if (!ends.aborted && !late?.aborted) throw error;
-      if (!o.signal.aborted) await cancel();
-      if (signal?.aborted) throw new Error("aborted");
+      // Nobody follows it any more, whatever the reason: it must not run on. Unless it was refused.
+      const refused = !accepted && error instanceof BerthError && !isProblem(error, "unavailable", "in_progress", "internal");
+      const left = asked && !end && !refused && !o.signal.aborted ? await cancel() : undefined;
+      const cause = left === undefined ? undefined : { cause: left };
+      if (signal?.aborted) throw new Error("aborted", cause);
       if (o.signal.aborted) throw new Error(DISPOSED);
-      throw new Error(`timeout:${timeout}`);
+      if (late?.aborted) throw new Error(`timeout:${timeout}`, cause);
+      throw error;
     }
     if (signal?.aborted) throw new Error("aborted");
-    if (!end) throw new Error("the command's end did not come");
     if (end.reason === "start_failed" && (await typeOf(place)) !== "directory") throw new Error(`Working directory does not exist: ${where}`);
     return outcome(end, timeout);
   }
@@ -207,19 +228,35 @@ export function createOperations(o: OperationsOptions): Operations {
     return { names: out, cut: false };
   }
 
+  /** Names are the sandbox's and may be many: others of this process have their turn meanwhile. */
+  async function filtered(names: string[], is: (name: string) => boolean): Promise<string[]> {
+    const begun = performance.now();
+    const out: string[] = [];
+    let turn = begun;
+    for (const name of names) {
+      if (is(name)) out.push(name);
+      if (performance.now() - turn < 10) continue;
+      await setImmediate();
+      o.check();
+      turn = performance.now();
+      if (turn - begun > LIMITS.searchMs) throw new Error("the pattern takes too long for what is there");
+    }
+    return out;
+  }
+
   async function glob(pattern: string, where = cwd, options: { ignore?: string[]; limit?: number } = {}): Promise<string[]> {
     const place = inside(where, readable);
     if (pattern.includes("\0")) throw new Error("a pattern has no NUL");
     const limit = Math.min(Math.max(options.limit ?? LIMITS.matches, 1), LIMITS.matches);
-    const wanted = globToRegExp(pattern.includes("/") ? pattern.replace(/^\.?\//, "") : `**/${pattern}`);
-    const ignored = (options.ignore ?? []).map(globToRegExp);
+    const wanted = globMatcher(pattern.includes("/") ? pattern.replace(/^\.?\//, "") : `**/${pattern}`);
+    const ignored = (options.ignore ?? []).map(globMatcher);
     // Directories that are ignored by name are not entered.
     const pruned = (options.ignore ?? []).map((g) => /^\*\*\/([^*?[\]{}/\\]+)\/\*\*$/.exec(g)?.[1]).filter((name) => name !== undefined);
     const prune = pruned.length ? ["(", "-type", "d", "(", ...pruned.flatMap((name, i) => [...(i ? ["-o"] : []), "-name", name]), ")", "-prune", ")", "-o"] : [];
     const found = await program(["/usr/bin/find", place, "-mindepth", "1", ...prune, "-printf", "%P\\0"], undefined);
     if (found.code !== 0 && found.records.length === 0) throw new Error(`find: ${found.message || `status ${found.code}`}`);
-    const names = found.records.filter((name) => wanted.test(name) && !ignored.some((g) => g.test(name))).sort();
-    return bounded(names.map((name) => posix.join(place, name)), limit).names;
+    const names = await filtered(found.records, (name) => wanted(name) && !ignored.some((g) => g(name)));
+    return bounded(names.sort().map((name) => posix.join(place, name)), limit).names;
   }
 
   async function grep(pattern: string, options: GrepOptions = {}): Promise<{ files: string[]; truncated: boolean }> {

@@ -35,7 +35,7 @@ export interface OutputFile {
   sha256: string;
 }
 
-export const OUTPUT_LIMITS = { files: 100, fileBytes: 25 << 20, bytes: 100 << 20 } as const;
+export const OUTPUT_LIMITS = { entries: 10_000, files: 100, fileBytes: 25 << 20, bytes: 100 << 20 } as const;
 export const DISPOSED = "Sandbox provider is disposed";
 
 const sha256 = (data: Uint8Array): string => createHash("sha256").update(data).digest("hex");
@@ -46,6 +46,7 @@ export class SandboxProvider {
   private readonly ended = new AbortController();
   private readonly deleteVolume: boolean;
   private poison: string | undefined;
+  private destroyed = false;
   private outputs: readonly OutputFile[] = [];
 
   constructor(readonly session: SessionHandle, options: ProviderOptions = {}) {
@@ -64,14 +65,15 @@ export class SandboxProvider {
 
   /** The session will not come back: make another provider. */
   isPoisoned(): boolean {
-    return this.poison !== undefined;
+    return this.poison !== undefined || (this.ended.signal.aborted && !this.destroyed);
   }
 
-  /** Destroys the session. Nothing is done after it, and doing it again does nothing. */
+  /** Destroys the session. Nothing is done after it; doing it again does nothing, but when the session is
+   * left it is tried again. */
   dispose(): void {
-    if (this.ended.signal.aborted) return;
+    if (this.destroyed) return;
     this.ended.abort(new Error(DISPOSED));
-    if (!destroySync(this.session.client.transport, this.session.workspaceId, this.session.id, this.deleteVolume)) this.poison ??= "its session is left";
+    this.destroyed = destroySync(this.session.client.transport, this.session.workspaceId, this.session.id, this.deleteVolume);
     this.session.client.close();
   }
 
@@ -92,8 +94,11 @@ export class SandboxProvider {
     const place = inside(directory, [this.cwd]);
     const found: { path: string; size: number }[] = [];
     let bytes = 0;
+    let entries = 0;
     try {
       for await (const entry of this.session.list(place, 64, { signal: this.ended.signal })) {
+        // Directories and links too: looking at them takes as long.
+        if (++entries > OUTPUT_LIMITS.entries) throw new Error(`outputs: more than ${OUTPUT_LIMITS.entries} entries, which is more than may be collected`);
         if (entry.path === undefined || /[\u0000-\u001f\u007f\\]/.test(entry.path)) throw new Error("outputs: a file's name is not safe");
         if (entry.type !== "file") continue;
         found.push({ path: posix.relative(place, entry.path), size: entry.size });

@@ -1,13 +1,11 @@
 // This file is sessions and commands as objects: output that goes on by number after a connection ended,
 // each frame once and in order; it never starts a command twice.
 import { randomUUID } from "node:crypto";
-import type { IncomingMessage } from "node:http";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Client, waitBefore, type CallOptions } from "./client.js";
 import { BerthConnectionError } from "./errors.js";
 import type { Event, Exec, ExecStartBody, FileEntry, FileInfo, FileList, OutputFrame, OutputGap, Session, SessionCreateBody } from "./generated.js";
 import { events, type ServerEvent } from "./sse.js";
-import { readAll } from "./transport.js";
 
 export type OutputStream = OutputFrame["stream"];
 export type Frame =
@@ -251,8 +249,7 @@ export class SessionHandle {
   // ---- files ----
 
   async readFile(path: string, options: CallOptions & { max?: number } = {}): Promise<Buffer> {
-    const answer: IncomingMessage = await this.client.ask("fileRead", { path: this.path, query: { path } }, options);
-    return readAll(answer, options.max);
+    return (await this.client.read("fileRead", { path: this.path, query: { path } }, { max: Infinity, ...options })).body;
   }
   writeFile(path: string, data: Uint8Array | string, mode?: string, options?: CallOptions): Promise<FileInfo> {
     const query = mode === undefined ? { path } : { path, mode };

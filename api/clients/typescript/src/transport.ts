@@ -1,7 +1,13 @@
 // This file is one request to berth over a unix socket or TCP; it never asks twice.
+//
+// Whose service is talked to: one that was named, whoever's it is; else only one of root's or of the
+// caller's own, because what is sent there is the caller's, and in a directory like /tmp anybody could
+// stand at the name. Nobody here can ask the kernel who listens, so the files say it.
+import { lstatSync, type Stats } from "node:fs";
 import * as http from "node:http";
 import * as https from "node:https";
 import { once } from "node:events";
+import { posix } from "node:path";
 import { BerthConnectionError } from "./errors.js";
 
 export interface Address {
@@ -21,55 +27,118 @@ export interface Request {
   idleMs?: number;
 }
 
-/** Where berth is when nobody says it: BERTH_HOST, else the socket of the system or of this user. */
-export function defaultHost(env: NodeJS.ProcessEnv = process.env, uid = process.getuid?.() ?? 0): string {
-  if (env.BERTH_HOST) return env.BERTH_HOST;
-  const directory =
-    env.BERTH_RUNTIME_DIR ?? (uid === 0 ? "/run/berth" : env.XDG_RUNTIME_DIR ? `${env.XDG_RUNTIME_DIR}/berth` : `/tmp/berth-${uid}`);
-  return `unix:${directory}/berth.sock`;
+const ownId = (): number => process.geteuid?.() ?? 0;
+
+/** The sockets to try, in order, when nobody names one: the system's, then this user's own. */
+export function defaultSockets(env: NodeJS.ProcessEnv = process.env, uid = ownId()): string[] {
+  const absolute = (path: string | undefined): path is string => path?.startsWith("/") ?? false;
+  if (absolute(env.BERTH_RUNTIME_DIR)) return [`${env.BERTH_RUNTIME_DIR}/berth.sock`];
+  if (uid === 0) return ["/run/berth/berth.sock"];
+  return ["/run/berth/berth.sock", absolute(env.XDG_RUNTIME_DIR) ? `${env.XDG_RUNTIME_DIR}/berth/berth.sock` : `/tmp/berth-${uid}/berth.sock`];
+}
+
+/** Throws unless a socket is there at which only root or `uid` can listen. What is not there is not
+ * connected to either: somebody could make it in between. */
+export function checkSocket(path: string, uid = ownId()): void {
+  const refuse = (what: string, why: string): never => {
+    throw new Error(`berth: ${what}: ${why}. If that is right, name it: BERTH_HOST=unix:${path}`);
+  };
+  const look = (what: string): Stats => {
+    try {
+      const found = lstatSync(what);
+      if (found.uid !== 0 && found.uid !== uid) refuse(what, `it is of user ${found.uid}, who is neither you nor root`);
+      return found;
+    } catch (cause) {
+      if (isNobody(cause)) throw new BerthConnectionError(`berth at unix:${path}: ${(cause as Error).message}`, { cause });
+      throw cause;
+    }
+  };
+  const directory = posix.dirname(path);
+  const above = look(directory);
+  if (!above.isDirectory()) refuse(directory, "it is a link, or no directory");
+  if ((above.mode & 0o022) !== 0) refuse(directory, "others may write in it");
+  if (!look(path).isSocket()) refuse(path, "it is a link, or no socket");
+}
+
+/** Nobody listens there, or not for this user; nothing was sent. */
+function isNobody(error: unknown): boolean {
+  return ["ENOENT", "ECONNREFUSED", "EACCES", "ENOTDIR"].includes((error as NodeJS.ErrnoException | undefined)?.code ?? "");
 }
 
 interface Place {
+  host: string;
   module: typeof http | typeof https;
   options: http.RequestOptions;
+  /** A default of nobody's choice: it is checked before each request. */
+  unnamed?: string;
 }
 
-function placeOf(address: Address): Place & { host: string; token: string | undefined } {
-  const host = address.host ?? defaultHost();
-  if (host.startsWith("unix:")) return { host, token: undefined, module: http, options: { socketPath: host.slice(5), host: "berth" } };
+const unixPlace = (path: string): Place => ({ host: `unix:${path}`, module: http, options: { socketPath: path, host: "berth" } });
+
+function placesOf(address: Address): { places: [Place, ...Place[]]; token: string | undefined } {
+  const host = address.host ?? (process.env.BERTH_HOST || undefined);
+  if (host === undefined) return { places: defaultSockets().map((path) => ({ ...unixPlace(path), unnamed: path })) as [Place, ...Place[]], token: undefined };
+  if (host.startsWith("unix:")) return { places: [unixPlace(host.slice(5))], token: undefined };
   const url = new URL(host);
   if (url.protocol !== "http:" && url.protocol !== "https:") throw new TypeError(`berth: ${host}: write unix:PATH, http://… or https://…`);
   if (url.pathname !== "/" || url.search || url.username) throw new TypeError(`berth: ${host}: only a host and a port`);
-  return {
+  const place: Place = {
     host,
-    token: address.token ?? process.env.BERTH_TOKEN,
     module: url.protocol === "https:" ? https : http,
     options: { host: url.hostname.replace(/^\[|\]$/g, ""), port: url.port || (url.protocol === "https:" ? 443 : 80) },
   };
+  return { places: [place], token: address.token ?? process.env.BERTH_TOKEN };
 }
 
 export class Transport {
-  readonly host: string;
   readonly token: string | undefined;
-  private readonly place: Place;
+  /** One of them when it has answered: sessions are one service's. */
+  private places: [Place, ...Place[]];
   private readonly agent: http.Agent;
 
   constructor(address: Address = {}) {
-    const { host, token, module, options } = placeOf(address);
-    this.host = host;
+    const { places, token } = placesOf(address);
+    this.places = places;
     this.token = token;
-    this.place = { module, options };
-    this.agent = new module.Agent({ keepAlive: true, maxSockets: 64, maxFreeSockets: 4, timeout: 30_000 });
+    this.agent = new places[0].module.Agent({ keepAlive: true, maxSockets: 64, maxFreeSockets: 4, timeout: 30_000 });
+  }
+
+  /** Where it is: what has answered, else what is tried first. */
+  get host(): string {
+    return this.places[0].host;
+  }
+
+  /** Throws when nobody listens there, or somebody else could. */
+  check(): void {
+    if (this.places[0].unnamed !== undefined) checkSocket(this.places[0].unnamed);
   }
 
   /** The head of the answer; whoever asks reads or destroys its body. */
   async ask(request: Request, fresh = false): Promise<http.IncomingMessage> {
+    const places = this.places;
+    for (const [i, place] of places.entries()) {
+      try {
+        if (place.unnamed !== undefined) checkSocket(place.unnamed);
+        const answer = await this.askAt(place, request, fresh);
+        // Unless another request came first.
+        if (this.places === places && places.length > 1) this.places = [place];
+        return answer;
+      } catch (error) {
+        // A body that comes piece by piece may have begun already.
+        const whole = request.body === undefined || request.body instanceof Uint8Array;
+        if (i + 1 === places.length || !whole || !(error instanceof BerthConnectionError) || !isNobody(error.cause)) throw error;
+      }
+    }
+    throw new Error("there is always a place");
+  }
+
+  private async askAt(place: Place, request: Request, fresh: boolean): Promise<http.IncomingMessage> {
     const headers: Record<string, string> = { ...request.headers };
     if (this.token) headers.authorization = `Bearer ${this.token}`;
     if (request.body instanceof Uint8Array) headers["content-length"] = String(request.body.byteLength);
     request.signal?.throwIfAborted();
-    const asked = this.place.module.request({
-      ...this.place.options,
+    const asked = place.module.request({
+      ...place.options,
       method: request.method,
       path: request.path,
       headers,
@@ -91,7 +160,7 @@ export class Transport {
     } catch (cause) {
       asked.destroy();
       request.signal?.throwIfAborted();
-      throw new BerthConnectionError(`berth at ${this.host}: ${(cause as Error).message}`, { cause });
+      throw new BerthConnectionError(`berth at ${place.host}: ${(cause as Error).message}`, { cause });
     }
   }
 
