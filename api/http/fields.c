@@ -11,6 +11,7 @@
 
 #define OF(kind)    (1u << JSON_##kind)
 #define DECADE_MS   (UINT64_C(3660) * 24 * 3600 * 1000)
+#define YEAR_MS     (UINT64_C(366) * 24 * 3600 * 1000) /* the longest that init counts */
 #define PATH_BYTES  4096
 #define SHELL_BYTES (1024 * 1024)
 
@@ -165,10 +166,10 @@ const struct body_field fields_of_exec[] = {
     ROW(CHOICE("stdin", stdin_kinds)),
     ROW(.name = "tty", .kinds = OF(OBJECT) | OF(NULL), .max = UINT32_MAX,
         .fields = fields_of_resize),
-    ROW(NUMBER("timeout_ms", 1, DECADE_MS)),
-    ROW(NUMBER("idle_timeout_ms", 1, DECADE_MS)),
+    ROW(NUMBER("timeout_ms", 1, YEAR_MS)),
+    ROW(NUMBER("idle_timeout_ms", 1, YEAR_MS)),
     ROW(NUMBER("output_limit_bytes", 1, INT64_MAX)),
-    ROW(NUMBER("grace_ms", 0, DECADE_MS)),
+    ROW(NUMBER("grace_ms", 0, YEAR_MS)),
     ROW(ID("exec_id")),
     ROW(CHOICE("on_limit", limit_actions)),
     ROW(FLAG("keep_children")),
