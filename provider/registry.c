@@ -10,10 +10,13 @@
 #include "runtime/base/units.h"
 #include "runtime/host/probe.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
+#include <time.h>
 
 /* ---- probes to capabilities -------------------------------------------------------------------
  */
@@ -244,12 +247,37 @@ bool registry_doubtful(const struct capability_set *set, const struct spec *spec
     return false;
 }
 
+static bool is_known(const struct runtime *rt, const struct spec *spec, struct capability_set *ret)
+{
+    char key[65];
+    return make_key(runtime_facts(rt), key) == 0 && load(runtime_facts(rt), key, ret) == 0 &&
+           !registry_doubtful(ret, spec);
+}
+
+/* Of a hundred that start at once one probes, and the others read what it found. Whoever has waited
+ * long enough probes by himself: the lock saves work and guards nothing. -1: without it. */
+static int await_turn(const struct runtime_facts *facts)
+{
+    enum { NAP_MS = 10, WAIT_MS = 15000 };
+    const struct timespec nap = {0, NAP_MS * 1000000L};
+    int fd = open_directory(facts);
+    for (int waited_ms = 0; fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) < 0; waited_ms += NAP_MS) {
+        if ((errno != EWOULDBLOCK && errno != EINTR) || waited_ms >= WAIT_MS) {
+            fd_close(fd);
+            return -1;
+        }
+        nanosleep(&nap, NULL);
+    }
+    return fd;
+}
+
 int registry_open(struct runtime *rt, const struct spec *spec, struct capability_set *ret,
                   struct err *err)
 {
-    char key[65];
-    if (make_key(runtime_facts(rt), key) == 0 && load(runtime_facts(rt), key, ret) == 0 &&
-        !registry_doubtful(ret, spec))
+    if (is_known(rt, spec, ret))
+        return 0;
+    _cleanup_fd_ int turn = await_turn(runtime_facts(rt));
+    if (turn >= 0 && is_known(rt, spec, ret))
         return 0;
     return refresh(rt, NULL, needs_lasting(spec), ret, err);
 }
