@@ -353,8 +353,8 @@ static int carry_on(struct ledger_tx *tx, const struct coordinator_request *requ
         r = insert_session(tx, request, row, err);
     ticket->session = row->id;
     ticket->incarnation = row->incarnation;
-    if (request->verb == SESSION_EVENT_NETWORK)
-        ticket->revision++;
+    if (request->verb == SESSION_EVENT_NETWORK || request->verb == SESSION_EVENT_CREATE)
+        ticket->revision = row->network_revision + 1;
     if (r == 0 && go->effect == SESSION_EFFECT_NONE)
         return finish_at_once(tx, request, go, ticket, err);
     if (r == 0 && request->verb == SESSION_EVENT_DESTROY)

@@ -26,6 +26,10 @@ void effect(struct lane *lane, enum session_effect what, int64_t incarnation)
         lane->frozen = false;
         lane->init_ord = 0;
         lane->alive = incarnation;
+        lane->rules = lane->rules_asked;
+        break;
+    case SESSION_EFFECT_NETWORK:
+        lane->rules = lane->rules_asked;
         break;
     case SESSION_EFFECT_STOP:
     case SESSION_EFFECT_SEAL:
@@ -46,7 +50,6 @@ void effect(struct lane *lane, enum session_effect what, int64_t incarnation)
     case SESSION_EFFECT_NONE:
     case SESSION_EFFECT_START:
     case SESSION_EFFECT_FILES:
-    case SESSION_EFFECT_NETWORK:
     case SESSION_EFFECT_COUNT:
         break;
     }
@@ -215,7 +218,7 @@ int apply_marker_check(struct ledger_tx *tx, void *data, struct err *err)
 bool is_full(int kind)
 {
     return kind == SESSION_EVENT_CREATE || kind == SESSION_EVENT_ARCHIVE ||
-           kind == SESSION_EVENT_DESTROY;
+           kind == SESSION_EVENT_DESTROY || kind == SESSION_EVENT_NETWORK;
 }
 
 enum session_event outcome_of(enum session_event verb)
@@ -226,6 +229,7 @@ enum session_event outcome_of(enum session_event verb)
            : verb == SESSION_EVENT_RESUME      ? SESSION_EVENT_RESUMED
            : verb == SESSION_EVENT_INTERRUPT   ? SESSION_EVENT_INTERRUPTED
            : verb == SESSION_EVENT_ARCHIVE     ? SESSION_EVENT_ARCHIVED_NOW
+           : verb == SESSION_EVENT_NETWORK     ? SESSION_EVENT_NETWORK_CHANGED
                                                : SESSION_EVENT_DEAD;
 }
 
@@ -284,6 +288,7 @@ int finish_verb(struct step *s)
         s->end.outcome = SESSION_EVENT_GONE;
         return run_job(s, LEDGER_OP_VERB_CLOSE, apply_close) < 0 ? LANE_STOPS : LANE_GOES_ON;
     }
+    lane->rules_asked = s->ticket.revision;
     effect(lane, s->ticket.effect, s->ticket.incarnation);
     if (s->ticket.effect == SESSION_EFFECT_LAUNCH &&
         run_job(s, LEDGER_OP_VERB_PREPARED, apply_prepared) < 0)
@@ -301,7 +306,8 @@ int finish_verb(struct step *s)
 
 static int step_verb(struct step *s)
 {
-    int r = run_job(s, LEDGER_OP_VERB_OPEN, apply_open);
+    bool network = s->request.verb == SESSION_EVENT_NETWORK;
+    int r = run_job(s, network ? LEDGER_OP_VERB_NETWORK : LEDGER_OP_VERB_OPEN, apply_open);
     if (r < 0)
         return LANE_STOPS;
     if (r == 0)
@@ -384,14 +390,17 @@ static int choose(struct lane *lane, enum session_state state)
                : luck < 76 ? SESSION_EVENT_INTERRUPT
                : luck < 80 ? SESSION_EVENT_ARCHIVE
                : luck < 86 ? STEP_DEATH
-               : luck < 90 ? STEP_FILES
+               : luck < 88 ? STEP_FILES
+               : luck < 93 ? SESSION_EVENT_NETWORK
                            : SESSION_EVENT_DESTROY;
     case SESSION_PARKED:
-        return luck < 75   ? SESSION_EVENT_RESUME
+        return luck < 70   ? SESSION_EVENT_RESUME
+               : luck < 75 ? SESSION_EVENT_NETWORK
                : luck < 85 ? SESSION_EVENT_ARCHIVE
                            : SESSION_EVENT_DESTROY;
     case SESSION_FROZEN:
-        return luck < 60   ? SESSION_EVENT_RESUME
+        return luck < 55   ? SESSION_EVENT_RESUME
+               : luck < 60 ? SESSION_EVENT_NETWORK
                : luck < 75 ? SESSION_EVENT_PARK_STOP
                : luck < 85 ? SESSION_EVENT_ARCHIVE
                            : SESSION_EVENT_DESTROY;

@@ -35,8 +35,9 @@ struct lane {
     /* The fake kernel. */
     int64_t alive; /* incarnation whose init lives; 0 none */
     bool frozen;
-    int64_t init_ord; /* the last command that init was sent */
-    int init_word;    /* enum recovery_word of it */
+    int64_t rules, rules_asked; /* revision of its network that is in force; that is asked for */
+    int64_t init_ord;           /* the last command that init was sent */
+    int init_word;              /* enum recovery_word of it */
     unsigned char runs[STEPS_MAX];
 };
 

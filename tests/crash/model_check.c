@@ -103,6 +103,8 @@ void check_rows(struct lane *lane)
     if (runs || frozen) {
         if (lane->alive != s.session.incarnation || lane->frozen != frozen)
             violated(lane, "row and kernel differ", lane->alive, s.session.incarnation);
+        if (lane->rules != s.session.network_revision)
+            violated(lane, "other rules than the row's", lane->rules, s.session.network_revision);
     } else if (lane->alive != 0) {
         violated(lane, "an orphan", lane->alive, s.session.state);
     }

@@ -37,7 +37,8 @@ class Exec:
     def __init__(self, mark, lines, pause, code):
         self.mark, self.lines, self.code = mark, lines, code
         slow = f"; sleep {pause}" if pause else ""
-        self.argv = ["sh", "-c", f"echo {mark} >>/workspace/marks; i=0; while [ $i -lt {lines} ]; do "
+        refused = "unshare -U true 2>/dev/null; " if lines < 2 else ""  # a call that becomes an event
+        self.argv = ["sh", "-c", f"echo {mark} >>/workspace/marks; {refused}i=0; while [ $i -lt {lines} ]; do "
                      f"echo {mark} line $i{slow}; i=$((i+1)); done; echo {mark} err >&2; exit {code}"]
         self.path = self.document = None
         self.must_have_run = self.must_not_have_run = False
@@ -53,7 +54,7 @@ class Session:
     def __init__(self, name):
         self.name, self.state, self.mode = name, "absent", None
         self.path = f"{WORKSPACE}/sessions/{name}"
-        self.execs, self.files = [], {}
+        self.execs, self.files, self.revision = [], {}, 1
 
 
 class Client:
@@ -89,18 +90,20 @@ class Client:
         if session.state == "archived":
             return self.destroy(session)
         if session.state == "parked":
-            return self.rng.choice((self.resume, self.resume, self.resume, self.write, self.destroy, self.archive))(session)
+            return self.rng.choice((self.resume, self.resume, self.resume, self.write, self.destroy, self.archive, self.network))(session)
         return self.rng.choice((self.exec, self.exec, self.exec, self.exec, self.park, self.freeze, self.interrupt,
-                                self.duplicate, self.write, self.archive, self.destroy, self.volume))(session)
+                                self.duplicate, self.write, self.archive, self.destroy, self.volume, self.network,
+                                self.token))(session)
 
     def create(self, session):
-        body = {"session_id": session.name, "policy": "balanced"}
+        body = {"session_id": session.name, "policy": "balanced", "process": {"explain_syscalls": True}}
         if self.directories and session is not self.sessions[0]:
             body["workspace"] = {"persistence": {"kind": "directory", "path": self.new_directory(session), "allow_root_owned": True}}
         document = self.http.verb("POST", f"{WORKSPACE}/sessions", body, self.key(), (201,)).json()
         if document["state"] != "running" or document["session_id"] != session.name:
             raise Failure(f"created, but {document}")
         session.state, session.mode, session.execs, session.files = "running", None, [], {}
+        session.revision = 1
         self.tally["creates"] += 1
 
     def new_directory(self, session):
@@ -217,6 +220,34 @@ class Client:
         if gone.status != 404:
             raise Failure(f"volume {name} was removed: {gone}")
         self.tally["volumes made and removed"] += 1
+
+    def network(self, session):
+        """Its rules as another revision; the answer under a key is one."""
+        answer = self.http.verb("PUT", f"{session.path}/network", {"egress": "deny"}, self.key(), (200, 409))
+        if answer.status == 409:
+            self.died(session, answer)
+            return
+        revision, shown = answer.json()["revision"], self.show(session)["network_revision"]
+        if revision <= session.revision or shown != revision:
+            raise Failure(f"revision {session.revision} of {session.name} was replaced by {revision}, shown is {shown}")
+        session.revision = revision
+        self.tally["networks replaced"] += 1
+
+    def token(self, _):
+        """Made, used over TCP, revoked: worthless at once, and after whatever dies."""
+        made = self.http.until_definite("POST", "/v1/tokens", {"workspaces": ["local"], "verbs": ["read"], "lives_ms": 600000})
+        if made.status != 201:
+            raise Failure(f"no token: {made}")
+        mine, text = f"/v1/tokens/{made.json()['token_id']}", made.json()["token"]
+        seen = self.http.over_tcp("GET", f"{WORKSPACE}/sessions?limit=1", text)
+        if seen.status != 200:
+            raise Failure(f"a token that was made is not taken: {seen}")
+        if self.http.until_definite("DELETE", mine).status != 200:
+            raise Failure("a token that was made could not be revoked")
+        after = self.http.over_tcp("GET", f"{WORKSPACE}/sessions?limit=1", text)
+        if after.status != 401:
+            raise Failure(f"a token that was revoked is taken: {after}")
+        self.tally["tokens made, used and revoked"] += 1
 
     # ---- commands ---------------------------------------------------------------------------------
 

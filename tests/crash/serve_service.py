@@ -90,7 +90,7 @@ class Service:
         os.dup2(os.open("/dev/null", os.O_RDONLY), 0)
         os.dup2(log, 1)
         os.dup2(log, 2)
-        os.execve(f"{self.binaries}/berth", ["berth", "serve"],
+        os.execve(f"{self.binaries}/berth", ["berth", "serve", "--listen", f"127.0.0.1:{self.http.port}"],
                   {"BERTH_STATE_DIR": self.state, "BERTH_RUNTIME_DIR": self.runtime, "PATH": os.environ["PATH"]})
 
     def last_words(self):

@@ -50,7 +50,7 @@ static void forget(struct exchange *x)
 static int authorize(void *context, const struct exchange_request *request, struct err *err)
 {
     (void)context;
-    demand(request->route && !request->route->later);
+    demand(request->route != NULL);
     if (request->names.workspace_id && strcmp(request->names.workspace_id, "x") == 0)
         return err_set(err, ERR_FORBIDDEN, 0, "look", "x", "No.");
     return 0;
@@ -61,6 +61,7 @@ static void answer(struct exchange *x)
     struct buf out = {0};
     const struct exchange_request *request = exchange_request(x);
     forget(x);
+    demand(!request->route->later);
     buf_json_string(&out, request->path);
     demand(request->body == NULL || request->body->kind == JSON_OBJECT);
     demand((request->route->body == BODY_OBJECT) == (request->body != NULL));
