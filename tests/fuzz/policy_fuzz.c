@@ -56,6 +56,11 @@ static void check_compiled(const struct policy *policy)
     strcpy(spec.workspace_id, "w");
     strcpy(spec.session_id, "s");
     strcpy(spec.workspace.mount_path, "/a-path-that-no-seed-names");
+    if (policy_check_meaning(policy, &err) < 0) {
+        demand(err.subject[0] && err.detail[0], "an error without a place or a sentence", &err);
+        demand(policy_compile(policy, &spec, &err) < 0, "compiled what means nothing", &err);
+        return;
+    }
     int r = policy_compile(policy, &spec, &err);
     demand(r == 0 || strstr(err.detail, "protected") ||
                strstr(err.detail, "where the workspace is"),
