@@ -4,8 +4,9 @@
  * PRIVILEGED: the launcher's. Namespace: the host's.
  *
  * Should: touch only file systems that it has made itself, that have no name and that no other
- * process knows. Mustn't: attach a mount, open a path of an image, change its own
- * rights: what it makes is given to the session's ids file by file. Caller: launch.c.
+ * process knows. Mustn't: attach a mount, open a path of an image, or end with other ids than it
+ * began with: what is the session's root's is made with his file-system ids, where the caller has
+ * not asked for a signal at its parent's death (changing them would forget that). Caller: launch.c.
  */
 #pragma once
 

@@ -119,10 +119,14 @@ int pin_submounts(const char *path, struct submounts *ret)
     if (r < 0)
         return r;
     size_t n = strlen(path);
+    bool escaped = strpbrk(path, " \t\n\\") != NULL; /* written in another way there */
     for (char *line = text, *next; line && *line; line = next) {
         uint64_t id;
         char *point, *type;
         next = cut_line(line);
+        /* Most lines name nothing below it: they are not taken apart. */
+        if (!escaped && !strstr(line, path))
+            continue;
         if (split_mount_line(line, &id, &point, &type) && strncmp(point, path, n) == 0 &&
             point[n] == '/' && found.count++ == 0)
             snprintf(found.first, sizeof found.first, "%s", point + n + 1);
