@@ -126,6 +126,7 @@ MAY_FAIL=(
     'keyctl\(KEYCTL_JOIN_SESSION_KEYRING' 'commands have no keyctl and no /proc/keys: an inherited keyring is out of reach'
     'capget\(' 'without the answer setgroups is denied, which is the narrower of the two'
     'prctl\((PR_GET_DUMPABLE|PR_SET_DUMPABLE, 0x1\))' 'the launcher stays undumpable, which is the narrower of the two'
+    'prctl\(PR_GET_PDEATHSIG' 'files of the root are then given to the session one by one'
 
     # Helpers that only wait.
     "run sendto\\($(of 'socket:[^>]*'), \"q\", 1," 'a helper ends with its socket as well'
