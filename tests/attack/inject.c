@@ -244,6 +244,7 @@ static const struct {
     const char *name;
 } words[] = {
     {'P', 1, "PR_SET_PDEATHSIG"},
+    {'P', 2, "PR_GET_PDEATHSIG"},
     {'P', 3, "PR_GET_DUMPABLE"},
     {'P', 4, "PR_SET_DUMPABLE"},
     {'P', 15, "PR_SET_NAME"},
