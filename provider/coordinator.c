@@ -9,8 +9,6 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { INTENTS_MAX = 64 };
-
 /* An outcome of the ledger that cannot be here: a row that a transaction just read is gone. */
 static int expect(int r, const char *what, struct err *err)
 {
@@ -184,7 +182,8 @@ int coordinator_in_the_way(struct ledger_tx *tx, int64_t session, enum session_e
     for (size_t i = 0; r == 0 && i < count && *ret_intent == 0; i++) {
         bool together = (rows[i].verb == SESSION_EVENT_INTERRUPT &&
                          (verb == SESSION_EVENT_INTERRUPT || verb == SESSION_EVENT_EXEC)) ||
-                        (rows[i].verb == SESSION_EVENT_NETWORK && verb == SESSION_EVENT_EXEC);
+                        (rows[i].verb == SESSION_EVENT_NETWORK &&
+                         (verb == SESSION_EVENT_EXEC || coordinator_settles(verb)));
         if (!together)
             *ret_intent = rows[i].id;
     }
@@ -355,6 +354,8 @@ static int carry_on(struct ledger_tx *tx, const struct coordinator_request *requ
     ticket->incarnation = row->incarnation;
     if (request->verb == SESSION_EVENT_NETWORK || request->verb == SESSION_EVENT_CREATE)
         ticket->revision = row->network_revision + 1;
+    if (r == 0 && coordinator_settles(request->verb))
+        r = coordinator_rules_waiting(tx, row->id, &ticket->rules, err);
     if (r == 0 && go->effect == SESSION_EFFECT_NONE)
         return finish_at_once(tx, request, go, ticket, err);
     if (r == 0 && request->verb == SESSION_EVENT_DESTROY)
@@ -485,20 +486,6 @@ int coordinator_spec(struct ledger_tx *tx, const struct coordinator_ticket *tick
     return r == LEDGER_NOT_FOUND ? COORDINATOR_STALE : r;
 }
 
-/* What the verb's row says is what the session is from now on. */
-static int take_rules(struct ledger_tx *tx, const struct intent_row *intent, struct err *err)
-{
-    _cleanup_buf_ struct buf spec = {0};
-    char hash[65];
-    int r = expect(ledger_intent_spec(tx, intent->id, &spec, hash, err), "intents", err);
-    if (r == 0)
-        r = expect(ledger_session_network(tx, intent->session,
-                                          (struct ledger_blob){buf_text(&spec), spec.length}, hash,
-                                          intent->floor, err),
-                   "sessions", err);
-    return r;
-}
-
 int coordinator_close(struct ledger_tx *tx, const struct coordinator_ticket *ticket,
                       const struct coordinator_end *end, struct err *err)
 {
@@ -522,7 +509,7 @@ int coordinator_close(struct ledger_tx *tx, const struct coordinator_ticket *tic
         r = ledger_volume_of_session(tx, session.id, &volume, err);
     r = r < 0 ? r : move(tx, &session, go, end, err);
     if (r == 0 && end->outcome == SESSION_EVENT_NETWORK_CHANGED)
-        r = take_rules(tx, &intent, err);
+        r = coordinator_take_rules(tx, &intent, err);
     int64_t holder;
     if (r == 0 && volume.id) /* one that somebody else names by now stays */
         r = ledger_volume_delete(tx, session.workspace_id, volume.name, &holder, err);
@@ -589,6 +576,10 @@ int coordinator_reopen(struct ledger_tx *tx, int64_t intent_id, struct coordinat
     ticket.verb = intent.verb;
     ticket.volume_made = strcmp(intent.reason, COORDINATOR_NEW_VOLUME) == 0;
     ticket.state = session.state;
+    if (coordinator_settles(intent.verb))
+        r = coordinator_rules_waiting(tx, session.id, &ticket.rules, err);
+    if (r != 0)
+        return r;
     /* The effect of the cell that wrote it: of a passing state, the cell that led there. */
     ticket.effect = session_transition(session.state, intent.verb)->effect;
     if (session.state == SESSION_DESTROYING)

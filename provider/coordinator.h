@@ -11,9 +11,10 @@
  * A ledger that fails in between is a crash of that session: the ticket is worth nothing any more,
  * and when the ledger is back (its generation moved) the rows say what to do (recovery.h).
  *
- * One verb is under way per session, except that interrupts go together and that destroy takes the
- * place of any. A verb that was so displaced gets COORDINATOR_STALE from its next call: its owner
- * removes what it made, and answers 409.
+ * One verb is under way per session, except that interrupts go together, that a park or an archive
+ * may come over other rules that nobody could put in force yet, and settles them with its end
+ * (coordinator_settle()), and that destroy takes the place of any. A verb that was so displaced
+ * gets COORDINATOR_STALE from its next call: its owner removes what it made, and answers 409.
  */
 #pragma once
 
@@ -72,6 +73,7 @@ struct coordinator_ticket {
     int64_t intent;               /* 0: nothing is under way, the verb is done */
     int64_t key, floor, holder;
     int64_t revision; /* of the network's rules: the new one; before the verb: the one in force */
+    int64_t rules;    /* park, archive: the intent of a network verb that it settles; 0: none */
     enum session_event verb;
     enum session_state state; /* before */
     enum session_effect effect;
@@ -105,6 +107,18 @@ struct coordinator_end {
 
 /* Which operation a job needs that closes with this outcome: as durable as the state table says. */
 enum ledger_op coordinator_close_op(enum session_event outcome);
+/* The same with what the ticket settles: other rules hold after power loss, whoever ends them. */
+enum ledger_op coordinator_end_op(const struct coordinator_ticket *ticket,
+                                  enum session_event outcome);
+
+/* In the transaction that closes a park or an archive, before coordinator_close(): the rules of
+ * `ticket->rules` are the session's, which nothing else has any more, and their key gets `answer`.
+ * Nothing when that verb has ended by itself. */
+int coordinator_settle(struct ledger_tx *tx, const struct coordinator_ticket *ticket,
+                       const struct coordinator_answer *answer, int64_t now_ms, struct err *err);
+/* What they will be: spec and revision. COORDINATOR_STALE: the verb has ended. */
+int coordinator_settled_spec(struct ledger_tx *tx, const struct coordinator_ticket *ticket,
+                             struct buf *ret_spec, int64_t *ret_revision, struct err *err);
 
 /* COORDINATOR_STALE, or COORDINATOR_INVALID_STATE when the table has no such cell (a defect of the
  * caller): nothing is written. `dead` leaves the ticket open for `gone`. */

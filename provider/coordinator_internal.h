@@ -1,7 +1,9 @@
-/* This file is what the coordinator's two files share; nobody else includes it. */
+/* This file is what the coordinator's files share; nobody else includes it. */
 #pragma once
 
 #include "provider/coordinator.h"
+
+enum { INTENTS_MAX = 64 };
 
 /* IDEM-1 as an outcome of the coordinator. */
 int coordinator_look_key(struct ledger_tx *tx, const struct idempotency_request *key,
@@ -11,6 +13,14 @@ int coordinator_look_key(struct ledger_tx *tx, const struct idempotency_request 
 /* The verb under way that stands in the way of `verb`; 0: none. */
 int coordinator_in_the_way(struct ledger_tx *tx, int64_t session, enum session_event verb,
                            int64_t *ret_intent, struct err *err);
+
+/* May `verb` begin while other rules wait to be put in force? */
+bool coordinator_settles(enum session_event verb);
+/* The intent of a network verb; 0: none. */
+int coordinator_rules_waiting(struct ledger_tx *tx, int64_t session, int64_t *ret_intent,
+                              struct err *err);
+/* What the verb's row says is what the session is from now on. */
+int coordinator_take_rules(struct ledger_tx *tx, const struct intent_row *intent, struct err *err);
 
 /* SES-6: the idle timer runs while nothing else does. */
 int coordinator_idle(struct ledger_tx *tx, const struct session_row *session, bool idle,

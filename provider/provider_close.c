@@ -88,7 +88,9 @@ static int close_apply(struct ledger_tx *tx, struct work *work, struct err *err)
     verb->end.outcome = verb->outcome;
     /* A destroy was answered when it was dead, and whoever joins it meanwhile is given that answer:
      * it stays as it is, the other thread may be reading it. */
-    int r = verb->outcome == SESSION_EVENT_GONE ? 0 : make_answer(tx, verb, err);
+    int r = verb->ticket.rules && !verb->failed ? network_settle(tx, verb, err) : 0;
+    if (r == 0 && verb->outcome != SESSION_EVENT_GONE)
+        r = make_answer(tx, verb, err);
     if (r == 0 && verb->effective.length && !verb->failed)
         r = write_incarnation(tx, verb, err);
     if (r == 0)
@@ -196,7 +198,8 @@ void verb_close(struct verb *verb)
 {
     verb->end.reason = verb->end.reason ? verb->end.reason : "";
     verb->end.event_json = verb->end.event_json ? verb->end.event_json : "{}";
-    work_job(&verb->call.work, coordinator_close_op(verb->outcome), close_apply, closed);
+    work_job(&verb->call.work, coordinator_end_op(&verb->ticket, verb->outcome), close_apply,
+             closed);
 }
 
 static int give_up_apply(struct ledger_tx *tx, struct work *work, struct err *err)

@@ -327,6 +327,8 @@ int sealed_memfd(const char *name, const void *data, size_t size, int *ret, stru
 /* provider_network.c */
 int network_prepare(struct ledger_tx *tx, struct verb *verb, struct err *err);
 int network_answer(struct verb *verb, struct spec *scratch, int64_t revision, struct err *err);
+/* A park or an archive ends that came over other rules: they are the row's now. */
+int network_settle(struct ledger_tx *tx, struct verb *verb, struct err *err);
 int network_given_up(struct ledger_tx *tx, const struct verb *verb, struct err *err);
 void network_effect(struct verb *verb);
 void verb_interrupted(struct seat *seat, uint64_t floor); /* init says so */

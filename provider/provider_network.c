@@ -7,8 +7,9 @@
  *
  * A launcher that refuses is asked for the rules of before, as a revision of their own: what it did
  * of the new ones is not known, and numbers only rise. One that cannot be reached leaves the verb's
- * row where it is, and recovery asks again. A session that does not live has no effect: the row is
- * what its next start is made from.
+ * row where it is, and recovery asks again, until it has an answer or the session is parked,
+ * archived or destroyed. A session that does not live has no effect: the row is what its next start
+ * is made from.
  */
 #include "policy/policy.h"
 #include "provider/provider_internal.h"
@@ -63,15 +64,41 @@ void provider_session_network(struct provider *p, const struct provider_call *fr
 
 /* ---- in the ledger's transactions ------------------------------------------------------------ */
 
-int network_answer(struct verb *verb, struct spec *scratch, int64_t revision, struct err *err)
+static int print_answer(const struct buf *stored, struct spec *scratch, int64_t revision,
+                        uint32_t cut, struct buf *out, struct err *err)
 {
-    int r = spec_store_read(buf_text(&verb->spec), verb->spec.length, scratch, err);
+    int r = spec_store_read(buf_text(stored), stored->length, scratch, err);
     if (r < 0)
         return r;
-    buf_printf(&verb->answer, "{\"revision\":%lld,\"network\":", (long long)revision);
-    policy_print_network(&scratch->network, &verb->answer);
-    buf_printf(&verb->answer, ",\"connections_cut\":%u}\n", verb->cut);
+    buf_printf(out, "{\"revision\":%lld,\"network\":", (long long)revision);
+    policy_print_network(&scratch->network, out);
+    buf_printf(out, ",\"connections_cut\":%u}\n", cut);
     return 0;
+}
+
+int network_answer(struct verb *verb, struct spec *scratch, int64_t revision, struct err *err)
+{
+    return print_answer(&verb->spec, scratch, revision, verb->cut, &verb->answer, err);
+}
+
+int network_settle(struct ledger_tx *tx, struct verb *verb, struct err *err)
+{
+    _cleanup_buf_ struct buf spec = {0}, answer = {0};
+    int64_t revision = 0;
+    int r = coordinator_settled_spec(tx, &verb->ticket, &spec, &revision, err);
+    if (r != 0)
+        return r == COORDINATOR_STALE ? 0 : r;
+    r = print_answer(&spec, &verb->call.work.p->ledger_scratch, revision, 0, &answer, err);
+    if (r == 0 && buf_failed(&answer))
+        r = err_set(err, ERR_UNAVAILABLE, ENOMEM, "write the answer", NULL, "Out of memory.");
+    const struct coordinator_answer kept = {
+        .status = 200, .code = ERR_NONE, .body = {buf_text(&answer), answer.length}};
+    if (r == 0)
+        r = coordinator_settle(tx, &verb->ticket, &kept, verb->end.now_ms, err);
+    if (r == 0)
+        r = ledger_audit_add(tx, verb->call.workspace_id, "berth", "network", verb->call.session_id,
+                             "settled", verb->end.now_ms, err);
+    return r;
 }
 
 int network_prepare(struct ledger_tx *tx, struct verb *verb, struct err *err)

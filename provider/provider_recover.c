@@ -517,7 +517,13 @@ static void adopt(struct rescue *rescue)
 
 /* ---- the action ------------------------------------------------------------------------------ */
 
-/* The verb under way that is recovery's: one that a client or timer waits for has its own turn. */
+/* The verb under way that is recovery's: one that a client or timer waits for has its own turn.
+ * Other rules come last: a park or an archive that came over them settles them. */
+static bool yields(const struct intent_row *intent)
+{
+    return intent->verb == SESSION_EVENT_INTERRUPT || intent->verb == SESSION_EVENT_NETWORK;
+}
+
 static const struct intent_row *open_intent(const struct rescue *rescue, bool *ret_owned)
 {
     const struct intent_row *found = NULL;
@@ -525,7 +531,7 @@ static const struct intent_row *open_intent(const struct rescue *rescue, bool *r
     for (size_t i = 0; i < rescue->intent_count; i++) {
         const struct intent_row *intent = &rescue->intents[i];
         if (!verb_of_intent(rescue->work.p, intent->id))
-            found = found && found->verb != SESSION_EVENT_INTERRUPT ? found : intent;
+            found = found && !yields(found) ? found : intent;
         else if (intent->verb != SESSION_EVENT_INTERRUPT)
             *ret_owned = true;
     }

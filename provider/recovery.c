@@ -237,6 +237,10 @@ static const char document_head[] =
     "start time, boot id, cgroup and namespace inode, and init answers. `broken`: something, but "
     "init is\n"
     "dead or a part is missing. `other`: it lives, but is not what the row says.\n\n"
+    "Where a park or an archive came over other rules (`network`) that nobody could put in force "
+    "yet,\n"
+    "the row is that of the park or archive: its end makes the rules those of the session, in one\n"
+    "transaction that survives power loss, and the next start has them.\n\n"
     "## Sessions\n\n| state | verb under way | phase | found | action | because "
     "|\n|---|---|---|---|---|---|\n";
 

@@ -94,10 +94,20 @@ static int apply_prepared(struct ledger_tx *tx, void *data, struct err *err)
     return coordinator_prepared(tx, &s->ticket, &row, "{}", err);
 }
 
+/* What a step of this number is answered. */
+static void answer_of(char ret[32], int kind, int64_t number)
+{
+    snprintf(ret, 32, "%d %lld", kind, (long long)number);
+}
+
 int apply_close(struct ledger_tx *tx, void *data, struct err *err)
 {
     struct step *s = data;
-    return coordinator_close(tx, &s->ticket, &s->end, err);
+    char text[32];
+    answer_of(text, SESSION_EVENT_NETWORK, s->lane->rules_step);
+    const struct coordinator_answer answer = {200, ERR_NONE, {text, strlen(text)}};
+    int r = coordinator_settle(tx, &s->ticket, &answer, 2000, err);
+    return r == 0 ? coordinator_close(tx, &s->ticket, &s->end, err) : r;
 }
 
 int apply_lost(struct ledger_tx *tx, void *data, struct err *err)
@@ -123,7 +133,7 @@ int apply_look(struct ledger_tx *tx, void *data, struct err *err)
 int apply_reopen(struct ledger_tx *tx, void *data, struct err *err)
 {
     struct step *s = data;
-    return coordinator_reopen(tx, s->intents[0].id, &s->ticket, err);
+    return coordinator_reopen(tx, s->intents[s->intent_count - 1].id, &s->ticket, err);
 }
 
 static int apply_accept(struct ledger_tx *tx, void *data, struct err *err)
@@ -240,7 +250,7 @@ void prepare_step(struct step *s, struct lane *lane, int64_t number, int kind)
     s->lane = lane;
     snprintf(s->workspace, sizeof s->workspace, "w%d", (int)(lane - world->lanes));
     snprintf(s->key, sizeof s->key, "k%lld", (long long)number);
-    snprintf(s->answer, sizeof s->answer, "%d %lld", kind, (long long)number);
+    answer_of(s->answer, kind, number);
     s->idempotency = (struct idempotency_request){s->workspace, "POST", "/p", s->key, s->answer};
     s->request = (struct coordinator_request){
         .workspace_id = s->workspace,
@@ -298,18 +308,42 @@ int finish_verb(struct step *s)
         s->end.outcome = SESSION_EVENT_START_FAILED;
         return run_job(s, LEDGER_OP_VERB_UNDO, apply_close) < 0 ? LANE_STOPS : LANE_GOES_ON;
     }
-    int r = run_job(s, coordinator_close_op(s->end.outcome), apply_close);
+    int r = run_job(s, coordinator_end_op(&s->ticket, s->end.outcome), apply_close);
     if (r > 0)
         violated(lane, "an outcome was refused", r, s->end.outcome);
+    if (r == 0 && s->ticket.rules)
+        rules_answered(lane);
     return r < 0 ? LANE_STOPS : LANE_GOES_ON;
+}
+
+/* They stand in the ledger with their answer, as durable as the verb that was closed with them. */
+void rules_answered(struct lane *lane)
+{
+    if (lane->acked - lane->rules_step < HISTORY && lane->rules_step <= lane->acked)
+        lane->history[lane->rules_step % HISTORY] = SESSION_EVENT_NETWORK;
+}
+
+/* Whoever would put them in force is away, or was not heard any more: the intent stays, and the
+ * client goes on to something else. */
+static int leave_rules(struct step *s)
+{
+    s->lane->rules_asked = s->ticket.revision;
+    if (s->lane->step % 2 == 0)
+        effect(s->lane, s->ticket.effect, s->ticket.incarnation);
+    s->lane->kind = STEP_FILES;
+    return LANE_GOES_ON;
 }
 
 static int step_verb(struct step *s)
 {
     bool network = s->request.verb == SESSION_EVENT_NETWORK;
+    if (network)
+        s->lane->rules_step = s->lane->step;
     int r = run_job(s, network ? LEDGER_OP_VERB_NETWORK : LEDGER_OP_VERB_OPEN, apply_open);
     if (r < 0)
         return LANE_STOPS;
+    if (r == 0 && network && s->ticket.intent && s->lane->attempt == 0 && s->lane->step % 3 != 0)
+        return leave_rules(s);
     if (r == 0)
         return s->ticket.intent ? finish_verb(s) : LANE_GOES_ON;
     if (r == COORDINATOR_REPLAY) {
@@ -379,9 +413,15 @@ static int step_marker(struct step *s)
     return LANE_GOES_ON;
 }
 
-static int choose(struct lane *lane, enum session_state state)
+static int choose(struct lane *lane, enum session_state state, bool rules_wait)
 {
     int luck = rand_r(&lane->seed) % 100;
+    if (rules_wait)
+        return luck < 25 && state == SESSION_RUNNING ? STEP_EXEC
+               : luck < 60                           ? SESSION_EVENT_PARK_STOP
+               : luck < 80                           ? SESSION_EVENT_ARCHIVE
+               : luck < 90                           ? STEP_DEATH
+                                                     : SESSION_EVENT_DESTROY;
     switch (state) {
     case SESSION_RUNNING:
         return luck < 50   ? STEP_EXEC
@@ -422,7 +462,8 @@ int lane_step(struct lane *lane)
         prepare_step(&s, lane, lane->step, 0);
         if (run_job(&s, LEDGER_OP_READ, apply_look) < 0)
             return LANE_STOPS;
-        lane->kind = choose(lane, s.session.id ? s.session.state : SESSION_NONE);
+        lane->kind =
+            choose(lane, s.session.id ? s.session.state : SESSION_NONE, s.intent_count > 0);
         lane->attempt = 0;
         lane->step = lane->acked + 1;
     }

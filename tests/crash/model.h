@@ -36,6 +36,7 @@ struct lane {
     int64_t alive; /* incarnation whose init lives; 0 none */
     bool frozen;
     int64_t rules, rules_asked; /* revision of its network that is in force; that is asked for */
+    int64_t rules_step;         /* the last step that asked for other rules */
     int64_t init_ord;           /* the last command that init was sent */
     int init_word;              /* enum recovery_word of it */
     unsigned char runs[STEPS_MAX];
@@ -95,6 +96,7 @@ bool is_full(int kind);
 enum session_event outcome_of(enum session_event verb);
 void prepare_step(struct step *s, struct lane *lane, int64_t number, int kind);
 int finish_verb(struct step *s);
+void rules_answered(struct lane *lane);
 int lane_step(struct lane *lane);
 
 /* ---- model_check.c: recovery, as the front will do it, and what must hold afterwards

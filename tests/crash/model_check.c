@@ -53,27 +53,37 @@ void recover_lane(struct lane *lane)
     must(&s, run_job(&s, LEDGER_OP_READ, apply_look), "the rows could not be read");
     if (s.session.id == 0)
         return;
-    if (s.intent_count > 1)
+    bool intent = s.intent_count > 0;
+    /* The last one counts: it may have come over other rules that nobody put in force. */
+    const struct intent_row *open = intent ? &s.intents[s.intent_count - 1] : NULL;
+    if (s.intent_count > 2 || (s.intent_count == 2 && (s.intents[0].verb != SESSION_EVENT_NETWORK ||
+                                                       (open->verb != SESSION_EVENT_PARK_STOP &&
+                                                        open->verb != SESSION_EVENT_ARCHIVE))))
         violated(lane, "more than one verb under way", (int64_t)s.intent_count, 0);
-    bool intent = s.intent_count == 1;
-    int64_t expected = intent ? s.intents[0].incarnation : s.session.incarnation;
+    if (intent && open->verb == SESSION_EVENT_NETWORK) {
+        buf_fini(&s.body);
+        prepare_step(&s, lane, lane->rules_step, SESSION_EVENT_NETWORK);
+        must(&s, run_job(&s, LEDGER_OP_READ, apply_look), "the rows could not be read");
+    }
+    int64_t expected = intent ? open->incarnation : s.session.incarnation;
     enum recovery_finding found = lane->alive == 0          ? FOUND_ABSENT
                                   : lane->alive == expected ? FOUND_WHOLE
                                                             : FOUND_OTHER;
-    if (recovery_action(s.session.state, intent ? s.intents[0].verb : SESSION_EVENT_COUNT,
-                        intent ? s.intents[0].phase : (enum intent_phase)0, found, &action,
-                        &s.err) < 0)
-        violated(lane, "no action for a row", s.session.state,
-                 intent ? (int64_t)s.intents[0].verb : -1);
+    if (recovery_action(s.session.state, intent ? open->verb : SESSION_EVENT_COUNT,
+                        intent ? open->phase : (enum intent_phase)0, found, &action, &s.err) < 0)
+        violated(lane, "no action for a row", s.session.state, intent ? (int64_t)open->verb : -1);
     if (intent)
         must(&s, run_job(&s, LEDGER_OP_READ, apply_reopen), "an intent has no ticket");
     if (action == RECOVERY_ADOPT ||
-        (action == RECOVERY_FINISH && s.intents[0].verb == SESSION_EVENT_INTERRUPT))
+        (action == RECOVERY_FINISH &&
+         (open->verb == SESSION_EVENT_INTERRUPT || open->verb == SESSION_EVENT_NETWORK)))
         for (size_t i = 0; i < s.exec_count; i++)
             recover_exec(&s, &s.execs[i]);
     if (action == RECOVERY_FINISH) {
         s.end.outcome = outcome_of(s.ticket.verb);
         must(&s, finish_verb(&s), "a verb could not be finished");
+        if (s.ticket.verb == SESSION_EVENT_NETWORK)
+            rules_answered(lane);
     } else if (action == RECOVERY_UNDO) {
         effect(lane, SESSION_EFFECT_RELEASE, 0);
         s.end.outcome = s.ticket.verb == SESSION_EVENT_CREATE ? SESSION_EVENT_START_FAILED

@@ -104,6 +104,49 @@ Test(coordinator, one_verb_is_under_way_but_destroy_displaces_any)
     cr_assert_eq(verb_close(&destroy, SESSION_EVENT_GONE, &err), COORDINATOR_STALE);
 }
 
+static int apply_settle(struct ledger_tx *tx, void *data, struct err *err)
+{
+    struct verb *v = data;
+    const struct coordinator_answer answer = {200, ERR_NONE, {"settled", 7}};
+    int r = coordinator_settle(tx, &v->ticket, &answer, 3000, err);
+    return r == 0 ? coordinator_close(tx, &v->ticket, &v->end, err) : r;
+}
+
+Test(coordinator, NET_6_what_settles_other_rules_survives_power_loss_and_settles_them_once)
+{
+    static const enum session_event verbs[] = {SESSION_EVENT_PARK_STOP, SESSION_EVENT_ARCHIVE};
+    static const enum session_event ends[] = {SESSION_EVENT_PARKED_NOW, SESSION_EVENT_ARCHIVED_NOW};
+    for (unsigned i = 0; i < 2; i++) {
+        struct err err = {0};
+        fixture_fini();
+        fixture_init();
+        bring_to(SESSION_RUNNING);
+        struct idempotency_request key = {"w", "PUT", "/network", "k", "body"};
+        struct verb rules = verb_of_session("w", "s", SESSION_EVENT_NETWORK);
+        rules.request.key = &key;
+        fixture_must(verb_open(&rules, &err), &err);
+        struct verb freeze = verb_of_session("w", "s", SESSION_EVENT_PARK_FREEZE);
+        cr_assert_eq(verb_open(&freeze, &err), COORDINATOR_IN_PROGRESS);
+        struct verb v = verb_of_session("w", "s", verbs[i]);
+        fixture_must(verb_open(&v, &err), &err);
+        cr_assert_eq(v.ticket.rules, rules.ticket.intent);
+        struct verb second = verb_of_session("w", "s", SESSION_EVENT_NETWORK);
+        cr_assert_eq(verb_open(&second, &err), COORDINATOR_IN_PROGRESS);
+        v.end.outcome = ends[i];
+        cr_assert_lt(fixture_run(LEDGER_OP_VERB_CLOSE, apply_settle, &v, &err), 0,
+                     "without a sync it is refused");
+        cr_assert_eq(session_now("w", "s").network_revision, 1);
+        cr_assert_eq(coordinator_end_op(&v.ticket, ends[i]), LEDGER_OP_VERB_CLOSE_FULL);
+        fixture_must(fixture_run(coordinator_end_op(&v.ticket, ends[i]), apply_settle, &v, &err),
+                     &err);
+        cr_assert_eq(session_now("w", "s").network_revision, 2);
+        cr_assert_eq(verb_close(&rules, SESSION_EVENT_NETWORK_CHANGED, &err), COORDINATOR_STALE);
+        cr_assert_eq(verb_open(&rules, &err), COORDINATOR_REPLAY);
+        cr_assert_str_eq(buf_text(&rules.body), "settled");
+        buf_fini(&rules.body);
+    }
+}
+
 Test(coordinator, a_destroy_is_never_gone_before_it_was_answered)
 {
     struct err err = {0};

@@ -242,8 +242,11 @@ Test(provider_network, commands_start_beside_it_other_verbs_wait_and_destroy_tak
                                                 .grace_ms = UINT64_MAX});
     fixture_until(&other.answer.came);
     cr_assert_eq(other.answer.status, 201, "%s", other.answer.text);
-    cr_assert_eq(client_verb(&other, "w", "s", SESSION_EVENT_PARK_STOP, NULL)->status, 409);
-    cr_assert(strstr(other.answer.text, "in_progress"));
+    static const enum session_event verbs[] = {SESSION_EVENT_PARK_FREEZE, SESSION_EVENT_INTERRUPT};
+    for (unsigned i = 0; i < ARRAY_LENGTH(verbs); i++) {
+        cr_assert_eq(client_verb(&other, "w", "s", verbs[i], NULL)->status, 409);
+        cr_assert(strstr(other.answer.text, "in_progress"));
+    }
     client_verb_begin(&other, "w", "s", SESSION_EVENT_DESTROY, NULL);
     fixture_for_ms(50);
     fake_release(LAUNCHER_NETWORK);
@@ -251,6 +254,147 @@ Test(provider_network, commands_start_beside_it_other_verbs_wait_and_destroy_tak
     fixture_until(&c.answer.came);
     cr_assert_eq(other.answer.status, 200, "%s", other.answer.text);
     cr_assert_eq(c.answer.status, 503, "%s", c.answer.text);
+}
+
+/* ---- rules that nobody can put in force ------------------------------------------------------ */
+
+static void nobody_can(bool can)
+{
+    fake.fail[LAUNCHER_NETWORK] = can ? 0 : 1000000;
+    fake.fail_with = (struct err){.code = ERR_UNAVAILABLE, .sys = EAGAIN};
+}
+
+/* The client was told that it is not known, and the intent stays. */
+static void put_in_vain(const char *session_id, const char *host, const char *key)
+{
+    static struct client c;
+    nobody_can(false);
+    cr_assert_eq(put(&c, session_id, host, 0, key)->status, 503, "%s", c.answer.text);
+    cr_assert_eq(put(&c, session_id, host, 0, key)->status, 409, "it is asked again");
+    HAS(c, "in_progress");
+}
+
+static void expect_settled(const char *session_id, const char *key)
+{
+    static struct client c;
+    cr_assert_eq(put(&c, session_id, "a.example", 0, key)->status, 200, "%s", c.answer.text);
+    cr_assert(c.answer.replayed, "it was settled under its key");
+    HAS(c,
+        "{\"revision\":2,\"network\":{\"egress\":\"deny\",\"sni\":\"match\",\"allow\":[{\"host\": "
+        "\"a.example\"");
+    HAS(c, "\"connections_cut\":0}");
+    expect_shown(session_id, "\"network_revision\":2,");
+    expect_shown(session_id, "\"allow\":[{\"host\": \"a.example\"");
+}
+
+Test(provider_network, NET_6_a_park_settles_rules_that_nobody_could_put_in_force)
+{
+    static struct client c;
+    must_create("s");
+    put_in_vain("s", "a.example", "k");
+    expect_shown("s", "\"network_revision\":1");
+    cr_assert_eq(client_verb(&c, "w", "s", SESSION_EVENT_PARK_STOP, "p")->status, 200, "%s",
+                 c.answer.text);
+    HAS(c, "\"network_revision\":2");
+    expect_settled("s", "k");
+    unsigned asked = fake.asked[LAUNCHER_NETWORK];
+    fixture_for_ms(1200);
+    cr_assert_eq(fake.asked[LAUNCHER_NETWORK], asked, "nobody asks any more");
+    cr_assert_eq(client_verb(&c, "w", "s", SESSION_EVENT_RESUME, NULL)->status, 200);
+    cr_assert_eq(the_box()->generation, 2, "a resume makes the revision of the row");
+}
+
+Test(provider_network, NET_6_a_park_of_a_frozen_session_and_an_archive_settle_them_too)
+{
+    static struct client c;
+    must_create("s");
+    cr_assert_eq(client_verb(&c, "w", "s", SESSION_EVENT_PARK_FREEZE, NULL)->status, 200);
+    put_in_vain("s", "a.example", "k");
+    cr_assert_eq(client_verb(&c, "w", "s", SESSION_EVENT_PARK_STOP, NULL)->status, 200, "%s",
+                 c.answer.text);
+    expect_settled("s", "k");
+    must_create("t");
+    put_in_vain("t", "a.example", "k2");
+    cr_assert_eq(client_verb(&c, "w", "t", SESSION_EVENT_ARCHIVE, NULL)->status, 200, "%s",
+                 c.answer.text);
+    expect_settled("t", "k2");
+    expect_shown("t", "\"state\":\"archived\"");
+}
+
+Test(provider_network,
+     NET_6_rules_that_come_in_force_before_a_park_has_its_turn_are_no_ones_to_settle)
+{
+    static struct client c, other;
+    must_create("s");
+    fake.hold[LAUNCHER_NETWORK] = true;
+    put_begin(&c, "s", "a.example", 0, "k");
+    fixture_for_ms(50);
+    client_verb_begin(&other, "w", "s", SESSION_EVENT_PARK_STOP, NULL);
+    fixture_for_ms(50);
+    fake.cut = 3;
+    fake_release(LAUNCHER_NETWORK);
+    fixture_until(&c.answer.came);
+    fixture_until(&other.answer.came);
+    cr_assert_eq(c.answer.status, 200, "%s", c.answer.text);
+    HAS(c, "\"connections_cut\":3}");
+    cr_assert_eq(other.answer.status, 200, "%s", other.answer.text);
+    expect_shown("s", "\"network_revision\":2,");
+}
+
+Test(provider_network, NET_6_an_engine_that_ends_while_a_park_settles_rules_ends_the_same)
+{
+    static struct client c;
+    for (int died = 0; died < 2; died++) {
+        char name[8], key[8], park[8];
+        snprintf(name, sizeof name, "s%d", died);
+        snprintf(park, sizeof park, "p%d", died);
+        snprintf(key, sizeof key, "k%d", died);
+        must_create(name);
+        put_in_vain(name, "a.example", key);
+        fake.hold[LAUNCHER_END] = true;
+        unsigned before = fake.asked[LAUNCHER_END];
+        client_verb_begin(&c, "w", name, SESSION_EVENT_PARK_STOP, park);
+        for (int i = 0; i < 8000 && fake.asked[LAUNCHER_END] == before; i++)
+            fixture_for_ms(1);
+        cr_assert_gt(fake.asked[LAUNCHER_END], before);
+        expect_shown(name, "\"network_revision\":1,");
+        if (died) /* it was ended, and nobody hears of it */
+            for (unsigned i = 0; i < FAKE_CALLS; i++)
+                if (fake.calls[i].used && fake.calls[i].request.type == LAUNCHER_END) {
+                    struct launcher_reply reply = {0};
+                    fake_serve(&fake.calls[i].request, &reply);
+                }
+        fixture_stop();
+        fake.hold[LAUNCHER_END] = false;
+        unsigned asked = fake.asked[LAUNCHER_NETWORK];
+        fixture_open();
+        cr_assert_eq(client_verb(&c, "w", name, SESSION_EVENT_PARK_STOP, park)->status, 200, "%s",
+                     c.answer.text);
+        cr_assert(c.answer.replayed, "recovery has answered");
+        cr_assert_eq(fake.asked[LAUNCHER_NETWORK], asked, "the park counts, and not the rules");
+        expect_settled(name, key);
+        cr_assert_eq(client_verb(&c, "w", name, SESSION_EVENT_DESTROY, NULL)->status, 200);
+    }
+}
+
+Test(provider_network, IDEM_2_a_destroy_takes_the_place_of_a_park_and_of_the_rules_it_came_over)
+{
+    static struct client c, park;
+    must_create("s");
+    put_in_vain("s", "a.example", "k");
+    fake.hold[LAUNCHER_END] = true;
+    client_verb_begin(&park, "w", "s", SESSION_EVENT_PARK_STOP, "p");
+    fixture_for_ms(50);
+    client_verb_begin(&c, "w", "s", SESSION_EVENT_DESTROY, NULL);
+    fixture_for_ms(50);
+    fake.hold[LAUNCHER_END] = false;
+    fake_release(LAUNCHER_END);
+    fixture_until(&park.answer.came);
+    fixture_until(&c.answer.came);
+    cr_assert_eq(park.answer.status, 503, "%s", park.answer.text);
+    cr_assert_eq(c.answer.status, 200, "%s", c.answer.text);
+    cr_assert_eq(put(&c, "s", "a.example", 0, "k")->status, 409, "%s", c.answer.text);
+    HAS(c, "invalid_state");
 }
 
 Test(provider_network, CAP_2_rules_that_this_host_cannot_give_are_refused_before_anything)
