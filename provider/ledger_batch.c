@@ -26,7 +26,7 @@ static int run_one(struct ledger_tx *tx, struct ledger_job *job, struct ledger_s
     bool writes = ledger_op_admission(job->op) != LEDGER_READ;
     int r = fail_point(job, "before_apply", err);
     if (r == 0 && writes)
-        r = ledger_db_exec(tx->db, "SAVEPOINT job", err);
+        r = ledger_db_control(tx->db, LEDGER_SAVEPOINT, err);
     if (r < 0)
         return r;
     int64_t changes = sqlite3_total_changes64(tx->db->handle);
@@ -46,7 +46,7 @@ static int run_one(struct ledger_tx *tx, struct ledger_job *job, struct ledger_s
     if (writes && job->result != 0)
         r = ledger_db_exec(tx->db, "ROLLBACK TO job", err);
     if (r == 0 && writes)
-        r = ledger_db_exec(tx->db, "RELEASE job", err);
+        r = ledger_db_control(tx->db, LEDGER_RELEASE, err);
     if (r == 0)
         r = fail_point(job, "after_apply", err);
     if (r == 0 && job->result == 0 && writes)
@@ -87,14 +87,14 @@ int ledger_batch_run(struct ledger_db *db, struct ledger_job *jobs, bool full,
     uint64_t jobs_before = counters->jobs;
     int r = writes ? ledger_db_set_full(db, full, err) : 0;
     if (r == 0)
-        r = ledger_db_exec(db, writes ? "BEGIN IMMEDIATE" : "BEGIN", err);
+        r = ledger_db_control(db, writes ? LEDGER_BEGIN_WRITE : LEDGER_BEGIN_READ, err);
     for (struct ledger_job *job = jobs; r == 0 && job; job = job->next)
         r = run_one(&tx, job, counters, err);
     if (r == 0)
         r = fail_points(jobs, "before_commit", err);
     if (r == 0) {
         committing = writes;
-        r = ledger_db_exec(db, "COMMIT", err);
+        r = ledger_db_control(db, LEDGER_COMMIT, err);
     }
     if (r < 0) {
         if (db->handle && !sqlite3_get_autocommit(db->handle))

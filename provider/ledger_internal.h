@@ -18,11 +18,22 @@
 
 enum { LEDGER_STATEMENTS_MAX = 128 };
 
+/* What surrounds jobs; prepared once, for each job meets four of them. */
+enum ledger_control {
+    LEDGER_BEGIN_READ,
+    LEDGER_BEGIN_WRITE,
+    LEDGER_SAVEPOINT,
+    LEDGER_RELEASE,
+    LEDGER_COMMIT,
+    LEDGER_CONTROL_COUNT
+};
+
 struct ledger_db {
     char path[LEDGER_PATH_SIZE];
     const char *vfs;
     sqlite3 *handle; /* NULL while broken */
     sqlite3_stmt *statements[LEDGER_STATEMENTS_MAX];
+    sqlite3_stmt *controls[LEDGER_CONTROL_COUNT];
     int log_pages; /* in the write-ahead log after the last commit */
     bool full;     /* synchronous=FULL is set */
 };
@@ -31,6 +42,7 @@ struct ledger_db {
 int ledger_db_open(struct ledger_db *db, struct err *err);
 void ledger_db_close(struct ledger_db *db);
 int ledger_db_exec(struct ledger_db *db, const char *sql, struct err *err);
+int ledger_db_control(struct ledger_db *db, enum ledger_control control, struct err *err);
 int ledger_db_set_full(struct ledger_db *db, bool full, struct err *err);
 /* Copies the log into the database and syncs both. */
 int ledger_db_checkpoint(struct ledger_db *db, struct err *err);

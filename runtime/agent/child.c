@@ -11,7 +11,6 @@
 #include "runtime/base/io.h"
 
 #include <fcntl.h>
-#include <grp.h>
 #include <limits.h>
 #include <linux/capability.h>
 #include <linux/close_range.h>
@@ -103,12 +102,13 @@ static void take_limits(const struct child_plan *plan)
 static void drop_privilege(const struct child_plan *plan)
 {
     const struct agent_exec *exec = plan->exec;
+    /* This process has one thread. libc's calls block and unblock signals six times to tell all. */
     if (!plan->keep_ids) {
-        if (setgroups(0, NULL) < 0)
+        if (syscall(SYS_setgroups, 0, NULL) < 0)
             fail_berth(plan, "drop groups", NULL);
-        if (setresgid(exec->gid, exec->gid, exec->gid) < 0)
+        if (syscall(SYS_setresgid, exec->gid, exec->gid, exec->gid) < 0)
             fail_berth(plan, "take group of user", NULL);
-        if (setresuid(exec->uid, exec->uid, exec->uid) < 0)
+        if (syscall(SYS_setresuid, exec->uid, exec->uid, exec->uid) < 0)
             fail_berth(plan, "take user", NULL);
     }
     struct __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};

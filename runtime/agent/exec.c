@@ -145,20 +145,30 @@ static int check_allowed(struct init *init, struct start *start, const struct ro
 
 /* ---- streams -------------------------------------------------------------------------------- */
 
-static int open_captured(const struct init *init, struct row *row, struct start *start, int which)
+/* Pipes for the streams that are nowhere yet. The ids are borrowed once for both. */
+static int open_captured(const struct init *init, struct row *row, struct start *start)
 {
-    int ends[2];
+    static const uint32_t nowhere[] = {AGENT_EXEC_NULL_STDOUT, AGENT_EXEC_NULL_STDERR};
+    bool wanted[2];
+    int r = 0;
+    for (int i = 0; i < 2; i++)
+        wanted[i] = start->fds[i + 1] < 0 && !(start->exec->flags & nowhere[i]);
+    if (!wanted[0] && !wanted[1])
+        return 0;
     borrow_ids(init, start->exec);
-    int r = pipe2(ends, O_CLOEXEC);
+    for (int i = 0; r == 0 && i < 2; i++) {
+        int ends[2];
+        if (!wanted[i] || (r = pipe2(ends, O_CLOEXEC)) < 0)
+            continue;
+        row->stream[i] = ends[0];
+        start->fds[i + 1] = ends[1];
+    }
     borrow_end(init);
-    if (r < 0)
-        return wrong(start, errno, "open pipe for output", NULL);
-    row->stream[which] = ends[0];
-    start->fds[which + 1] = ends[1];
     /* Only our end: the flag of the command's end is its own business. */
-    if (fcntl(ends[0], F_SETFL, O_RDONLY | O_NONBLOCK) < 0)
-        return wrong(start, errno, "open pipe for output", NULL);
-    return 0;
+    for (int i = 0; r == 0 && i < 2; i++)
+        if (wanted[i])
+            r = fcntl(row->stream[i], F_SETFL, O_RDONLY | O_NONBLOCK);
+    return r < 0 ? wrong(start, errno, "open pipe for output", NULL) : 0;
 }
 
 static int open_spool(struct row *row, uint64_t number, struct start *start, int fd)
@@ -209,12 +219,7 @@ static int open_streams(struct init *init, struct row *row, struct start *start,
             return wrong(start, -r, step, NULL);
     }
     row->direct = exec->fds & (AGENT_EXEC_FD_STDOUT | AGENT_EXEC_FD_STDERR);
-    int r = 0;
-    if (start->fds[1] < 0 && !(exec->flags & AGENT_EXEC_NULL_STDOUT))
-        r = open_captured(init, row, start, 0);
-    if (r == 0 && start->fds[2] < 0 && !(exec->flags & AGENT_EXEC_NULL_STDERR))
-        r = open_captured(init, row, start, 1);
-    return r;
+    return open_captured(init, row, start);
 }
 
 static int open_error_pipe(struct init *init, struct row *row, struct start *start)

@@ -144,6 +144,7 @@ int lasting_prove(struct session *s, const struct spec *spec, uint64_t netns_ino
     s->identity.netns_inode = (int64_t)netns_inode;
     int64_t left = (int64_t)deadline_us - now_us();
     int r = send_probe(s, spec, left > 1000 ? (unsigned)(left / 1000) : 1, err);
+    launch_let_go(s);
     while (r == 0 && (r = read_probe(s, err)) > 0) {
         left = (int64_t)deadline_us - now_us();
         struct pollfd p = {.fd = s->frames, .events = POLLIN};

@@ -704,7 +704,8 @@ static int serve_network(struct session *s, struct err *err)
 
 /* The namespace that the stage leaves when it has built everything (ADR 2). Whoever lets go of it
  * last waits for a grace period of RCU: that shall be the launcher, which has nothing to do while
- * init starts the command, and not the stage. Only for speed: without it the stage waits. */
+ * init starts the command (launch_let_go()), and not the stage. Only for speed: without it the
+ * stage waits. */
 static int hold_stage_mounts(const struct session *s)
 {
     char path[40];
@@ -712,8 +713,13 @@ static int hold_stage_mounts(const struct session *s)
     return open(path, O_RDONLY | O_CLOEXEC);
 }
 
-int launch(struct session *s, const struct spec *spec, const struct session_first *first,
-           struct err *err)
+void launch_let_go(struct session *s)
+{
+    fd_closep(&s->stage_mounts);
+}
+
+static int assemble(struct session *s, const struct spec *spec, const struct session_first *first,
+                    struct err *err)
 {
     uint64_t started = now_us(), begun = started;
     int r = claim(s, err);
@@ -774,8 +780,8 @@ int launch(struct session *s, const struct spec *spec, const struct session_firs
     hand_over_holds(s, &parts);
     if (r == 0)
         r = make_config(s, spec, first && first->only, &parts, err);
-    _cleanup_fd_ int stage_mounts = r < 0 ? -1 : hold_stage_mounts(s);
-    (void)stage_mounts; /* that it is closed is its use */
+    if (r == 0)
+        s->stage_mounts = hold_stage_mounts(s);
     if (r == 0)
         r = send_identity(s, &parts, err);
     /* They have ended meanwhile. */
@@ -807,5 +813,13 @@ int launch(struct session *s, const struct spec *spec, const struct session_firs
         *err = unsent;
         r = sent;
     }
+    return r;
+}
+
+int launch(struct session *s, const struct spec *spec, const struct session_first *first,
+           struct err *err)
+{
+    int r = assemble(s, spec, first, err);
+    launch_let_go(s);
     return r;
 }

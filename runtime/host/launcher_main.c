@@ -23,6 +23,9 @@
 #include <sys/socket.h>
 #include <sys/wait.h>
 
+/* How long nothing is asked before what may be asked is prepared. */
+enum { REST_MS = 2 };
+
 static const struct watch watch_front = {WATCH_FRONT}, watch_supervisor = {WATCH_SUPERVISOR},
                           watch_signals = {WATCH_SIGNALS}, watch_pool = {WATCH_POOL};
 
@@ -291,13 +294,25 @@ static bool ends(struct launcher *l)
     return l->running == 0;
 }
 
-/* Where nothing else is to do. A pool that cannot be filled is no failure: sessions make their own.
- */
-static int tend_pool(struct launcher *l)
+static bool wants_pool(const struct launcher *l, uint64_t now)
 {
+    return l->runtime && !l->jobs && netns_pool_wants(&l->pool, now);
+}
+
+/* What the next request will need: after a rest, so that who was just started or answered has the
+ * processor first. A pool that cannot be filled is no failure: sessions make their own. 0, a count
+ * of events like epoll_wait(), -errno. */
+static int use_rest(struct launcher *l, int wait_ms, struct epoll_event *ret)
+{
+    bool spare = l->spare_wanted && l->spare == 0;
+    if (l->front < 0 || (!spare && !wants_pool(l, launcher_now_ms())))
+        return 0;
+    int r = epoll_wait(l->epoll, ret, 1, wait_ms < 0 || wait_ms > REST_MS ? REST_MS : wait_ms);
+    if (r != 0)
+        return r < 0 ? -errno : r;
+    launcher_spare_make(l);
     uint64_t now = launcher_now_ms();
-    if (!l->runtime || l->jobs || l->front < 0 || !netns_pool_wants(&l->pool, now) ||
-        netns_pool_fill(&l->pool, now) < 0)
+    if (!wants_pool(l, now) || netns_pool_fill(&l->pool, now) < 0)
         return 0;
     return watch(l, l->pool.from, &watch_pool);
 }
@@ -315,24 +330,17 @@ static int turn(struct launcher *l, struct err *err)
             launcher_unwatch(l, &l->front);
         r = watch_front_for(l);
     }
-    if (r == 0)
-        r = tend_pool(l);
     launcher_network_tend(l, &wait_ms);
     if (r < 0)
         return err_set(err, ERR_UNAVAILABLE, -r, "run the launcher", NULL, NULL);
     struct epoll_event event;
     if (l->front < 0 && l->running == 0)
         return 0;
-    r = 0;
-    if (l->front >= 0 && l->spare_wanted && l->spare == 0) {
-        r = epoll_wait(l->epoll, &event, 1, 0);
-        if (r == 0)
-            launcher_spare_make(l);
-    }
-    if (r == 0)
-        r = epoll_wait(l->epoll, &event, 1, wait_ms);
-    if (r < 0 && errno != EINTR)
-        return err_set(err, ERR_UNAVAILABLE, errno, "run the launcher", NULL, NULL);
+    r = use_rest(l, wait_ms, &event);
+    if (r == 0 && (r = epoll_wait(l->epoll, &event, 1, wait_ms)) < 0)
+        r = -errno;
+    if (r < 0 && r != -EINTR)
+        return err_set(err, ERR_UNAVAILABLE, -r, "run the launcher", NULL, NULL);
     return r > 0 ? hear(l, event.data.ptr, event.events, err) : 0;
 }
 

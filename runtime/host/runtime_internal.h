@@ -57,7 +57,8 @@ struct session {
     struct network_namespace network; /* until it is handed over; all -1: none */
     struct publish publish;           /* its listeners until they are handed over */
     int publish_netns;                /* its network, where it publishes; -1 */
-    int netns; /* rootless, of one that lasts: nobody can find it by its init; -1 */
+    int netns;        /* rootless, of one that lasts: nobody can find it by its init; -1 */
+    int stage_mounts; /* while launch() runs: the namespace that the stage leaves; -1 */
     uint64_t epoch;
     const struct session_lasting *lasting; /* while it is made; NULL: ends with its maker */
     struct session_identity identity;
@@ -84,6 +85,9 @@ int run_clean(const struct cgroup_host *cgroup, const char *share_dir, const cha
  * may be NULL. */
 int launch(struct session *s, const struct spec *spec, const struct session_first *first,
            struct err *err);
+/* Lets go of the stage's namespace, which waits for a grace period of RCU: for whoever waits
+ * anyway. */
+void launch_let_go(struct session *s);
 
 /* session_create_with() and session_create_lasting(): `first` or `lasting`, or neither. */
 int session_make(struct session **ret, struct runtime *rt, const struct spec *spec,

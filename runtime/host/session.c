@@ -77,7 +77,7 @@ static int create_once(struct session **ret, struct runtime *rt, const struct sp
         return err_set(err, ERR_INTERNAL, ENOMEM, "create a session", NULL, NULL);
     s->runtime = rt;
     s->record.fd = s->uid_lock = s->reaper_pipe = s->pidfd = s->control = s->frames = -1;
-    s->place = s->netns = s->publish_netns = -1;
+    s->place = s->netns = s->publish_netns = s->stage_mounts = -1;
     network_namespace_init(&s->network);
     publish_init(&s->publish);
     s->lasting = lasting;

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
+#include <sys/stat.h>
 
 TestSuite(ledger_queue, .init = fixture_init, .fini = fixture_fini);
 
@@ -221,4 +222,30 @@ Test(ledger_queue, the_log_is_copied_into_the_database_when_it_has_grown)
     cr_assert_null(writer(&number));
     ledger_status(fixture_ledger, &status);
     cr_assert_gt(status.checkpoints, 0);
+}
+
+static off_t size_of_log(void)
+{
+    char path[128];
+    struct stat st;
+    snprintf(path, sizeof path, "%s/ledger-wal", fixture_directory);
+    cr_assert_eq(stat(path, &st), 0);
+    return st.st_size;
+}
+
+Test(ledger_queue, a_log_that_was_copied_is_written_again_from_its_beginning)
+{
+    enum { MARK = 10, PAGE = 4096 + 24, A_JOB = 40 };
+    struct ledger_status status;
+    ledger_close(fixture_ledger);
+    fixture_options.checkpoint_pages = MARK;
+    fixture_open();
+    for (int number = 1; number <= 4; number++) {
+        off_t before = number > 1 ? size_of_log() : 0;
+        cr_assert_null(writer(&number));
+        cr_assert_geq(size_of_log(), before, "it was cut");
+        cr_assert_leq(size_of_log(), 32 + (4 * MARK + A_JOB) * PAGE, "it grows for ever");
+    }
+    ledger_status(fixture_ledger, &status);
+    cr_assert_gt(status.checkpoints, 4);
 }
