@@ -88,8 +88,8 @@ MAY_FAIL=(
     # The other reader, userns_outer.c, stops the start of an ordinary user.
     "read\\($(of /etc/passwd)" 'without the accounts it counts as a home: more is protected'
     "mmap\\(0x0, [0-9]+, 0x3, 0x22, -1, 0x0\\) after read\\($(of /etc/passwd)" 'without the accounts it counts as a home: more is protected'
-    "run\\.2 open_tree\\($(of "([^>]*$WS_DIR|$RUN_DIR/workspace)"), \"\\.[a-z_.]+\", 0x80001\\)" 'the path is bound on itself like the first'
-    "run\\.2 move_mount\\($FD, \"\", $(of "([^>]*$WS_DIR|$RUN_DIR/workspace)"), \"\\.[a-z_.]+\", 0x4\\) after open_tree" 'the path is bound on itself like the first'
+    "run\\.[23] open_tree\\($(of "([^>]*$WS_DIR|$RUN_DIR/workspace)"), \"\\.[a-z_.]+\", 0x80001\\)" 'the path is bound on itself like the first'
+    "run\\.[23] move_mount\\($FD, \"\", $(of "([^>]*$WS_DIR|$RUN_DIR/workspace)"), \"\\.[a-z_.]+\", 0x4\\) after open_tree" 'the path is bound on itself like the first'
     "openat2\\($(of "$WS_DIR"), \"[^\"]*\", \\{flags=0x[0-9a-f]*[4567cdef][0-9a-f]{4}, " 'asked again without O_NOATIME'
     "openat2\\($(of "$WS_DIR"), \"[^\"]*\", \\{flags=0x[0-9a-f]*[012389ab]0000, resolve=0xd\\}" 'the search for sockets then asks the kernel`s list of bound sockets'
     "newfstatat\\($(of "$WS_DIR"), \"agent\\.sock\", " 'a socket that cannot be looked at is masked like any other'
@@ -111,7 +111,7 @@ MAY_FAIL=(
 
     "run newfstatat\\($(of '[^>]*/state/volumes/local'), \"fault\"" 'asked again under the lock'
     "run newfstatat\\($(of '[^>]*/state/volumes/local'), \"fault/(lock|data)\"" 'only what is known to be missing is made again; the volume is opened next'
-    "run fork\\(\\) after mkdirat\\($(of '[^>]*/berth-share[^>]*'), \"exclusive\"" 'without a child a new volume is made durable before the start goes on'
+    "run fork\\(\\) after mkdirat\\($(of '[^>]*/\.?berth-share[^>]*'), \"exclusive\"" 'without a child a new volume is made durable before the start goes on'
 
     'run open(at)?\((AT_FDCWD, )?"/proc/[0-9]+/ns/mnt"' 'only who waits for the end of the stage`s namespace changes'
 
@@ -121,6 +121,9 @@ MAY_FAIL=(
     "run pidfd_open\\([0-9]+, 0x0\\) after pread64\\($(of '/run/berth-share/slots/[0-9]+')" 'a range of ids whose last holder cannot be looked at counts as taken: the next one is'
 
     "run readlink\\(\"/proc/self/fd/[0-9]+\", 0x[0-9a-f]+, 4089\\) after fstat\\($(of '[^>]*/berth-init')" 'where the file worker is: only sessions that last have one, and these refuse'
+
+    'run open\("[^"]*/berth-files", 0x[0-9a-f]+, 00\) after readlink\("/proc/self/fd/' 'the file worker: only sessions that last have one'
+    "run fstat\\($(of '[^>]*/berth-files')" 'the file worker: only sessions that last have one'
 
     # Rights that are given up.
     'keyctl\(KEYCTL_JOIN_SESSION_KEYRING' 'commands have no keyctl and no /proc/keys: an inherited keyring is out of reach'
