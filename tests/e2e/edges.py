@@ -124,7 +124,7 @@ def EXEC_5_standard_input_has_one_writer_and_says_how_far_it_is():
     send(s, "e", b"z").is_(409, "in_progress")
     s.post("execs/e/cancel").is_(200)
     slow().is_(409, "invalid_state")
-    s.start("cat", exec_id="none")
+    s.start("sleep 60", exec_id="none")
     send(s, "none", b"x").is_(409, "invalid_state")
     s.destroy().is_(200)
 
