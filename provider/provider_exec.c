@@ -112,10 +112,28 @@ static void over(struct exec *exec, const struct exec_row *row, const char *comm
     if (seat->agent && !exec->start)
         agent_client_forget(seat->agent, exec->number);
     output_wake(exec);
+    if (exec->cgroup) {
+        struct exec_gone *gone = &seat->gone[seat->gone_next++ % EXECS_GONE];
+        gone->cgroup = exec->cgroup;
+        memcpy(gone->exec_id, exec->exec_id, sizeof gone->exec_id);
+    }
     exec_free(exec);
     spool_trim(seat);
     provider_committed(p, seat->workspace_id, seat->session_id);
     seat_release(seat);
+}
+
+const char *exec_of_cgroup(const struct seat *seat, uint64_t cgroup)
+{
+    if (cgroup == 0)
+        return NULL;
+    for (const struct exec *exec = seat->execs; exec; exec = exec->next)
+        if (exec->cgroup == cgroup)
+            return exec->exec_id;
+    for (unsigned i = 0; i < EXECS_GONE; i++)
+        if (seat->gone[i].cgroup == cgroup)
+            return seat->gone[i].exec_id;
+    return NULL;
 }
 
 void exec_over(struct exec *exec)
@@ -355,6 +373,11 @@ void exec_frame(struct seat *seat, const struct agent_frame *frame, const void *
     struct exec *exec = exec_of_number(seat, frame->exec);
     if (!exec || exec->start)
         return;
+    if (frame->type == AGENT_FRAME_STARTED) {
+        struct agent_started started;
+        memcpy(&started, payload, sizeof started);
+        exec->cgroup = started.cgroup;
+    }
     if (frame->type == AGENT_FRAME_STARTED && !exec->ending) {
         struct record *record = exec->started ? NULL : record_new(exec);
         if (record) {
@@ -382,13 +405,14 @@ void exec_frame(struct seat *seat, const struct agent_frame *frame, const void *
     }
 }
 
-void exec_adopt(struct seat *seat, const struct exec_row *row, bool kill)
+void exec_adopt(struct seat *seat, const struct exec_row *row, uint64_t cgroup, bool kill)
 {
     struct exec *exec = exec_find(seat, row->ord);
     if (!exec)
         exec = exec_new(seat, row);
     if (!exec)
         return;
+    exec->cgroup = cgroup;
     exec->kill = kill;
     if (kill) {
         agent_client_kill(seat->agent, exec->number, AGENT_REASON_INTERRUPTED);

@@ -37,6 +37,7 @@ struct exec {
     struct seat *seat;
     int64_t row, ord;
     uint64_t number;
+    uint64_t cgroup; /* as init says; 0: none */
     char exec_id[LEDGER_ID_SIZE];
     struct exec_start *start; /* not sent yet */
     struct exec_call *asker;  /* whom its being sent is to be told */

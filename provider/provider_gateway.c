@@ -34,6 +34,7 @@ enum bucket { BUCKET_DENIED, BUCKET_OTHERS, BUCKET_COUNT };
 /* Count 0: told, and here to hold repetitions back. */
 struct log_row {
     struct gateway_event event;
+    char exec_id[LEDGER_ID_SIZE]; /* the last that is known of them; "": none is */
     int64_t due_ms, hold_ms;
     bool used;
 };
@@ -52,6 +53,7 @@ struct log_batch {
     struct gateway_events *of;
     struct {
         struct gateway_event event;
+        char exec_id[LEDGER_ID_SIZE];
         char workspace_id[LEDGER_ID_SIZE], session_id[LEDGER_ID_SIZE];
     } told[BATCH];
     unsigned count;
@@ -76,7 +78,7 @@ static enum bucket bucket_of(const struct gateway_event *event)
 }
 
 static void put_data(const struct spec_network *net, const struct gateway_event *event,
-                     struct buf *out)
+                     const char *exec_id, struct buf *out)
 {
     if (event->kind == GATEWAY_DROPPED) {
         buf_printf(out, "{\"count\":%llu", (unsigned long long)event->count);
@@ -88,8 +90,9 @@ static void put_data(const struct spec_network *net, const struct gateway_event 
             buf_printf(out, "%d", event->rule);
         else
             buf_puts(out, "null");
-        buf_printf(out, ",\"network_revision\":%llu,\"exec_id\":null",
-                   (unsigned long long)event->generation);
+        buf_printf(
+            out, ",\"network_revision\":%llu,\"exec_id\":", (unsigned long long)event->generation);
+        document_text(out, exec_id);
     }
     buf_puts(out, ",\"first_at\":");
     document_time(out, (int64_t)(event->first_ms & INT64_MAX));
@@ -107,8 +110,8 @@ static void put_data(const struct spec_network *net, const struct gateway_event 
     buf_putc(out, '}');
 }
 
-static int tell_one(struct ledger_tx *tx, const struct gateway_event *event, struct spec *spec,
-                    struct err *err)
+static int tell_one(struct ledger_tx *tx, const struct gateway_event *event, const char *exec_id,
+                    struct spec *spec, struct err *err)
 {
     _cleanup_buf_ struct buf blob = {0}, data = {0};
     struct session_row row;
@@ -128,7 +131,7 @@ static int tell_one(struct ledger_tx *tx, const struct gateway_event *event, str
         if (r != 0)
             return r < 0 ? r : 0;
     }
-    put_data(&spec->network, event, &data);
+    put_data(&spec->network, event, exec_id, &data);
     if (buf_failed(&data))
         return err_set(err, ERR_UNAVAILABLE, ENOMEM, "tell an event", NULL, NULL);
     snprintf(type, sizeof type, "network.%s", network_tell_kind(event->kind));
@@ -140,7 +143,8 @@ static int batch_apply(struct ledger_tx *tx, struct work *work, struct err *err)
     const struct log_batch *batch = (const struct log_batch *)work;
     int r = 0;
     for (unsigned i = 0; r == 0 && i < batch->count; i++)
-        r = tell_one(tx, &batch->told[i].event, &work->p->ledger_scratch, err);
+        r = tell_one(tx, &batch->told[i].event, batch->told[i].exec_id, &work->p->ledger_scratch,
+                     err);
     return r;
 }
 
@@ -195,15 +199,30 @@ static bool take_token(struct log *log, enum bucket bucket, int64_t now)
     return true;
 }
 
+/* Whose it is. Init may say so a moment after the gateway: then it is asked for again. */
+static bool name_exec(struct gateway_events *g, const struct log *log, struct log_row *row)
+{
+    const struct seat *seat = seat_find(g->p, log->row);
+    const char *exec_id = seat && seat->incarnation == log->incarnation
+                              ? exec_of_cgroup(seat, row->event.cgroup)
+                              : NULL;
+    if (exec_id)
+        snprintf(row->exec_id, sizeof row->exec_id, "%s", exec_id);
+    return exec_id || row->event.cgroup == 0;
+}
+
 static void batch_add(struct gateway_events *g, const struct log *log, struct log_row *row,
                       int64_t now)
 {
     struct log_batch *batch = g->batch;
     unsigned i = batch->count++;
+    name_exec(g, log, row);
     batch->told[i].event = row->event;
+    memcpy(batch->told[i].exec_id, row->exec_id, sizeof row->exec_id);
+    row->exec_id[0] = 0;
     memcpy(batch->told[i].workspace_id, log->workspace_id, sizeof log->workspace_id);
     memcpy(batch->told[i].session_id, log->session_id, sizeof log->session_id);
-    row->event.count = row->event.sent = row->event.received = 0;
+    row->event.count = row->event.sent = row->event.received = row->event.cgroup = 0;
     row->hold_ms = row->hold_ms * 2 > HOLD_MAX_MS ? HOLD_MAX_MS : row->hold_ms * 2;
     row->due_ms = now + row->hold_ms;
 }
@@ -287,6 +306,8 @@ static void merge(struct gateway_event *into, const struct gateway_event *event)
         into->first_ms = event->first_ms;
     into->last_ms = event->last_ms;
     into->address = event->address;
+    if (event->cgroup)
+        into->cgroup = event->cgroup;
     if (__builtin_add_overflow(into->count, event->count, &into->count))
         into->count = UINT64_MAX;
     into->sent += event->sent;
@@ -314,7 +335,7 @@ static struct log_row *row_for(struct log *log, const struct gateway_event *even
     return room;
 }
 
-static void keep(struct log *log, const struct gateway_event *event)
+static void keep(struct gateway_events *g, struct log *log, const struct gateway_event *event)
 {
     struct gateway_event dropped = {.kind = GATEWAY_DROPPED,
                                     .row = event->row,
@@ -330,10 +351,13 @@ static void keep(struct log *log, const struct gateway_event *event)
     }
     if (row->used) {
         merge(&row->event, event);
+        name_exec(g, log, row);
         return;
     }
     *row = (struct log_row){
         .event = *event, .due_ms = now_boot_ms(), .hold_ms = HOLD_MS / 2, .used = true};
+    if (!name_exec(g, log, row))
+        row->due_ms += TICK_MS;
 }
 
 /* ---- the socket ------------------------------------------------------------------------------ */
@@ -386,7 +410,7 @@ static bool read_one(struct gateway_events *g)
     }
     struct log *log = log_of(g, event.row, event.incarnation);
     if (log)
-        keep(log, &event);
+        keep(g, log, &event);
     return true;
 }
 

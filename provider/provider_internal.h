@@ -133,6 +133,8 @@ int no_session(const struct call *call, struct err *err); /* fills; returns nega
 
 /* ---- a session in memory --------------------------------------------------------------------- */
 
+enum { EXECS_GONE = 16 };
+
 /* Of a session that lives, or on which somebody works. Lives as long as any of that. */
 struct seat {
     struct provider *p;
@@ -164,7 +166,12 @@ struct seat {
     int64_t spool_bytes, spool_added;  /* of its spool files when last looked at; since */
     bool spool_hidden;                 /* some may have been dropped that init has open */
     struct exec *execs;                /* that have not ended, in order of acceptance */
-    uint64_t *background;              /* numbers of those that have, and keep children */
+    struct exec_gone {
+        uint64_t cgroup;
+        char exec_id[LEDGER_ID_SIZE];
+    } gone[EXECS_GONE]; /* that ended last: what is told of them may come behind */
+    unsigned gone_next;
+    uint64_t *background; /* numbers of those that have, and keep children */
     size_t background_count, background_size;
     struct denied *denied; /* calls that were refused, which are being gathered; NULL: none */
     uint64_t denied_left;  /* events that init may still make of them */
@@ -366,7 +373,9 @@ void files_told(struct seat *seat, const struct agent_table_row *row); /* one of
 void files_over(struct seat *seat);
 /* The same outside of it: its workspace is about to be changed under them. */
 void files_cancel(struct provider *p, int64_t row);
-void exec_adopt(struct seat *seat, const struct exec_row *row, bool kill);
+void exec_adopt(struct seat *seat, const struct exec_row *row, uint64_t cgroup, bool kill);
+/* Whose cgroup it is, as its session's init says; NULL: nobody's that is known. */
+const char *exec_of_cgroup(const struct seat *seat, uint64_t cgroup);
 /* The row's end, as init tells it. */
 void exec_row_end(struct exec_row *row, const struct agent_exit *exit);
 /* `{"exec_id", "reason", …}`: what the event says of it. */

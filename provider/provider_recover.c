@@ -371,8 +371,8 @@ static int adopt_exec(struct ledger_tx *tx, struct rescue *rescue, struct exec_r
         if (!grown)
             return err_set(err, ERR_UNAVAILABLE, ENOMEM, "recover a session", NULL, NULL);
         rescue->adopted = grown;
-        grown[rescue->adopted_count++] =
-            (struct adopted){.row = *row, .kill = action == EXEC_ACTION_KILL};
+        grown[rescue->adopted_count++] = (struct adopted){
+            .row = *row, .cgroup = said->cgroup, .kill = action == EXEC_ACTION_KILL};
         if (row->state == EXEC_ACCEPTED) {
             r = coordinator_exec_running(tx, row->id, now_ms(), err);
             return r > 0 ? 0 : r;
@@ -440,7 +440,8 @@ static void adopted(struct work *work)
         return;
     }
     for (size_t i = 0; i < rescue->adopted_count; i++)
-        exec_adopt(seat, &rescue->adopted[i].row, rescue->adopted[i].kill);
+        exec_adopt(seat, &rescue->adopted[i].row, rescue->adopted[i].cgroup,
+                   rescue->adopted[i].kill);
     end_strangers(rescue);
     seat->frozen = rescue->row.state == SESSION_FROZEN;
     provider_committed(work->p, rescue->row.workspace_id, rescue->row.session_id);

@@ -10,6 +10,7 @@ enum { INTENTS_MAX = 64 };
 
 struct adopted {
     struct exec_row row;
+    uint64_t cgroup;
     bool kill;
 };
 

@@ -43,6 +43,7 @@ static void push_row(struct init *init, const struct row *row, enum agent_row_st
         .state = state,
         .pid = (uint32_t)row->pid,
         .last_seq = row->seq,
+        .cgroup = state == AGENT_ROW_RUNNING ? row->cgroup_id : 0,
     };
     if (state != AGENT_ROW_RUNNING)
         payload.exit = row->exit;
@@ -71,7 +72,7 @@ bool life_push_told(struct init *init, struct row *row)
 
 static bool push_started(struct init *init, struct row *row)
 {
-    struct agent_started payload = {.pid = (uint32_t)row->pid};
+    struct agent_started payload = {.pid = (uint32_t)row->pid, .cgroup = row->cgroup_id};
     if (!output_has_room(&init->output, sizeof payload))
         return false;
     struct agent_frame frame = {

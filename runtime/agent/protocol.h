@@ -24,7 +24,7 @@
 #include <stdint.h>
 
 enum {
-    AGENT_VERSION = 4,        /* changes with every struct here: both sides must be of one build */
+    AGENT_VERSION = 5,        /* changes with every struct here: both sides must be of one build */
     AGENT_MAGIC = 0x62727468, /* "brth" */
     AGENT_FRAME_PAYLOAD_MAX = 65536,
     AGENT_EXEC_PAYLOAD_MAX = 4 << 20, /* argv + env + cwd */
@@ -268,6 +268,7 @@ struct agent_ready {
 struct agent_started {
     uint32_t pid; /* in the session's PID namespace */
     uint32_t reserved;
+    uint64_t cgroup; /* inode of the command's own; 0: it has none */
 };
 
 /* A command that could not be started. `not_found` and `not_executable` are the program's fault
@@ -331,6 +332,7 @@ struct agent_table_row {
     uint32_t state; /* enum agent_row_state */
     uint32_t pid;
     uint64_t last_seq;
+    uint64_t cgroup;        /* as agent_started's; 0 when it has ended */
     struct agent_exit exit; /* unless it runs. START_FAILED: exit_code 127, 126, or -1 when it is
                                berth's fault */
 };

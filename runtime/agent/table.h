@@ -65,6 +65,7 @@ struct row {
     bool abandoned;       /* a file worker that was killed and has not gone: EXIT was queued */
     pid_t pid;            /* of the main process; stays for the table after it ended */
     int cgroup;           /* directory e<number>; -1 */
+    uint64_t cgroup_id;   /* its inode; 0 */
     int error;            /* pipe (explained: socket) from the child until execve(); -1 */
     int listener;         /* of its denied calls; -1 */
     int stream[2];        /* captured stdout (or PTY master) and stderr; -1 */

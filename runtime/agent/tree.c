@@ -59,6 +59,9 @@ int tree_make(struct init *init, struct row *row, const char **ret_step)
         unlinkat(AGENT_FD_CGROUP, name, AT_REMOVEDIR);
         return r;
     }
+    /* For who reads events alone: without it nothing is missing. */
+    struct stat st;
+    row->cgroup_id = fstat(row->cgroup, &st) == 0 ? st.st_ino : 0;
     return 0;
 }
 

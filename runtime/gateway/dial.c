@@ -53,6 +53,8 @@ static bool is_door(const struct connection *c)
 static void refuse(struct gateway *g, struct connection *c, const struct network_decision *d,
                    int sys)
 {
+    if (c->cgroup == 0 && !c->published)
+        c->cgroup = diag_cgroup(g, c->session, DIAG_FOR_REFUSAL, c->near.watch.fd);
     tell_connection(g, c, GATEWAY_DENIED, d, sys);
     connection_close(g, c, true);
 }
@@ -458,7 +460,7 @@ void dial_accepted(struct gateway *g, struct listener *listener, int fd)
     }
     c->address = address;
     c->port = port;
-    c->cgroup = diag_cgroup(session, fd);
+    c->cgroup = diag_cgroup(g, session, DIAG_FOR_CONNECTION, fd);
     if (address_classify(&address) == ADDRESS_POOL) {
         c->name = (int16_t)address_to_name(&address);
         dial_by_name(g, c);

@@ -109,6 +109,10 @@ struct session {
     bool asked_connectors, has_six;         /* has_six: the session has IPv6 */
     uint64_t questions, questions_since_ms; /* of this tenth of a second */
     int diag;                               /* owned; -1: none */
+    struct diag_budget {
+        unsigned left;
+        uint64_t since_ms;
+    } diag_budget[2]; /* enum diag_for */
 };
 
 struct end {
@@ -237,8 +241,14 @@ int route_open(void);
 /* true also when the kernel does not say. */
 bool route_is_own(struct gateway *g, const struct network_address *address);
 
-/* diag.c: the cgroup of a connection's asker, 0: not known */
-uint64_t diag_cgroup(const struct session *session, int fd);
+struct msghdr;
+/* diag.c: the cgroup of whoever asked, 0: not known. So many at once and so many a second of each
+ * session: what it costs is then nobody's to raise. */
+enum diag_for { DIAG_FOR_CONNECTION, DIAG_FOR_REFUSAL };
+uint64_t diag_cgroup(struct gateway *g, struct session *session, enum diag_for what, int fd);
+/* The same of a datagram that was received, with where it went to in its control bytes. */
+uint64_t diag_cgroup_of_datagram(struct gateway *g, struct session *session,
+                                 struct msghdr *datagram);
 
 /* events */
 void tell(struct gateway *g, const struct session *session, enum gateway_event_kind kind,

@@ -27,13 +27,23 @@ enum {
 
 /* ---- one question ---------------------------------------------------------------------------- */
 
-static void deny(struct gateway *g, const struct session *session, const char *name,
+/* By a datagram, or by a stream. */
+struct asker {
+    struct session *session;
+    struct msghdr *datagram;
+    int stream;
+};
+
+static void deny(struct gateway *g, const struct asker *asker, const char *name,
                  enum network_reason reason, int rule)
 {
+    struct session *session = asker->session;
     struct gateway_event event = {.protocol = GATEWAY_DNS,
                                   .port = NETWORK_DNS_PORT,
                                   .reason = (uint16_t)reason,
                                   .rule = (int16_t)rule};
+    event.cgroup = asker->datagram ? diag_cgroup_of_datagram(g, session, asker->datagram)
+                                   : diag_cgroup(g, session, DIAG_FOR_REFUSAL, asker->stream);
     snprintf(event.host, sizeof event.host, "%.*s", (int)sizeof event.host - 1, name);
     tell(g, session, GATEWAY_DENIED, &event);
 }
@@ -54,21 +64,21 @@ static bool is_localhost(const struct dns_question *q)
 }
 
 /* May any port of it be reached? */
-static bool is_open(struct gateway *g, const struct session *session, const char *host)
+static bool is_open(struct gateway *g, const struct asker *asker, const char *host)
 {
     struct network_decision d;
-    network_decide_name(session->net, host, &d);
+    network_decide_name(asker->session->net, host, &d);
     if (d.allowed && strcmp(host, NETWORK_HOST_DOOR) == 0 && !g->config.host_door) {
         d.allowed = false;
         d.reason = NETWORK_BY_OWN_ADDRESS;
         d.rule = -1;
     }
     if (!d.allowed)
-        deny(g, session, host, d.reason, d.rule);
+        deny(g, asker, host, d.reason, d.rule);
     return d.allowed;
 }
 
-static enum dns_code decide(struct gateway *g, struct session *session,
+static enum dns_code decide(struct gateway *g, const struct asker *asker,
                             const struct dns_question *q, struct network_address *ret_address,
                             bool *ret_answers)
 {
@@ -87,16 +97,16 @@ static enum dns_code decide(struct gateway *g, struct session *session,
         return DNS_NOERROR;
     }
     if (!q->plain || host_canonical(q->name, false, host, why) < 0) {
-        deny(g, session, q->name[0] ? q->name : ".", NETWORK_BY_NAME, -1);
+        deny(g, asker, q->name[0] ? q->name : ".", NETWORK_BY_NAME, -1);
         return DNS_REFUSED;
     }
-    if (!is_open(g, session, host))
+    if (!is_open(g, asker, host))
         return DNS_REFUSED;
     if (!wants)
         return DNS_NOERROR;
-    int n = names_number(&session->names, host);
+    int n = names_number(&asker->session->names, host);
     if (n < 0) {
-        deny(g, session, host, n == -ENOSPC ? NETWORK_BY_NAMES_MAX : NETWORK_BY_LIMIT, -1);
+        deny(g, asker, host, n == -ENOSPC ? NETWORK_BY_NAMES_MAX : NETWORK_BY_LIMIT, -1);
         return DNS_REFUSED;
     }
     address_of_name((unsigned)n, family, ret_address);
@@ -105,8 +115,8 @@ static enum dns_code decide(struct gateway *g, struct session *session,
 }
 
 /* Bytes of the answer; 0: none. */
-static size_t answer(struct gateway *g, struct session *session, const void *message, size_t length,
-                     uint8_t ret_answer[DNS_ANSWER_MAX])
+static size_t answer(struct gateway *g, const struct asker *asker, const void *message,
+                     size_t length, uint8_t ret_answer[DNS_ANSWER_MAX])
 {
     struct dns_question q;
     struct network_address address;
@@ -115,7 +125,7 @@ static size_t answer(struct gateway *g, struct session *session, const void *mes
     if (code < 0)
         return 0;
     if (code == DNS_NOERROR)
-        code = (int)decide(g, session, &q, &address, &answers);
+        code = (int)decide(g, asker, &q, &address, &answers);
     return dns_write(&q, message, (enum dns_code)code, answers ? &address : NULL, TTL, ret_answer);
 }
 
@@ -215,7 +225,8 @@ void questions_udp(struct gateway *g, struct watch *watch, uint32_t events)
         struct msghdr *in = &received[i].msg_hdr;
         if (in->msg_flags & (MSG_TRUNC | MSG_CTRUNC))
             received[i].msg_len = DNS_QUESTION_MAX + 1;
-        size_t length = answer(g, session, in_bytes[i], received[i].msg_len, out_bytes[i]);
+        const struct asker asker = {session, in, -1};
+        size_t length = answer(g, &asker, in_bytes[i], received[i].msg_len, out_bytes[i]);
         if (length == 0)
             continue;
         from_where_it_was_asked(in);
@@ -254,13 +265,14 @@ static void close_stream(struct gateway *g, struct stream *stream)
 static int serve_stream(struct gateway *g, struct stream *stream)
 {
     uint8_t out[2 + DNS_ANSWER_MAX];
+    const struct asker asker = {stream->session, NULL, stream->watch.fd};
     while (stream->have >= 2) {
         unsigned length = (unsigned)stream->bytes[0] << 8 | stream->bytes[1];
         if (length > DNS_QUESTION_MAX)
             return -1;
         if (stream->have < 2 + length)
             return 0;
-        size_t n = answer(g, stream->session, stream->bytes + 2, length, out + 2);
+        size_t n = answer(g, &asker, stream->bytes + 2, length, out + 2);
         if (n == 0)
             return -1;
         out[0] = (uint8_t)(n >> 8);

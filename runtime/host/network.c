@@ -17,6 +17,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/netlink.h>
 #include <netinet/in.h>
 #include <sched.h>
 #include <signal.h>
@@ -189,7 +190,13 @@ static int make_sockets(struct worker *w, struct err *err)
     int r = 0;
     for (unsigned i = GATEWAY_ADD_TCP4; i < GATEWAY_ADD_LOG && r == 0; i++)
         r = make_socket(i, &w->made->fds[i], err);
-    return r == 0 ? network_log_open(&w->made->fds[GATEWAY_ADD_LOG], err) : r;
+    if (r == 0)
+        r = network_log_open(&w->made->fds[GATEWAY_ADD_LOG], err);
+    /* Whose connection it is is only told: where the kernel has no such thing, nobody is named. */
+    if (r == 0)
+        w->made->fds[GATEWAY_ADD_DIAG] =
+            socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_SOCK_DIAG);
+    return r;
 }
 
 /* ---- what there is to do --------------------------------------------------------------------- */
@@ -270,14 +277,14 @@ static int make_connectors(struct worker *w, struct err *err)
 void network_namespace_init(struct network_namespace *ns)
 {
     ns->netns = -1;
-    for (int i = 0; i < GATEWAY_ADD_END; i++)
+    for (unsigned i = 0; i < ARRAY_LENGTH(ns->fds); i++)
         ns->fds[i] = -1;
 }
 
 void network_namespace_fini(struct network_namespace *ns)
 {
     fd_closep(&ns->netns);
-    for (int i = 0; i < GATEWAY_ADD_END; i++)
+    for (unsigned i = 0; i < ARRAY_LENGTH(ns->fds); i++)
         fd_closep(&ns->fds[i]);
 }
 

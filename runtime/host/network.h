@@ -12,7 +12,7 @@
 /* All -1 where there is none. */
 struct network_namespace {
     int netns;
-    int fds[GATEWAY_ADD_END]; /* TCP4 … LOG; RECORD and NAMES are the caller's */
+    int fds[GATEWAY_ADD_DIAG + 1]; /* TCP4 … LOG, DIAG; RECORD and NAMES are the caller's */
 };
 void network_namespace_init(struct network_namespace *ns);
 void network_namespace_fini(struct network_namespace *ns);

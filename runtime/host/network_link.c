@@ -16,7 +16,8 @@ int network_link_add(int gateway, int64_t row, int64_t incarnation,
                      const struct network_namespace *ns, struct err *err)
 {
     struct gateway_request request = request_of(GATEWAY_ADD, row, incarnation);
-    return network_ask(gateway, &request, ns->fds, GATEWAY_ADD_END, NULL, err);
+    unsigned count = ns->fds[GATEWAY_ADD_DIAG] < 0 ? GATEWAY_ADD_END : GATEWAY_ADD_END + 1;
+    return network_ask(gateway, &request, ns->fds, count, NULL, err);
 }
 
 int network_link_remove(int gateway, int64_t row, int64_t incarnation, struct err *err)

@@ -72,6 +72,14 @@ NET_4_what_is_refused_is_an_event_with_the_rule_that_allows_it() {
     said 'network\.denied +other\.example was refused.*no rule names it\. Allow it: --allow other\.example'
     berth events n1 --json
     said '"type":"network.denied".*"host":"other.example".*"rule_to_add":\{"host": "other.example", "ports": \[443\]\}'
+    if [ "$MODE" = root ]; then # whose commands have cgroups
+        berth --quiet exec --exec-id asker --tty never n1 -- curl -sS -m 20 http://web.example:2222/
+        berth --quiet exec --exec-id namer --tty never n1 -- curl -sS -m 20 http://fourth.example/
+        berth events n1 --json
+        said '"type":"network.denied".*"host":"web.example".*"port":2222.*"exec_id":"asker"'
+        said '"type":"network.denied".*"host":"fourth.example".*"exec_id":"namer"'
+        said '"type":"network.allowed".*"host":"web.example".*"exec_id":"[^"]'
+    fi
     berth --quiet exec --tty never n1 -- curl -sS -m 20 http://third.example/
     if grep -q berth: "$ERR"; then fail "--quiet: $(head -n 2 "$ERR")"; fi
     berth session destroy n1 --delete-volume

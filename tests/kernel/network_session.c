@@ -54,12 +54,12 @@ static pid_t be_gateway(int control, int other, int result)
     struct gateway_request request;
     int fds[GATEWAY_FDS_MAX];
     unsigned count = take_request(control, &request, fds);
-    if (count != GATEWAY_ADD_END + 1 || request.type != GATEWAY_ADD || request.answer != 1 ||
+    if (count != GATEWAY_ADD_DIAG + 2 || request.type != GATEWAY_ADD || request.answer != 1 ||
         request.row != 1 || request.incarnation != 1)
         say("no ADD with an answer's socket: %u descriptors", count);
     struct network_namespace ns;
     network_namespace_init(&ns);
-    for (int i = 0; i < GATEWAY_ADD_END; i++)
+    for (int i = 0; i <= GATEWAY_ADD_DIAG; i++)
         ns.fds[i] = fds[i];
     judge_record(fds[GATEWAY_ADD_RECORD]);
     pid_t serving = result == 0 ? start_gateway(&ns) : 0;
@@ -70,7 +70,7 @@ static pid_t be_gateway(int control, int other, int result)
                                   .result = result};
     if (result < 0)
         err_set(&reply.err, ERR_UNAVAILABLE, -result, "no room", NULL, "Not today.");
-    if (send(fds[GATEWAY_ADD_END], &reply, sizeof reply, MSG_NOSIGNAL) != sizeof reply)
+    if (send(fds[GATEWAY_ADD_DIAG + 1], &reply, sizeof reply, MSG_NOSIGNAL) != sizeof reply)
         say("nobody waits for the answer");
     char end;
     while (recv(control, &end, 1, 0) > 0)

@@ -199,10 +199,18 @@ static inline void fake_print(struct fake_box *box, uint64_t number, const char 
     fake_frame(box, AGENT_FRAME_SPOOL, number, exec->seq, NULL, 0);
 }
 
+/* Of a command: told with its start, and in the table. */
+static inline uint64_t fake_cgroup(uint64_t number)
+{
+    return 1000000 + number;
+}
+
 static inline void fake_table_row(struct fake_box *box, const struct fake_exec *exec)
 {
-    struct agent_table_row line = {
-        .exec = exec->number, .state = (uint32_t)exec->state, .exit = exec->exit};
+    struct agent_table_row line = {.exec = exec->number,
+                                   .state = (uint32_t)exec->state,
+                                   .exit = exec->exit,
+                                   .cgroup = exec->state == 1 ? fake_cgroup(exec->number) : 0};
     fake_frame(box, AGENT_FRAME_TABLE, line.exec, 0, &line, sizeof line);
 }
 
@@ -357,7 +365,7 @@ int agent_client_exec(struct agent_client *agent, uint64_t number,
     exec->err = request->stderr_fd < 0 ? -1 : fcntl(request->stderr_fd, F_DUPFD_CLOEXEC, 3);
     struct agent_start_failed failed = {
         .fault = AGENT_START_NOT_FOUND, .sys = ENOENT, .step = "find the program"};
-    struct agent_started started = {.pid = 2};
+    struct agent_started started = {.pid = 2, .cgroup = fake_cgroup(number)};
     if (strcmp(request->argv[0], "missing") == 0) {
         exec->state = 2;
         fake_spool_add(exec, FAKE_SPOOL_CLOSED, "", 0);

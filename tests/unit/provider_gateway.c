@@ -297,3 +297,70 @@ Test(provider_gateway, a_command_knows_how_often_it_was_refused_something)
                   strstr(c.answer.text, "\"network_denied\":4,\"events_after\":3"),
               "%s", c.answer.text);
 }
+
+static void start_command(const char *exec_id)
+{
+    const char *const argv[] = {"sleep", NULL};
+    provider_exec_start(fixture_provider, client_call(&c, "w", "s", NULL, "/execs"),
+                        &(struct provider_exec){.argv = argv,
+                                                .exec_id = exec_id,
+                                                .timeout_ms = UINT64_MAX,
+                                                .idle_timeout_ms = UINT64_MAX,
+                                                .grace_ms = UINT64_MAX});
+    fixture_until(&c.answer.came);
+    cr_assert_eq(c.answer.status, 201, "%s", c.answer.text);
+}
+
+static uint64_t denied_so_far;
+
+static void denied_of(const struct fake_box *box, const char *host, uint64_t cgroup,
+                      const char *wanted)
+{
+    struct gateway_event event = event_of(box, GATEWAY_DENIED, host);
+    event.cgroup = cgroup;
+    say(&event);
+    look_until("s", ++denied_so_far);
+    LAST_HAS(host);
+    LAST_HAS(wanted);
+}
+
+Test(provider_gateway, a_refusal_names_the_command_whose_cgroup_it_came_from)
+{
+    struct fake_box *box = create("s");
+    start_command("first");
+    uint64_t first = fake_cgroup(box->execs[0].number);
+    start_command("second");
+    uint64_t second = fake_cgroup(box->execs[1].number);
+    denied_of(box, "a.example", first, "\"exec_id\":\"first\"");
+    denied_of(box, "b.example", second, "\"exec_id\":\"second\"");
+    denied_of(box, "c.example", 12345, "\"exec_id\":null");
+    denied_of(box, "d.example", 0, "\"exec_id\":null");
+
+    /* What is told of it may come behind its end. */
+    fake_exec_end(box, box->execs[0].number, AGENT_REASON_EXIT, 0);
+    struct provider_call *call = client_call(&c, "w", "s", NULL, "");
+    call->exec_id = "first";
+    provider_exec_get(fixture_provider, call, 5000);
+    fixture_until(&c.answer.came);
+    denied_of(box, "e.example", first, "\"exec_id\":\"first\"");
+
+    fixture_stop();
+    fixture_open();
+    connect_gateway();
+    denied_of(box, "f.example", second, "\"exec_id\":\"second\"");
+    denied_of(box, "g.example", first, "\"exec_id\":null");
+}
+
+Test(provider_gateway, a_refusal_that_is_told_before_the_start_of_its_command_names_it_too)
+{
+    struct fake_box *box = create("s");
+    start_command("first");
+    const uint64_t next = fake_cgroup(number_of_order(2));
+    struct gateway_event event = event_of(box, GATEWAY_DENIED, "early.example");
+    event.cgroup = next;
+    say(&event);
+    start_command("second");
+    cr_assert_eq(fake_cgroup(box->execs[1].number), next);
+    look_until("s", 1);
+    LAST_HAS("\"exec_id\":\"second\"");
+}
