@@ -201,6 +201,8 @@ void provider_resources(struct provider *p, const struct provider_call *from, co
 void provider_reap(struct provider *p, const struct provider_call *from, const char *owner,
                    uint64_t older_than_ms, bool dry_run);
 void provider_health(struct provider *p, const struct provider_call *from);
+/* Numbers of all sessions together, in Prometheus' text format. */
+void provider_metrics(struct provider *p, const struct provider_call *from);
 
 /* ---- tokens (docs/adr/0015) ------------------------------------------------------------------ */
 

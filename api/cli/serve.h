@@ -105,8 +105,13 @@ struct serve_launch {
     const struct serve_place *place;
     int program; /* O_PATH of berth-front */
     int gateway; /* O_PATH of berth-gateway; -1: it could not serve, and no network is carried */
-    int config, capabilities;
+    int config, capabilities, status;
+    struct serve_status *counted; /* what `status` is; NULL: nothing is counted */
 };
+
+/* serve_status.c: front reads what the supervisor counts. */
+int serve_status_open(struct serve_status **ret, int *ret_memfd, struct err *err);
+void serve_status_restarted(struct serve_status *status, enum serve_process process);
 
 /* The directories above `path` that are missing, with mode 0755. */
 int serve_make_parents(const char *path, struct err *err);

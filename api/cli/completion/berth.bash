@@ -32,7 +32,7 @@ _berth() {
     *:--seccomp) mapfile -t COMPREPLY < <(compgen -W "default strict debug" -- "$word") ;;
     *:--user | *:-u) mapfile -t COMPREPLY < <(compgen -W "user root" -- "$word") ;;
     token:--workspace) COMPREPLY=() ;;
-    token:--verbs) mapfile -t COMPREPLY < <(compgen -W "read lifecycle exec files files.read files.write" -- "$word") ;;
+    token:--verbs) mapfile -t COMPREPLY < <(compgen -W "read lifecycle exec files files.read files.write metrics" -- "$word") ;;
     *:--workspace) mapfile -t COMPREPLY < <(compgen -W "none tmpfs volume:" -A directory -- "$word") ;;
     *:--image) mapfile -t COMPREPLY < <(compgen -W "host dir:" -- "$word") ;;
     *:--ro | *:--rw | *:--result | *:--path | *:--config | *:--socket) mapfile -t COMPREPLY < <(compgen -A file -- "$word") ;;
