@@ -204,6 +204,7 @@ int ledger_db_open(struct ledger_db *db, struct err *err)
 
 void ledger_db_close(struct ledger_db *db)
 {
+    ledger_backup_abort(db);
     ledger_statements_finish(db);
     sqlite3_close(db->handle);
     db->handle = NULL;

@@ -22,6 +22,7 @@
  * provider_reap.c      what an owner has; health
  * provider_token.c     tokens of callers over a network
  * provider_metrics.c   numbers for a monitoring system
+ * provider_backup.c    a copy of the ledger
  *
  * One thread, the loop's. apply() of a job runs on the ledger's thread and touches nothing but its
  * own work object, which the loop's thread leaves alone until then() is called.

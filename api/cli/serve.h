@@ -81,6 +81,9 @@ struct serve_place {
     char urls[SERVE_TCP_MAX][SERVE_URL_SIZE];
 };
 int serve_place_open(struct serve_place *ret, struct serve_plan *plan, struct err *err);
+/* For who brings a ledger back: the state directory with its lock, and the ledger's directory. */
+int serve_place_ledger(struct serve_place *ret, struct serve_plan *plan, int *ret_directory,
+                       struct err *err);
 void serve_place_close(struct serve_place *place); /* removes the socket */
 /* Fills place->tcp and urls; warns of what is reached from beyond this host. */
 int serve_listen_tcp(const struct serve_plan *plan, struct serve_place *place, struct err *err);

@@ -104,6 +104,8 @@ void front_owner(const struct front *front, const struct exchange_request *reque
 void front_metrics_served(struct front *front, const struct http_served *served);
 void metrics_handle(struct front_call *call);
 
+void ledger_backup_handle(struct front_call *call); /* ledger.c */
+
 void token_create_handle(struct front_call *call);
 void token_list_handle(struct front_call *call);
 void token_revoke_handle(struct front_call *call);

@@ -191,6 +191,7 @@ static void (*const handlers[ROUTE_COUNT])(struct front_call *call) = {
     [ROUTE_VOLUME_CREATE] = volume_create,
     [ROUTE_VOLUME_GET] = volume_get,
     [ROUTE_VOLUME_REMOVE] = volume_remove,
+    [ROUTE_LEDGER_BACKUP] = ledger_backup_handle,
     [ROUTE_TOKEN_CREATE] = token_create_handle,
     [ROUTE_TOKEN_LIST] = token_list_handle,
     [ROUTE_TOKEN_REVOKE] = token_revoke_handle,

@@ -132,6 +132,7 @@ enum { KIB = 1024, MIB = 1024 * KIB };
       none)                                                                                        \
     X(VOLUME_REMOVE, DELETE, "/v1/workspaces/{w}/volumes/{n}", LIFECYCLE, NONE, 0, NONE, DOCUMENT, \
       NULL, "", none)                                                                              \
+    X(LEDGER_BACKUP, GET, "/v1/ledger", OWNER, NONE, 0, NONE, BYTES, NULL, "", none)               \
     X(TOKEN_CREATE, POST, "/v1/tokens", OWNER, OBJECT, 16 * KIB, NONE, DOCUMENT, NULL, "", token)  \
     X(TOKEN_LIST, GET, "/v1/tokens", OWNER, NONE, 0, NONE, DOCUMENT, NULL, "after limit", none)    \
     X(TOKEN_REVOKE, DELETE, "/v1/tokens/{t}", OWNER, NONE, 0, NONE, DOCUMENT, NULL, "", none)      \

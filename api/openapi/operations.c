@@ -104,6 +104,8 @@ static const struct openapi_operation operations[ROUTE_COUNT] = {
     ROW(VOLUME_GET, "Volumes", "Show a volume", 200, D(volume)),
     ROW(VOLUME_REMOVE, "Volumes", "Remove a volume", 200, D(volume),
         .problems = P(WORKSPACE_IN_USE) | STATE),
+    ROW(LEDGER_BACKUP, "Operator", "A copy of the ledger, made while it is written", 200, NULL,
+        .problems = P(INSUFFICIENT_STORAGE)),
     ROW(TOKEN_CREATE, "Operator", "Make a token, and tell it once", 201, D(token),
         .problems = STATE | P(INSUFFICIENT_STORAGE)),
     ROW(TOKEN_LIST, "Operator", "List tokens, without what they are", 200, D(token_list)),

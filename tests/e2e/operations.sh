@@ -135,8 +135,75 @@ every_number_is_documented() {
     done <"$D/out/documented"
 }
 
+# ---- the ledger ----
+
+wait_gone() { # PID, which was in a session
+    local _
+    for _ in $(seq $((200 * SLOWER))); do [ -d "/proc/$1" ] || return; sleep 0.05; done
+    fail "process $1 goes on"
+}
+a_ledger_is_copied_while_it_serves_and_comes_back() {
+    local token code init
+    berth session create s1
+    berth exec s1 -- sh -c 'echo one >/workspace/f'
+    berth token create --workspace local
+    token=$(cat "$OUT")
+    rm -f "$D/home/copy"
+    berth ledger backup "$D/home/copy"
+    status_is 0 backup
+    [ "$(stat -c '%a %u' "$D/home/copy")" = "600 $(stat -c %u "$D/home")" ] || [ "$MODE" = root ] || fail "the copy is $(stat -c '%a %u' "$D/home/copy")"
+    [ "$(find "$D/home" -name '.berth-ledger-*' | wc -l)" = 0 ] || fail 'a temporary file is left'
+    [ ! -e "$D/state/ledger/ledger.backup" ] || fail 'the service has left its copy'
+    berth session create s2
+    berth exec s2 -- sh -c 'echo two >/workspace/g'
+    berth exec s2 --detach -- sleep 4242
+    init=$(pgrep -f '^sleep 4242$')
+    berth ledger restore "$D/home/copy"
+    status_is 125 'restore beside a service'
+    grep -q 'Another berth serves it' "$ERR" || fail "no reason: $(cat "$ERR")"
+    service_end
+    printf '\0\0\0\143' | cat <(head -c 60 "$D/home/copy") - <(tail -c +65 "$D/home/copy") >"$D/home/newer"
+    chmod 644 "$D/home/newer"
+    berth ledger restore "$D/home/newer"
+    status_is 125 'a newer one'
+    grep -q 'A newer berth made it' "$ERR" || fail "no reason: $(cat "$ERR")"
+    berth ledger restore /bin/true
+    status_is 125 'no ledger'
+    berth ledger restore "$D/home/copy"
+    status_is 0 restore
+    service_start
+    [ -e "$D/state/ledger/ledger.replaced" ] || fail 'the ledger of before was not kept'
+    wait_gone "$init"
+    berth session show s2
+    [ "$RC" != 0 ] || fail 's2 is there, which the copy does not know'
+    berth --json session show s1
+    grep -q '"state":"parked"' "$OUT" || fail "s1: $(cat "$OUT")"
+    metrics 'berth_sessions{state="parked"}=1' 'berth_sessions_live=0' 'berth_recovery_orphans>=1'
+    berth session resume s1
+    status_is 0 'resume s1'
+    berth exec s1 -- cat /workspace/f
+    grep -qx one "$OUT" || fail "f: $(cat "$OUT" "$ERR")"
+    berth session create s2
+    status_is 0 's2 again'
+    berth exec s2 -- cat /workspace/g
+    grep -qx two "$OUT" || fail "g: $(cat "$OUT" "$ERR")"
+    code=$(curl -sS -o "$D/out/body" -w '%{http_code}' -H "Authorization: Bearer $token" "$URL/v1/workspaces/local/sessions")
+    [ "$code" = 401 ] || fail "a token of the copy: $code"
+    rm -f "$D/home/copy" "$D/home/newer"
+}
+only_the_owner_copies_the_ledger() {
+    local token code
+    berth token create --workspace local
+    token=$(cat "$OUT")
+    code=$(curl -sS -o "$D/out/body" -w '%{http_code}' -H "Authorization: Bearer $token" "$URL/v1/ledger")
+    [ "$code" = 403 ] || fail "a token: $code"
+    curl -sS --unix-socket "$SOCKET" -o "$D/out/copy" http://berth/v1/ledger
+    head -c 15 "$D/out/copy" | grep -q 'SQLite format 3' || fail 'the owner gets no ledger'
+}
+
 CASES='numbers_are_those_of_what_was_done numbers_tell_of_processes_that_died
-W_4_numbers_name_nobody_and_have_a_token_of_their_own every_number_is_documented'
+W_4_numbers_name_nobody_and_have_a_token_of_their_own every_number_is_documented
+a_ledger_is_copied_while_it_serves_and_comes_back only_the_owner_copies_the_ledger'
 if [ $# -gt 0 ]; then CASES=$*; fi
 
 for mode in ${MODES:-$(modes_here)}; do

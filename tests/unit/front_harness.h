@@ -192,6 +192,7 @@ FAKE_SIMPLE(exec_cancel)
 FAKE_SIMPLE(exec_close_stdin)
 FAKE_SIMPLE(health)
 FAKE_SIMPLE(metrics)
+FAKE_SIMPLE(ledger_backup)
 
 #define FAKE_PAGE(name)                                                                            \
     void provider_##name(struct provider *p, const struct provider_call *call,                     \
