@@ -48,6 +48,7 @@ struct ledger {
     pthread_cond_t told;  /* a job that ledger_run() waits for is complete */
     struct job_list queue, completed;
     bool stop;
+    struct ledger_backup *backup; /* asked for and not answered; NULL */
     struct ledger_status status;
 };
 
@@ -254,6 +255,34 @@ static void maybe_checkpoint(struct ledger *ledger, bool idle)
     pthread_mutex_unlock(&ledger->lock);
 }
 
+/* One piece of the copy that was asked for; at its end who asked is answered. */
+static void copy_piece(struct ledger *ledger, struct ledger_backup *backup, bool stop)
+{
+    struct err *err = &backup->job.err;
+    struct job_list answered;
+    int r = 0;
+    if (stop || ledger->status.health == LEDGER_BROKEN)
+        r = err_set(err, ERR_UNAVAILABLE, EAGAIN, "copy the ledger", NULL, "%s",
+                    stop ? "berth is ending." : "The ledger cannot be read.");
+    /* The connection may have been closed under it: then it begins again. */
+    if (r == 0 && !ledger->db.copy)
+        r = ledger_backup_begin(&ledger->db, err);
+    if (r == 0)
+        r = ledger_backup_piece(&ledger->db, err);
+    if (r == LEDGER_BACKUP_MORE)
+        return;
+    if (r == 0)
+        r = ledger_backup_end(&ledger->db, &backup->fd, err);
+    backup->job.result = r;
+    backup->job.certain = true;
+    pthread_mutex_lock(&ledger->lock);
+    ledger->backup = NULL;
+    pthread_mutex_unlock(&ledger->lock);
+    list_init(&answered);
+    list_add(&answered, &backup->job);
+    answer(ledger, &answered);
+}
+
 static void *thread_main(void *data)
 {
     struct ledger *ledger = data;
@@ -264,13 +293,17 @@ static void *thread_main(void *data)
         pthread_mutex_unlock(&ledger->lock);
         maybe_checkpoint(ledger, idle);
         pthread_mutex_lock(&ledger->lock);
-        while (!ledger->queue.first && !ledger->stop)
+        while (!ledger->queue.first && !ledger->stop && !ledger->backup)
             pthread_cond_wait(&ledger->work, &ledger->lock);
-        bool full = take_batch(ledger, &batch);
+        bool full = take_batch(ledger, &batch), stop = ledger->stop;
+        struct ledger_backup *backup = ledger->backup;
         pthread_mutex_unlock(&ledger->lock);
-        if (!batch.first)
+        if (!batch.first && !backup)
             return NULL; /* stop, and nothing is left */
-        run_batch(ledger, &batch, full);
+        if (batch.first)
+            run_batch(ledger, &batch, full);
+        if (backup)
+            copy_piece(ledger, backup, stop);
     }
 }
 
@@ -297,6 +330,25 @@ int ledger_submit(struct ledger *ledger, struct ledger_job *job, struct err *err
                     ledger->stop ? "berth is ending." : "Too many requests wait for the disk.");
     } else {
         list_add(&ledger->queue, job);
+        pthread_cond_signal(&ledger->work);
+    }
+    pthread_mutex_unlock(&ledger->lock);
+    return r;
+}
+
+int ledger_backup(struct ledger *ledger, struct ledger_backup *backup, struct err *err)
+{
+    int r = 0;
+    backup->fd = -1;
+    backup->job.op = LEDGER_OP_READ;
+    backup->job.waited = backup->job.complete = false;
+    pthread_mutex_lock(&ledger->lock);
+    if (ledger->backup || ledger->stop) {
+        r = err_set(err, ERR_UNAVAILABLE, EBUSY, "copy the ledger", NULL, "%s",
+                    ledger->stop ? "berth is ending."
+                                 : "A copy is being made already. Ask again when it is done.");
+    } else {
+        ledger->backup = backup;
         pthread_cond_signal(&ledger->work);
     }
     pthread_mutex_unlock(&ledger->lock);
@@ -392,7 +444,9 @@ static int start(struct ledger *ledger, struct err *err)
     ledger->completion_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (ledger->completion_fd < 0)
         return err_set(err, ERR_INTERNAL, errno, "open the ledger", NULL, NULL);
-    int r = ledger_db_open(&ledger->db, err);
+    int r = ledger_restore(ledger->options.directory, ledger->options.vfs, err);
+    if (r == 0)
+        r = ledger_db_open(&ledger->db, err);
     if (r == 0)
         r = read_facts(ledger, err);
     if (r < 0)

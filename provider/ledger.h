@@ -83,6 +83,14 @@ int ledger_submit(struct ledger *ledger, struct ledger_job *job, struct err *err
  * Returns job->result, with `err` filled when that is negative. Never from apply() or done(). */
 int ledger_run(struct ledger *ledger, struct ledger_job *job, struct err *err);
 
+/* A copy of the ledger as it is when `done` comes, made while jobs go on. `fd` is a file without a
+ * name, the caller's; -1 when result < 0. One at a time: -EBUSY. */
+struct ledger_backup {
+    struct ledger_job job; /* done, data; result and err then */
+    int fd;
+};
+int ledger_backup(struct ledger *ledger, struct ledger_backup *backup, struct err *err);
+
 int ledger_fd(const struct ledger *ledger);      /* readable when completions wait */
 unsigned ledger_complete(struct ledger *ledger); /* calls done() of each; how many */
 void ledger_status(struct ledger *ledger, struct ledger_status *ret);

@@ -222,6 +222,7 @@ int ledger_db_open(struct ledger_db *db, struct err *err)
 
 void ledger_db_close(struct ledger_db *db)
 {
+    ledger_backup_abort(db);
     ledger_statements_finish(db);
     for (size_t i = 0; i < LEDGER_CONTROL_COUNT; i++) {
         sqlite3_finalize(db->controls[i]);

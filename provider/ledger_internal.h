@@ -4,6 +4,7 @@
  * ledger.c         thread, queue, completions        ledger_schema.c     migrations
  * ledger_batch.c   one transaction of many jobs      ledger_statement.c  the table of statements
  * ledger_db.c      the connection, errors, probe     ledger_<rows>.c     ledger_rows.h
+ * ledger_backup.c  a copy while it is written        ledger_restore.c    a copy that comes back
  */
 #pragma once
 
@@ -36,6 +37,8 @@ struct ledger_db {
     sqlite3_stmt *controls[LEDGER_CONTROL_COUNT];
     int log_pages; /* in the write-ahead log after the last commit */
     bool full;     /* synchronous=FULL is set */
+    sqlite3 *copy; /* NULL: none is being made */
+    sqlite3_backup *backup;
 };
 
 /* Opens, locks for good, refuses what is not ours, migrates. */
@@ -52,6 +55,18 @@ int ledger_db_probe(struct ledger_db *db, struct err *err);
 int ledger_db_fail(const struct ledger_db *db, const char *step, struct err *err);
 /* The same for a result code without a connection. */
 int ledger_db_code(int code, int sys, const char *step, const char *text, struct err *err);
+
+/* ---- copies ---------------------------------------------------------------------------------- */
+
+/* begin, piece until 0, end. After a failure there is none any more. */
+enum { LEDGER_BACKUP_MORE = 1 };
+int ledger_backup_begin(struct ledger_db *db, struct err *err);
+int ledger_backup_piece(struct ledger_db *db, struct err *err);
+int ledger_backup_end(struct ledger_db *db, int *ret_fd, struct err *err);
+void ledger_backup_abort(struct ledger_db *db);
+/* Before the ledger is opened: what was brought back takes its place. 0, also when there is none.
+ */
+int ledger_restore(const char *directory, const char *vfs, struct err *err);
 
 /* ---- migrations
  * ------------------------------------------------------------------------------------*/

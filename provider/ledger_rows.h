@@ -94,6 +94,9 @@ int ledger_session_page_owner(struct ledger_tx *tx, const char *owner, int64_t b
 /* Recovery: everything that is not a tombstone, by row id. */
 int ledger_session_page_all(struct ledger_tx *tx, int64_t after, struct session_row *ret,
                             size_t max, size_t *ret_count, struct err *err);
+/* How many are in each state; 0 of those that are over, which are not counted. */
+int ledger_session_count_all(struct ledger_tx *tx, uint64_t ret[SESSION_STATE_COUNT],
+                             struct err *err);
 
 /* ---- incarnations
  * ---------------------------------------------------------------------------------*/

@@ -6,6 +6,7 @@
  * applied. Editing a released migration is thus found at the next start. Each migration is one
  * transaction.
  */
+#include "provider/ledger_file.h"
 #include "provider/ledger_internal.h"
 
 #include "runtime/base/fd.h"
@@ -14,8 +15,6 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
-
-enum { APPLICATION_ID = 0x62727468 }; /* "brth" */
 
 int ledger_schema_stop_after;
 
@@ -167,6 +166,7 @@ static const char *const migrations[] = {
 };
 
 enum { LATEST = (int)ARRAY_LENGTH(migrations) };
+_Static_assert(LATEST == (int)LEDGER_SCHEMA_LATEST, "ledger_file.h tells it to who has no SQLite");
 
 int ledger_schema_latest(void)
 {
@@ -231,7 +231,7 @@ static int apply_one(struct ledger_db *db, int version, struct err *err)
     snprintf(note, sizeof note,
              "INSERT INTO migrations VALUES (%d, '%s', unixepoch() * 1000);"
              "PRAGMA application_id = %d; PRAGMA user_version = %d; COMMIT",
-             version, hex, APPLICATION_ID, version);
+             version, hex, LEDGER_APPLICATION_ID, version);
     int r = ledger_db_exec(db, "BEGIN IMMEDIATE", err);
     if (r == 0 && version == 1)
         r = ledger_db_exec(db,
@@ -257,7 +257,7 @@ int ledger_schema_apply(struct ledger_db *db, struct err *err)
         r = number(db, "SELECT count(*) FROM sqlite_schema", &tables, err);
     if (r < 0)
         return r;
-    if (tables > 0 && application != APPLICATION_ID)
+    if (tables > 0 && application != LEDGER_APPLICATION_ID)
         return refuse("This is a database of another program.", err);
     if (have < 0)
         return refuse("Its version is a negative number: it is damaged.", err);

@@ -211,6 +211,21 @@ int ledger_session_page_all(struct ledger_tx *tx, int64_t after, struct session_
                          ret_count, err);
 }
 
+int ledger_session_count_all(struct ledger_tx *tx, uint64_t ret[SESSION_STATE_COUNT],
+                             struct err *err)
+{
+    _cleanup_row_ sqlite3_stmt *s = NULL;
+    int r;
+    memset(ret, 0, SESSION_STATE_COUNT * sizeof *ret);
+    for (r = ledger_first(tx, SQL_SESSION_COUNT_ALL, NULL, 0, &s, err); r == 0;
+         r = ledger_next(tx, s, err)) {
+        char state[16];
+        ledger_text(tx, s, 0, state, sizeof state);
+        ret[state_of(tx, state)] = (uint64_t)ledger_int(s, 1);
+    }
+    return r == LEDGER_NOT_FOUND ? ledger_readable(tx, err) : r;
+}
+
 /* ---- incarnations
  * ---------------------------------------------------------------------------------*/
 

@@ -52,6 +52,9 @@
     X(SESSION_PAGE_ALL, "all: recovery looks at every row once",                                   \
       "SELECT " SESSION_COLUMNS " FROM sessions s WHERE s.id > ?1"                                 \
       " AND s.state NOT IN ('failed', 'destroyed') ORDER BY s.id LIMIT ?2")                        \
+    X(SESSION_COUNT_ALL, "all: how many there are in each state",                                  \
+      "SELECT s.state, count(*) FROM sessions s WHERE s.state NOT IN ('failed', 'destroyed')"      \
+      " GROUP BY s.state")                                                                         \
     X(SESSION_EXEC_ORDER, "row",                                                                   \
       "UPDATE sessions SET exec_order = exec_order + 1 WHERE id = ?1 RETURNING exec_order")        \
     X(SESSION_FLOOR, "row",                                                                        \

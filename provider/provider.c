@@ -29,6 +29,13 @@ int64_t now_boot_ms(void)
     return clock_ms(CLOCK_BOOTTIME);
 }
 
+uint64_t now_us(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
+}
+
 /* ---- queues and work ------------------------------------------------------------------------- */
 
 void queue_init(struct queue *queue)
@@ -321,6 +328,7 @@ int provider_open(struct provider **ret, const struct provider_options *options,
     p->options = *options;
     p->loop = options->loop;
     p->recovering = true;
+    p->metrics.opened_us = now_us();
     queue_init(&p->soon);
     queue_init(&p->waiting);
     /* Where /proc is not to be had, the launcher's answers say it. */
@@ -361,6 +369,7 @@ int provider_open(struct provider **ret, const struct provider_options *options,
 void provider_recovered(struct provider *p, const struct err *err)
 {
     p->recovering = false;
+    p->metrics.recovery_ms = (now_us() - p->metrics.opened_us) / 1000;
     loop_timer_clear(p->patience);
     if (p->options.recovered)
         p->options.recovered(p->options.data, err);

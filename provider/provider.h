@@ -61,6 +61,7 @@ struct provider_reply {
     uint32_t allowed;               /* invalid_state: bits of enum session_event */
     struct capability_mask missing; /* capability_unavailable */
     unsigned retry_after_s;
+    int file; /* provider_ledger_backup(): the caller's; 0: none */
 };
 
 struct provider_call {
@@ -201,6 +202,10 @@ void provider_resources(struct provider *p, const struct provider_call *from, co
 void provider_reap(struct provider *p, const struct provider_call *from, const char *owner,
                    uint64_t older_than_ms, bool dry_run);
 void provider_health(struct provider *p, const struct provider_call *from);
+/* A copy of the ledger as it is at the answer: reply.file. */
+void provider_ledger_backup(struct provider *p, const struct provider_call *from);
+/* Numbers of all sessions together, in Prometheus' text format. */
+void provider_metrics(struct provider *p, const struct provider_call *from);
 
 /* ---- tokens (docs/adr/0015) ------------------------------------------------------------------ */
 

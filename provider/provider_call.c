@@ -105,6 +105,7 @@ void *call_new(struct provider *p, const struct provider_call *from, size_t size
     call->data = from->data;
     call->begin = begin_call;
     call->fini = fini;
+    call->born_us = now_us();
     work_begin(&call->work, p, free_call_work);
     call->work.then = begin;
     if (!p->recovering || !what)
@@ -156,6 +157,11 @@ static void tell(struct call *call, struct provider_reply *reply, struct buf *do
 void call_answer(struct call *call, int64_t status, struct buf *document)
 {
     struct provider_reply reply = {.status = (int)status, .media_type = json};
+    const enum metrics_operation operation = metrics_operation_of(call->what);
+    /* A command's is observed when its init says that it runs (provider_exec.c). */
+    if (operation != METRICS_OPERATION_COUNT && operation != METRICS_EXEC_START && status < 400 &&
+        call->born_us)
+        metrics_observe(&call->work.p->metrics.durations[operation], now_us() - call->born_us);
     tell(call, &reply, document);
 }
 
@@ -173,6 +179,9 @@ void call_fail(struct call *call, const struct err *err, const struct document_p
     if (reply.err.code == ERR_NONE || reply.err.code >= ERR_CODE_COUNT)
         reply.err.code = ERR_INTERNAL;
     reply.status = err_code_status((enum err_code)reply.err.code);
+    const enum metrics_operation operation = metrics_operation_of(call->what);
+    if (operation != METRICS_OPERATION_COUNT)
+        call->work.p->metrics.failures[operation][reply.err.code]++;
     if (more) {
         reply.pointer = more->pointer;
         reply.allowed = more->allowed;

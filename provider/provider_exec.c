@@ -379,6 +379,10 @@ void exec_frame(struct seat *seat, const struct agent_frame *frame, const void *
         exec->cgroup = started.cgroup;
     }
     if (frame->type == AGENT_FRAME_STARTED && !exec->ending) {
+        if (exec->asked_us)
+            metrics_observe(&seat->p->metrics.durations[METRICS_EXEC_START],
+                            now_us() - exec->asked_us);
+        exec->asked_us = 0;
         struct record *record = exec->started ? NULL : record_new(exec);
         if (record) {
             record->running = true;

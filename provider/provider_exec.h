@@ -46,6 +46,7 @@ struct exec {
     bool stdin_busy;          /* somebody writes */
     enum exec_attach { ATTACH_NONE = 0, ATTACH_WANTED, ATTACH_ASKED, ATTACH_BUSY } attach;
     bool kill;              /* adopted below an interrupt's floor */
+    uint64_t asked_us;      /* when a client asked for it; 0: another front, or it has started */
     bool told_started;      /* init has told so on this connection */
     bool ending;            /* its end is being written */
     struct record *started; /* that it started, which is not being written yet */

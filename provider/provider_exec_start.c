@@ -335,6 +335,7 @@ static void accepted(struct work *work)
     }
     exec->start->stdin_read = exec->start->spool = -1;
     exec->asker = start;
+    exec->asked_us = call->born_us;
     if (check_alone(seat, exec, start->keep_children, &err) < 0 || check_unsent(seat, &err) < 0 ||
         prepare(start, exec, &err) < 0)
         exec_not_sent(exec, "not_started", &err);

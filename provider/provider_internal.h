@@ -21,6 +21,8 @@
  * provider_volume.c    volumes
  * provider_reap.c      what an owner has; health
  * provider_token.c     tokens of callers over a network
+ * provider_metrics.c   numbers for a monitoring system
+ * provider_backup.c    a copy of the ledger
  *
  * One thread, the loop's. apply() of a job runs on the ledger's thread and touches nothing but its
  * own work object, which the loop's thread leaves alone until then() is called.
@@ -29,7 +31,9 @@
 
 #include "provider/coordinator.h"
 #include "provider/document.h"
+#include "provider/metrics.h"
 #include "provider/provider.h"
+#include "provider/recovery.h"
 #include "runtime/agent/protocol.h"
 #include "runtime/base/fd.h"
 #include "runtime/link/launcher_client.h"
@@ -108,6 +112,7 @@ struct call {
     struct buf answer, stored;
     int64_t status, stored_status;
     bool answered;
+    uint64_t born_us; /* monotonic; 0: no client's */
 };
 
 /* Memory of `size`, a struct call first; copies what `from` says. NULL: told already. `begin` is
@@ -250,6 +255,12 @@ struct provider {
     struct tokens *tokens;
     struct operation *operations; /* on files */
     struct verb *verbs;           /* that are under way */
+    struct engine_metrics {
+        struct metrics_histogram durations[METRICS_OPERATION_COUNT];
+        uint64_t failures[METRICS_OPERATION_COUNT][ERR_CODE_COUNT];
+        uint64_t recovered[RECOVERY_ACTION_COUNT];
+        uint64_t opened_us, recovery_ms;
+    } metrics;
 
     bool closing;
     struct loop_timer *close_timer;
@@ -260,6 +271,7 @@ struct provider {
 
 int64_t now_ms(void);
 int64_t now_boot_ms(void);
+uint64_t now_us(void); /* monotonic */
 /* A request to the launcher with what all of them have. */
 struct launcher_request launcher_request_for(const struct provider *p, unsigned type, int64_t row,
                                              int64_t incarnation);

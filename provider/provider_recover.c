@@ -557,6 +557,7 @@ static void act(struct rescue *rescue)
         over(rescue);
         return;
     }
+    rescue->work.p->metrics.recovered[rescue->action]++;
     switch (rescue->action) {
     case RECOVERY_NOTHING:
     case RECOVERY_ACTION_COUNT:

@@ -24,7 +24,8 @@ enum serve_fd {
                                   key SERVE_CAPABILITIES_KEY */
     SERVE_FD_EVENTS = 8, /* SOCK_SEQPACKET, struct gateway_event comes in; closed at birth where
                             no gateway could be started: then one may come by 'V' */
-    SERVE_FD_TCP = 9,    /* listening TCP sockets, struct serve_config's tcp_count of them */
+    SERVE_FD_STATUS = 9, /* memfd, which the supervisor alone writes: struct serve_status */
+    SERVE_FD_TCP = 10,   /* listening TCP sockets, struct serve_config's tcp_count of them */
     SERVE_TCP_MAX = 8,
     SERVE_FD_END = SERVE_FD_TCP + SERVE_TCP_MAX,
 };
@@ -75,6 +76,13 @@ struct serve_config {
     char hosts[SERVE_HOSTS_MAX][SERVE_HOST_SIZE]; /* names of this host for callers over TCP */
     char state_dir[SPEC_PATH_MAX], runtime_dir[SPEC_PATH_MAX];
     char roots[SERVE_ROOTS_MAX][SPEC_PATH_MAX];
+};
+
+/* What the supervisor has seen, for who measures. Each number is written in one piece. */
+enum serve_process { SERVE_FRONT, SERVE_LAUNCHER, SERVE_GATEWAY, SERVE_PROCESS_COUNT };
+struct serve_status {
+    uint64_t started_ms;                    /* when the supervisor was */
+    uint64_t restarts[SERVE_PROCESS_COUNT]; /* after an end that nobody had asked for */
 };
 
 /* "<row in hex>-<incarnation>": the only name of a session in the kernel and on disk. */

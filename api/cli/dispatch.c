@@ -26,6 +26,8 @@ static const struct verb verbs[] = {
     {"usage", cli_usage, "Say what sessions have used.", "berth usage", false},
     {"volume", cli_volume, "Make, list and remove volumes.", "berth volume list", true},
     {"token", cli_token, "Let callers over a network in, and out again.", "berth token list", true},
+    {"ledger", cli_ledger, "Copy what a berth knows, and bring it back.",
+     "berth ledger backup berth.ledger", true},
     {"reap", cli_reap, "Destroy the sessions of an owner.", "berth reap --owner ci --dry-run",
      false},
     {"policy", cli_policy, "Check, explain and show policies.", "berth policy explain balanced",

@@ -168,7 +168,9 @@ static int prepare(const struct serve_options *options, struct serve_place *ret_
     bool carries = serve_try_gateway(&the_plan, &ret->gateway, &no_gateway) == 0;
     if (!carries)
         (void)cli_fail(&no_gateway);
-    r = serve_probe(&the_plan.config, carries ? NULL : &no_gateway, &ret->capabilities, err);
+    r = serve_status_open(&ret->counted, &ret->status, err);
+    if (r == 0)
+        r = serve_probe(&the_plan.config, carries ? NULL : &no_gateway, &ret->capabilities, err);
     if (r < 0)
         return r;
     ret->config = child_sealed("berth-config", &the_plan.config, sizeof the_plan.config,
@@ -195,7 +197,8 @@ int cli_serve(int argc, char **argv)
     if (options.check)
         return check_config(&options);
     struct serve_place place = {.state_lock = -1, .runtime_lock = -1, .listen = -1};
-    struct serve_launch launch = {.program = -1, .gateway = -1, .config = -1, .capabilities = -1};
+    struct serve_launch launch = {
+        .program = -1, .gateway = -1, .config = -1, .capabilities = -1, .status = -1};
     int status;
     if (keep_options(&options, &err) < 0 || prepare(&options, &place, &launch, &err) < 0) {
         status = cli_fail(&err);
@@ -213,6 +216,7 @@ int cli_serve(int argc, char **argv)
     fd_close(launch.gateway);
     fd_close(launch.config);
     fd_close(launch.capabilities);
+    fd_close(launch.status);
     buf_fini(&the_plan.ceiling);
     return status;
 }

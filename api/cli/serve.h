@@ -81,6 +81,9 @@ struct serve_place {
     char urls[SERVE_TCP_MAX][SERVE_URL_SIZE];
 };
 int serve_place_open(struct serve_place *ret, struct serve_plan *plan, struct err *err);
+/* For who brings a ledger back: the state directory with its lock, and the ledger's directory. */
+int serve_place_ledger(struct serve_place *ret, struct serve_plan *plan, int *ret_directory,
+                       struct err *err);
 void serve_place_close(struct serve_place *place); /* removes the socket */
 /* Fills place->tcp and urls; warns of what is reached from beyond this host. */
 int serve_listen_tcp(const struct serve_plan *plan, struct serve_place *place, struct err *err);
@@ -105,8 +108,13 @@ struct serve_launch {
     const struct serve_place *place;
     int program; /* O_PATH of berth-front */
     int gateway; /* O_PATH of berth-gateway; -1: it could not serve, and no network is carried */
-    int config, capabilities;
+    int config, capabilities, status;
+    struct serve_status *counted; /* what `status` is; NULL: nothing is counted */
 };
+
+/* serve_status.c: front reads what the supervisor counts. */
+int serve_status_open(struct serve_status **ret, int *ret_memfd, struct err *err);
+void serve_status_restarted(struct serve_status *status, enum serve_process process);
 
 /* The directories above `path` that are missing, with mode 0755. */
 int serve_make_parents(const char *path, struct err *err);

@@ -210,6 +210,7 @@ static int exec_front(const struct serve_launch *launch, int launcher, int event
     from[SERVE_FD_LISTEN] = launch->place->listen;
     from[SERVE_FD_CAPABILITIES] = launch->capabilities;
     from[SERVE_FD_EVENTS] = events;
+    from[SERVE_FD_STATUS] = launch->status;
     for (unsigned i = 0; i < launch->place->tcp_count; i++)
         from[SERVE_FD_TCP + i] = launch->place->tcp[i];
     const struct child_rights rights = {.keep = launch->plan->config.rootless,

@@ -151,11 +151,15 @@ static void stop(struct supervisor *s, bool at_once);
 /* ---- ends
  * ---------------------------------------------------------------------------------------- */
 
-static void told_end(struct supervisor *s, const char *who, int status)
+static void told_end(struct supervisor *s, enum serve_process process, int status)
 {
+    static const char *const names[] = {
+        [SERVE_FRONT] = "front", [SERVE_LAUNCHER] = "launcher", [SERVE_GATEWAY] = "gateway"};
+    const char *who = names[process];
     char text[160];
     if (s->phase != SERVING)
         return;
+    serve_status_restarted(s->launch->counted, process);
     if (WIFSIGNALED(status))
         snprintf(text, sizeof text, "the %s died of signal %d; it is started again.", who,
                  WTERMSIG(status));
@@ -190,13 +194,13 @@ static void reap(struct supervisor *s)
         if (pid <= 0)
             return;
         if (pid == s->launcher.pid) {
-            told_end(s, "launcher", status);
+            told_end(s, SERVE_LAUNCHER, status);
             set_due(&s->launcher);
         } else if (pid == s->gateway.pid) {
-            told_end(s, "gateway", status);
+            told_end(s, SERVE_GATEWAY, status);
             set_due(&s->gateway);
         } else if (pid == s->front.pid) {
-            told_end(s, "front", status);
+            told_end(s, SERVE_FRONT, status);
             set_due(&s->front);
             give_up(s, status);
             /* Its launcher sees that by itself, finishes and ends; it is nobody's from now on. */

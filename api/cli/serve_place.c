@@ -237,17 +237,49 @@ static int open_directories(struct serve_place *place, const struct serve_config
     return r;
 }
 
-int serve_place_open(struct serve_place *ret, struct serve_plan *plan, struct err *err)
+static int find_directories(struct serve_config *config, char runtime[RUNTIME_DIR_SIZE],
+                            struct err *err)
 {
-    struct serve_config *config = &plan->config;
-    struct serve_place place = {.state_lock = -1, .runtime_lock = -1, .listen = -1};
-    char state[RUNTIME_DIR_SIZE], runtime[RUNTIME_DIR_SIZE];
+    char state[RUNTIME_DIR_SIZE];
     const struct runtime_options options = {0};
     int r = runtime_directories(&options, state, runtime, err);
     if (r < 0)
         return r;
     snprintf(config->state_dir, sizeof config->state_dir, "%s", state);
     snprintf(config->runtime_dir, sizeof config->runtime_dir, "%s", runtime);
+    return 0;
+}
+
+int serve_place_ledger(struct serve_place *ret, struct serve_plan *plan, int *ret_directory,
+                       struct err *err)
+{
+    struct serve_config *config = &plan->config;
+    const uint32_t uid = config->rootless ? SERVE_NOBODY : config->front_uid;
+    const uint32_t gid = config->rootless ? SERVE_NOBODY : config->front_gid;
+    _cleanup_fd_ int state = -1;
+    char runtime[RUNTIME_DIR_SIZE];
+    int r = find_directories(config, runtime, err);
+    if (r == 0)
+        r = open_own(config->state_dir, config->rootless ? 0700 : 0711, &state, err);
+    if (r == 0)
+        r = lock(state, config->state_dir, &ret->state_lock, err);
+    if (r == 0)
+        r = make_beneath(state, SERVE_LEDGER_DIR, uid, gid, 0700, err);
+    if (r < 0)
+        return r;
+    *ret_directory =
+        openat(state, SERVE_LEDGER_DIR, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    return *ret_directory < 0 ? failed(err, errno, "open the directory", SERVE_LEDGER_DIR) : 0;
+}
+
+int serve_place_open(struct serve_place *ret, struct serve_plan *plan, struct err *err)
+{
+    struct serve_config *config = &plan->config;
+    struct serve_place place = {.state_lock = -1, .runtime_lock = -1, .listen = -1};
+    char runtime[RUNTIME_DIR_SIZE];
+    int r = find_directories(config, runtime, err);
+    if (r < 0)
+        return r;
     if (plan->socket[0])
         snprintf(place.socket, sizeof place.socket, "%s", plan->socket);
     else

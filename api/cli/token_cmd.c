@@ -14,8 +14,9 @@ enum { OPT_WORKSPACE, OPT_VERBS, OPT_EXPIRES, OPT_NAME };
 static const struct cli_option create_options[] = {
     {"workspace", "ID", "A workspace id that it is for. Repeat it for more.", OPT_WORKSPACE, 0},
     {"verbs", "LIST",
-     "What it may: read, lifecycle, exec, files, files.read, files.write. Default: all.", OPT_VERBS,
-     0},
+     "What it may: read, lifecycle, exec, files, files.read, files.write. Default: all. Or "
+     "metrics.",
+     OPT_VERBS, 0},
     {"expires", "TIME", "Until when: 30d, 12h. Default: until it is revoked.", OPT_EXPIRES, 0},
     {"name", "NAME", "What it is for, in the list.", OPT_NAME, 0},
 };
@@ -26,7 +27,8 @@ static const struct verb_spec create_spec = {
     .usage = "berth token create --workspace ID [options]",
     .text =
         "Makes a token for callers over a network (`berth serve --listen`) and prints it: once,\n"
-        "berth keeps only its hash. Root's berth takes this from root alone.",
+        "berth keeps only its hash. Root's berth takes this from root alone. With the verb\n"
+        "metrics, which stands alone, it is for no workspace and reads GET /metrics.",
     .options = create_options,
     .option_count = ARRAY_LENGTH(create_options),
 };
@@ -106,9 +108,14 @@ static void wanted_fini(struct wanted *wanted)
 
 static void add_body(struct buf *out, const struct wanted *wanted)
 {
-    buf_printf(out, "{\"workspaces\": [%s]", buf_text(&wanted->workspaces));
+    const char *comma = "";
+    buf_putc(out, '{');
+    if (wanted->workspaces.length) {
+        buf_printf(out, "\"workspaces\": [%s]", buf_text(&wanted->workspaces));
+        comma = ", ";
+    }
     if (wanted->verbs.length)
-        buf_printf(out, ", \"verbs\": [%s]", buf_text(&wanted->verbs));
+        buf_printf(out, "%s\"verbs\": [%s]", comma, buf_text(&wanted->verbs));
     if (wanted->lives_ms)
         buf_printf(out, ", \"lives_ms\": %" PRIu64, wanted->lives_ms);
     if (wanted->name) {
@@ -150,9 +157,9 @@ static int create(int argc, char **argv)
     int status;
     if (!verb_begin(&verb, &create_spec, argc, argv, take, &wanted, &status))
         return status;
-    if (wanted.workspaces.length == 0) {
+    if (wanted.workspaces.length == 0 && strcmp(buf_text(&wanted.verbs), "\"metrics\"") != 0) {
         err_set(&err, ERR_USAGE, 0, "a token for which workspaces?", NULL,
-                "Name them: --workspace ID.");
+                "Name them: --workspace ID. Only --verbs metrics is for none.");
         return verb_fail(&verb, &err);
     }
     verb.keyless = true;

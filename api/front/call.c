@@ -160,7 +160,10 @@ void front_call_reply(struct front_call *call, struct provider_reply *reply)
     if (reply->document.length > 0 && (reply->replayed || !reply->retry_after_s)) {
         struct buf document = reply->document;
         reply->document = (struct buf){0};
-        const struct answer_more more = {.replayed = reply->replayed};
+        const struct answer_more more = {.replayed = reply->replayed,
+                                         .code = reply->status >= 400 && !reply->replayed
+                                                     ? (enum err_code)reply->err.code
+                                                     : ERR_NONE};
         exchange_answer_as(front_call_finish(call), reply->status,
                            reply->media_type ? reply->media_type : "application/json", &document,
                            &more);

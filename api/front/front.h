@@ -16,13 +16,22 @@
 #include "provider/provider.h"
 #include "runtime/link/loop.h"
 
+/* How requests end: 2xx, 4xx, 5xx, and the client left before. */
+enum { FRONT_OUTCOMES = 4 };
+
 struct front {
     struct loop *loop;
     struct provider *provider;
     const struct serve_config *config;
     const struct capability_set *capabilities;
     const struct policy *ceiling; /* NULL: none */
-    uint64_t spooled_bytes;       /* of writes whose length was not said, all together */
+    const struct server *server;  /* whose connections are counted; NULL: none yet */
+    int status;                   /* SERVE_FD_STATUS; 0: none */
+    struct front_metrics {
+        uint64_t requests[ROUTE_COUNT + 1][FRONT_OUTCOMES]; /* the last row: no route */
+        uint64_t problems[ERR_CODE_COUNT];
+    } metrics;
+    uint64_t spooled_bytes; /* of writes whose length was not said, all together */
 };
 
 /* What the HTTP layer asks of us. `front` is borrowed. */
@@ -90,6 +99,12 @@ void front_who(const struct front *front, const struct exchange_request *request
 /* Whose is what he makes, when he does not say it: "uid-1000", or the token's id. */
 void front_owner(const struct front *front, const struct exchange_request *request, char *ret,
                  size_t size);
+
+/* metrics.c */
+void front_metrics_served(struct front *front, const struct http_served *served);
+void metrics_handle(struct front_call *call);
+
+void ledger_backup_handle(struct front_call *call); /* ledger.c */
 
 void token_create_handle(struct front_call *call);
 void token_list_handle(struct front_call *call);

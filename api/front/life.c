@@ -289,6 +289,7 @@ static int begin(struct life *life, const struct front_start *start, int launche
     const struct http_limits limits = limits_here();
     front_operations(&life->front, &operations);
     r = server_new(&life->server, life->front.loop, &operations, &limits, err);
+    life->front.server = life->server;
     if (r == 0)
         r = provider_open(&life->front.provider, &options, err);
     else
@@ -306,7 +307,8 @@ int front_live(struct front_start *start, int supervisor, int launcher, int list
     struct life life = {
         .front = {.config = &start->config,
                   .capabilities = &start->capabilities,
-                  .ceiling = start->ceiling},
+                  .ceiling = start->ceiling,
+                  .status = SERVE_FD_STATUS},
         .start = start,
         .supervisor = supervisor,
         .listener = listener,

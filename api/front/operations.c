@@ -24,7 +24,7 @@ static int authorize(void *context, const struct exchange_request *request, stru
         return front_token_authorize(front, request, err);
     if (peer->uid == 0 || (config->rootless && peer->uid == geteuid()))
         return 0;
-    if (request->route->scope == SCOPE_OWNER)
+    if (request->route->scope == SCOPE_OWNER || request->route->scope == SCOPE_METRICS)
         return err_set(err, ERR_FORBIDDEN, 0, "know the caller", NULL,
                        "Only root, or whose berth this is, may do that.");
     if (config->socket_gid != UINT32_MAX && peer_in_group(peer, config->socket_gid))
@@ -157,6 +157,7 @@ static void reap(struct front_call *call)
 static void (*const handlers[ROUTE_COUNT])(struct front_call *call) = {
     [ROUTE_HEALTH] = health,
     [ROUTE_CAPABILITIES] = capabilities,
+    [ROUTE_METRICS] = metrics_handle,
     [ROUTE_OPENAPI] = openapi,
     [ROUTE_SESSION_CREATE] = session_create_handle,
     [ROUTE_SESSION_LIST] = session_list_handle,
@@ -190,6 +191,7 @@ static void (*const handlers[ROUTE_COUNT])(struct front_call *call) = {
     [ROUTE_VOLUME_CREATE] = volume_create,
     [ROUTE_VOLUME_GET] = volume_get,
     [ROUTE_VOLUME_REMOVE] = volume_remove,
+    [ROUTE_LEDGER_BACKUP] = ledger_backup_handle,
     [ROUTE_TOKEN_CREATE] = token_create_handle,
     [ROUTE_TOKEN_LIST] = token_list_handle,
     [ROUTE_TOKEN_REVOKE] = token_revoke_handle,
@@ -227,8 +229,9 @@ static void on_gone(void *context, struct exchange *x)
 
 static void on_served(void *context, const struct http_served *served)
 {
-    const struct front *front = context;
+    struct front *front = context;
     struct provider_token token = {0};
+    front_metrics_served(front, served);
     if (served->caller && front->provider)
         provider_token_get(front->provider, served->caller, &token);
     front_log_served(served, token.token_id);

@@ -134,12 +134,16 @@ int front_start(struct front_start *ret, struct err *err)
         r = front_start_config(SERVE_FD_CONFIG, ret, err);
     if (r == 0)
         r = front_start_capabilities(SERVE_FD_CAPABILITIES, ret, err);
+    struct serve_status status;
+    if (r == 0 && pread(SERVE_FD_STATUS, &status, sizeof status, 0) != (ssize_t)sizeof status)
+        r = refuse(err, SERVE_FD_STATUS, "It is not what the supervisor counts.");
     for (uint32_t i = 0; r == 0 && i < ret->config.tcp_count; i++)
         r = check_tcp(SERVE_FD_TCP + (int)i, err);
     if (r < 0)
         return r;
-    int kept[4 + SERVE_TCP_MAX] = {SERVE_FD_SUPERVISOR, SERVE_FD_LAUNCHER, SERVE_FD_LISTEN};
-    unsigned count = 3;
+    int kept[5 + SERVE_TCP_MAX] = {SERVE_FD_SUPERVISOR, SERVE_FD_LAUNCHER, SERVE_FD_LISTEN,
+                                   SERVE_FD_STATUS};
+    unsigned count = 4;
     if (ret->has_events)
         kept[count++] = SERVE_FD_EVENTS;
     for (uint32_t i = 0; i < ret->config.tcp_count; i++)

@@ -39,6 +39,13 @@ int front_token_authorize(const struct front *front, const struct exchange_reque
         return err_set(err, ERR_FORBIDDEN, 0, step, NULL,
                        "This is across workspaces: no token may do it, only who is let in on the "
                        "unix socket.");
+    case SCOPE_RULE_ALONE:
+        if (provider_token_lists(token.verbs, http_scope_name(scope)))
+            return 0;
+        return err_set(err, ERR_FORBIDDEN, 0, step, NULL,
+                       "These are sums over all workspaces: only a token with the verb \"%s\" "
+                       "alone may read them, and who owns this berth, on the unix socket.",
+                       http_scope_name(scope));
     case SCOPE_RULE_VERB:
         break;
     }
@@ -111,6 +118,13 @@ static int read_workspaces(struct front_call *call, struct buf *out)
 {
     const struct json_node *list = json_member(exchange_request(call->x)->body, "workspaces");
     unsigned i = 0;
+    if (!list) {
+        struct err err;
+        err_set(&err, ERR_INVALID_REQUEST, 0, "read the request's body", "/workspaces",
+                "Say which the token is for.");
+        front_call_refuse(call, &err, "/workspaces");
+        return -EINVAL;
+    }
     for (const struct json_node *node = list->first; node; node = node->next, i++) {
         if (node->kind != JSON_STRING || !id_valid(node->text)) {
             refuse(call, "workspaces", i,
@@ -118,6 +132,29 @@ static int read_workspaces(struct front_call *call, struct buf *out)
             return -EINVAL;
         }
         add_word(out, node->text);
+    }
+    return 0;
+}
+
+/* 1: the token is for what crosses workspaces: it has this one verb and no workspace; 0. */
+static int read_alone(struct front_call *call, struct buf *ret_verbs)
+{
+    const struct json_node *body = exchange_request(call->x)->body;
+    const struct json_node *verbs = json_member(body, "verbs"),
+                           *workspaces = json_member(body, "workspaces");
+    const char *metrics = http_scope_name(SCOPE_METRICS);
+    unsigned i = 0;
+    for (const struct json_node *node = verbs ? verbs->first : NULL; node; node = node->next, i++) {
+        if (node->kind != JSON_STRING || strcmp(node->text, metrics) != 0)
+            continue;
+        if (i > 0 || node->next || workspaces) {
+            refuse(call, "verbs", i,
+                   "\"metrics\" is sums over all workspaces: its token has no other verb, and "
+                   "names no workspace.");
+            return -EINVAL;
+        }
+        buf_puts(ret_verbs, metrics);
+        return 1;
     }
     return 0;
 }
@@ -140,7 +177,8 @@ static int read_verbs(struct front_call *call, struct buf *out)
         }
         if (node->kind != JSON_STRING || strchr(node->text, ' ') ||
             !provider_token_lists(known, node->text)) {
-            snprintf(what, sizeof what, "It must be one of: %s, files (both).", known);
+            snprintf(what, sizeof what, "It must be one of: %s, files (both), metrics (alone).",
+                     known);
             refuse(call, "verbs", i, what);
             return -EINVAL;
         }
@@ -152,7 +190,9 @@ static int read_verbs(struct front_call *call, struct buf *out)
 void token_create_handle(struct front_call *call)
 {
     _cleanup_buf_ struct buf workspaces = {0}, verbs = {0};
-    if (read_workspaces(call, &workspaces) < 0 || read_verbs(call, &verbs) < 0)
+    int alone = read_alone(call, &verbs);
+    if (alone < 0 ||
+        (!alone && (read_workspaces(call, &workspaces) < 0 || read_verbs(call, &verbs) < 0)))
         return;
     if (buf_failed(&workspaces) || buf_failed(&verbs)) {
         struct err err;

@@ -72,6 +72,7 @@ static void tell_served(struct connection *c)
         .route = c->route ? c->route->name : "",
         .id = c->id,
         .status = c->status,
+        .code = c->code,
         .duration_ms = loop_now_ms(c->server->loop) - c->began_ms,
         .peer = &c->peer,
         .caller = c->caller,
@@ -135,6 +136,7 @@ static int step_head(struct connection *c)
     if (r < 0) {
         c->began_ms = loop_now_ms(c->server->loop);
         c->status = 0;
+        c->code = ERR_NONE;
         c->told = false;
         c->route = NULL;
         c->head_request = false;

@@ -91,6 +91,7 @@ struct connection {
     char id[REQUEST_ID_MAX];
     const struct route *route; /* of the request being served; NULL */
     int status;                /* answered; 0: not yet */
+    enum err_code code;        /* of a problem that was answered */
     uint64_t began_ms;
 };
 

@@ -185,6 +185,7 @@ void answer_problem(struct connection *c, const struct err *err, const struct pr
         c->broken = true;
         return;
     }
+    c->code = (enum err_code)err->code;
     queue_document(c, problem_status(err, more), problem_type, buf_text(&lines), &document);
 }
 
@@ -204,6 +205,7 @@ void exchange_answer_as(struct exchange *x, int status, const char *media_type,
         if (more && more->replayed)
             buf_puts(&lines, "Idempotent-Replayed: true\r\n");
         add_etag(&lines, more ? more->etag : NULL);
+        c->code = more ? more->code : ERR_NONE;
         queue_document(c, status, media_type, buf_text(&lines), &body);
     }
     finish(x);

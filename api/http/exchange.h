@@ -80,8 +80,9 @@ struct arena *exchange_arena(struct exchange *x);
 /* ---- answers --------------------------------------------------------------------------------- */
 
 struct answer_more {
-    bool replayed;    /* Idempotent-Replayed: true */
-    const char *etag; /* with its quotes; NULL */
+    bool replayed;      /* Idempotent-Replayed: true */
+    enum err_code code; /* of a problem document that was made elsewhere; for metrics */
+    const char *etag;   /* with its quotes; NULL */
 };
 
 /* `document` is taken and empty afterwards. A failed buffer answers 500. `more` may be NULL. */

@@ -231,12 +231,13 @@ const struct body_field fields_of_volume[] = {
 
 /* Which verbs there are, who serves it says. */
 const struct body_field fields_of_token[] = {
-    ROW(.name = "workspaces", .kinds = OF(ARRAY), .min = 1, .max = 16, .required = true,
+    ROW(.name = "workspaces", .kinds = OF(ARRAY), .min = 1, .max = 16,
         .schema = "{\"type\":\"array\",\"minItems\":1,\"maxItems\":16,\"items\":"
                   "{\"$ref\":\"#/components/schemas/Id\"}}"),
     ROW(.name = "verbs", .kinds = OF(ARRAY), .min = 1, .max = 16,
         .schema = "{\"type\":\"array\",\"minItems\":1,\"maxItems\":16,\"items\":{\"enum\":["
-                  "\"read\",\"lifecycle\",\"exec\",\"files\",\"files.read\",\"files.write\"]}}"),
+                  "\"read\",\"lifecycle\",\"exec\",\"files\",\"files.read\",\"files.write\","
+                  "\"metrics\"]}}"),
     ROW(NUMBER("lives_ms", 1000, DECADE_MS)),
     ROW(ID("name")),
     {.name = NULL},

@@ -13,6 +13,7 @@ struct http_served {
     const char *route; /* a closed set of names; "" when there was no route */
     const char *id;
     int status;           /* 0: the client left before there was one */
+    enum err_code code;   /* of a problem that is told for the first time; ERR_NONE */
     uint64_t duration_ms; /* from the head to the last byte of the answer */
     const struct peer *peer;
     int64_t caller; /* 0: a peer that the kernel knows, or nobody */

@@ -340,6 +340,7 @@ void request_begin(struct connection *c, size_t head_length)
     struct err err;
     c->began_ms = loop_now_ms(c->server->loop);
     c->status = 0;
+    c->code = ERR_NONE;
     c->told = false;
     c->route = NULL;
     server_new_id(c->server, c->id);

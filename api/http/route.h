@@ -16,7 +16,8 @@
 
 /* What a caller needs to be allowed; who decides is behind http_operations.authorize. What tokens
  * have to do with it (docs/adr/0015): ANY every token may; VERB a token that has this verb, in its
- * workspaces; NONE no token. */
+ * workspaces; ALONE a token that has this verb, and then no other one and no workspace; NONE no
+ * token. */
 #define HTTP_SCOPES(X)                                                               \
     X(PUBLIC, "public", ANY)        /* nothing: liveness */                          \
     X(HOST, "host", ANY)            /* what this host can do; no workspace's data */ \
@@ -25,10 +26,11 @@
     X(EXEC, "exec", VERB)           /* start, feed and end commands */               \
     X(FILES_READ, "files.read", VERB)                                                \
     X(FILES_WRITE, "files.write", VERB)                                              \
+    X(METRICS, "metrics", ALONE)  /* sums over all workspaces */                     \
     X(OPERATOR, "operator", NONE) /* across workspaces */                            \
     X(OWNER, "owner", NONE)       /* root, or whose berth it is: no group either */
 
-enum http_scope_rule { SCOPE_RULE_ANY, SCOPE_RULE_VERB, SCOPE_RULE_NONE };
+enum http_scope_rule { SCOPE_RULE_ANY, SCOPE_RULE_VERB, SCOPE_RULE_ALONE, SCOPE_RULE_NONE };
 
 enum http_scope {
 #define X(id, name, rule) SCOPE_##id,
@@ -48,6 +50,7 @@ enum http_answer {
     ANSWER_EVENTS,   /* server-sent events */
     ANSWER_EITHER,   /* events when Accept says text/event-stream, else a document */
     ANSWER_BYTES,
+    ANSWER_TEXT, /* plain text */
 };
 
 enum http_key { KEY_NONE, KEY_OPTIONAL }; /* Idempotency-Key */
@@ -60,7 +63,7 @@ enum { KIB = 1024, MIB = 1024 * KIB };
 #define HTTP_ROUTES(X)                                                                             \
     X(HEALTH, GET, "/v1/health", PUBLIC, NONE, 0, NONE, DOCUMENT, NULL, "", none)                  \
     X(CAPABILITIES, GET, "/v1/capabilities", HOST, NONE, 0, NONE, DOCUMENT, NULL, "", none)        \
-    X(METRICS, GET, "/metrics", OPERATOR, NONE, 0, NONE, BYTES, "", "", none)                      \
+    X(METRICS, GET, "/metrics", METRICS, NONE, 0, NONE, TEXT, NULL, "", none)                      \
     X(OPENAPI, GET, "/v1/openapi.json", PUBLIC, NONE, 0, NONE, DOCUMENT, NULL, "", none)           \
     X(SESSION_CREATE, POST, "/v1/workspaces/{w}/sessions", LIFECYCLE, OBJECT, MIB, OPTIONAL,       \
       DOCUMENT, NULL, "", session)                                                                 \
@@ -129,6 +132,7 @@ enum { KIB = 1024, MIB = 1024 * KIB };
       none)                                                                                        \
     X(VOLUME_REMOVE, DELETE, "/v1/workspaces/{w}/volumes/{n}", LIFECYCLE, NONE, 0, NONE, DOCUMENT, \
       NULL, "", none)                                                                              \
+    X(LEDGER_BACKUP, GET, "/v1/ledger", OWNER, NONE, 0, NONE, BYTES, NULL, "", none)               \
     X(TOKEN_CREATE, POST, "/v1/tokens", OWNER, OBJECT, 16 * KIB, NONE, DOCUMENT, NULL, "", token)  \
     X(TOKEN_LIST, GET, "/v1/tokens", OWNER, NONE, 0, NONE, DOCUMENT, NULL, "after limit", none)    \
     X(TOKEN_REVOKE, DELETE, "/v1/tokens/{t}", OWNER, NONE, 0, NONE, DOCUMENT, NULL, "", none)      \

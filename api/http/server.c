@@ -87,6 +87,19 @@ void server_forget(struct connection *c)
     count_out(server, c->peer.uid);
 }
 
+void server_count(const struct server *server, struct server_counts *ret)
+{
+    *ret = (struct server_counts){0};
+    for (const struct connection *c = server->connections; c; c = c->next) {
+        const struct exchange *x = c->exchange;
+        ret->local += c->peer.local;
+        ret->tcp += !c->peer.local;
+        ret->events += x && x->stream == STREAM_EVENTS;
+        ret->bytes += x && x->stream == STREAM_BYTES;
+        ret->uploads += x && x->sink.set;
+    }
+}
+
 unsigned server_connections(const struct server *server)
 {
     return server->connection_count;

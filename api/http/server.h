@@ -59,3 +59,10 @@ void server_drain(struct server *server, uint64_t in_ms, void (*stopped)(void *o
 void server_cut(struct server *server, int64_t caller);
 
 unsigned server_connections(const struct server *server);
+
+/* What is open now, for metrics. */
+struct server_counts {
+    unsigned local, tcp;             /* connections */
+    unsigned events, bytes, uploads; /* streams: out, out, in */
+};
+void server_count(const struct server *server, struct server_counts *ret);

@@ -148,6 +148,8 @@ static void write_content(const struct route *route, struct buf *out)
         comma = ",";
     } else if (route->answer == ANSWER_DOCUMENT)
         buf_puts(out, "\"application/json\":{\"schema\":{\"type\":\"object\"}}");
+    if (route->answer == ANSWER_TEXT)
+        buf_puts(out, "\"text/plain\":{\"schema\":{\"type\":\"string\"}}");
     if (operation->events) {
         buf_puts(out, comma);
         write_events(operation->events, out);

@@ -40,7 +40,7 @@ static const struct openapi_event session_events[] = {{"*", &document_shape_even
 static const struct openapi_operation operations[ROUTE_COUNT] = {
     ROW(HEALTH, "Host", "How the service is", 200, D(health), .other_status = 503),
     ROW(CAPABILITIES, "Host", "What this host can give", 200, D(capabilities)),
-    ROW(METRICS, "Host", "Numbers for a monitoring system", 0, NULL, .problems = P(NOT_FOUND)),
+    ROW(METRICS, "Host", "Numbers for a monitoring system", 200, NULL),
     ROW(OPENAPI, "Host", "This document", 200, NULL),
     ROW(SESSION_CREATE, "Sessions", "Make a session", 201, D(session),
         .problems = NEEDS_HOST | P(POLICY_REJECTED) | P(SESSION_EXISTS)),
@@ -104,6 +104,8 @@ static const struct openapi_operation operations[ROUTE_COUNT] = {
     ROW(VOLUME_GET, "Volumes", "Show a volume", 200, D(volume)),
     ROW(VOLUME_REMOVE, "Volumes", "Remove a volume", 200, D(volume),
         .problems = P(WORKSPACE_IN_USE) | STATE),
+    ROW(LEDGER_BACKUP, "Operator", "A copy of the ledger, made while it is written", 200, NULL,
+        .problems = P(INSUFFICIENT_STORAGE)),
     ROW(TOKEN_CREATE, "Operator", "Make a token, and tell it once", 201, D(token),
         .problems = STATE | P(INSUFFICIENT_STORAGE)),
     ROW(TOKEN_LIST, "Operator", "List tokens, without what they are", 200, D(token_list)),

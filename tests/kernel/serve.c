@@ -239,8 +239,8 @@ Test(serve, front_is_born_without_rights_and_with_its_descriptors_alone)
     read_text(path, text, sizeof text);
     cr_expect_str_empty(text);
     unsigned highest = 0;
-    cr_expect_eq(count_files(front, &highest), SERVE_FD_EVENTS + 1);
-    cr_expect_eq(highest, SERVE_FD_EVENTS);
+    cr_expect_eq(count_files(front, &highest), SERVE_FD_STATUS + 1);
+    cr_expect_eq(highest, SERVE_FD_STATUS);
     snprintf(path, sizeof path, "/proc/%d/cmdline", berth);
     read_text(path, text, sizeof text);
     cr_expect_str_eq(text, "berth: supervisor");

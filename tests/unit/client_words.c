@@ -141,6 +141,9 @@ Test(cli_verb, every_verb_has_help_that_begins_with_an_example)
         {cli_token, {"token", "create"}},
         {cli_token, {"token", "list"}},
         {cli_token, {"token", "revoke"}},
+        {cli_ledger, {"ledger"}},
+        {cli_ledger, {"ledger", "backup"}},
+        {cli_ledger, {"ledger", "restore"}},
         {cli_reap, {"reap"}},
     };
     int keep = dup(STDOUT_FILENO), ends[2];

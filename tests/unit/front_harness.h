@@ -8,8 +8,8 @@
  *             "stored"  a stored answer; "busy": 503 with Retry-After; "never": no answer
  *     exec    "e3"      three frames on stdout (the second no UTF-8), one on stderr, a gap, the end
  *             "flood"   frames of 32 KiB without end
- *     tokens  "ta" of workspace a and "tb" of b may everything, "tr" may read a; over TCP
- *     files   below "/": see fake_files()
+ *     tokens  "ta" of workspace a and "tb" of b may everything, "tr" may read a, "tm" metrics; over
+ * TCP files   below "/": see fake_files()
  */
 #pragma once
 
@@ -191,6 +191,8 @@ FAKE_SIMPLE(session_usage)
 FAKE_SIMPLE(exec_cancel)
 FAKE_SIMPLE(exec_close_stdin)
 FAKE_SIMPLE(health)
+FAKE_SIMPLE(metrics)
+FAKE_SIMPLE(ledger_backup)
 
 #define FAKE_PAGE(name)                                                                            \
     void provider_##name(struct provider *p, const struct provider_call *call,                     \
@@ -341,6 +343,7 @@ static const struct fake_token {
     {"ta", {"t-a", "a", "read lifecycle exec files.read files.write", false}},
     {"tb", {"t-b", "other b", "read lifecycle exec files.read files.write", false}},
     {"tr", {"t-r", "a", "read", false}},
+    {"tm", {"t-m", "", "metrics", false}},
 };
 
 int64_t provider_token_find(struct provider *p, const char *text, size_t length)

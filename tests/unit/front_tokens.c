@@ -112,6 +112,12 @@ Test(front_tokens, W_3_a_verb_that_it_has_not_is_403_and_what_crosses_workspaces
             cr_expect(status == 403 && all == 403, "%s: %d, %d", route->name, status, all);
             cr_expect_eq(fake.asked_count, before, "%s was asked", route->name);
             break;
+        case SCOPE_RULE_ALONE: {
+            int alone = ask(route, "tm", "a");
+            cr_expect(status == 403 && all == 403 && alone == 200, "%s: %d, %d, %d", route->name,
+                      status, all, alone);
+            break;
+        }
         case SCOPE_RULE_ANY:
             cr_expect(status == all && status != 403, "%s: %d, %d", route->name, status, all);
             break;
@@ -119,6 +125,24 @@ Test(front_tokens, W_3_a_verb_that_it_has_not_is_403_and_what_crosses_workspaces
             cr_expect((status == 403) == (route->scope != SCOPE_READ), "%s: %d", route->name,
                       status);
             break;
+        }
+    }
+}
+
+Test(front_tokens, W_4_a_token_for_metrics_is_for_nothing_else)
+{
+    for (unsigned i = 0; i < ROUTE_COUNT; i++) {
+        const struct route *route = route_at((enum route_id)i);
+        int status = ask(route, "tm", "a");
+        switch (http_scope_rule(route->scope)) {
+        case SCOPE_RULE_VERB:
+            cr_expect_eq(status, 404, "%s: %d", route->name, status);
+            break;
+        case SCOPE_RULE_NONE:
+            cr_expect_eq(status, 403, "%s: %d", route->name, status);
+            break;
+        default:
+            cr_expect_eq(status, 200, "%s: %d", route->name, status);
         }
     }
 }
@@ -169,6 +193,11 @@ static const struct {
     {"{\"workspaces\":[\"a\",\"b\",\"a\"],\"verbs\":[\"files\",\"read\",\"files.read\"],\"name\":"
      "\"n\",\"lives_ms\":5000}",
      "token_create name=n workspaces=a b verbs=files.read files.write read lives=5000", 201},
+    {"{\"verbs\":[\"metrics\"]}", "token_create name=- workspaces= verbs=metrics lives=0", 201},
+    {"{\"verbs\":[\"metrics\"],\"workspaces\":[\"a\"]}", "", 400},
+    {"{\"verbs\":[\"metrics\",\"read\"]}", "", 400},
+    {"{\"verbs\":[\"read\",\"metrics\"],\"workspaces\":[\"a\"]}", "", 400},
+    {"{\"verbs\":[\"read\"]}", "", 400},
     {"{}", "", 400},
     {"{\"workspaces\":[]}", "", 400},
     {"{\"workspaces\":[\"a b\"]}", "", 400},

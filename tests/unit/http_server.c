@@ -283,7 +283,6 @@ Test(http_server, what_is_not_built_says_so)
     cr_assert(strncmp(text, "HTTP/1.1 422 ", 13) == 0, "%s", text);
     cr_assert(strstr(text, "\"code\":\"capability_unavailable\""), "%s", text);
     cr_assert(strstr(text, "\"missing\":[\"files.tar\"]"), "%s", text);
-    cr_assert(strncmp(ask(GET("/metrics")), "HTTP/1.1 404 ", 13) == 0, "%s", text);
     cr_assert(harness.handled == 0);
 }
 
@@ -303,7 +302,7 @@ Test(http_server, every_built_route_reaches_its_operation)
         if (route->later || route->answer == ANSWER_EVENTS)
             continue;
         built++;
-        buf_puts(&request, route->answer == ANSWER_BYTES ? "?path=file" : "");
+        buf_puts(&request, strcmp(route->query, "path") == 0 ? "?path=file" : "");
         buf_puts(&request, " HTTP/1.1\r\n" HOST);
         /* A body with a field that is required where one is. */
         static const char body[] =

@@ -25,14 +25,14 @@ _berth() {
         done
     fi
     case $verb:$before in
-    :*) mapfile -t COMPREPLY < <(compgen -W "run session exec shell ps logs cp events usage volume token reap policy capabilities doctor serve openapi help --help --version --json --quiet --workspace-id --host" -- "$word") ;;
+    :*) mapfile -t COMPREPLY < <(compgen -W "run session exec shell ps logs cp events usage volume token ledger reap policy capabilities doctor serve openapi help --help --version --json --quiet --workspace-id --host" -- "$word") ;;
     *:--policy | *:-p | *:--within) mapfile -t COMPREPLY < <(compgen -W "$presets" -A file -- "$word") ;;
     *:--tty | *:-t | *:--die-with-parent) mapfile -t COMPREPLY < <(compgen -W "auto always never" -- "$word") ;;
     *:--net) mapfile -t COMPREPLY < <(compgen -W "deny public-only allow" -- "$word") ;;
     *:--seccomp) mapfile -t COMPREPLY < <(compgen -W "default strict debug" -- "$word") ;;
     *:--user | *:-u) mapfile -t COMPREPLY < <(compgen -W "user root" -- "$word") ;;
     token:--workspace) COMPREPLY=() ;;
-    token:--verbs) mapfile -t COMPREPLY < <(compgen -W "read lifecycle exec files files.read files.write" -- "$word") ;;
+    token:--verbs) mapfile -t COMPREPLY < <(compgen -W "read lifecycle exec files files.read files.write metrics" -- "$word") ;;
     *:--workspace) mapfile -t COMPREPLY < <(compgen -W "none tmpfs volume:" -A directory -- "$word") ;;
     *:--image) mapfile -t COMPREPLY < <(compgen -W "host dir:" -- "$word") ;;
     *:--ro | *:--rw | *:--result | *:--path | *:--config | *:--socket) mapfile -t COMPREPLY < <(compgen -A file -- "$word") ;;
@@ -45,6 +45,7 @@ _berth() {
         fi
         ;;
     session:session) mapfile -t COMPREPLY < <(compgen -W "create list show network park resume interrupt archive destroy" -- "$word") ;;
+    ledger:ledger) mapfile -t COMPREPLY < <(compgen -W "backup restore" -- "$word") ;;
     token:token) mapfile -t COMPREPLY < <(compgen -W "create list revoke" -- "$word") ;;
     volume:volume) mapfile -t COMPREPLY < <(compgen -W "create list show remove" -- "$word") ;;
     *:--mode) mapfile -t COMPREPLY < <(compgen -W "stop freeze" -- "$word") ;;
@@ -65,6 +66,7 @@ _berth() {
         fi
         ;;
     session:*) mapfile -t COMPREPLY < <(compgen -W "--policy --workspace --workspace-at --read-only-workspace --ro --rw --protect --image --net --allow --deny --publish --memory --cpus --pids --open-files --scratch --timeout --env --user --seccomp --explain --require --owner --label --ttl --idle --idle-action --accept-loss --exclusive --workspace-id --host --json --quiet --help --all --state --after --limit --mode --reason --delete-volume --add --revision" -- "$word") ;;
+    ledger:*) mapfile -t COMPREPLY < <(compgen -f -W "--config --workspace-id --host --json --quiet --help" -- "$word") ;;
     token:*) mapfile -t COMPREPLY < <(compgen -W "--workspace --verbs --expires --name --workspace-id --host --json --quiet --help" -- "$word") ;;
     volume:*) mapfile -t COMPREPLY < <(compgen -W "--workspace-id --host --json --quiet --help" -- "$word") ;;
     policy:policy) mapfile -t COMPREPLY < <(compgen -W "check explain show schema" -- "$word") ;;
@@ -78,7 +80,7 @@ _berth() {
     serve:*) mapfile -t COMPREPLY < <(compgen -W "--config --socket --listen --on-demand --check-config --config-schema --config-reference --help" -- "$word") ;;
     openapi:*) mapfile -t COMPREPLY < <(compgen -W "--help" -- "$word") ;;
     capabilities:* | doctor:*) mapfile -t COMPREPLY < <(compgen -W "--json --quiet --help" -- "$word") ;;
-    help:*) mapfile -t COMPREPLY < <(compgen -W "run session exec shell ps logs cp events usage volume token reap policy capabilities doctor serve openapi help" -- "$word") ;;
+    help:*) mapfile -t COMPREPLY < <(compgen -W "run session exec shell ps logs cp events usage volume token ledger reap policy capabilities doctor serve openapi help" -- "$word") ;;
     esac
 }
 complete -F _berth berth

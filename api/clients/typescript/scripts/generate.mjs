@@ -67,7 +67,7 @@ for (const { id, parameters, content, body, operation } of operations) {
   const names = parameters.filter((p) => p.in === "path").map((p) => `${p.name}: string`);
   const query = parameters.filter((p) => p.in === "query").map((p) => `${key(p.name)}${p.required ? "" : "?"}: ${type(p.schema)}`);
   const json = content["application/json"];
-  const answer = json ? type(json.schema, "  ") : content["application/octet-stream"] ? "Uint8Array" : content["text/event-stream"] ? "never" : "void";
+  const answer = json ? type(json.schema, "  ") : content["application/octet-stream"] ?? content["text/plain"] ? "Uint8Array" : content["text/event-stream"] ? "never" : "void";
   const sent = body["application/json"] ? type(body["application/json"].schema) : body["application/octet-stream"] ? "Uint8Array" : "undefined";
   out += `${comment(operation.summary, "  ")}  ${id}: {\n    path: { ${names.join("; ")} };\n    query: { ${query.join("; ")} };\n    body: ${sent};\n    answer: ${answer};\n  };\n`;
 }

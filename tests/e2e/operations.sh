@@ -1,0 +1,216 @@
+#!/bin/bash
+# This file does what an operator does with `berth serve`: measures it, saves and brings back its
+# ledger, starts it from a service manager. It never looks into the ledger but through berth.
+set -u
+. "$(dirname "$0")/../attack/lib.sh"
+own_namespaces "$@"
+make_scene
+SLOWER=${TEST_SLOWER:-1}
+HERE=$TREE/tests/e2e
+
+# ---- the service: each case has one of its own ----
+
+service_start() { # OPTIONS… of serve
+    local _
+    rm -f "$D/out/serve"
+    "${AS[@]}" "${ENVIRONMENT[@]}" "$BERTH" serve --listen 127.0.0.1:0 "$@" </dev/null >"$D/out/serve" 2>"$D/out/log" &
+    SERVICE=$!
+    for _ in $(seq $((400 * SLOWER))); do
+        if grep -q '^berth: serving on unix:' "$D/out/serve"; then break; fi
+        [ -d "/proc/$SERVICE" ] || break
+        sleep 0.05
+    done
+    SOCKET=$(sed -n 's/^berth: serving on unix:\(.*\)/\1/p' "$D/out/serve" | head -n 1)
+    URL=$(sed -n 's/^berth: serving on \(http:.*\)/\1/p' "$D/out/serve" | head -n 1)
+    [ -n "$SOCKET" ] || fail "the service does not start: $(tail -n 2 "$D/out/log")"
+}
+service_end() {
+    local _
+    kill -TERM "$SERVICE" 2>/dev/null
+    for _ in $(seq $((300 * SLOWER))); do [ -d "/proc/$SERVICE" ] || break; sleep 0.05; done
+    wait "$SERVICE"
+}
+forget_state() {
+    rm -rf --one-file-system "$D/state/ledger" "$D/state/spool" "$D/state/instance"
+}
+with_service() {
+    forget_state
+    service_start
+    declare -F "$1" >/dev/null || fail 'there is no such case'
+    if [ -z "$REASON" ]; then "$1"; fi
+    local id
+    for id in s1 s2; do berth session destroy $id --delete-volume; done
+    service_end
+}
+child_of_service() { # TITLE
+    local pid
+    for pid in $(cat "/proc/$SERVICE/task/$SERVICE/children"); do
+        if [ "$(tr -d '\0' <"/proc/$pid/cmdline")" = "berth: $1" ]; then echo "$pid"; return; fi
+    done
+}
+
+# ---- numbers ----
+
+# As the owner on the socket; what there is to say of them to the checker. METRICS: the text.
+metrics() {
+    curl -sS -m $((20 * SLOWER)) --unix-socket "$SOCKET" -o "$D/out/metrics" http://berth/metrics 2>"$D/out/curl" ||
+        fail "no metrics: $(cat "$D/out/curl")"
+    python3 "$HERE/prometheus.py" "$@" <"$D/out/metrics" >"$D/out/checked" 2>&1 ||
+        fail "the metrics: $(cat "$D/out/checked")"
+}
+
+numbers_are_those_of_what_was_done() {
+    metrics 'berth_sessions_live=0' 'berth_recovering=0' 'berth_launcher_up=1'
+    berth session create s1
+    berth session create s1
+    berth exec s1 -- true
+    status_is 0
+    metrics 'berth_sessions{state="running"}=1' 'berth_sessions_live=1' 'berth_execs_running=0' \
+        'berth_operation_duration_seconds_count{operation="create"}=1' \
+        'berth_operation_duration_seconds_count{operation="exec_start"}=1' \
+        'berth_operation_failures_total{operation="create",code="session_exists"}=1' \
+        'berth_http_problems_total{code="session_exists"}=1' \
+        'berth_http_requests_total{route="SESSION_CREATE",status="2xx"}=1' \
+        'berth_http_requests_total{route="SESSION_CREATE",status="4xx"}=1' \
+        'berth_ledger_health{state="ok"}=1' 'berth_ledger_jobs_total>=3'
+    berth session park s1
+    berth session resume s1
+    curl -sSN --unix-socket "$SOCKET" http://berth/v1/workspaces/local/sessions/s1/events >"$D/out/stream" 2>&1 &
+    local stream=$! _
+    for _ in $(seq $((200 * SLOWER))); do grep -q session.resumed "$D/out/stream" && break; sleep 0.05; done
+    metrics 'berth_operation_duration_seconds_count{operation="resume"}=1' 'berth_http_streams{kind="events"}=1' \
+        'berth_http_connections{transport="unix"}>=2' 'berth_http_connections{transport="tcp"}=0'
+    berth session destroy s1 --delete-volume
+    wait "$stream"
+    metrics 'berth_operation_duration_seconds_count{operation="destroy"}=1' 'berth_sessions{state="running"}=0' \
+        'berth_http_streams{kind="events"}=0'
+}
+numbers_tell_of_processes_that_died() {
+    local front _
+    berth session create s1
+    front=$(child_of_service front)
+    kill -KILL "$front"
+    for _ in $(seq $((200 * SLOWER))); do
+        [ -n "$(child_of_service front)" ] && curl -sS --unix-socket "$SOCKET" http://berth/v1/health 2>/dev/null | grep -q '"ok"' && break
+        sleep 0.05
+    done
+    metrics 'berth_process_restarts_total{process="front"}=1' 'berth_process_restarts_total{process="gateway"}=0' \
+        'berth_recovery_sessions{action="adopt"}=1' 'berth_sessions_live=1' 'berth_recovery_orphans=0'
+}
+W_4_numbers_name_nobody_and_have_a_token_of_their_own() {
+    local token code word
+    berth session create s1 -w hidden-workspace --owner hidden-owner --label hidden=label
+    berth exec -w hidden-workspace s1 -- true
+    berth session show s1 -w other-workspace
+    berth token create --verbs metrics --name hidden-token
+    status_is 0 'token create'
+    token=$(cat "$OUT")
+    code=$(curl -sS -o "$D/out/metrics" -w '%{http_code} %{content_type}' -H "Authorization: Bearer $token" "$URL/metrics")
+    [ "$code" = '200 text/plain; version=0.0.4; charset=utf-8' ] || fail "its token: $code"
+    python3 "$HERE/prometheus.py" 'berth_sessions_live=1' <"$D/out/metrics" >"$D/out/checked" 2>&1 || fail "$(cat "$D/out/checked")"
+    for word in hidden other-workspace local s1 "$D"; do
+        if grep -qF -- "$word" "$D/out/metrics"; then fail "'$word' is told: $(grep -F -- "$word" "$D/out/metrics" | head -n 1)"; fi
+    done
+    code=$(curl -sS -o "$D/out/body" -w '%{http_code}' -H "Authorization: Bearer $token" "$URL/v1/workspaces/hidden-workspace/sessions")
+    [ "$code" = 404 ] || fail "it reads sessions: $code"
+    code=$(curl -sS -o "$D/out/body" -w '%{http_code}' "$URL/metrics")
+    [ "$code" = 401 ] || fail "without a token: $code"
+    berth token create --workspace hidden-workspace
+    token=$(cat "$OUT")
+    code=$(curl -sS -o "$D/out/body" -w '%{http_code}' -H "Authorization: Bearer $token" "$URL/metrics")
+    [ "$code" = 403 ] || fail "a workspace's token: $code"
+    berth token create --workspace hidden-workspace --verbs metrics
+    [ "$RC" != 0 ] || fail 'a token for a workspace and for sums over all'
+    berth session destroy s1 -w hidden-workspace --delete-volume
+}
+every_number_is_documented() {
+    local name
+    metrics --names
+    for name in $(cat "$D/out/checked"); do
+        grep -qF "\`$name" "$TREE/docs/operations.md" || fail "docs/operations.md has no $name"
+    done
+    grep -o '`berth_[a-z_]*' "$TREE/docs/operations.md" | tr -d '`' | sort -u >"$D/out/documented"
+    while read -r name; do
+        grep -qx -- "$name" "$D/out/checked" || fail "docs/operations.md has $name, which is not told"
+    done <"$D/out/documented"
+}
+
+# ---- the ledger ----
+
+wait_gone() { # PID, which was in a session
+    local _
+    for _ in $(seq $((200 * SLOWER))); do [ -d "/proc/$1" ] || return; sleep 0.05; done
+    fail "process $1 goes on"
+}
+a_ledger_is_copied_while_it_serves_and_comes_back() {
+    local token code init
+    berth session create s1
+    berth exec s1 -- sh -c 'echo one >/workspace/f'
+    berth token create --workspace local
+    token=$(cat "$OUT")
+    rm -f "$D/home/copy"
+    berth ledger backup "$D/home/copy"
+    status_is 0 backup
+    [ "$(stat -c '%a %u' "$D/home/copy")" = "600 $(stat -c %u "$D/home")" ] || [ "$MODE" = root ] || fail "the copy is $(stat -c '%a %u' "$D/home/copy")"
+    [ "$(find "$D/home" -name '.berth-ledger-*' | wc -l)" = 0 ] || fail 'a temporary file is left'
+    [ ! -e "$D/state/ledger/ledger.backup" ] || fail 'the service has left its copy'
+    berth session create s2
+    berth exec s2 -- sh -c 'echo two >/workspace/g'
+    berth exec s2 --detach -- sleep 4242
+    init=$(pgrep -f '^sleep 4242$')
+    berth ledger restore "$D/home/copy"
+    status_is 125 'restore beside a service'
+    grep -q 'Another berth serves it' "$ERR" || fail "no reason: $(cat "$ERR")"
+    service_end
+    printf '\0\0\0\143' | cat <(head -c 60 "$D/home/copy") - <(tail -c +65 "$D/home/copy") >"$D/home/newer"
+    chmod 644 "$D/home/newer"
+    berth ledger restore "$D/home/newer"
+    status_is 125 'a newer one'
+    grep -q 'A newer berth made it' "$ERR" || fail "no reason: $(cat "$ERR")"
+    berth ledger restore /bin/true
+    status_is 125 'no ledger'
+    berth ledger restore "$D/home/copy"
+    status_is 0 restore
+    service_start
+    [ -e "$D/state/ledger/ledger.replaced" ] || fail 'the ledger of before was not kept'
+    wait_gone "$init"
+    berth session show s2
+    [ "$RC" != 0 ] || fail 's2 is there, which the copy does not know'
+    berth --json session show s1
+    grep -q '"state":"parked"' "$OUT" || fail "s1: $(cat "$OUT")"
+    metrics 'berth_sessions{state="parked"}=1' 'berth_sessions_live=0' 'berth_recovery_orphans>=1'
+    berth session resume s1
+    status_is 0 'resume s1'
+    berth exec s1 -- cat /workspace/f
+    grep -qx one "$OUT" || fail "f: $(cat "$OUT" "$ERR")"
+    berth session create s2
+    status_is 0 's2 again'
+    berth exec s2 -- cat /workspace/g
+    grep -qx two "$OUT" || fail "g: $(cat "$OUT" "$ERR")"
+    code=$(curl -sS -o "$D/out/body" -w '%{http_code}' -H "Authorization: Bearer $token" "$URL/v1/workspaces/local/sessions")
+    [ "$code" = 401 ] || fail "a token of the copy: $code"
+    rm -f "$D/home/copy" "$D/home/newer"
+}
+only_the_owner_copies_the_ledger() {
+    local token code
+    berth token create --workspace local
+    token=$(cat "$OUT")
+    code=$(curl -sS -o "$D/out/body" -w '%{http_code}' -H "Authorization: Bearer $token" "$URL/v1/ledger")
+    [ "$code" = 403 ] || fail "a token: $code"
+    curl -sS --unix-socket "$SOCKET" -o "$D/out/copy" http://berth/v1/ledger
+    head -c 15 "$D/out/copy" | grep -q 'SQLite format 3' || fail 'the owner gets no ledger'
+}
+
+CASES='numbers_are_those_of_what_was_done numbers_tell_of_processes_that_died
+W_4_numbers_name_nobody_and_have_a_token_of_their_own every_number_is_documented
+a_ledger_is_copied_while_it_serves_and_comes_back only_the_owner_copies_the_ledger'
+if [ $# -gt 0 ]; then CASES=$*; fi
+
+for mode in ${MODES:-$(modes_here)}; do
+    enter_mode "$mode"
+    for name in $CASES; do
+        fresh_workspace
+        test_case "$name [$mode]" with_service "$name"
+    done
+done
+summary
