@@ -19,14 +19,13 @@ static int fail_point(const struct ledger_job *job, const char *step, struct err
                : 0;
 }
 
-/* One job within the batch. 0, or the failure of the batch; the job's own result is in the job. One
- * that is alone needs no savepoint, which keeps a copy of each page: it takes the whole back. */
-static int run_one(struct ledger_tx *tx, struct ledger_job *job, bool alone,
-                   struct ledger_status *counters, struct err *err)
+/* One job within the batch. 0, or the failure of the batch; the job's own result is in the job. */
+static int run_one(struct ledger_tx *tx, struct ledger_job *job, struct ledger_status *counters,
+                   struct err *err)
 {
-    bool writes = ledger_op_admission(job->op) != LEDGER_READ, saved = writes && !alone;
+    bool writes = ledger_op_admission(job->op) != LEDGER_READ;
     int r = fail_point(job, "before_apply", err);
-    if (r == 0 && saved)
+    if (r == 0 && writes)
         r = ledger_db_control(tx->db, LEDGER_SAVEPOINT, err);
     if (r < 0)
         return r;
@@ -44,9 +43,9 @@ static int run_one(struct ledger_tx *tx, struct ledger_job *job, bool alone,
         return job->result < 0 ? job->result
                                : ledger_db_code(SQLITE_IOERR, 0, "write the ledger", NULL, err);
     }
-    if (saved && job->result != 0)
+    if (writes && job->result != 0)
         r = ledger_db_exec(tx->db, "ROLLBACK TO job", err);
-    if (r == 0 && saved)
+    if (r == 0 && writes)
         r = ledger_db_control(tx->db, LEDGER_RELEASE, err);
     if (r == 0)
         r = fail_point(job, "after_apply", err);
@@ -84,19 +83,16 @@ int ledger_batch_run(struct ledger_db *db, struct ledger_job *jobs, bool full,
                      struct ledger_status *counters, struct err *err)
 {
     struct ledger_tx tx = {.db = db, .full = full};
-    bool writes = any_write(jobs), alone = !jobs->next, taken_back = false, committing = false;
+    bool writes = any_write(jobs), committing = false;
     uint64_t jobs_before = counters->jobs;
     int r = writes ? ledger_db_set_full(db, full, err) : 0;
     if (r == 0)
         r = ledger_db_control(db, writes ? LEDGER_BEGIN_WRITE : LEDGER_BEGIN_READ, err);
     for (struct ledger_job *job = jobs; r == 0 && job; job = job->next)
-        r = run_one(&tx, job, alone, counters, err);
+        r = run_one(&tx, job, counters, err);
     if (r == 0)
         r = fail_points(jobs, "before_commit", err);
-    if (r == 0 && alone && writes && jobs->result != 0) {
-        taken_back = true;
-        r = ledger_db_exec(db, "ROLLBACK", err);
-    } else if (r == 0) {
+    if (r == 0) {
         committing = writes;
         r = ledger_db_control(db, LEDGER_COMMIT, err);
     }
@@ -107,7 +103,7 @@ int ledger_batch_run(struct ledger_db *db, struct ledger_job *jobs, bool full,
         tell_all(jobs, r, !committing, err);
         return r;
     }
-    if (writes && !taken_back) {
+    if (writes) {
         counters->commits++;
         counters->syncs += full;
     }

@@ -121,28 +121,6 @@ Test(ledger_queue, a_job_that_refuses_takes_back_its_own_writes_only)
     cr_assert_eq(kept, 2);
 }
 
-Test(ledger_queue, a_job_that_is_alone_and_refuses_leaves_nothing)
-{
-    static struct mark marks[4];
-    struct ledger_status before, after;
-    struct err err = {0};
-    int64_t kept = 0;
-    marks[1].result = 7;
-    marks[2].result = -ENOENT;
-    ledger_status(fixture_ledger, &before);
-    for (int i = 0; i < 4; i++) {
-        submit_mark(&marks[i], i + 1, i < 2 ? LEDGER_OP_VOLUME_CREATE : LEDGER_OP_EVENT_ADD);
-        drain(i + 1);
-        cr_assert_eq(marks[i].job.result, marks[i].result);
-        cr_assert(marks[i].job.certain);
-    }
-    ledger_status(fixture_ledger, &after);
-    cr_assert_eq(after.commits - before.commits, 2);
-    cr_assert_eq(after.jobs - before.jobs, 2);
-    fixture_must(fixture_run(LEDGER_OP_PURGE, count_marks, &kept, &err), &err);
-    cr_assert_eq(kept, 2);
-}
-
 Test(ledger_queue, a_full_queue_refuses_what_is_new_and_still_takes_what_has_happened)
 {
     enum { LIMIT = 8 };
