@@ -168,14 +168,14 @@ struct seat {
     void *table_data;
     uint64_t last_number, files_count; /* of what was sent to init */
     unsigned files_running;            /* file workers in it, as init tells */
+    unsigned gone_next;                /* place in `gone` */
     int64_t spool_bytes, spool_added;  /* of its spool files when last looked at; since */
     bool spool_hidden;                 /* some may have been dropped that init has open */
     struct exec *execs;                /* that have not ended, in order of acceptance */
     struct exec_gone {
         uint64_t cgroup;
         char exec_id[LEDGER_ID_SIZE];
-    } gone[EXECS_GONE]; /* that ended last: what is told of them may come behind */
-    unsigned gone_next;
+    } gone[EXECS_GONE];   /* that ended last: what is told of them may come behind */
     uint64_t *background; /* numbers of those that have, and keep children */
     size_t background_count, background_size;
     struct denied *denied; /* calls that were refused, which are being gathered; NULL: none */

@@ -372,7 +372,7 @@ static int adopt_exec(struct ledger_tx *tx, struct rescue *rescue, struct exec_r
             return err_set(err, ERR_UNAVAILABLE, ENOMEM, "recover a session", NULL, NULL);
         rescue->adopted = grown;
         grown[rescue->adopted_count++] = (struct adopted){
-            .row = *row, .cgroup = said->cgroup, .kill = action == EXEC_ACTION_KILL};
+            .row = *row, .cgroup = said ? said->cgroup : 0, .kill = action == EXEC_ACTION_KILL};
         if (row->state == EXEC_ACCEPTED) {
             r = coordinator_exec_running(tx, row->id, now_ms(), err);
             return r > 0 ? 0 : r;
