@@ -491,7 +491,8 @@ ZSH_DIR  := $(DESTDIR)$(PREFIX)/share/zsh/site-functions
 FISH_DIR := $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d
 LIBEXEC  := $(DESTDIR)$(PREFIX)/libexec/berth
 # systemd looks beneath /usr/lib and /usr/local/lib; from another PREFIX: systemctl link.
-UNIT     := $(DESTDIR)$(PREFIX)/lib/systemd/system/berth.service
+UNITS      := $(DESTDIR)$(PREFIX)/lib/systemd/system
+USER_UNITS := $(DESTDIR)$(PREFIX)/lib/systemd/user
 
 # install(1) unlinks what is in its way: a berth that runs keeps the programs it was started with.
 install: all
@@ -500,9 +501,11 @@ install: all
 	install -D -m 0755 $(BUILD)/bin/berth-front $(LIBEXEC)/berth-front
 	install -D -m 0755 $(BUILD)/bin/berth-files $(LIBEXEC)/berth-files
 	install -D -m 0755 $(BUILD)/bin/berth-gateway $(LIBEXEC)/berth-gateway
-	install -d -m 0755 $(dir $(UNIT))
-	sed 's|@PREFIX@|$(PREFIX)|' api/cli/systemd/berth.service.in > $(UNIT)
-	chmod 0644 $(UNIT)
+	install -d -m 0755 $(UNITS) $(USER_UNITS)
+	sed 's|@PREFIX@|$(PREFIX)|' api/cli/systemd/berth.service.in > $(UNITS)/berth.service
+	sed 's|@PREFIX@|$(PREFIX)|' api/cli/systemd/berth-user.service.in > $(USER_UNITS)/berth.service
+	install -m 0644 api/cli/systemd/berth.socket $(UNITS)/berth.socket
+	chmod 0644 $(UNITS)/berth.service $(USER_UNITS)/berth.service
 	$(if $(MAN1),install -D -m 0644 -t $(call man_dir,1) $(MAN1))
 	$(if $(MAN5),install -D -m 0644 -t $(call man_dir,5) $(MAN5))
 	$(if $(MAN7),install -D -m 0644 -t $(call man_dir,7) $(MAN7))
@@ -511,7 +514,7 @@ install: all
 	$(if $(COMPLETION_FISH),install -D -m 0644 $(COMPLETION_FISH) $(FISH_DIR)/berth.fish)
 
 uninstall:
-	rm -f $(DESTDIR)$(PREFIX)/bin/berth $(UNIT) \
+	rm -f $(DESTDIR)$(PREFIX)/bin/berth $(addprefix $(UNITS)/berth.,service socket) $(USER_UNITS)/berth.service \
 	    $(addprefix $(LIBEXEC)/,berth-init berth-front berth-files berth-gateway)
 	rm -f $(addprefix $(call man_dir,1)/,$(notdir $(MAN1))) $(addprefix $(call man_dir,5)/,$(notdir $(MAN5))) \
 	    $(addprefix $(call man_dir,7)/,$(notdir $(MAN7)))

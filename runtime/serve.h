@@ -68,7 +68,8 @@ struct serve_config {
     uint32_t ceiling_length; /* bytes of the ceiling policy's source text that follow this struct */
     uint32_t listen_length;  /* of listen_address: what getsockname(2) says of clients' sockets */
     uint8_t listen_address[SERVE_ADDRESS_MAX];
-    uint32_t tcp_count, host_count;
+    uint32_t tcp_count, host_count; /* sockets of the configuration; after them those that */
+    uint32_t tcp_given;             /* a service manager made */
     uint32_t log_failures_only;
     uint32_t reload_failed;         /* the file was read again and is wrong */
     uint64_t read_ms;               /* when it was read; 0: there is none */

@@ -75,6 +75,7 @@ enum { SERVE_FRONT_UID = 0x6fffffff };
 struct serve_place {
     int state_lock, runtime_lock; /* -1 */
     int listen;
+    bool given; /* a service manager made it: its name is not ours to remove */
     char socket[SPEC_PATH_MAX];
     unsigned tcp_count;
     int tcp[SERVE_TCP_MAX];
@@ -86,6 +87,11 @@ int serve_place_ledger(struct serve_place *ret, struct serve_plan *plan, int *re
                        struct err *err);
 void serve_place_close(struct serve_place *place); /* removes the socket */
 /* Fills place->tcp and urls; warns of what is reached from beyond this host. */
+/* serve_given.c: sockets that a service manager made, after those. */
+int serve_given(struct serve_plan *plan, struct serve_place *place, struct err *err);
+void serve_address_format(const struct serve_address *at, char ret[SERVE_URL_SIZE]);
+/* The socket of clients is this group's: UINT32_MAX: the owner's alone. */
+int serve_regroup(const struct serve_place *place, uint32_t gid, struct err *err);
 int serve_listen_tcp(const struct serve_plan *plan, struct serve_place *place, struct err *err);
 /* One more, of --listen. */
 int serve_config_listen(const char *text, struct serve_plan *plan, struct err *err);

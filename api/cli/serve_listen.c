@@ -54,7 +54,7 @@ int serve_address_parse(const char *text, struct serve_address *ret)
     return 0;
 }
 
-static void format_address(const struct serve_address *at, char ret[SERVE_URL_SIZE])
+void serve_address_format(const struct serve_address *at, char ret[SERVE_URL_SIZE])
 {
     char host[INET6_ADDRSTRLEN];
     inet_ntop(at->six ? AF_INET6 : AF_INET, at->bytes, host, sizeof host);
@@ -129,7 +129,7 @@ int serve_listen_tcp(const struct serve_plan *plan, struct serve_place *place, s
         struct serve_address at = plan->addresses[i];
         char url[SERVE_URL_SIZE];
         int r = listen_one(&at, &place->tcp[i]);
-        format_address(&at, place->urls[i]);
+        serve_address_format(&at, place->urls[i]);
         memcpy(url, place->urls[i], sizeof url);
         if (r < 0)
             return err_set(err, ERR_UNAVAILABLE, -r, "listen on", url, "%s",

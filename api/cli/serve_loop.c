@@ -23,6 +23,7 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <sys/wait.h>
+#include <time.h>
 
 enum {
     PAUSE_FIRST_MS = 10,
@@ -308,7 +309,12 @@ static void hear_launcher(struct supervisor *s)
  * finishes what it does, as when front dies. */
 static void reload(struct supervisor *s)
 {
-    serve_notify(s->notify, "RELOADING=1");
+    struct timespec now;
+    char reloading[64];
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    snprintf(reloading, sizeof reloading, "RELOADING=1\nMONOTONIC_USEC=%llu",
+             (unsigned long long)now.tv_sec * 1000000 + (unsigned long long)now.tv_nsec / 1000);
+    serve_notify(s->notify, reloading);
     int changed = serve_reload(s->launch, s->options);
     /* One that cannot be told is about to end, and is started with it. */
     if (changed >= 0 && s->front.channel >= 0)

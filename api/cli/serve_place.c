@@ -280,15 +280,17 @@ int serve_place_open(struct serve_place *ret, struct serve_plan *plan, struct er
     int r = find_directories(config, runtime, err);
     if (r < 0)
         return r;
-    if (plan->socket[0])
-        snprintf(place.socket, sizeof place.socket, "%s", plan->socket);
-    else
-        snprintf(place.socket, sizeof place.socket, "%s/%s", runtime, SERVE_SOCKET);
     r = open_directories(&place, config, err);
     if (r == 0)
-        r = listen_at(config, place.socket, &place.listen, err);
-    if (r == 0)
         r = serve_listen_tcp(plan, &place, err);
+    if (r == 0)
+        r = serve_given(plan, &place, err);
+    if (!place.given && plan->socket[0])
+        snprintf(place.socket, sizeof place.socket, "%s", plan->socket);
+    else if (!place.given)
+        snprintf(place.socket, sizeof place.socket, "%s/%s", runtime, SERVE_SOCKET);
+    if (r == 0 && !place.given)
+        r = listen_at(config, place.socket, &place.listen, err);
     *ret = place;
     if (r < 0)
         serve_place_close(ret);
@@ -298,7 +300,7 @@ int serve_place_open(struct serve_place *ret, struct serve_plan *plan, struct er
 void serve_place_close(struct serve_place *place)
 {
     /* While the locks are held the name can only be ours. */
-    if (place->listen >= 0)
+    if (place->listen >= 0 && !place->given)
         unlink(place->socket);
     fd_replace(&place->listen, -1);
     for (; place->tcp_count > 0; place->tcp_count--)

@@ -73,10 +73,11 @@ static void keep_found(const struct serve_config *now, struct serve_config *next
     memcpy(next->runtime_dir, now->runtime_dir, sizeof next->runtime_dir);
     memcpy(next->listen_address, now->listen_address, sizeof next->listen_address);
     next->listen_length = now->listen_length;
+    next->tcp_given = now->tcp_given;
 }
 
 /* The socket of clients is another group's. */
-static int regroup(const struct serve_place *place, uint32_t gid, struct err *err)
+int serve_regroup(const struct serve_place *place, uint32_t gid, struct err *err)
 {
     bool group = gid != SERVE_NOBODY;
     struct stat before;
@@ -135,7 +136,7 @@ int serve_reload(struct serve_launch *launch, const struct serve_options *option
         keep_found(&plan->config, &the_next.config);
         count = serve_reload_compare(plan, &the_next, changed);
         if (the_next.config.socket_gid != plan->config.socket_gid)
-            r = regroup(launch->place, the_next.config.socket_gid, &err);
+            r = serve_regroup(launch->place, the_next.config.socket_gid, &err);
     }
     if (r == 0) {
         buf_fini(&plan->ceiling);

@@ -255,7 +255,7 @@ static void on_token_over(void *data, int64_t token)
 static int listen_all(struct life *life, const struct front_start *start, struct err *err)
 {
     int r = server_listen(life->server, take_fd(&life->listener), err);
-    for (uint32_t i = 0; r == 0 && i < start->config.tcp_count; i++)
+    for (uint32_t i = 0; r == 0 && i < start->config.tcp_count + start->config.tcp_given; i++)
         r = server_listen(life->server, SERVE_FD_TCP + (int)i, err);
     return r;
 }

@@ -99,6 +99,7 @@ int front_start_config(int fd, struct front_start *ret, struct err *err)
                       "It is the configuration of another berth: install the programs together.");
     bool paths = is_path(config->state_dir) && is_path(config->runtime_dir) &&
                  config->root_count <= SERVE_ROOTS_MAX && config->tcp_count <= SERVE_TCP_MAX &&
+                 config->tcp_given <= SERVE_TCP_MAX - config->tcp_count &&
                  config->host_count <= SERVE_HOSTS_MAX;
     for (uint32_t i = 0; paths && i < config->root_count; i++)
         paths = is_path(config->roots[i]);
@@ -137,7 +138,7 @@ int front_start(struct front_start *ret, struct err *err)
     struct serve_status status;
     if (r == 0 && pread(SERVE_FD_STATUS, &status, sizeof status, 0) != (ssize_t)sizeof status)
         r = refuse(err, SERVE_FD_STATUS, "It is not what the supervisor counts.");
-    for (uint32_t i = 0; r == 0 && i < ret->config.tcp_count; i++)
+    for (uint32_t i = 0; r == 0 && i < ret->config.tcp_count + ret->config.tcp_given; i++)
         r = check_tcp(SERVE_FD_TCP + (int)i, err);
     if (r < 0)
         return r;
@@ -146,7 +147,7 @@ int front_start(struct front_start *ret, struct err *err)
     unsigned count = 4;
     if (ret->has_events)
         kept[count++] = SERVE_FD_EVENTS;
-    for (uint32_t i = 0; i < ret->config.tcp_count; i++)
+    for (uint32_t i = 0; i < ret->config.tcp_count + ret->config.tcp_given; i++)
         kept[count++] = SERVE_FD_TCP + (int)i;
     r = fd_keep_only(kept, count);
     if (r < 0)

@@ -10,13 +10,13 @@ HERE=$TREE/tests/e2e
 
 # ---- the service: each case has one of its own ----
 
-service_start() { # OPTIONS… of serve
+service_start() {
     local _
     rm -f "$D/out/serve"
-    "${AS[@]}" "${ENVIRONMENT[@]}" "$BERTH" serve --listen 127.0.0.1:0 "$@" </dev/null >"$D/out/serve" 2>"$D/out/log" &
+    "${AS[@]}" "${ENVIRONMENT[@]}" "$BERTH" serve --listen 127.0.0.1:0 </dev/null >"$D/out/serve" 2>"$D/out/log" &
     SERVICE=$!
     for _ in $(seq $((400 * SLOWER))); do
-        if grep -q '^berth: serving on unix:' "$D/out/serve"; then break; fi
+        if grep -qs '^berth: serving on unix:' "$D/out/serve"; then break; fi
         [ -d "/proc/$SERVICE" ] || break
         sleep 0.05
     done
@@ -201,14 +201,83 @@ only_the_owner_copies_the_ledger() {
     head -c 15 "$D/out/copy" | grep -q 'SQLite format 3' || fail 'the owner gets no ledger'
 }
 
+# ---- a service manager ----
+
+sockets_of_a_service_manager_are_served_and_stay_its_own() {
+    service_end
+    mkdir -p "$D/given"
+    if [ "$MODE" != self ]; then chown "$UID_HERE" "$D/given"; fi
+    timeout -k 5 $((150 * SLOWER)) "${AS[@]}" "${ENVIRONMENT[@]}" PYTHONDONTWRITEBYTECODE=1 python3 "$HERE/given.py" "$BERTH" "$D/given" "$SLOWER" \
+        </dev/null >"$D/out/given" 2>&1 || fail "$(tail -n 3 "$D/out/given" | tr '\n' ' ')"
+    rm -rf "$D/given"
+    service_start
+}
+# Its unit without a service manager: what it takes away is not missed.
+a_berth_with_what_its_unit_leaves_it_does_all() {
+    local taken
+    service_end
+    taken=$(sed -n 's/^CapabilityBoundingSet=~//p' "$TREE/api/cli/systemd/berth.service.in" | tr 'A-Z' 'a-z' | sed 's/cap_/-/g; s/ /,/g')
+    [ -n "$taken" ] || fail 'the unit takes nothing away'
+    umask 077
+    local AS=(setpriv --no-new-privs --bounding-set "$taken" -- "${AS[@]}")
+    service_start
+    metrics 'berth_capability_available{capability="isolation.user_namespace"}=1' 'berth_capability_available{capability="isolation.seccomp"}=1' \
+        'berth_capability_available{capability="workspace.volume"}=1' 'berth_capability_available{capability="lifecycle.resume"}=1'
+    berth session create s1
+    status_is 0 create
+    berth exec s1 -- sh -c 'echo one >f && cat f'
+    grep -qx one "$OUT" || fail "no command: $(cat "$OUT" "$ERR")"
+    berth session park s1 --mode freeze
+    berth session resume s1
+    berth session park s1
+    berth session resume s1
+    status_is 0 resume
+    berth exec s1 --user root -- id -u
+    grep -qx 0 "$OUT" || fail "no root inside: $(cat "$OUT" "$ERR")"
+    berth session create s2 --net allow
+    status_is 0 'with a network'
+    berth exec s2 -- sh -c umask
+    grep -qx 0022 "$OUT" || fail "the unit's umask is the command's: $(cat "$OUT" "$ERR")"
+    umask 022
+}
+# The figure is that of a process that makes sandboxes; what it argues away is in docs/operations.md, and
+# that front and gateway have nothing of it in tests/kernel/serve.c.
+its_unit_is_no_more_exposed_than_is_argued() {
+    local unit directory line
+    if ! command -v systemd-analyze >/dev/null; then
+        SKIP='systemd-analyze is not here'
+        return
+    fi
+    directory=$(mktemp -d "$D/units.XXXXXX")
+    sed 's|@PREFIX@|/usr|' "$TREE/api/cli/systemd/berth.service.in" >"$directory/berth.service"
+    systemd-analyze security --offline=yes --no-pager "$directory/berth.service" >"$D/out/security" 2>&1
+    line=$(sed -n 's/.*exposure level for berth.service: \([0-9.]*\) .*/\1/p' "$D/out/security")
+    [ "$line" = 8.6 ] || fail "the exposure is '$line', and docs/operations.md argues 8.6"
+    for unit in berth.service.in berth-user.service.in berth.socket; do
+        sed "s|@PREFIX@/bin/berth|$(command -v true)|; /^Documentation/d" "$TREE/api/cli/systemd/$unit" >"$directory/berth.${unit#*.}"
+        mv "$directory/berth.${unit#*.}" "$directory/berth.$(echo "${unit#*.}" | sed 's/\.in//')" 2>/dev/null
+        systemd-analyze verify --man=no "$directory/berth.$(echo "${unit#*.}" | sed 's/\.in//')" >"$D/out/verify" 2>&1
+        [ ! -s "$D/out/verify" ] || fail "$unit: $(head -n 1 "$D/out/verify")"
+    done
+    # Each line that is set or could be is argued.
+    sed -n '/^.Service]/,/^.Install]/s/^\([A-Z][A-Za-z]*\)=.*/\1/p' "$TREE/api/cli/systemd/berth.service.in" | sort -u |
+        while read -r line; do grep -q "\`$line" "$TREE/docs/operations.md" || echo "$line"; done >"$D/out/unargued"
+    [ ! -s "$D/out/unargued" ] || fail "docs/operations.md does not argue: $(tr '\n' ' ' <"$D/out/unargued")"
+    rm -rf "$directory"
+}
+
 CASES='numbers_are_those_of_what_was_done numbers_tell_of_processes_that_died
 W_4_numbers_name_nobody_and_have_a_token_of_their_own every_number_is_documented
-a_ledger_is_copied_while_it_serves_and_comes_back only_the_owner_copies_the_ledger'
+a_ledger_is_copied_while_it_serves_and_comes_back only_the_owner_copies_the_ledger
+sockets_of_a_service_manager_are_served_and_stay_its_own a_berth_with_what_its_unit_leaves_it_does_all
+its_unit_is_no_more_exposed_than_is_argued'
 if [ $# -gt 0 ]; then CASES=$*; fi
 
 for mode in ${MODES:-$(modes_here)}; do
     enter_mode "$mode"
     for name in $CASES; do
+        # The system's unit is root's.
+        if [ "$mode:$name" != "root:$name" ] && [[ $name == *its_unit_* ]]; then continue; fi
         fresh_workspace
         test_case "$name [$mode]" with_service "$name"
     done
