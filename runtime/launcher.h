@@ -101,11 +101,21 @@ struct launcher_effective {
     uint64_t phase_us[8];
 };
 
+/* Published ports of a living session, in the order of its spec. */
+struct launcher_published {
+    uint32_t count;
+    uint32_t open;                               /* bit i: the gateway listens for ports[i] */
+    uint32_t six;                                /* at ::1 too */
+    struct spec_publish ports[SPEC_PUBLISH_MAX]; /* host_port: the one that was had */
+};
+
 struct launcher_sample {
     uint64_t cpu_ns, memory_bytes, memory_peak_bytes, net_tx_bytes, net_rx_bytes, pids;
     uint64_t disk_bytes; /* UINT64_MAX: not measured */
     /* By the ruleset since the session's start, whoever was served; all 0: it has no network. */
     uint64_t network[NETWORK_COUNTER_COUNT];
+    struct launcher_published published;
+    uint32_t reserved;
 };
 
 struct launcher_name {
@@ -130,6 +140,7 @@ struct launcher_reply {
         struct launcher_sample sample;
         struct {
             uint32_t cut, reserved; /* connections that the new rules refuse */
+            struct launcher_published published;
         } network;
         struct {
             uint32_t count, more;

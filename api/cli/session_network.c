@@ -108,6 +108,8 @@ static void put_list(struct buf *out, const char *name, const struct json_node *
         buf_printf(out, "%-14s ", name);
         if (m->kind == JSON_OBJECT)
             network_rule_text(m, out);
+        else if (m->kind == JSON_STRING)
+            table_clean(out, m->text, strlen(m->text));
         else
             buf_printf(out, "%" PRIu64, m->magnitude);
         buf_putc(out, '\n');
@@ -233,7 +235,7 @@ static int run(struct verb *verb, struct request *request)
     }
     if (!changes && (request->add || request->revision)) {
         err_set(&err, ERR_USAGE, 0, "session network", request->add ? "--add" : "--revision",
-                "Say what it may reach: --net, --allow, --deny or --policy.");
+                "Say what it may reach: --net, --allow, --deny, --publish or --policy.");
         return cli_fail_json(&err, verb->json);
     }
     if (changes && !request->add)

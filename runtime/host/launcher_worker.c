@@ -355,9 +355,14 @@ static int do_network(struct work *w, struct err *err)
     int r = read_sealed(w->job->fds[0], &the_network, sizeof the_network, err);
     if (r == 0)
         r = launcher_permit_network(&the_network, err);
-    return r < 0 ? r
-                 : w->l->calls->network(w->l->runtime, &name, &the_network,
-                                        w->job->request.generation, &w->reply.network.cut, err);
+    if (r == 0)
+        r = w->l->calls->network(w->l->runtime, &name, &the_network, w->job->request.generation,
+                                 &w->reply.network.cut, err);
+    /* What is in force is not unmade because it cannot be told. */
+    struct err untold;
+    if (r == 0 && the_network.publish_count > 0)
+        (void)w->l->calls->published(w->l->runtime, &name, &w->reply.network.published, &untold);
+    return r;
 }
 
 static int do_volume_remove(struct work *w, struct err *err)
