@@ -41,6 +41,7 @@ enum {
     X(VOLUME_MEASURE, "volume_measure", 0, 0)                                                    \
     X(NETWORK, "network", 1, 1) /* other rules for a session that lives (NET-6): sealed memfd of \
                                    struct spec_network, in force as `generation` */              \
+    X(PORTS, "ports", 0, 0)     /* what of the host leads into one that lives */                 \
     X(CANCEL, "cancel", 0, 0)   /* give up the worker of the request with this `ticket` (a slow  \
                                    disk); both are answered */
 
@@ -114,8 +115,6 @@ struct launcher_sample {
     uint64_t disk_bytes; /* UINT64_MAX: not measured */
     /* By the ruleset since the session's start, whoever was served; all 0: it has no network. */
     uint64_t network[NETWORK_COUNTER_COUNT];
-    struct launcher_published published;
-    uint32_t reserved;
 };
 
 struct launcher_name {
@@ -141,7 +140,7 @@ struct launcher_reply {
         struct {
             uint32_t cut, reserved; /* connections that the new rules refuse */
             struct launcher_published published;
-        } network;
+        } network; /* PORTS: `published` alone */
         struct {
             uint32_t count, more;
             struct launcher_name names[LAUNCHER_LIST_MAX];

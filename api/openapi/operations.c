@@ -97,6 +97,8 @@ static const struct openapi_operation operations[ROUTE_COUNT] = {
     ROW(SESSION_NETWORK, "Sessions", "Replace what a session may reach", 200, F(network),
         .problems = STATE | P(CAPABILITY_UNAVAILABLE) | P(POLICY_REJECTED) |
                     P(PRECONDITION_FAILED) | P(PORT_IN_USE)),
+    ROW(PORTS_LIST, "Sessions", "List the ports of the host that lead into a session", 200,
+        F(port_list)),
     ROW(PORTS, "Sessions", "Publish a port of a session", 0, NULL),
     ROW(VOLUME_LIST, "Volumes", "List volumes", 200, D(volume_list)),
     ROW(VOLUME_CREATE, "Volumes", "Make a volume", 201, D(volume), .other_status = 200,

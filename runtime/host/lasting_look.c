@@ -160,7 +160,6 @@ int session_sample(struct runtime *rt, const struct session_name *name, struct l
     /* What it used is told also where its network cannot be looked at any more. */
     struct err unseen;
     (void)session_network_counters(rt, name, ret->network, &unseen);
-    (void)session_network_published(rt, name, &ret->published, &unseen);
     return 0;
 }
 

@@ -51,6 +51,7 @@ static const struct {
     [LAUNCHER_VOLUME_REMOVE] = {3600000, true, true},
     [LAUNCHER_VOLUME_MEASURE] = {600000, true, false},
     [LAUNCHER_NETWORK] = {15000, false, true},
+    [LAUNCHER_PORTS] = {10000, false, false},
 };
 
 static unsigned deadline_of(const struct launcher_request *request)
@@ -365,6 +366,12 @@ static int do_network(struct work *w, struct err *err)
     return r;
 }
 
+static int do_ports(struct work *w, struct err *err)
+{
+    const struct session_name name = launcher_name_of(&w->job->request);
+    return w->l->calls->published(w->l->runtime, &name, &w->reply.network.published, err);
+}
+
 static int do_volume_remove(struct work *w, struct err *err)
 {
     return volume_remove(w->l->config->state_dir, w->job->request.workspace_id,
@@ -389,6 +396,7 @@ static int (*const works[LAUNCHER_REQUEST_END])(struct work *w, struct err *err)
     [LAUNCHER_VOLUME_REMOVE] = do_volume_remove,
     [LAUNCHER_VOLUME_MEASURE] = do_volume_measure,
     [LAUNCHER_NETWORK] = do_network,
+    [LAUNCHER_PORTS] = do_ports,
 };
 
 /* ---- the worker

@@ -316,6 +316,11 @@ NET_6_other_published_ports_close_those_of_before() {
     said '^p5: revision 3$'
     leads_inside 23457
     leads_inside 23458
+    berth session network p5 --publish 0:3000 --publish 23457:3000
+    said '^p5: revision 4'
+    berth session network p5
+    said '^published +127\.0\.0\.1:23457 → 3000$'
+    leads_inside "$(sed -n '/:23457 /!s/^published *127\.0\.0\.1:\([0-9]*\) → 3000$/\1/p' "$OUT")"
     berth session network p5 --net deny
     is_closed 23457
     is_closed 23458

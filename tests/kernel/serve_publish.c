@@ -114,8 +114,8 @@ static void closed_soon(int port)
 
 static const struct launcher_published *published(int64_t row)
 {
-    order(LAUNCHER_SAMPLE, row);
-    return &answer.sample.published;
+    order(LAUNCHER_PORTS, row);
+    return &answer.network.published;
 }
 
 static const struct spec_publish one_port[] = {{PORT, INSIDE}};
@@ -303,7 +303,10 @@ static void who_is_killed(void)
     open_again(any);
     EXPECT(published(1)->ports[1].host_port == any, "another port than before");
     /* Its init dies, and it is looked at: the ports are closed. */
+    _cleanup_fd_ int init = (int)syscall(SYS_pidfd_open, (pid_t)who.init_pid, 0);
+    struct pollfd ended = {.fd = init, .events = POLLIN};
     kill((pid_t)who.init_pid, SIGKILL);
+    MUST(8, init >= 0 && poll(&ended, 1, PATIENCE_MS) == 1);
     stop_server();
     order(LAUNCHER_LOOK, 1);
     expect_closed(PORT);
