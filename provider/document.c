@@ -244,6 +244,18 @@ void document_effective(struct buf *out, const struct launcher_effective *effect
     buf_putc(out, ']');
 }
 
+void document_ports(struct buf *out, const struct launcher_published *published)
+{
+    buf_puts(out, "{\"ports\":[");
+    for (unsigned i = 0; i < published->count && i < SPEC_PUBLISH_MAX; i++)
+        buf_printf(out,
+                   "%s{\"host_port\":%u,\"port\":%u,\"addresses\":[\"127.0.0.1\"%s],\"open\":%s}",
+                   i ? "," : "", published->ports[i].host_port, published->ports[i].port,
+                   published->six ? ",\"::1\"" : "",
+                   published->open & UINT32_C(1) << i ? "true" : "false");
+    buf_puts(out, "]}");
+}
+
 /* ---- execs ----------------------------------------------------------------------------------- */
 
 void document_exec(struct buf *out, const struct document_exec *exec)

@@ -48,6 +48,7 @@ void document_words(struct buf *out, const char *words);
 void document_token(struct buf *out, const struct token_row *row, const char *text);
 void document_usage(struct buf *out, const struct usage_row *usage);
 void document_event(struct buf *out, const struct event_row *event);
+void document_ports(struct buf *out, const struct launcher_published *published);
 
 /* What stands beside an error (RFC 9457). */
 struct document_problem {

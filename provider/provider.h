@@ -108,6 +108,8 @@ struct provider_network {
 void provider_session_network(struct provider *p, const struct provider_call *from,
                               const struct provider_network *what);
 void provider_session_usage(struct provider *p, const struct provider_call *from);
+/* Published ports as they are now: none where nothing lives. */
+void provider_session_ports(struct provider *p, const struct provider_call *from);
 
 /* ---- execs ----------------------------------------------------------------------------------- */
 

@@ -108,6 +108,11 @@ static const char *check_launched(const struct launcher_reply *reply)
     return NULL;
 }
 
+static const char *check_ports(const struct launcher_reply *reply)
+{
+    return reply->network.published.count > SPEC_PUBLISH_MAX ? "it has too many ports" : NULL;
+}
+
 static const char *check_list(const struct launcher_reply *reply)
 {
     if (reply->list.count > LAUNCHER_LIST_MAX)
@@ -146,5 +151,7 @@ const char *launcher_reply_check(const struct launcher_reply *reply, size_t leng
         return "its error has no code";
     if (reply->type == LAUNCHER_LAUNCH || reply->type == LAUNCHER_END)
         return check_launched(reply);
+    if (reply->type == LAUNCHER_NETWORK || reply->type == LAUNCHER_PORTS)
+        return check_ports(reply);
     return reply->type == LAUNCHER_LIST ? check_list(reply) : NULL;
 }

@@ -41,6 +41,7 @@ enum {
     X(VOLUME_MEASURE, "volume_measure", 0, 0)                                                    \
     X(NETWORK, "network", 1, 1) /* other rules for a session that lives (NET-6): sealed memfd of \
                                    struct spec_network, in force as `generation` */              \
+    X(PORTS, "ports", 0, 0)     /* what of the host leads into one that lives */                 \
     X(CANCEL, "cancel", 0, 0)   /* give up the worker of the request with this `ticket` (a slow  \
                                    disk); both are answered */
 
@@ -101,6 +102,14 @@ struct launcher_effective {
     uint64_t phase_us[8];
 };
 
+/* Published ports of a living session, in the order of its spec. */
+struct launcher_published {
+    uint32_t count;
+    uint32_t open;                               /* bit i: the gateway listens for ports[i] */
+    uint32_t six;                                /* at ::1 too */
+    struct spec_publish ports[SPEC_PUBLISH_MAX]; /* host_port: the one that was had */
+};
+
 struct launcher_sample {
     uint64_t cpu_ns, memory_bytes, memory_peak_bytes, net_tx_bytes, net_rx_bytes, pids;
     uint64_t disk_bytes; /* UINT64_MAX: not measured */
@@ -130,7 +139,8 @@ struct launcher_reply {
         struct launcher_sample sample;
         struct {
             uint32_t cut, reserved; /* connections that the new rules refuse */
-        } network;
+            struct launcher_published published;
+        } network; /* PORTS: `published` alone */
         struct {
             uint32_t count, more;
             struct launcher_name names[LAUNCHER_LIST_MAX];

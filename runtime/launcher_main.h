@@ -36,6 +36,12 @@ struct launcher_calls {
                    struct err *err);
     /* The gateway is new, or the launcher: it serves the session again. 1: no network. */
     int (*restore)(struct runtime *rt, const struct session_name *name, struct err *err);
+    /* The gateway wants `count` sockets of it, for clients of its published ports. */
+    int (*connect)(struct runtime *rt, const struct session_name *name, unsigned count,
+                   struct err *err);
+    /* Its published ports as they are now. */
+    int (*published)(struct runtime *rt, const struct session_name *name,
+                     struct launcher_published *ret, struct err *err);
     /* It has ended, however: the gateway forgets it. */
     int (*forget)(struct runtime *rt, const struct session_name *name, struct err *err);
     /* A file operation on the workspace of a session that does not run. */

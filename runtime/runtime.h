@@ -282,9 +282,12 @@ int session_network_forget(struct runtime *rt, const struct session_name *name, 
 /* All 0 for one without a network. */
 int session_network_counters(struct runtime *rt, const struct session_name *name,
                              uint64_t ret[NETWORK_COUNTER_COUNT], struct err *err);
-/* TCP sockets made inside, for published ports. */
-int session_network_connectors(struct runtime *rt, const struct session_name *name, int family,
-                               unsigned count, int *ret, struct err *err);
+/* What the gateway asked for: TCP sockets made inside, for clients of published ports. */
+int session_network_connect(struct runtime *rt, const struct session_name *name, unsigned count,
+                            struct err *err);
+/* Its published ports; none where it has no network. */
+int session_network_published(struct runtime *rt, const struct session_name *name,
+                              struct launcher_published *ret, struct err *err);
 
 /* What of the host's loopback leads into a session, in the order of its spec, with the ports that
  * were had. How many there are; of them `room` are written. */

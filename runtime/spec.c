@@ -226,7 +226,7 @@ static int check_process(const struct spec *spec, struct err *err)
     return 0;
 }
 
-static int check_publish(const struct spec_network *net, struct err *err)
+int spec_check_publish(const struct spec_network *net, struct err *err)
 {
     static const char field[] = "network.publish";
     if (net->publish_count > SPEC_PUBLISH_MAX)
@@ -247,7 +247,7 @@ static int check_network(const struct spec *spec, struct err *err)
         return bad(err, "network.egress", "Unknown mode.");
     if (spec->network.allow_count > SPEC_RULES_MAX || spec->network.deny_count > SPEC_RULES_MAX)
         return bad(err, "network", "More than 256 rules of a kind.");
-    return check_publish(&spec->network, err);
+    return spec_check_publish(&spec->network, err);
 }
 
 int spec_check(const struct spec *spec, struct err *err)

@@ -197,6 +197,8 @@ int spec_write(int fd, uint64_t at, const struct spec *spec);
  * and normalised paths, ids by grammar ID-2, mounts that do not collide. -EINVAL with
  * `err->subject` naming the field. */
 int spec_check(const struct spec *spec, struct err *err);
+/* Of its published ports alone. */
+int spec_check_publish(const struct spec_network *net, struct err *err);
 
 /* SHA-256 of its content (of a spec that passed spec_check()) as 64 hex characters and NUL: equal
  * for equal specs, whatever stands in the unused parts of arrays. */

@@ -311,7 +311,7 @@ size_t run_options_of_network(struct cli_option *ret, size_t room)
     size_t count = 0;
     for (size_t i = 0; i < TABLE_COUNT && count < room; i++)
         if (table[i].id == OPT_POLICY || table[i].id == OPT_NET || table[i].id == OPT_ALLOW ||
-            table[i].id == OPT_DENY)
+            table[i].id == OPT_DENY || table[i].id == OPT_PUBLISH)
             ret[count++] = table[i];
     for (size_t i = 0; i < count; i++)
         if (ret[i].id == OPT_POLICY)

@@ -45,20 +45,12 @@ uint64_t serve_now_ms(void)
 
 static struct capability_set the_set;
 
-/* `berth run` publishes; the launcher of a service refuses it (launcher_permit_network()). */
-static void withdraw_published_ports(void)
-{
-    struct capability_status *status = &the_set.status[CAP_NETWORK_PUBLISH];
-    *status = (struct capability_status){0};
-    snprintf(status->reason, sizeof status->reason,
-             "`berth serve` publishes no ports in this release; `berth run` does.");
-}
-
 /* What this host could enforce, the service cannot carry. */
 static void withdraw_network(const struct err *why)
 {
     static const enum capability withdrawn[] = {CAP_NETWORK_CIDR_RULES, CAP_NETWORK_HOST_RULES,
-                                                CAP_NETWORK_PUBLIC_ONLY, CAP_NETWORK_ALLOW};
+                                                CAP_NETWORK_PUBLIC_ONLY, CAP_NETWORK_ALLOW,
+                                                CAP_NETWORK_PUBLISH};
     for (size_t i = 0; i < ARRAY_LENGTH(withdrawn); i++) {
         struct capability_status *status = &the_set.status[withdrawn[i]];
         *status = (struct capability_status){0};
@@ -85,7 +77,6 @@ static int probe(const struct serve_config *config, const struct err *no_gateway
         return r;
     if (no_gateway)
         withdraw_network(no_gateway);
-    withdraw_published_ports();
     _cleanup_buf_ struct buf text = {0};
     registry_encode(&the_set, SERVE_CAPABILITIES_KEY, &text);
     r = buf_failed(&text) ? -ENOMEM : io_write_full(memfd, buf_text(&text), text.length);

@@ -108,6 +108,8 @@ static void put_list(struct buf *out, const char *name, const struct json_node *
         buf_printf(out, "%-14s ", name);
         if (m->kind == JSON_OBJECT)
             network_rule_text(m, out);
+        else if (m->kind == JSON_STRING)
+            table_clean(out, m->text, strlen(m->text));
         else
             buf_printf(out, "%" PRIu64, m->magnitude);
         buf_putc(out, '\n');
@@ -137,6 +139,30 @@ static int print(const struct json_node *root, const char *revision, struct buf 
     put_line(out, "allow private", network, "allow_private");
     put_list(out, "publish", network, "publish");
     return CLI_EXIT_OK;
+}
+
+/* What of the host leads in now. Nothing is said of a session that does not live. */
+static int put_ports(struct verb *verb, struct buf *out)
+{
+    _cleanup_arena_ struct arena arena = {0};
+    _cleanup_buf_ struct buf path = {0};
+    struct client_answer answer = {0};
+    const struct json_node *root = NULL;
+    verb_session_path(verb, "/ports", &path);
+    int status = verb_call(verb, "GET", buf_text(&path), NULL, &answer);
+    if (status == 0)
+        status = verb_read(&arena, &answer.document, &root);
+    const struct json_node *list = status == 0 ? json_member(root, "ports") : NULL;
+    for (const struct json_node *m = list ? list->first : NULL; m; m = m->next) {
+        const struct json_node *open = json_member(m, "open");
+        buf_printf(out, "%-14s 127.0.0.1:", "published");
+        verb_value(out, m, "host_port");
+        buf_puts(out, " → ");
+        verb_value(out, m, "port");
+        buf_puts(out, open && open->boolean ? "\n" : ", closed: somebody has it\n");
+    }
+    buf_fini(&answer.document);
+    return status;
 }
 
 /* ---- what is asked for ----------------------------------------------------------------------- */
@@ -233,7 +259,7 @@ static int run(struct verb *verb, struct request *request)
     }
     if (!changes && (request->add || request->revision)) {
         err_set(&err, ERR_USAGE, 0, "session network", request->add ? "--add" : "--revision",
-                "Say what it may reach: --net, --allow, --deny or --policy.");
+                "Say what it may reach: --net, --allow, --deny, --publish or --policy.");
         return cli_fail_json(&err, verb->json);
     }
     if (changes && !request->add)
@@ -251,8 +277,14 @@ static int run(struct verb *verb, struct request *request)
         put_node(json_member(root, "network"), &out);
         buf_puts(&out, "}\n");
         status = cli_print(STDOUT_FILENO, &out);
-    } else if (status == 0 && (status = print(root, "network_revision", &out)) == 0)
-        status = cli_print(STDOUT_FILENO, &out);
+    } else if (status == 0 && (status = print(root, "network_revision", &out)) == 0) {
+        const struct json_node *rules = json_member(root, "network");
+        const struct json_node *publish = json_member(rules, "publish");
+        if (publish && publish->first)
+            status = put_ports(verb, &out);
+        if (status == 0)
+            status = cli_print(STDOUT_FILENO, &out);
+    }
     buf_fini(&answer.document);
     return status;
 }

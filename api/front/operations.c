@@ -96,6 +96,11 @@ static void session_usage(struct front_call *call)
     provider_session_usage(call->front->provider, front_call_ask(call, NULL));
 }
 
+static void session_ports(struct front_call *call)
+{
+    provider_session_ports(call->front->provider, front_call_ask(call, NULL));
+}
+
 static void exec_cancel(struct front_call *call)
 {
     provider_exec_cancel(call->front->provider, front_call_ask(call, NULL));
@@ -170,6 +175,7 @@ static void (*const handlers[ROUTE_COUNT])(struct front_call *call) = {
     [ROUTE_SESSION_NETWORK] = session_network_handle,
     [ROUTE_SESSION_EVENTS] = stream_events_handle,
     [ROUTE_SESSION_USAGE] = session_usage,
+    [ROUTE_PORTS_LIST] = session_ports,
     [ROUTE_EXEC_START] = exec_start_handle,
     [ROUTE_EXEC_LIST] = exec_list_handle,
     [ROUTE_EXEC_GET] = exec_get_handle,

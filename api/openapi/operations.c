@@ -16,7 +16,7 @@ _Static_assert(ERR_CODE_COUNT <= 32, "a bit for each code");
 #define FILE_MADE  (FILE_TO_DO | P(INSUFFICIENT_STORAGE) | P(TOO_LARGE))
 #define NEEDS_HOST                                                                  \
     (STATE | P(CAPABILITY_UNAVAILABLE) | P(SECRET_REQUIRED) | P(WORKSPACE_IN_USE) | \
-     P(INSUFFICIENT_STORAGE))
+     P(INSUFFICIENT_STORAGE) | P(PORT_IN_USE))
 
 #define OUTPUT_EVENTS                                                          \
     {"stdout", &openapi_shape_output}, {"stderr", &openapi_shape_output},      \
@@ -95,8 +95,10 @@ static const struct openapi_operation operations[ROUTE_COUNT] = {
     ROW(UPLOADS, "Files", "Give a session files that it only reads", 0, NULL),
     ROW(COLLECT, "Files", "Collect what a session leaves in its outputs", 0, NULL),
     ROW(SESSION_NETWORK, "Sessions", "Replace what a session may reach", 200, F(network),
-        .problems =
-            STATE | P(CAPABILITY_UNAVAILABLE) | P(POLICY_REJECTED) | P(PRECONDITION_FAILED)),
+        .problems = STATE | P(CAPABILITY_UNAVAILABLE) | P(POLICY_REJECTED) |
+                    P(PRECONDITION_FAILED) | P(PORT_IN_USE)),
+    ROW(PORTS_LIST, "Sessions", "List the ports of the host that lead into a session", 200,
+        F(port_list)),
     ROW(PORTS, "Sessions", "Publish a port of a session", 0, NULL),
     ROW(VOLUME_LIST, "Volumes", "List volumes", 200, D(volume_list)),
     ROW(VOLUME_CREATE, "Volumes", "Make a volume", 201, D(volume), .other_status = 200,

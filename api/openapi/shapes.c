@@ -108,8 +108,32 @@ static const struct document_member network_members[] = {
 };
 SHAPE(network, "NetworkInForce", "What a session may reach now.");
 
+static const struct document_member port_members[] = {
+    MEMBER("host_port", COUNT, .help = "The one that was had."),
+    MEMBER("port", COUNT, .help = "Inside."),
+    MEMBER("addresses", LIST, .help = "Of the host."),
+    MEMBER("open", FLAG, .help = "false: it could not be had again, which is tried further."),
+    END,
+};
+static SHAPE(port, "PublishedPort", "A port of the host that leads into a session.");
+
+static const struct document_member port_list_members[] = {
+    MEMBER("ports", LIST, .of = &openapi_shape_port,
+           .help = "In the order of `publish`; none where nothing lives."),
+    END,
+};
+SHAPE(port_list, "PublishedPortList", "What of the host's loopback leads into a session now.");
+
 const struct document_shape *const openapi_shapes[] = {
-    &openapi_shape_stdin,     &openapi_shape_file,    &openapi_shape_removed,
-    &openapi_shape_file_list, &openapi_shape_entry,   &openapi_shape_output,
-    &openapi_shape_gap,       &openapi_shape_network, NULL,
+    &openapi_shape_stdin,
+    &openapi_shape_file,
+    &openapi_shape_removed,
+    &openapi_shape_file_list,
+    &openapi_shape_entry,
+    &openapi_shape_output,
+    &openapi_shape_gap,
+    &openapi_shape_network,
+    &openapi_shape_port,
+    &openapi_shape_port_list,
+    NULL,
 };

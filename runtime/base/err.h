@@ -41,6 +41,7 @@
     X(INTERNAL, "internal", 500)                             \
     X(UNAVAILABLE, "unavailable", 503)                       \
     X(INSUFFICIENT_STORAGE, "insufficient_storage", 507)     \
+    X(PORT_IN_USE, "port_in_use", 409)                       \
     X(USAGE, "usage", 400) /* command line only: the words given to berth make no sense */
 
 enum err_code {

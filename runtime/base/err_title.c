@@ -24,6 +24,7 @@ static const char *const titles[ERR_CODE_COUNT] = {
     [ERR_INTERNAL] = "berth failed",
     [ERR_UNAVAILABLE] = "berth cannot serve this now",
     [ERR_INSUFFICIENT_STORAGE] = "There is no room",
+    [ERR_PORT_IN_USE] = "A port of the host is in use",
     [ERR_USAGE] = "The words make no sense",
 };
 

@@ -89,6 +89,7 @@ void control_need(struct gateway *g, struct session *session)
         reply_to(GATEWAY_NEED_SOCKETS, 0, session->row, session->incarnation);
     need.count = CONNECTORS_ASKED;
     session->asked_connectors = true;
+    session->asked_connectors_ms = g->now_ms;
     answer(g, &need);
 }
 
@@ -112,6 +113,9 @@ static int serve(struct gateway *g, const struct gateway_request *request, int *
         return 0;
     case GATEWAY_PUBLISH:
         return session_publish(g, session, request->ports, fds, fd_count, err);
+    case GATEWAY_PUBLISHED:
+        reply->count = session_publishes(session, request->ports, request->port_count);
+        return 0;
     default:
         session_connectors(g, session, fds, fd_count);
         return 0;
@@ -252,7 +256,7 @@ static int watch_control(struct gateway *g, int fd)
     int r = watch_add(g, &g->control, fd, watched, control_happened);
     for (struct link *l = g->sessions.next; r == 0 && l != &g->sessions; l = l->next) {
         struct session *session = list_owner(l, struct session, in_gateway);
-        if (session->net->publish_count > 0 && session->published[0].port)
+        if (session->net->publish_count > 0)
             control_need(g, session);
     }
     return r;

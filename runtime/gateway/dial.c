@@ -17,7 +17,7 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 
-enum { NEXT_ATTEMPT_MS = 250 };
+enum { NEXT_ATTEMPT_MS = 250, NEED_AGAIN_MS = 500 };
 
 struct dial {
     struct grave grave; /* first: see bury() */
@@ -296,15 +296,23 @@ void dial_kick(struct gateway *g, struct session *session)
     }
 }
 
+/* Who was asked for sockets may have been killed over it, or have had none. */
+static void need_again(struct gateway *g, struct session *session)
+{
+    if (session->asked_connectors && g->now_ms - session->asked_connectors_ms < NEED_AGAIN_MS)
+        return;
+    session->asked_connectors = false;
+    control_need(g, session);
+}
+
 void dial_tick(struct gateway *g)
 {
     for (struct link *l = g->dialling.next, *next; l != &g->dialling; l = next) {
         struct connection *c = list_owner(l, struct connection, in_time);
         next = l->next;
+        if (c->published && !list_empty(&c->in_lookup))
+            need_again(g, c->session);
         if (g->now_ms - c->since_ms >= g->config.connect_timeout_ms) {
-            /* Who was asked for sockets may have had none: the next client asks again. */
-            if (!list_empty(&c->in_lookup) && c->published)
-                c->session->asked_connectors = false;
             refuse_by(g, c, NETWORK_BY_UNREACHABLE, ETIMEDOUT);
         } else if (c->state == CONNECTION_DIALLING && list_empty(&c->in_lookup) &&
                    c->dial->next < c->dial->count && g->now_ms >= c->dial->next_ms) {
@@ -484,6 +492,7 @@ void dial_published(struct gateway *g, struct listener *listener, int fd)
     }
     c->published = true;
     c->port = listener->port;
+    c->host_port = listener->host_port;
     c->dial = calloc(1, sizeof *c->dial);
     if (!c->dial) {
         connection_close(g, c, true);

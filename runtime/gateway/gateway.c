@@ -47,7 +47,9 @@ const char *gateway_request_check(const struct gateway_request *request, size_t 
         return "too few or too many descriptors";
     if (request->port_count > GATEWAY_PUBLISH_MAX)
         return "too many ports";
-    if (request->port_count != (request->type == GATEWAY_PUBLISH ? fd_count : 0))
+    if (request->type == GATEWAY_PUBLISHED
+            ? request->port_count == 0
+            : request->port_count != (request->type == GATEWAY_PUBLISH ? fd_count : 0))
         return "as many ports as descriptors are published";
     for (unsigned i = 0; i < request->port_count; i++)
         if (request->ports[i] == 0)

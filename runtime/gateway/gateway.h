@@ -63,7 +63,9 @@ struct network_name {
     X(ADD, "add", 9, 10)        /* enum gateway_add_fd, in that order; DIAG may be missing */     \
     X(REPLACE, "replace", 1, 1) /* sealed memfd or file of struct network_record */               \
     X(REMOVE, "remove", 0, 0)                                                                     \
-    X(PUBLISH, "publish", 1, GATEWAY_PUBLISH_MAX) /* host listeners for `ports`, in that order */ \
+    X(PUBLISH, "publish", 1, GATEWAY_PUBLISH_MAX) /* host listeners for `ports`, in that order,   \
+                                                     beside those that there are */               \
+    X(PUBLISHED, "published", 0, 0)               /* who listens on these `ports` of the host? */ \
     X(SOCKETS, "sockets", 1, GATEWAY_SOCKETS_MAX) /* TCP sockets made inside, not connected */    \
     X(FLUSH, "flush", 0, 0)                       /* answered when every event before it was sent */
 
@@ -96,7 +98,7 @@ struct gateway_request {
     uint16_t version, type;
     uint64_t ticket;
     int64_t row, incarnation; /* which session; `berth run`: 1, 1 */
-    uint32_t port_count;      /* PUBLISH */
+    uint32_t port_count;      /* PUBLISH, PUBLISHED */
     uint32_t answer;          /* 1: one descriptor more, the last one: a socket on which the answer
                                  is given instead, so that forks that share CONTROL can each ask */
     uint16_t ports[GATEWAY_PUBLISH_MAX];
@@ -108,7 +110,8 @@ struct gateway_reply {
     uint64_t ticket;
     int64_t row, incarnation;
     int32_t result; /* 0 or -errno, then `err` */
-    uint32_t count; /* REPLACE, REMOVE: connections cut; NEED_SOCKETS: how many */
+    uint32_t count; /* REPLACE, REMOVE: connections cut; NEED_SOCKETS: how many; PUBLISHED: bit i:
+                       the gateway listens on ports[i] for this session */
     struct err err;
 };
 

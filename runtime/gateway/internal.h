@@ -98,7 +98,7 @@ struct session {
     struct listener {
         struct watch watch;
         struct session *session;
-        uint16_t port; /* of a published one, inside */
+        uint16_t port, host_port; /* of a published one: inside, and on the host */
         bool paused;
     } listeners[GATEWAY_ADD_END], published[GATEWAY_PUBLISH_MAX];
     struct link in_throttled;
@@ -106,7 +106,8 @@ struct session {
     unsigned connection_count, lookup_count, stream_count, pipe_count;
     int connectors[2][CONNECTORS_MAX]; /* IPv4, IPv6 */
     unsigned connector_count[2];
-    bool asked_connectors, has_six;         /* has_six: the session has IPv6 */
+    bool asked_connectors, has_six; /* has_six: the session has IPv6 */
+    uint64_t asked_connectors_ms;
     uint64_t questions, questions_since_ms; /* of this tenth of a second */
     int diag;                               /* owned; -1: none */
     struct diag_budget {
@@ -144,8 +145,8 @@ struct connection {
     struct dial *dial;    /* until it is open */
     uint64_t number, since_ms, cgroup;
     struct network_address address; /* asked for, then dialled */
-    uint16_t port;
-    int16_t name; /* of the pool; -1: asked by address */
+    uint16_t port, host_port;       /* host_port: of a published one */
+    int16_t name;                   /* of the pool; -1: asked by address */
     int16_t rule;
     uint8_t state, reason;
     bool published, sniff, own;
@@ -191,9 +192,11 @@ int session_replace(struct gateway *g, struct session *session, int fd, uint32_t
 uint32_t session_remove(struct gateway *g, struct session *session);
 struct session *session_find(struct gateway *g, int64_t row, int64_t incarnation);
 void session_resume(struct gateway *g); /* listeners that were paused */
-/* Publish: listeners of the host for `ports`; instead of those that there are. */
+/* Publish: listeners of the host for `ports`, all of them or none. */
 int session_publish(struct gateway *g, struct session *session, const uint16_t *ports, int *fds,
                     unsigned count, struct err *err);
+/* Bit i: there is a listener on ports[i] of the host. */
+uint32_t session_publishes(const struct session *session, const uint16_t *ports, unsigned count);
 /* Sockets that were made inside. What is too many is closed. */
 void session_connectors(struct gateway *g, struct session *session, int *fds, unsigned count);
 /* Accepts from a listener; the next one, or -1: no more now. */

@@ -269,12 +269,16 @@ uint32_t session_remove(struct gateway *g, struct session *session)
 
 /* ---- other rules ----------------------------------------------------------------------------- */
 
-static bool is_published(const struct session *session, uint16_t port)
+/* The port inside that this one of the host leads to; 0: none. A rule without a port of the host
+ * has any: then the one that it led to, `port`, stands. */
+static uint16_t leads_to(const struct session *session, uint16_t host_port, uint16_t port)
 {
-    for (unsigned i = 0; i < session->net->publish_count; i++)
-        if (session->net->publish[i].port == port)
-            return true;
-    return false;
+    const struct spec_network *net = session->net;
+    for (unsigned i = 0; i < net->publish_count; i++)
+        if (net->publish[i].host_port == host_port ||
+            (net->publish[i].host_port == 0 && net->publish[i].port == port))
+            return net->publish[i].port;
+    return 0;
 }
 
 /* What the rules that there are now say of a connection that was allowed (NET-6). */
@@ -283,7 +287,7 @@ static void decide_again(const struct connection *c, struct network_decision *re
     const struct spec_network *net = c->session->net;
     *ret = (struct network_decision){.allowed = true, .reason = c->reason, .rule = c->rule};
     if (c->published) {
-        ret->allowed = is_published(c->session, c->port);
+        ret->allowed = leads_to(c->session, c->host_port, c->port) == c->port;
         ret->reason = ret->allowed ? NETWORK_BY_RULE : NETWORK_BY_NO_RULE;
         ret->rule = -1;
     } else if (c->name < 0) {
@@ -293,6 +297,13 @@ static void decide_again(const struct connection *c, struct network_decision *re
     } else {
         network_decide_host(net, connection_host(c), c->port, ret);
     }
+}
+
+static void unpublish(struct gateway *g, struct listener *listener)
+{
+    watch_close(g, &listener->watch);
+    listener->port = listener->host_port = 0;
+    listener->paused = false;
 }
 
 int session_replace(struct gateway *g, struct session *session, int fd, uint32_t *ret_cut,
@@ -308,11 +319,13 @@ int session_replace(struct gateway *g, struct session *session, int fd, uint32_t
                        "Those that hold are newer.");
     }
     use_record(session, record);
-    for (unsigned i = 0; i < GATEWAY_PUBLISH_MAX; i++)
-        if (session->published[i].port && !is_published(session, session->published[i].port)) {
-            watch_close(g, &session->published[i].watch);
-            session->published[i].port = 0;
-        }
+    for (unsigned i = 0; i < GATEWAY_PUBLISH_MAX; i++) {
+        struct listener *listener = &session->published[i];
+        if (listener->port)
+            listener->port = leads_to(session, listener->host_port, listener->port);
+        if (!listener->port)
+            unpublish(g, listener);
+    }
     uint32_t cut = 0;
     for (struct link *l = session->connections.next, *next; l != &session->connections; l = next) {
         struct connection *c = list_owner(l, struct connection, in_session);
@@ -335,6 +348,48 @@ int session_replace(struct gateway *g, struct session *session, int fd, uint32_t
 
 /* ---- published ports ------------------------------------------------------------------------- */
 
+static uint16_t host_port_of(int fd)
+{
+    union {
+        struct sockaddr any;
+        struct sockaddr_in four;
+        struct sockaddr_in6 six;
+    } at = {0};
+    socklen_t size = sizeof at;
+    if (getsockname(fd, &at.any, &size) < 0)
+        return 0;
+    return ntohs(at.any.sa_family == AF_INET ? at.four.sin_port : at.six.sin6_port);
+}
+
+static struct listener *free_listener(struct session *session)
+{
+    for (unsigned i = 0; i < GATEWAY_PUBLISH_MAX; i++)
+        if (!session->published[i].port)
+            return &session->published[i];
+    return NULL;
+}
+
+static int publish_all(struct gateway *g, struct session *session, const uint16_t *ports, int *fds,
+                       unsigned count)
+{
+    struct listener *made[GATEWAY_PUBLISH_MAX];
+    int r = 0;
+    for (unsigned i = 0; i < count && r == 0; i++) {
+        uint16_t host_port = host_port_of(fds[i]);
+        made[i] = free_listener(session);
+        r = made[i] ? listen_to(g, session, made[i], &fds[i], session_listener) : -ENOSPC;
+        if (r == 0) {
+            made[i]->port = ports[i];
+            made[i]->host_port = host_port;
+            continue;
+        }
+        while (i > 0)
+            unpublish(g, made[--i]);
+        break;
+    }
+    return r;
+}
+
 int session_publish(struct gateway *g, struct session *session, const uint16_t *ports, int *fds,
                     unsigned count, struct err *err)
 {
@@ -344,22 +399,25 @@ int session_publish(struct gateway *g, struct session *session, const uint16_t *
         if ((domain != AF_INET && domain != AF_INET6) || option(fds[i], SO_ACCEPTCONN) != 1 ||
             option(fds[i], SO_TYPE) != SOCK_STREAM)
             return err_set(err, ERR_INTERNAL, EINVAL, step, NULL, "Descriptor %u is another.", i);
-        if (!is_published(session, ports[i]))
+        if (leads_to(session, host_port_of(fds[i]), ports[i]) != ports[i])
             return err_set(err, ERR_INTERNAL, EACCES, step, NULL,
                            "The rules of the session do not publish port %u.", ports[i]);
     }
-    for (unsigned i = 0; i < GATEWAY_PUBLISH_MAX; i++) {
-        watch_close(g, &session->published[i].watch);
-        session->published[i].port = 0;
-    }
-    for (unsigned i = 0; i < count; i++) {
-        int r = listen_to(g, session, &session->published[i], &fds[i], session_listener);
-        if (r < 0)
-            return err_set(err, ERR_INTERNAL, -r, step, NULL, NULL);
-        session->published[i].port = ports[i];
-    }
+    int r = publish_all(g, session, ports, fds, count);
+    if (r < 0)
+        return err_set(err, ERR_UNAVAILABLE, -r, step, NULL, NULL);
     control_need(g, session);
     return 0;
+}
+
+uint32_t session_publishes(const struct session *session, const uint16_t *ports, unsigned count)
+{
+    uint32_t mask = 0;
+    for (unsigned i = 0; i < count; i++)
+        for (unsigned k = 0; k < GATEWAY_PUBLISH_MAX; k++)
+            if (session->published[k].port && session->published[k].host_port == ports[i])
+                mask |= UINT32_C(1) << i;
+    return mask;
 }
 
 void session_connectors(struct gateway *g, struct session *session, int *fds, unsigned count)

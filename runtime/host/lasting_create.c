@@ -221,5 +221,7 @@ void session_leave(struct session *s, struct session_identity *ret)
     fd_close(s->uid_lock);
     fd_close(s->place);
     fd_close(s->netns);
+    publish_fini(&s->publish);
+    fd_close(s->publish_netns);
     free(s);
 }

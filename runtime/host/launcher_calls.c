@@ -18,6 +18,8 @@ const struct launcher_calls *launcher_real_calls(void)
         .list = session_list,
         .network = session_network_replace,
         .restore = session_network_restore,
+        .connect = session_network_connect,
+        .published = session_network_published,
         .forget = session_network_forget,
         .files = files_parked,
     };

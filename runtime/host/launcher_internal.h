@@ -18,6 +18,7 @@ enum {
     LAUNCHER_WORKERS = 32,      /* at once; half of them at most for what may take minutes */
     LAUNCHER_OUTSTANDING = 256, /* jobs and unsent replies: more are not read from the socket */
     LAUNCHER_BUCKETS = 1024,
+    LAUNCHER_NEEDS = 64,                 /* further ones are asked for again by the gateway */
     LAUNCHER_FILES_STILL_MS = 90 * 1000, /* a file operation that does not move is ended */
 };
 
@@ -110,6 +111,12 @@ struct launcher {
     bool restore_wanted;
     uint64_t restore_due_ms;
     unsigned restore_pause_ms;
+    struct launcher_need {
+        int64_t row, incarnation;
+        unsigned count;
+    } needs[LAUNCHER_NEEDS]; /* sockets that the gateway wants, in the order that it asked in */
+    unsigned need_count;
+    pid_t connector; /* gives them; 0 */
     void (*tell)(const struct err *err);
 };
 
@@ -195,6 +202,15 @@ bool launcher_network_awaits(const struct launcher *l, const struct job *job);
 void launcher_network_tend(struct launcher *l, int *wait_ms);
 void launcher_network_died(struct launcher *l, pid_t pid, int status);
 void launcher_network_stop(struct launcher *l);
+
+/* A fork of the launcher's that ends with it, and may ask the gateway. */
+void launcher_network_child(struct launcher *l, pid_t launcher, unsigned seconds);
+
+/* launcher_connect.c: what the gateway asks for unasked (NEED_SOCKETS). */
+void launcher_connect_need(struct launcher *l, const struct gateway_reply *need);
+void launcher_connect_tend(struct launcher *l);
+void launcher_connect_died(struct launcher *l, pid_t pid);
+void launcher_connect_stop(struct launcher *l);
 
 /* launcher_worker.c: the lock of a row, for as long as this launcher is the last one (ESTALE). 1:
  * somebody works on it. */

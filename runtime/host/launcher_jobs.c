@@ -424,6 +424,7 @@ int launcher_reap(struct launcher *l)
             return 0;
         launcher_spare_died(l, pid);
         launcher_network_died(l, pid, status);
+        launcher_connect_died(l, pid);
         for (struct job *job = l->jobs; job; job = job->next) {
             if (job->worker != pid)
                 continue;

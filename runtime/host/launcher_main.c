@@ -331,6 +331,7 @@ static int turn(struct launcher *l, struct err *err)
         r = watch_front_for(l);
     }
     launcher_network_tend(l, &wait_ms);
+    launcher_connect_tend(l);
     if (r < 0)
         return err_set(err, ERR_UNAVAILABLE, -r, "run the launcher", NULL, NULL);
     struct epoll_event event;
@@ -356,6 +357,7 @@ static void close_launcher(struct launcher *l)
     launcher_live_fini(l);
     launcher_spare_end(l);
     launcher_network_stop(l);
+    launcher_connect_stop(l);
     netns_pool_fini(&l->pool);
     fd_close(l->gateway);
     fd_close(l->front);

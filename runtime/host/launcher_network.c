@@ -43,6 +43,7 @@ int launcher_network_open(struct launcher *l, int fd)
 {
     static const struct timeval patience = {.tv_sec = SEND_SECONDS};
     launcher_network_stop(l);
+    launcher_connect_stop(l);
     launcher_unwatch(l, &l->gateway);
     l->gateway = fd;
     l->gateway_lost = false;
@@ -84,8 +85,10 @@ void launcher_network_hear(struct launcher *l)
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
         return;
     /* Answers go to who asked, on sockets of their own. */
-    if (n > 0 && !gateway_reply_check(&reply, (size_t)n))
+    if (n > 0 && !gateway_reply_check(&reply, (size_t)n)) {
+        launcher_connect_need(l, &reply);
         return;
+    }
     /* The descriptor stays: whoever asks meanwhile learns that nobody is there. */
     epoll_ctl(l->epoll, EPOLL_CTL_DEL, l->gateway, NULL);
     launcher_network_await(l);
@@ -190,9 +193,9 @@ static int restore_all(struct launcher *l)
     return (r < 0 && r != -ESTALE) || restore.given_up;
 }
 
-static _Noreturn void be_restorer(struct launcher *l, pid_t launcher)
+void launcher_network_child(struct launcher *l, pid_t launcher, unsigned seconds)
 {
-    const struct itimerval alarm = {.it_value = {.tv_sec = RESTORE_SECONDS}};
+    const struct itimerval alarm = {.it_value = {.tv_sec = (time_t)seconds}};
     sigset_t none;
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
@@ -202,6 +205,11 @@ static _Noreturn void be_restorer(struct launcher *l, pid_t launcher)
         _exit(0);
     setitimer(ITIMER_REAL, &alarm, NULL);
     l->runtime->gateway = l->gateway;
+}
+
+static _Noreturn void be_restorer(struct launcher *l, pid_t launcher)
+{
+    launcher_network_child(l, launcher, RESTORE_SECONDS);
     _exit(restore_all(l));
 }
 

@@ -247,10 +247,8 @@ static int check_path(const struct serve_config *config, const char *path, const
  * user may reach. */
 int launcher_permit_network(const struct spec_network *net, struct err *err)
 {
-    if (net->publish_count > 0)
-        return refuse(err, ERR_CAPABILITY_UNAVAILABLE, "network.publish",
-                      "Published ports are not built yet.");
-    return network_check(net, err);
+    int r = network_check(net, err);
+    return r == 0 ? spec_check_publish(net, err) : r;
 }
 
 int launcher_permit_spec(const struct serve_config *config, const struct spec *spec,

@@ -51,6 +51,7 @@ static const struct {
     [LAUNCHER_VOLUME_REMOVE] = {3600000, true, true},
     [LAUNCHER_VOLUME_MEASURE] = {600000, true, false},
     [LAUNCHER_NETWORK] = {15000, false, true},
+    [LAUNCHER_PORTS] = {10000, false, false},
 };
 
 static unsigned deadline_of(const struct launcher_request *request)
@@ -355,9 +356,20 @@ static int do_network(struct work *w, struct err *err)
     int r = read_sealed(w->job->fds[0], &the_network, sizeof the_network, err);
     if (r == 0)
         r = launcher_permit_network(&the_network, err);
-    return r < 0 ? r
-                 : w->l->calls->network(w->l->runtime, &name, &the_network,
-                                        w->job->request.generation, &w->reply.network.cut, err);
+    if (r == 0)
+        r = w->l->calls->network(w->l->runtime, &name, &the_network, w->job->request.generation,
+                                 &w->reply.network.cut, err);
+    /* What is in force is not unmade because it cannot be told. */
+    struct err untold;
+    if (r == 0 && the_network.publish_count > 0)
+        (void)w->l->calls->published(w->l->runtime, &name, &w->reply.network.published, &untold);
+    return r;
+}
+
+static int do_ports(struct work *w, struct err *err)
+{
+    const struct session_name name = launcher_name_of(&w->job->request);
+    return w->l->calls->published(w->l->runtime, &name, &w->reply.network.published, err);
 }
 
 static int do_volume_remove(struct work *w, struct err *err)
@@ -384,6 +396,7 @@ static int (*const works[LAUNCHER_REQUEST_END])(struct work *w, struct err *err)
     [LAUNCHER_VOLUME_REMOVE] = do_volume_remove,
     [LAUNCHER_VOLUME_MEASURE] = do_volume_measure,
     [LAUNCHER_NETWORK] = do_network,
+    [LAUNCHER_PORTS] = do_ports,
 };
 
 /* ---- the worker

@@ -138,7 +138,7 @@ static int refuse_port(const struct publish_port *port, int r, int family, struc
     snprintf(subject, sizeof subject, family == AF_INET ? "127.0.0.1:%u" : "[::1]:%u",
              port->host_port);
     if (r == -EADDRINUSE)
-        return err_set(err, ERR_UNAVAILABLE, EADDRINUSE, step, subject,
+        return err_set(err, ERR_PORT_IN_USE, EADDRINUSE, step, subject,
                        "Somebody has this port of the host. Publish at another one: \"0:%u\" is "
                        "any that is free, and is told.",
                        port->port);
@@ -156,21 +156,22 @@ static int bind_one(struct publish_port *port, bool privileged, struct err *err)
     return r < 0 ? refuse_port(port, r, family, err) : 0;
 }
 
-int publish_bind(const struct spec_network *net, bool privileged, struct publish *ret,
-                 struct err *err)
+int publish_bind_missing(const struct spec_publish *wanted, unsigned count, uint32_t mask,
+                         bool privileged, struct publish *ret, struct err *err)
 {
     struct publish made;
     publish_init(&made);
-    made.count = net->publish_count;
+    made.count = count;
     /* Those that were named first: a free one could be theirs. */
     int r = 0;
     for (unsigned round = 0; round < 2; round++)
-        for (unsigned i = 0; i < made.count && r == 0; i++) {
-            if ((net->publish[i].host_port == 0) != (round == 1))
+        for (unsigned i = 0; i < count && r == 0; i++) {
+            if ((wanted[i].host_port == 0) != (round == 1))
                 continue;
-            made.ports[i].host_port = net->publish[i].host_port;
-            made.ports[i].port = net->publish[i].port;
-            r = bind_one(&made.ports[i], privileged, err);
+            made.ports[i].host_port = wanted[i].host_port;
+            made.ports[i].port = wanted[i].port;
+            if (!(mask & UINT32_C(1) << i))
+                r = bind_one(&made.ports[i], privileged, err);
         }
     if (r < 0) {
         publish_fini(&made);
@@ -178,6 +179,25 @@ int publish_bind(const struct spec_network *net, bool privileged, struct publish
     }
     *ret = made;
     return 0;
+}
+
+int publish_bind(const struct spec_network *net, bool privileged, struct publish *ret,
+                 struct err *err)
+{
+    return publish_bind_missing(net->publish, net->publish_count, 0, privileged, ret, err);
+}
+
+void publish_had(const struct publish *publish, struct spec_publish ret[SPEC_PUBLISH_MAX])
+{
+    for (unsigned i = 0; i < publish->count; i++)
+        ret[i] = (struct spec_publish){.host_port = publish->ports[i].host_port,
+                                       .port = publish->ports[i].port};
+}
+
+bool publish_has_six(void)
+{
+    _cleanup_fd_ int fd = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    return fd >= 0 && bind_loopback(fd, AF_INET6, 0) == 0;
 }
 
 /* ---- the gateway ----------------------------------------------------------------------------- */
@@ -228,4 +248,27 @@ int publish_give(int gateway, int64_t row, int64_t incarnation, int netns,
     /* Sockets first: the first client finds one of each family. */
     int r = publish_serve(gateway, row, incarnation, netns, 0, err);
     return r == 0 ? network_ask(gateway, &request, fds, count, NULL, err) : r;
+}
+
+int publish_ask(int gateway, int64_t row, int64_t incarnation, const struct spec_publish *wanted,
+                unsigned count, uint32_t *ret_mask, struct err *err)
+{
+    struct gateway_request request = {
+        .type = GATEWAY_PUBLISHED, .row = row, .incarnation = incarnation, .port_count = count};
+    struct gateway_reply reply;
+    /* One that is to be any has no listener yet, and a request has no port 0. */
+    for (unsigned i = 0; i < count; i++)
+        request.ports[i] = wanted[i].host_port ? wanted[i].host_port : UINT16_MAX;
+    if (count == 0) {
+        *ret_mask = 0;
+        return 0;
+    }
+    int r = network_ask(gateway, &request, NULL, 0, &reply, err);
+    if (r < 0 && r != -ENOENT)
+        return r;
+    *ret_mask = r < 0 ? 0 : reply.count;
+    for (unsigned i = 0; i < count; i++)
+        if (wanted[i].host_port == 0)
+            *ret_mask &= ~(UINT32_C(1) << i);
+    return 0;
 }

@@ -20,16 +20,27 @@ struct publish {
     unsigned count;
 };
 
+/* The ports of the host that were had, in the order of the spec. */
+void publish_had(const struct publish *publish, struct spec_publish ret[SPEC_PUBLISH_MAX]);
 void publish_init(struct publish *publish);
 void publish_fini(struct publish *publish);
 
 /* All of them or none. `privileged`: who asks may have ports below
- * net.ipv4.ip_unprivileged_port_start. What is busy is refused with the port's name. */
+ * net.ipv4.ip_unprivileged_port_start. What is busy is refused (ERR_PORT_IN_USE) with the port's
+ * name. */
 int publish_bind(const struct spec_network *net, bool privileged, struct publish *ret,
                  struct err *err);
-/* The gateway serves them from here on: the session (row, incarnation), whose rules name their
- * ports, in the namespace `netns`. The listeners stay the caller's, who closes his: a port is open
- * as long as the gateway has it. */
+/* Of `wanted` those whose bit is not in `mask`; the others have no listener in *ret. */
+int publish_bind_missing(const struct spec_publish *wanted, unsigned count, uint32_t mask,
+                         bool privileged, struct publish *ret, struct err *err);
+/* Bit i: the gateway listens on wanted[i] for the session. Also 0 when it does not serve it. */
+int publish_ask(int gateway, int64_t row, int64_t incarnation, const struct spec_publish *wanted,
+                unsigned count, uint32_t *ret_mask, struct err *err);
+/* Can the host's ::1 be had at all? */
+bool publish_has_six(void);
+/* The gateway serves them, too, from here on: the session (row, incarnation), whose rules name
+ * their ports, in the namespace `netns`. The listeners stay the caller's, who closes his: a port is
+ * open as long as the gateway has it. */
 int publish_give(int gateway, int64_t row, int64_t incarnation, int netns,
                  const struct publish *publish, struct err *err);
 /* The gateway's NEED_SOCKETS for that session, `count` of each family. */

@@ -6,6 +6,7 @@
 #include "runtime/agent/controller.h"
 #include "runtime/base/fd.h"
 #include "runtime/host/lasting.h"
+#include "runtime/host/session_publish.h"
 #include "runtime/stage/sys.h"
 
 #include <fcntl.h>
@@ -91,7 +92,9 @@ static int create_once(struct session **ret, struct runtime *rt, const struct sp
 
     /* Before anything is made. A port below 1024 is had where the kernel gives it to the caller;
      * of a session that lasts the launcher binds for who asks. */
-    int r = lasting ? 0 : publish_bind(&spec->network, true, &s->publish, err);
+    int r = publish_bind(&spec->network, !lasting, &s->publish, err);
+    if (r == 0 && lasting)
+        r = session_publish_claim(rt, &lasting->name, &s->publish, err);
     if (r == 0)
         r = launch(s, spec, first, err);
     if (r < 0) {

@@ -10,6 +10,7 @@
  */
 #include "runtime/host/lasting.h"
 #include "runtime/host/network_link.h"
+#include "runtime/host/session_publish.h"
 
 #include "runtime/base/fd.h"
 #include "runtime/base/io.h"
@@ -44,8 +45,10 @@ static int write_at(int fd, const void *data, size_t length, size_t at)
     return 0;
 }
 
-/* It was checked, and lies on a tmpfs: what is not used of it is a hole, and takes no memory. */
-static int write_record(int fd, const struct spec_network *net, uint64_t generation)
+/* It was checked, and lies on a tmpfs: what is not used of it is a hole, and takes no memory.
+ * `publish` (NULL: as the rules have it): the ports of the host that were had. */
+static int write_record(int fd, const struct spec_network *net, const struct publish *publish,
+                        uint64_t generation)
 {
     const struct network_record head = {
         .magic = GATEWAY_MAGIC, .version = GATEWAY_VERSION, .generation = generation};
@@ -57,6 +60,11 @@ static int write_record(int fd, const struct spec_network *net, uint64_t generat
         r = write_at(fd, &head, network, 0);
     if (r == 0)
         r = write_at(fd, net, allow, network);
+    if (r == 0 && publish && publish->count > 0) {
+        struct spec_publish had[SPEC_PUBLISH_MAX] = {{0}};
+        publish_had(publish, had);
+        r = write_at(fd, had, sizeof had, network + offsetof(struct spec_network, publish));
+    }
     if (r == 0)
         r = write_at(fd, net->allow, net->allow_count * sizeof net->allow[0], network + allow);
     if (r == 0)
@@ -65,14 +73,14 @@ static int write_record(int fd, const struct spec_network *net, uint64_t generat
 }
 
 /* `place` -1: in memory. Read only for whoever gets it. */
-static int make_record(int place, const struct spec_network *net, uint64_t generation, int *ret,
-                       struct err *err)
+static int make_record(int place, const struct spec_network *net, const struct publish *publish,
+                       uint64_t generation, int *ret, struct err *err)
 {
     _cleanup_fd_ int fd = place < 0
                               ? memfd_create("berth-network", MFD_CLOEXEC | MFD_ALLOW_SEALING)
                               : openat(place, "network.new",
                                        O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
-    int r = fd < 0 ? -errno : write_record(fd, net, generation);
+    int r = fd < 0 ? -errno : write_record(fd, net, publish, generation);
     if (r == 0 && place < 0 &&
         fcntl(fd, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE) < 0)
         r = -errno;
@@ -130,13 +138,13 @@ int session_network_begin(struct session *s, const struct spec_network *net, int
         r = ready >= 0 ? network_namespace_fill(ready, net, ns, err)
                        : network_namespace_make(net, ns, err);
     if (r == 0)
-        r = make_record(place, net,
+        r = make_record(place, net, &s->publish,
                         s->lasting && s->lasting->generation ? s->lasting->generation : 1,
                         &ns->fds[GATEWAY_ADD_RECORD], err);
     if (r == 0)
         r = open_names(place, &ns->fds[GATEWAY_ADD_NAMES], err);
     if (r == 0 && s->publish.count > 0) {
-        s->publish_netns = fcntl(ns->netns, F_DUPFD_CLOEXEC, 0);
+        s->publish_netns = fcntl(ns->netns >= 0 ? ns->netns : ready, F_DUPFD_CLOEXEC, 0);
         if (s->publish_netns < 0)
             return fail(err, "network");
     }
@@ -307,7 +315,9 @@ int session_network_restore(struct runtime *rt, const struct session_name *name,
      */
     if (r == 0)
         r = network_namespace_replace(found.netns, &the_record.network, err);
-    return r == 0 ? serve(rt, name, &found, &record, &cut, err) : r;
+    if (r == 0)
+        r = serve(rt, name, &found, &record, &cut, err);
+    return r == 0 ? session_publish_restore(rt, name, &the_record.network, found.netns, err) : r;
 }
 
 /* Rules that the kernel does not take are not the session's. */
@@ -316,18 +326,22 @@ static void put_back(int place, bool had)
     struct err err;
     _cleanup_fd_ int record = -1;
     if (had)
-        (void)make_record(place, &the_record.network, the_record.generation, &record, &err);
+        (void)make_record(place, &the_record.network, NULL, the_record.generation, &record, &err);
     else
         (void)unlinkat(place, "network", 0);
 }
 
-/* `b` was checked. */
+/* `b` was checked. `a` has the ports of the host that were had. */
 static bool same_rules(const struct spec_network *a, const struct spec_network *b)
 {
-    return memcmp(a, b, offsetof(struct spec_network, allow)) == 0 &&
-           memcmp(a->allow, b->allow, b->allow_count * sizeof b->allow[0]) == 0 &&
-           memcmp(a->deny, b->deny, b->deny_count * sizeof b->deny[0]) == 0 &&
-           memcmp(a->publish, b->publish, b->publish_count * sizeof b->publish[0]) == 0;
+    if (memcmp(a, b, offsetof(struct spec_network, publish)) != 0)
+        return false;
+    for (unsigned i = 0; i < b->publish_count; i++)
+        if (a->publish[i].port != b->publish[i].port ||
+            (b->publish[i].host_port && a->publish[i].host_port != b->publish[i].host_port))
+            return false;
+    return memcmp(a->allow, b->allow, b->allow_count * sizeof b->allow[0]) == 0 &&
+           memcmp(a->deny, b->deny, b->deny_count * sizeof b->deny[0]) == 0;
 }
 
 /* A launcher that is gone may have begun it: the record then says so, and what the kernel and the
@@ -342,7 +356,8 @@ static int finish_closed(struct runtime *rt, const struct session_name *name,
     if (read_record(place, &the_record, &record, &unread) != 0 ||
         the_record.generation != generation || !same_rules(&the_record.network, net))
         return -EACCES;
-    return rt->gateway <= 0 ? 0 : tell_gateway(rt, name, record, ret_cut, err);
+    int r = rt->gateway <= 0 ? 0 : tell_gateway(rt, name, record, ret_cut, err);
+    return r == 0 && !session_publish_is_whole(rt, name, &the_record.network) ? -EACCES : r;
 }
 
 /* What the kernel's ruleset was before does not matter; that it refuses what the new rules refuse
@@ -367,15 +382,25 @@ int session_network_replace(struct runtime *rt, const struct session_name *name,
     if (r < 0)
         return r;
     bool had = r == 0;
+    /* What is refused here is refused with nothing changed. */
+    __attribute__((cleanup(publish_fini))) struct publish publish;
+    publish_init(&publish);
+    r = session_publish_prepare(rt, name, had ? &the_record.network : NULL, net, &publish, err);
+    if (r < 0)
+        return r;
     fd_replace(&record, -1);
-    r = make_record(found.place, net, generation, &record, err);
+    r = make_record(found.place, net, &publish, generation, &record, err);
     if (r < 0)
         return r;
     r = network_namespace_replace(found.netns, net, err);
     if (r < 0)
         put_back(found.place, had);
     *ret_cut = 0;
-    return r == 0 ? serve(rt, name, &found, &record, ret_cut, err) : r;
+    if (r == 0)
+        r = serve(rt, name, &found, &record, ret_cut, err);
+    return r == 0 && rt->gateway > 0
+               ? publish_give(rt->gateway, name->row, name->incarnation, found.netns, &publish, err)
+               : r;
 }
 
 /* Nobody lives in it any more: what the gateway makes of this is no reason to keep its session. */
@@ -407,10 +432,32 @@ int session_network_counters(struct runtime *rt, const struct session_name *name
     return r == 0 ? network_namespace_counters(found.netns, ret, err) : r < 0 ? r : 0;
 }
 
-int session_network_connectors(struct runtime *rt, const struct session_name *name, int family,
-                               unsigned count, int *ret, struct err *err)
+/* What the gateway asks for is had for what is published, and for nothing else. */
+int session_network_connect(struct runtime *rt, const struct session_name *name, unsigned count,
+                            struct err *err)
 {
     __attribute__((cleanup(found_fini))) struct found found = {-1, -1};
+    _cleanup_fd_ int record = -1;
     int r = find(rt, name, &found, err);
-    return r == 0 ? network_namespace_connectors(found.netns, family, count, ret, err) : r;
+    if (r == 0)
+        r = read_record(found.place, &the_record, &record, err);
+    if (r < 0)
+        return r;
+    if (r > 0 || the_record.network.publish_count == 0)
+        return err_set(err, ERR_INTERNAL, EACCES, "serve a published port", NULL,
+                       "The session publishes none.");
+    return publish_serve(rt->gateway, name->row, name->incarnation, found.netns, count, err);
+}
+
+int session_network_published(struct runtime *rt, const struct session_name *name,
+                              struct launcher_published *ret, struct err *err)
+{
+    _cleanup_fd_ int place = -1, record = -1;
+    *ret = (struct launcher_published){0};
+    int r = find_place(rt, name, &place, err);
+    if (r == 0)
+        r = read_record(place, &the_record, &record, err);
+    if (r == 0)
+        session_publish_tell(rt, name, &the_record.network, ret);
+    return r < 0 ? r : 0;
 }

@@ -18,7 +18,7 @@ PROGRAMS = ("berth", "berth-init", "berth-files", "berth-front")
 PHASES = ("before", "after", "ENOSPC", "EMFILE", "ENOMEM")
 ROLES = {0: "main", 1: "probe", 2: "launcher", 3: "stage", 4: "child"}
 REQUESTS = ("", "launch", "end", "freeze", "thaw", "look", "list", "sample", "files", "volume_remove",
-            "volume_measure", "network", "cancel")
+            "volume_measure", "network", "ports", "cancel")
 
 
 def role_name(program, role):

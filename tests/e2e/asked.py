@@ -154,7 +154,7 @@ POLICY = {
                               ruled("network.cidr_rules", "allow", [{"cidr": "10.0.0.0/8", "ports": [443]}], allow=[{"cidr": "10.0.0.0/8"}])),
     "network/deny": lambda: ruled("network.cidr_rules", "deny", [{"cidr": "10.0.0.0/8", "ports": "*"}], deny=[{"cidr": "10.0.0.0/8"}]),
     "network/allow_private": lambda: ruled("network.cidr_rules", "allow_private", True, allow_private=True, allow=[{"cidr": "10.0.0.0/8"}]),
-    "network/publish": lambda: lacking("network.publish", network={"publish": [8080]}),
+    "network/publish": lambda: ruled("network.publish", "publish", ["0:8080"], publish=["0:8080"]),
     "process/user": user_root,
     "process/env": SESSION["process"],
     "process/seccomp": lambda: differs("process", "seccomp", "strict"),

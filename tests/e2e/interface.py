@@ -74,6 +74,7 @@ def each_operation_answers_as_described():
     call("DELETE", s.path + "/files?path=/workspace/e&recursive=true").is_(200)
     same(s.events()[0]["type"], "session.created")
     call("GET", s.path + "/usage").is_(200)
+    same(call("GET", s.path + "/ports").is_(200).json, {"ports": []})
     call("PUT", s.path + "/network", {"egress": "deny"}).is_(200)
     call("PUT", s.path + "/network", {"egress": "deny", "revision": 99}).is_(412, "precondition_failed")
     s.did("interrupt", {"reason": "why"})

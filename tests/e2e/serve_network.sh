@@ -189,6 +189,164 @@ NET_6_a_parked_session_has_its_new_rules_when_it_is_resumed() {
     status_is 0
 }
 
+# ---- published ports ----
+
+# A server of the session's, on its 127.0.0.1 alone.
+serving() {
+    berth exec --detach "$1" -- python3 -u -c '
+import socket
+s = socket.create_server(("127.0.0.1", 3000), backlog=64)
+while True:
+    c = s.accept()[0]
+    c.sendall(b"inside\n")
+    c.close()'
+    status_is 0
+}
+heard_at() { # heard_at PORT: what the host hears there
+    python3 -c '
+import socket, sys
+try: print(socket.create_connection(("127.0.0.1", int(sys.argv[1])), 10).makefile().readline().strip() or "end")
+except OSError as e: print(e.strerror)' "$1"
+}
+leads_inside() { # leads_inside PORT: soon
+    local _ was
+    for _ in $(seq $((200 * SLOWER))); do
+        was=$(heard_at "$1")
+        if [ "$was" = inside ]; then return; fi
+        sleep 0.05
+    done
+    fail "port $1 of the host: $was"
+}
+is_closed() {
+    local _ was
+    for _ in $(seq $((100 * SLOWER))); do
+        was=$(heard_at "$1")
+        if [ "$was" = 'Connection refused' ]; then return; fi
+        sleep 0.05
+    done
+    fail "port $1 of the host: $was"
+}
+kill_role() { # kill_role ROLE: one of the service's processes
+    local pid
+    pid=$(pgrep -P "$(service_pid)" -f "^berth: $1" | head -n 1)
+    if [ -n "$pid" ]; then kill -KILL "$pid"; else fail "no $1"; fi
+}
+a_published_port_leads_into_a_session_that_lasts_for_as_long_as_it_runs() {
+    local role
+    berth session create p1 --publish 23456:3000
+    status_is 0
+    serving p1
+    leads_inside 23456
+    # The launcher ends with its front; what is new may not enter an ordinary user's session.
+    for role in gateway gateway front launcher; do
+        kill_role "$role"
+        leads_inside 23456
+        berth session show p1
+        status_is 0
+    done
+    berth session park p1
+    status_is 0
+    is_closed 23456
+    berth session resume p1
+    status_is 0
+    serving p1
+    leads_inside 23456
+    berth session create p2 --net allow
+    berth exec --tty never p2 -- python3 -c '
+import socket, sys
+for a in "127.0.0.1", "::1", "192.0.2.9", sys.argv[1]:
+    try: socket.create_connection((a, 23456), 5).recv(1) and print("reached")
+    except OSError: pass' 93.184.215.1
+    if grep -q reached "$OUT"; then fail 'another session reached it'; fi
+    berth session destroy p2 --delete-volume
+    berth session destroy p1 --delete-volume
+    is_closed 23456
+}
+a_port_of_the_host_that_is_taken_is_refused_and_nothing_is_made() {
+    berth session create p3 --publish 23456:3000
+    berth session create p4 --publish 23456:3001
+    status_is 125
+    complains 'port_in_use.*127\.0\.0\.1:23456'
+    berth session create p4 --publish 80:3001
+    status_is 125
+    complains 'forbidden.*are root'
+    berth session list
+    said '^p4 +failed'
+    berth session create p4
+    status_is 0
+    berth session network p4 --publish 23456:3001
+    status_is 125
+    complains port_in_use
+    berth session network p4
+    said '^net +deny$'
+    if grep -q publish "$OUT"; then fail "a refused port is there: $(cat "$OUT")"; fi
+    berth session destroy p4 --delete-volume
+    serving p3
+    leads_inside 23456
+    berth session park p3
+    rm -f "$T/taken"
+    python3 -c '
+import socket, time
+s = socket.create_server(("127.0.0.1", 23456))
+print("taken", flush=True)
+time.sleep(600)' >"$T/taken" &
+    local pid=$! _
+    for _ in $(seq $((200 * SLOWER))); do [ -s "$T/taken" ] && break; sleep 0.05; done
+    berth session resume p3
+    status_is 125
+    complains port_in_use
+    kill "$pid"
+    wait "$pid" 2>/dev/null
+    berth session resume p3
+    status_is 0
+    serving p3
+    leads_inside 23456
+    berth session destroy p3 --delete-volume
+}
+NET_6_other_published_ports_close_those_of_before() {
+    berth session create p5 --publish 23456:3000
+    serving p5
+    leads_inside 23456
+    berth session network p5 --publish 23457:3000
+    status_is 0
+    said '^p5: revision 2'
+    leads_inside 23457
+    is_closed 23456
+    berth session network p5 --add --publish 23458:3000
+    said '^p5: revision 3$'
+    leads_inside 23457
+    leads_inside 23458
+    berth session network p5 --publish 0:3000 --publish 23457:3000
+    said '^p5: revision 4'
+    berth session network p5
+    said '^published +127\.0\.0\.1:23457 → 3000$'
+    leads_inside "$(sed -n '/:23457 /!s/^published *127\.0\.0\.1:\([0-9]*\) → 3000$/\1/p' "$OUT")"
+    berth session network p5 --net deny
+    is_closed 23457
+    is_closed 23458
+    berth session destroy p5 --delete-volume
+}
+NET_5_published_ports_are_had_again_after_berth() {
+    local how
+    berth session create p6 --publish 23456:3000
+    serving p6
+    for how in TERM KILL; do
+        leads_inside 23456
+        service_end "$how"
+        berth session list
+        status_is 0
+        if [ "$MODE" != root ]; then # with the launcher its user namespace has ended
+            berth session park p6
+            berth session resume p6
+            status_is 0
+            serving p6
+        fi
+        leads_inside 23456
+    done
+    berth session destroy p6 --delete-volume
+    is_closed 23456
+}
+
 with_service() {
     "$1"
     service_end TERM
@@ -196,7 +354,10 @@ with_service() {
 make_world || { fail 'the world was not made'; summary; exit; }
 CASES='NET_4_what_is_refused_is_an_event_with_the_rule_that_allows_it
 NET_6_other_rules_are_in_force_at_once_and_cut_what_they_refuse NET_5_rules_and_their_revision_outlive_berth
-NET_6_a_parked_session_has_its_new_rules_when_it_is_resumed'
+NET_6_a_parked_session_has_its_new_rules_when_it_is_resumed
+a_published_port_leads_into_a_session_that_lasts_for_as_long_as_it_runs
+a_port_of_the_host_that_is_taken_is_refused_and_nothing_is_made
+NET_6_other_published_ports_close_those_of_before NET_5_published_ports_are_had_again_after_berth'
 if [ $# -gt 0 ]; then CASES=$*; fi
 for mode in ${MODES:-$(modes_here)}; do
     enter_mode "$mode"

@@ -162,6 +162,7 @@ POST sessions/s1/interrupt {}
 POST sessions/s1/archive {}
 GET sessions/s1/events
 GET sessions/s1/usage
+GET sessions/s1/ports
 POST sessions/s1/execs {"argv":["true"]}
 GET sessions/s1/execs
 GET sessions/s1/execs/e1

@@ -260,6 +260,26 @@ static int fake_forget(struct runtime *rt, const struct session_name *name, stru
     return 0;
 }
 
+static int fake_connect(struct runtime *rt, const struct session_name *name, unsigned count,
+                        struct err *err)
+{
+    (void)rt;
+    (void)name;
+    (void)count;
+    (void)err;
+    return 0;
+}
+
+static int fake_published(struct runtime *rt, const struct session_name *name,
+                          struct launcher_published *ret, struct err *err)
+{
+    (void)rt;
+    (void)name;
+    (void)err;
+    *ret = (struct launcher_published){.count = 1, .ports = {{8080, 3000}}};
+    return 0;
+}
+
 UNUSED static const struct launcher_calls fakes = {
     .create = fake_create,
     .effective = fake_effective,
@@ -273,6 +293,8 @@ UNUSED static const struct launcher_calls fakes = {
     .list = fake_list,
     .network = fake_network,
     .restore = fake_restore,
+    .connect = fake_connect,
+    .published = fake_published,
     .forget = fake_forget,
     .files = fake_files,
 };

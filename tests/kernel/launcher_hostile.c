@@ -197,7 +197,10 @@ Test(launcher_hostile, a_spec_that_is_none_or_is_not_built_is_refused_and_the_co
     cr_expect_eq(refused_spec(spec, -1), 0);
     spec->network.publish_count = 1;
     spec->network.publish[0] = (struct spec_publish){8080, 8080};
-    cr_expect_eq(refused_spec(spec, -1), ERR_CAPABILITY_UNAVAILABLE);
+    cr_expect_eq(refused_spec(spec, -1), 0);
+    spec->network.publish_count = 2;
+    spec->network.publish[1] = (struct spec_publish){8080, 8081};
+    cr_expect_eq(refused_spec(spec, -1), ERR_INVALID_REQUEST);
     spec = plain_spec();
     spec->network.allow_count = 1;
     memset(spec->network.allow[0].host, 'a', sizeof spec->network.allow[0].host);

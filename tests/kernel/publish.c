@@ -104,7 +104,7 @@ static void busy(void)
         int other = somebody(places[i].address, PORT, places[i].option, true);
         MUST(3, other >= 0);
         int r = publish_bind(&net, true, &publish, &err);
-        EXPECT(r == -EADDRINUSE && err.code == ERR_UNAVAILABLE && strstr(err.subject, ":23000") &&
+        EXPECT(r == -EADDRINUSE && err.code == ERR_PORT_IN_USE && strstr(err.subject, ":23000") &&
                    strstr(err.detail, "0:3000"),
                "%s, option %d: %d %s: %s", places[i].address, places[i].option, r, err.subject,
                err.detail);

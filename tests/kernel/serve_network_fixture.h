@@ -136,20 +136,26 @@ HELPER void order(unsigned type, int64_t row)
            answer.err.subject, answer.err.detail);
 }
 
+/* With the rules of `record`. */
+HELPER void make_spec(int64_t row, struct spec *ret)
+{
+    spec_init(ret);
+    strcpy(ret->workspace_id, "local");
+    snprintf(ret->session_id, sizeof ret->session_id, "s%lld", (long long)row);
+    strcpy(ret->workspace.mount_path, "/workspace");
+    ret->image.kind = SPEC_IMAGE_HOST;
+    ret->process.seccomp = SPEC_SECCOMP_DEFAULT;
+    ret->process.uid = ret->process.gid = SPEC_UID_USER;
+    ret->limits.scratch_bytes = 64 << 20;
+    ret->limits.scratch_inodes = 10000;
+    ret->limits.open_files = 1024;
+    ret->network = record.network;
+}
+
 HELPER struct session_identity launch(int64_t row)
 {
     static struct spec spec;
-    spec_init(&spec);
-    strcpy(spec.workspace_id, "local");
-    snprintf(spec.session_id, sizeof spec.session_id, "s%lld", (long long)row);
-    strcpy(spec.workspace.mount_path, "/workspace");
-    spec.image.kind = SPEC_IMAGE_HOST;
-    spec.process.seccomp = SPEC_SECCOMP_DEFAULT;
-    spec.process.uid = spec.process.gid = SPEC_UID_USER;
-    spec.limits.scratch_bytes = 64 << 20;
-    spec.limits.scratch_inodes = 10000;
-    spec.limits.open_files = 1024;
-    spec.network = record.network;
+    make_spec(row, &spec);
     int r = order_as(LAUNCHER_LAUNCH, row, 1, &spec, sizeof spec);
     EXPECT(r == 0, "launch: %s: %s: %s", answer.err.step, answer.err.subject, answer.err.detail);
     MUST(106, r == 0);

@@ -188,6 +188,7 @@ void provider_session_create(struct provider *p, const struct provider_call *cal
     }
 FAKE_SIMPLE(session_get)
 FAKE_SIMPLE(session_usage)
+FAKE_SIMPLE(session_ports)
 FAKE_SIMPLE(exec_cancel)
 FAKE_SIMPLE(exec_close_stdin)
 FAKE_SIMPLE(health)

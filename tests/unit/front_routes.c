@@ -25,6 +25,7 @@ static const struct {
     {"POST", S "/interrupt", "{\"reason\":\"why\"}", "verb interrupt w/s1 key=- reason=why", 200},
     {"POST", S "/archive", "{}", "verb archive w/s1", 200},
     {"GET", S "/usage", NULL, "session_usage w/s1/-", 200},
+    {"GET", S "/ports", NULL, "session_ports w/s1/-", 200},
     {"GET", S "/execs?state=ended", NULL, "exec_list w/s1 after=- state=ended", 200},
     {"GET", E1 "?wait_ms=5", NULL, "exec_get w/s1/e1 wait=5", 200},
     {"POST", E1 "/cancel", NULL, "exec_cancel w/s1/e1", 200},

@@ -140,6 +140,17 @@ static struct launcher_reply reply(unsigned type)
                                    .incarnation = 1};
 }
 
+Test(launcher_frames, a_reply_has_no_more_published_ports_than_there_is_room_for)
+{
+    for (unsigned i = 0; i < 2; i++) {
+        struct launcher_reply r = reply(i ? LAUNCHER_PORTS : LAUNCHER_NETWORK);
+        r.network.published.count = SPEC_PUBLISH_MAX;
+        cr_expect_null(launcher_reply_check(&r, sizeof r));
+        r.network.published.count++;
+        cr_expect_not_null(launcher_reply_check(&r, sizeof r));
+    }
+}
+
 #define SEEN(r) cr_expect_not_null(launcher_reply_check(&(r), sizeof(r)))
 
 Test(launcher_frames, every_reply_passes_and_one_that_would_be_read_out_of_bounds_does_not)

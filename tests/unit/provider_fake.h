@@ -746,6 +746,11 @@ static inline void fake_serve(const struct launcher_request *request, struct lau
         box->rules = fake.rules;
         reply->network.cut = fake.cut;
         break;
+    case LAUNCHER_PORTS:
+        cr_assert(box);
+        reply->network.published =
+            (struct launcher_published){.count = 2, .open = 1, .ports = {{40817, 3000}, {80, 81}}};
+        break;
     case LAUNCHER_LOOK:
         fake_look(request, box, reply);
         break;

@@ -409,6 +409,40 @@ Test(provider_network, CAP_2_rules_that_this_host_cannot_give_are_refused_before
     cr_assert_eq(fake.asked[LAUNCHER_NETWORK], 0);
 }
 
+Test(provider_network, published_ports_are_those_of_the_launcher_and_none_where_nothing_lives)
+{
+    static struct client c;
+    must_create("s");
+    provider_session_ports(fixture_provider, client_call(&c, "w", "s", NULL, ""));
+    fixture_until(&c.answer.came);
+    HAS(c, "{\"ports\":[{\"host_port\":40817,\"port\":3000,\"addresses\":[\"127.0.0.1\"],"
+           "\"open\":true},{\"host_port\":80,\"port\":81,");
+    HAS(c, "\"open\":false}]}");
+    fake.fail[LAUNCHER_PORTS] = 1;
+    provider_session_ports(fixture_provider, client_call(&c, "w", "s", NULL, ""));
+    fixture_until(&c.answer.came);
+    cr_assert_geq(c.answer.status, 400, "%s", c.answer.text);
+    cr_assert_eq(client_verb(&c, "w", "s", SESSION_EVENT_PARK_STOP, NULL)->status, 200);
+    provider_session_ports(fixture_provider, client_call(&c, "w", "s", NULL, ""));
+    fixture_until(&c.answer.came);
+    HAS(c, "{\"ports\":[]}");
+    provider_session_ports(fixture_provider, client_call(&c, "w", "none", NULL, ""));
+    fixture_until(&c.answer.came);
+    cr_assert_eq(c.answer.status, 404, "%s", c.answer.text);
+}
+
+Test(provider_network, a_port_that_is_taken_is_told_and_leaves_the_rules_of_before)
+{
+    static struct client c;
+    must_create("s");
+    err_set(&fake.fail_with, ERR_PORT_IN_USE, EADDRINUSE, "publish a port", "127.0.0.1:80", NULL);
+    fake.fail[LAUNCHER_NETWORK] = 1;
+    cr_assert_eq(put(&c, "s", "a.example", 0, NULL)->status, 409, "%s", c.answer.text);
+    HAS(c, "port_in_use");
+    expect_shown("s", "\"allow\":[]");
+    cr_assert_eq(fake.asked[LAUNCHER_NETWORK], 2, "the new rules, and then those of before");
+}
+
 Test(provider_network, USE_1_what_the_rules_counted_is_of_all_starts)
 {
     static struct client c;

@@ -1,0 +1,187 @@
+/* This file keeps the published ports of sessions that last: it binds what is missing, and never
+ * accepts (docs/adr/0013).
+ *
+ * PRIVILEGED: see session_publish.h. Should: bind before anything else is changed, so that a port
+ * that is taken is a refusal that left nothing. Mustn't: give a port below
+ * net.ipv4.ip_unprivileged_port_start to anybody: who asks is not who binds.
+ */
+#include "runtime/host/session_publish.h"
+
+#include "runtime/base/fd.h"
+#include "runtime/host/lasting.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+
+static const char step[] = "publish a port";
+
+/* ---- other sessions -------------------------------------------------------------------------- */
+
+struct claim {
+    struct runtime *rt;
+    const struct session_name *name;
+    const struct publish *publish;
+    uint16_t taken;
+};
+
+/* The head of its record; false: it publishes nothing. */
+static bool read_ports(int place, struct spec_publish ret[SPEC_PUBLISH_MAX], uint32_t *ret_count)
+{
+    static const size_t at = offsetof(struct network_record, network.publish),
+                        count_at = offsetof(struct network_record, network.publish_count);
+    uint32_t head[2];
+    _cleanup_fd_ int fd = openat(place, "network", O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+    return fd >= 0 && pread(fd, head, sizeof head, 0) == (ssize_t)sizeof head &&
+           head[0] == GATEWAY_MAGIC && head[1] == GATEWAY_VERSION &&
+           pread(fd, ret_count, sizeof *ret_count, (off_t)count_at) == (ssize_t)sizeof *ret_count &&
+           *ret_count > 0 && *ret_count <= SPEC_PUBLISH_MAX &&
+           pread(fd, ret, SPEC_PUBLISH_MAX * sizeof *ret, (off_t)at) ==
+               (ssize_t)(SPEC_PUBLISH_MAX * sizeof *ret);
+}
+
+static bool lives(int place)
+{
+    static struct lasting_file file; /* one session at a time */
+    struct err unseen;
+    _cleanup_fd_ int pidfd = -1;
+    return lasting_file_read(place, &file, &unseen) == 0 &&
+           lasting_open_init(&file.identity, &pidfd, &unseen) == 0;
+}
+
+static int compare(void *data, const struct session_name *name)
+{
+    struct claim *claim = data;
+    struct lasting_names names;
+    struct spec_publish theirs[SPEC_PUBLISH_MAX];
+    struct err unseen;
+    uint32_t count = 0;
+    _cleanup_fd_ int place = -1;
+    if (claim->taken || name->row == claim->name->row ||
+        lasting_names_make(name, &names, &unseen) < 0 ||
+        lasting_place_open(claim->rt, names.id, &place, &unseen) != 0 ||
+        !read_ports(place, theirs, &count))
+        return 0;
+    for (unsigned i = 0; i < claim->publish->count; i++)
+        for (unsigned k = 0; k < count; k++)
+            if (claim->publish->ports[i].host_port == theirs[k].host_port && lives(place))
+                claim->taken = theirs[k].host_port;
+    return 0;
+}
+
+int session_publish_claim(struct runtime *rt, const struct session_name *name,
+                          const struct publish *publish, struct err *err)
+{
+    struct claim claim = {.rt = rt, .name = name, .publish = publish};
+    char subject[24];
+    if (publish->count == 0)
+        return 0;
+    int r = session_list(rt, name->instance, compare, &claim, err);
+    if (r < 0 || !claim.taken)
+        return r < 0 ? r : 0;
+    snprintf(subject, sizeof subject, "127.0.0.1:%u", claim.taken);
+    return err_set(err, ERR_PORT_IN_USE, EADDRINUSE, step, subject,
+                   "Another session has published it. Publish at another port of the host; 0 is "
+                   "any that is free.");
+}
+
+/* ---- other rules ----------------------------------------------------------------------------- */
+
+static bool has(const struct spec_publish *ports, unsigned count, uint16_t host_port)
+{
+    for (unsigned i = 0; i < count; i++)
+        if (ports[i].host_port == host_port)
+            return true;
+    return false;
+}
+
+static void keep_ports(const struct spec_network *old, const struct spec_network *net,
+                       struct spec_publish ret[SPEC_PUBLISH_MAX])
+{
+    unsigned count = net->publish_count;
+    memcpy(ret, net->publish, count * sizeof *ret);
+    for (unsigned i = 0; i < count; i++)
+        for (unsigned k = 0; old && ret[i].host_port == 0 && k < old->publish_count; k++)
+            if (old->publish[k].port == ret[i].port && !has(ret, count, old->publish[k].host_port))
+                ret[i].host_port = old->publish[k].host_port;
+}
+
+int session_publish_prepare(struct runtime *rt, const struct session_name *name,
+                            const struct spec_network *old, const struct spec_network *net,
+                            struct publish *ret, struct err *err)
+{
+    struct spec_publish wanted[SPEC_PUBLISH_MAX] = {{0}};
+    uint32_t mask = 0;
+    keep_ports(old, net, wanted);
+    int r = rt->gateway > 0 ? publish_ask(rt->gateway, name->row, name->incarnation, wanted,
+                                          net->publish_count, &mask, err)
+                            : 0;
+    struct publish made;
+    if (r == 0)
+        r = publish_bind_missing(wanted, net->publish_count, mask, false, &made, err);
+    if (r < 0)
+        return r;
+    r = session_publish_claim(rt, name, &made, err);
+    if (r < 0)
+        publish_fini(&made);
+    else
+        *ret = made;
+    return r;
+}
+
+/* ---- by the record --------------------------------------------------------------------------- */
+
+bool session_publish_is_whole(struct runtime *rt, const struct session_name *name,
+                              const struct spec_network *net)
+{
+    struct err unseen;
+    uint32_t mask = 0;
+    return net->publish_count == 0 ||
+           (rt->gateway > 0 &&
+            publish_ask(rt->gateway, name->row, name->incarnation, net->publish, net->publish_count,
+                        &mask, &unseen) == 0 &&
+            mask == (UINT32_C(1) << net->publish_count) - 1);
+}
+
+int session_publish_restore(struct runtime *rt, const struct session_name *name,
+                            const struct spec_network *net, int netns, struct err *err)
+{
+    uint32_t mask = 0;
+    if (net->publish_count == 0 || rt->gateway <= 0)
+        return 0;
+    int r = publish_ask(rt->gateway, name->row, name->incarnation, net->publish, net->publish_count,
+                        &mask, err);
+    /* One that is taken keeps none of the others back. */
+    for (unsigned i = 0; i < net->publish_count && (r == 0 || r == -EADDRINUSE); i++) {
+        struct publish one;
+        struct err why;
+        if (mask & UINT32_C(1) << i)
+            continue;
+        int bound = publish_bind_missing(&net->publish[i], 1, 0, false, &one, &why);
+        if (bound == 0) {
+            bound = publish_give(rt->gateway, name->row, name->incarnation, netns, &one, &why);
+            publish_fini(&one);
+        }
+        if (bound < 0) {
+            *err = why;
+            r = bound;
+        }
+    }
+    return r;
+}
+
+void session_publish_tell(struct runtime *rt, const struct session_name *name,
+                          const struct spec_network *net, struct launcher_published *ret)
+{
+    struct err unseen;
+    uint32_t mask = 0;
+    *ret = (struct launcher_published){.count = net->publish_count};
+    if (net->publish_count == 0)
+        return;
+    if (rt->gateway > 0)
+        (void)publish_ask(rt->gateway, name->row, name->incarnation, net->publish,
+                          net->publish_count, &mask, &unseen);
+    ret->open = mask;
+    ret->six = publish_has_six();
+    memcpy(ret->ports, net->publish, net->publish_count * sizeof net->publish[0]);
+}
