@@ -60,6 +60,14 @@ static const struct document_member removed_members[] = {
 };
 SHAPE(removed, "FileRemoved", "What was removed.");
 
+static const struct document_member unpacked_members[] = {
+    BYTES("path"),
+    MEMBER("entries", COUNT, .help = "Files, directories and links that were made or replaced."),
+    MEMBER("bytes", COUNT, .help = "Of files."),
+    END,
+};
+SHAPE(unpacked, "Unpacked", "What came out of an archive.");
+
 static const struct document_member entry_members[] = {
     BYTES("name"),
     BYTES("path"),
@@ -109,7 +117,9 @@ static const struct document_member network_members[] = {
 SHAPE(network, "NetworkInForce", "What a session may reach now.");
 
 const struct document_shape *const openapi_shapes[] = {
-    &openapi_shape_stdin,     &openapi_shape_file,    &openapi_shape_removed,
-    &openapi_shape_file_list, &openapi_shape_entry,   &openapi_shape_output,
-    &openapi_shape_gap,       &openapi_shape_network, NULL,
+    &openapi_shape_stdin,    &openapi_shape_file,
+    &openapi_shape_removed,  &openapi_shape_file_list,
+    &openapi_shape_entry,    &openapi_shape_output,
+    &openapi_shape_gap,      &openapi_shape_network,
+    &openapi_shape_unpacked, NULL,
 };

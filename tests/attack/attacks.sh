@@ -1081,10 +1081,10 @@ place_files() {
 READ_ALL=0:0:18446744073709551615:0:0:0:0:0
 WRITE_ALL=0:0:0:0:0:0:0:0
 
-files_read() { session -- "$WS/.attack/berth-files" read "$READ_ALL" "$1" ''; }
+files_read() { session -- "$WS/.attack/berth-files" read "$READ_ALL" "$1" '' '' ''; }
 files_write() {
     STDIN=$WS/.attack/berth-files
-    session -- "$WS/.attack/berth-files" write "$WRITE_ALL" "$1" ''
+    session -- "$WS/.attack/berth-files" write "$WRITE_ALL" "$1" '' '' ''
     STDIN=/dev/null
 }
 
@@ -1122,8 +1122,8 @@ attack_file_storm() {
     session -- /bin/sh -c "mkdir '$WS/d'; echo inside >'$WS/d/f'
         (while :; do mv '$WS/d' '$WS/e'; ln -s '$T/outside' '$WS/d'; rm '$WS/d'; mv '$WS/e' '$WS/d'; done) &
         i=0; while [ \$i -lt ${STORM:-500} ]; do i=\$((i + 1))
-            '$WS/.attack/berth-files' read '$READ_ALL' '$WS/d/f' '' 2>/dev/null && echo was-read
-            echo inside | '$WS/.attack/berth-files' write '$WRITE_ALL' '$WS/d/f' '' 2>/dev/null
+            '$WS/.attack/berth-files' read '$READ_ALL' '$WS/d/f' '' '' '' 2>/dev/null && echo was-read
+            echo inside | '$WS/.attack/berth-files' write '$WRITE_ALL' '$WS/d/f' '' '' '' 2>/dev/null
         done; kill %1 2>/dev/null; exit 0"
     status_is 0
     if grep -q HOSTBYTES "$OUT"; then fail 'bytes of the host were read'; fi

@@ -202,8 +202,8 @@ Test(front_routes, CAP_3_a_change_of_files_refuses_a_key)
 
 Test(front_routes, every_built_route_has_a_handler_and_what_is_later_says_so)
 {
-    const char *answer = front_ask("GET", S "/tar?path=/", "", NULL);
-    cr_expect(strstr(answer, " 422 ") && strstr(answer, "\"missing\":[\"files.tar\"]"), "%s",
+    const char *answer = front_ask("GET", S "/files/watch?path=/", "", NULL);
+    cr_expect(strstr(answer, " 422 ") && strstr(answer, "\"missing\":[\"files.watch\"]"), "%s",
               answer);
     answer = front_ask("GET", "/metrics", "", NULL);
     cr_expect(
