@@ -14,7 +14,7 @@
 #   1, 3 (second half)   exec into a running session; here: the same programs from the only command of one
 #   21                   is a unit test (tests/unit/seccomp_golden.c): it needs no session
 #   34                   that a refusal takes less than 100 ms: tests/kernel/files_parked.c
-#   35                   tar comes later; trees: tests/kernel/files_tree.c
+#   35                   through the service: tests/e2e/archives.py; a million members: tests/kernel/files_tar.c
 #   40–48                network rules (here: 40, 44, 45 under deny)
 #   49                   tests/fuzz
 #   51                   tests/kernel/launcher_hostile.c
@@ -101,6 +101,7 @@ ATTACKS="
 32   files-through-links          attack_file_links       all
 33   files-in-a-rename-storm      attack_file_storm       all
 34   files-that-are-none          attack_file_kinds       all
+35   hostile-archives             attack_archives         all
 36   workspace-swapped            attack_swapped          all
 36   result-through-planted-link  attack_planted_result   all
 37   protected-paths              attack_protected        all
@@ -1114,6 +1115,44 @@ attack_file_links() {
     if grep -q HOSTBYTES "$OUT" || [ "$RC" = 0 ]; then fail 'read through a linked parent'; fi
     files_write "$WS/parent/g"
     outside_is_whole
+}
+
+# Archives that lead to the place outside, each in its own way.
+attack_archives() {
+    place_files
+    local how evil="$WS/.attack/evil.tar"
+    mkdir -p "$T/make/in"
+    echo evil >"$T/make/f"
+    for how in absolute up link hard-absolute hard-link; do
+        rm -rf "$T/make/in" "$T/make/l" && mkdir "$T/make/in"
+        case $how in
+            absolute) tar -C "$T/make" -P --transform "s|^f|$T/outside/f|" -cf "$evil" f ;;
+            up) tar -C "$T/make" -P --transform "s|^f|../../../../../../..$T/outside/f|" -cf "$evil" f ;;
+            link | hard-link)
+                ln -s "$T/outside" "$T/make/l"
+                tar -C "$T/make" -cf "$evil" l
+                rm "$T/make/l" && mkdir "$T/make/l" && echo evil >"$T/make/l/f" && ln "$T/make/l/f" "$T/make/l/g"
+                tar -C "$T/make" -rf "$evil" l/f l/g
+                rm -r "$T/make/l"
+                ;;
+            hard-absolute)
+                ln "$T/make/f" "$T/make/in/f"
+                tar -C "$T/make" -P --transform "s|^f|$T/outside/f|" -cf "$evil" f in/f
+                tar -P --delete -f "$evil" "$T/outside/f"
+                ;;
+        esac
+        chmod 644 "$evil"
+        STDIN=$evil
+        session -- "$WS/.attack/berth-files" tar_write "$WRITE_ALL" "$WS/unpacked-$how" '' '' ''
+        STDIN=/dev/null
+        [ "$RC" = 1 ] || fail "an archive ($how): status $RC"
+        outside_is_whole
+    done
+    tar -C "$T/make" -cf "$evil" f
+    STDIN=$evil
+    session -- "$WS/.attack/berth-files" tar_write "$WRITE_ALL" "$WS/unpacked" '' '' ''
+    STDIN=/dev/null
+    [ "$RC" = 0 ] && [ -e "$WS/unpacked/f" ] || fail "an honest archive is not unpacked: status $RC"
 }
 
 attack_file_storm() {
