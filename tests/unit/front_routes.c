@@ -210,7 +210,7 @@ Test(front_routes, every_built_route_has_a_handler_and_what_is_later_says_so)
         strstr(answer, " 200 ") &&
             strstr(answer, "Content-Type: text/plain; version=0.0.4; charset=utf-8\r\n") &&
             strstr(answer, "\nberth_http_problems_total{code=\"capability_unavailable\"} 1\n") &&
-            strstr(answer, "\nberth_http_requests_total{route=\"TAR_READ\",status=\"4xx\"} 1\n"),
+            strstr(answer, "\nberth_http_requests_total{route=\"FILES_WATCH\",status=\"4xx\"} 1\n"),
         "%s", answer);
     answer = front_ask("GET", "/v1/capabilities", "", NULL);
     cr_expect(strstr(answer, " 200 ") && strstr(answer, "\"limits.memory\""), "%s", answer);
