@@ -413,14 +413,7 @@ static size_t put_record(char *to, const char *key, const char *value)
     char digits[24];
     while ((size_t)snprintf(digits, sizeof digits, "%zu", all) + rest != all)
         all = (size_t)snprintf(digits, sizeof digits, "%zu", all) + rest;
-    memcpy(to, digits, strlen(digits));
-    char *at = to + strlen(digits);
-    *at++ = ' ';
-    at = (char *)memcpy(at, key, strlen(key)) + strlen(key);
-    *at++ = '=';
-    at = (char *)memcpy(at, value, strlen(value)) + strlen(value);
-    *at++ = '\n';
-    return (size_t)(at - to);
+    return (size_t)snprintf(to, FILES_PATH_MAX + 64, "%zu %s=%s\n", all, key, value);
 }
 
 static size_t put_number_record(char *to, const char *key, uint64_t value)
