@@ -449,7 +449,7 @@ $(BUILD)/tests/bench/paired: $(BUILD)/obj/tests/bench/paired.o
 
 PACKAGES_BUILD := gcc libc6-dev linux-libc-dev musl-dev libuv1-dev libsqlite3-dev libc-ares-dev make git python3-minimal uidmap
 PACKAGES_TEST  := libseccomp-dev nftables clang clang-format clang-tidy libclang-rt-dev cppcheck shellcheck libcriterion-dev pkg-config \
-                  $(if $(shell command -v npm),,nodejs npm) busybox-static strace iproute2 procps util-linux e2fsprogs libcap2-bin attr mandoc python3 \
+                  $(if $(shell command -v npm),,nodejs npm) busybox-static libarchive-tools strace iproute2 procps util-linux e2fsprogs libcap2-bin attr mandoc python3 \
                   curl openssl openssh-client dropbear-bin postgresql-client redis-tools
 PACKAGES_BENCH := bubblewrap runc python3 iproute2 slirp4netns passt
 PACKAGES_VM    := qemu-system-x86 debootstrap debian-archive-keyring cpio kmod

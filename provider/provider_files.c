@@ -120,6 +120,11 @@ static const char *take_answers(struct operation *op)
         uint32_t magic;
         memcpy(&magic, op->answer, sizeof magic);
         size_t size = files_message_size(magic);
+        uint32_t version = FILES_VERSION;
+        if (op->length >= 2 * sizeof version)
+            memcpy(&version, op->answer + sizeof magic, sizeof version);
+        if (size > 0 && version != FILES_VERSION)
+            return "the session was started by another version of berth; park and resume it";
         const char *wrong = NULL;
         if (size == 0 || size > sizeof op->answer || op->has_result)
             return "it is no answer of a file worker";
@@ -454,6 +459,7 @@ static enum session_event event_of(const struct operation *op)
     case FILES_STAT:
     case FILES_LIST:
     case FILES_TREE_READ:
+    case FILES_TAR_READ:
         return SESSION_EVENT_FILE_READ;
     default:
         return SESSION_EVENT_FILE_WRITE;

@@ -64,20 +64,24 @@ enum {
     HAS_TARGET = 1 << 5, /* path2 as a path */
     HAS_RECURSIVE = 1 << 6,
     NO_PATH = 1 << 7,
+    HAS_MATCH = 1 << 8,
+    HAS_SHA256 = 1 << 9,
 };
 
 static const unsigned fields[FILES_OPERATION_END] = {
     [FILES_PROBE] = NO_PATH,
-    [FILES_READ] = HAS_RANGE,
-    [FILES_WRITE] = HAS_MODE | HAS_SIZE | HAS_MAX,
+    [FILES_READ] = HAS_RANGE | HAS_MATCH,
+    [FILES_WRITE] = HAS_MODE | HAS_SIZE | HAS_MAX | HAS_MATCH | HAS_SHA256,
     [FILES_STAT] = 0,
     [FILES_LIST] = HAS_PAGE,
     [FILES_MKDIR] = HAS_MODE,
     [FILES_MOVE] = HAS_TARGET,
-    [FILES_REMOVE] = HAS_RECURSIVE,
+    [FILES_REMOVE] = HAS_RECURSIVE | HAS_MATCH,
     [FILES_CHMOD] = HAS_MODE,
     [FILES_TREE_READ] = 0,
     [FILES_TREE_WRITE] = HAS_MAX,
+    [FILES_TAR_READ] = 0,
+    [FILES_TAR_WRITE] = HAS_MAX,
 };
 
 const char *files_entry_path_check(const char *path, size_t length)
@@ -113,6 +117,23 @@ static const char *check_paths(const struct files_request *request, unsigned has
                           : "this operation has no second path";
 }
 
+/* "*", "-", or what files_etag() can have written. */
+static const char *check_conditions(const struct files_request *request, unsigned has)
+{
+    static const char hex[] = "0123456789abcdef";
+    const char *match = request->match;
+    if (!memchr(match, 0, sizeof request->match) ||
+        !memchr(request->sha256, 0, sizeof request->sha256))
+        return "a condition is not terminated";
+    if ((match[0] && !(has & HAS_MATCH)) || (request->sha256[0] && !(has & HAS_SHA256)))
+        return "a condition is set that this operation does not have";
+    if (strcmp(match, "*") != 0 && match[strspn(match, "0123456789abcdef-")] != 0)
+        return "a condition is none";
+    if (request->sha256[0] && (strspn(request->sha256, hex) != 64 || strlen(request->sha256) != 64))
+        return "a SHA-256 is 64 hexadecimal digits";
+    return NULL;
+}
+
 const char *files_request_check(const struct files_request *request)
 {
     static const uint8_t nothing[sizeof request->reserved];
@@ -134,7 +155,8 @@ const char *files_request_check(const struct files_request *request)
         return "a field is set that this operation does not have";
     if (request->depth > FILES_DEPTH_MAX || request->limit > FILES_LIST_MAX)
         return "a list is too deep or too long";
-    return check_paths(request, has);
+    const char *wrong = check_conditions(request, has);
+    return wrong ? wrong : check_paths(request, has);
 }
 
 /* ---- answers --------------------------------------------------------------------------------- */
@@ -193,6 +215,14 @@ const char *files_entry_check(const struct files_entry *entry)
     return stat_check(&entry->stat, FILES_FILE);
 }
 
+/* The kernel sets the time of a change by itself: a program that writes in place and sets the other
+ * time back is seen too. */
+void files_etag(const struct files_stat *stat, char ret_etag[FILES_ETAG_MAX])
+{
+    snprintf(ret_etag, FILES_ETAG_MAX, "%" PRIx64 "-%" PRIx64 "-%" PRIx64 "-%" PRIx64 "-%" PRIx64,
+             stat->device, stat->inode, stat->size, stat->modified_ns, stat->changed_ns);
+}
+
 /* ---- argv ------------------------------------------------------------------------------------ */
 
 enum {
@@ -201,6 +231,8 @@ enum {
     ARGUMENT_NUMBERS,
     ARGUMENT_PATH,
     ARGUMENT_PATH2,
+    ARGUMENT_MATCH,
+    ARGUMENT_SHA256,
     ARGUMENT_COUNT
 };
 
@@ -225,8 +257,10 @@ int files_request_to_argv(const struct files_request *request, struct files_argv
              "%" PRIu32 ":%" PRIu64 ":%" PRIu64 ":%" PRIu64 ":%" PRIu32 ":%" PRIu32 ":%u:%u",
              request->mode, request->offset, request->length, request->size_max, request->depth,
              request->limit, request->recursive, request->has_length);
-    const char *texts[ARGUMENT_COUNT] = {"berth-files", names[request->operation], numbers,
-                                         request->path, request->path2};
+    const char *texts[ARGUMENT_COUNT] = {"berth-files",  names[request->operation],
+                                         numbers,        request->path,
+                                         request->path2, request->match,
+                                         request->sha256};
     char *to = ret->strings;
     memset(ret->argv, 0, sizeof ret->argv);
     for (unsigned i = 0; i < ARGUMENT_COUNT; i++)
@@ -268,6 +302,9 @@ const char *files_request_from_argv(int argc, char **argv, struct files_request 
     if (strlen(argv[ARGUMENT_PATH]) >= FILES_PATH_MAX ||
         strlen(argv[ARGUMENT_PATH2]) >= FILES_PATH_MAX)
         return "a path is too long";
+    if (strlen(argv[ARGUMENT_MATCH]) >= FILES_ETAG_MAX ||
+        strlen(argv[ARGUMENT_SHA256]) >= FILES_SHA256_MAX)
+        return "a condition is too long";
     files_request_init(ret, (enum files_operation)operation);
     ret->mode = (uint32_t)n[0];
     ret->offset = n[1];
@@ -279,5 +316,7 @@ const char *files_request_from_argv(int argc, char **argv, struct files_request 
     ret->has_length = (uint8_t)n[7];
     snprintf(ret->path, sizeof ret->path, "%s", argv[ARGUMENT_PATH]);
     snprintf(ret->path2, sizeof ret->path2, "%s", argv[ARGUMENT_PATH2]);
+    snprintf(ret->match, sizeof ret->match, "%s", argv[ARGUMENT_MATCH]);
+    snprintf(ret->sha256, sizeof ret->sha256, "%s", argv[ARGUMENT_SHA256]);
     return files_request_check(ret);
 }

@@ -36,7 +36,9 @@
     X(REMOVE, "remove", 0, 0)                                                                  \
     X(CHMOD, "chmod", 0, 0)                                                                    \
     X(TREE_READ, "tree_read", 0, 1)   /* directory as a stream of entries and bytes, for cp */ \
-    X(TREE_WRITE, "tree_write", 1, 0) /* such a stream, into a directory that is made */
+    X(TREE_WRITE, "tree_write", 1, 0) /* such a stream, into a directory that is made */       \
+    X(TAR_READ, "tar_read", 0, 1)     /* the same as tar */                                    \
+    X(TAR_WRITE, "tar_write", 1, 0)   /* inside a session only (adr/0016) */
 
 enum files_operation {
     FILES_NONE = 0,
@@ -47,11 +49,13 @@ enum files_operation {
 };
 
 enum {
-    FILES_VERSION = 1,
+    FILES_VERSION = 2,
     FILES_MAGIC = 0x62726669,       /* "brfi": request, result, entry */
     FILES_BEGIN_MAGIC = 0x62726662, /* "brfb" */
     FILES_PATH_MAX = 4096,
     FILES_NAME_MAX = 256,
+    FILES_ETAG_MAX = 96,
+    FILES_SHA256_MAX = 72, /* with its NUL, 65 of them used */
     FILES_ARGV_MAX = 12,
     FILES_LIST_MAX = 1000,  /* entries of one list */
     FILES_DEPTH_MAX = 64,   /* of one list */
@@ -76,6 +80,11 @@ struct files_request {
     uint8_t has_length; /* write: `length` bytes must come, fewer leave the old file */
     uint8_t reserved[6];
     char path[FILES_PATH_MAX], path2[FILES_PATH_MAX];
+    /* read, write, remove: what must stand there, looked at last of all, else
+     * ERR_PRECONDITION_FAILED: "*" anything, "-" nothing, or what files_etag() says of it; "":
+     * whatever it is. */
+    char match[FILES_ETAG_MAX];
+    char sha256[FILES_SHA256_MAX]; /* write: of what comes, in hex, else nothing changes; "": any */
 };
 
 /* FILES_END: the last record of a tree's stream, without a path. */
@@ -84,7 +93,7 @@ enum files_type { FILES_FILE = 1, FILES_DIRECTORY, FILES_SYMLINK, FILES_OTHER, F
 struct files_stat {
     uint32_t type, mode; /* permission bits only */
     uint32_t uid, gid;   /* inside */
-    uint64_t size, modified_ns;
+    uint64_t size, modified_ns, changed_ns;
     uint64_t device, inode;
 };
 
@@ -111,6 +120,7 @@ struct files_result {
     uint32_t more;          /* list: there are further entries */
     struct files_stat stat; /* of what was read, made or changed; type 0: nothing to tell */
     uint64_t bytes;         /* read or written */
+    uint64_t entries;       /* of a tree: read or written */
     uint64_t skipped; /* list, tree_read: directories that may not be read, and devices, FIFOs and
                          sockets of a tree */
     struct err err;
@@ -130,7 +140,7 @@ size_t files_message_size(uint32_t magic);
 /* The worker's argv for a request and back. `strings` holds what the array points to. */
 struct files_argv {
     const char *argv[FILES_ARGV_MAX + 1];
-    char strings[2 * FILES_PATH_MAX + 512];
+    char strings[2 * FILES_PATH_MAX + 768];
 };
 int files_request_to_argv(const struct files_request *request, struct files_argv *ret);
 /* NULL, or what is wrong; a request that comes out has passed files_request_check(). */
@@ -138,6 +148,8 @@ const char *files_request_from_argv(int argc, char **argv, struct files_request 
 /* Zero, with magic and version. */
 void files_request_init(struct files_request *request, enum files_operation operation);
 const char *files_operation_name(unsigned operation);
+/* Another text whenever the content may be another: a strong ETag, without its quotes. */
+void files_etag(const struct files_stat *stat, char ret_etag[FILES_ETAG_MAX]);
 /* Which pipe of data it has; the table above. */
 bool files_operation_has_in(unsigned operation);
 bool files_operation_has_out(unsigned operation);

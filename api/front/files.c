@@ -13,7 +13,15 @@
 #include <string.h>
 #include <sys/ioctl.h>
 
-enum { STALL_MS = 60 * 1000 };
+enum { STALL_MS = 60 * 1000, ETAG_SIZE = FILES_ETAG_MAX + 2 };
+
+static void refuse_condition(struct front_call *call, const char *etag)
+{
+    struct err err;
+    err_set(&err, ERR_PRECONDITION_FAILED, 0, "look at the file", NULL,
+            "Its ETag is %s now, and not what If-Match says. Read it again.", etag);
+    front_call_refuse(call, &err, NULL);
+}
 
 static void refuse(struct front_call *call, const char *subject, const char *pointer,
                    const char *what)
@@ -57,8 +65,7 @@ void front_file_release(struct front_call *call)
     file->watch = NULL;
     fd_replace(&file->pipe, -1);
     fd_replace(&file->spool, -1);
-    call->front->spooled_bytes -= file->spooled;
-    file->spooled = 0;
+    front_file_unspool(file);
     buf_fini(&file->list.raw);
     buf_fini(&file->list.entries);
 }
@@ -84,6 +91,7 @@ void front_file_ask(struct file_call *file, int data_in, int data_out,
     const struct provider_files files = {.request = &file->request,
                                          .data_in = data_in,
                                          .data_out = data_out,
+                                         .begun = file->begin,
                                          .client_socket = front_call_asker(file->call)};
     const char *wrong = files_request_check(&file->request);
     file->call->release = front_file_release;
@@ -119,7 +127,8 @@ const char *front_file_type_name(uint32_t type)
 
 /* ---- documents ------------------------------------------------------------------------------- */
 
-static void answer_stat(struct front_call *call, const char *path, const struct files_stat *stat)
+static void answer_stat(struct front_call *call, const char *path, const struct files_stat *stat,
+                        const char *etag)
 {
     _cleanup_buf_ struct buf out = {0};
     buf_putc(&out, '{');
@@ -128,7 +137,7 @@ static void answer_stat(struct front_call *call, const char *path, const struct 
                stat->size, stat->mode & 0777, front_file_type_name(stat->type));
     front_print_time(stat->modified_ns / 1000000, &out);
     buf_puts(&out, "}\n");
-    front_call_answer(call, 200, &out);
+    exchange_answer(front_call_finish(call), 200, &out, &(struct answer_more){.etag = etag});
 }
 
 static void on_changed(void *data, const struct provider_files_reply *reply)
@@ -147,7 +156,7 @@ static void on_changed(void *data, const struct provider_files_reply *reply)
     }
     answer_stat(call,
                 file->request.operation == FILES_MOVE ? file->request.path2 : file->request.path,
-                &reply->result->stat);
+                &reply->result->stat, NULL);
 }
 
 /* A member "mode" of a body, or the query's. False: refused. */
@@ -203,6 +212,35 @@ void files_move_handle(struct front_call *call)
         front_file_ask(file, -1, -1, on_changed);
 }
 
+/* What must stand there, for the worker. */
+static bool take_conditions(struct file_call *file)
+{
+    struct files_request *to = &file->request;
+    const struct conditions *from = &exchange_request(file->call->x)->conditions;
+    const struct etag_list *match = &from->match, *none = &from->none_match;
+    snprintf(to->sha256, sizeof to->sha256, "%s", from->sha256);
+    if ((match->present && none->present) || (none->present && !none->any)) {
+        refuse(file->call, "If-None-Match", NULL,
+               "Of what is to be written it is *, and stands alone: nothing may be there yet.");
+        return false;
+    }
+    if (none->present || match->any) {
+        snprintf(to->match, sizeof to->match, "%s", none->present ? "-" : "*");
+        return true;
+    }
+    if (!match->present)
+        return true;
+    if (etag_list_one(match, to->match, sizeof to->match) < 0) {
+        refuse(file->call, "If-Match", NULL, "Give one ETag, as it was told; or *.");
+        return false;
+    }
+    /* "-" alone would mean another thing to the worker. */
+    if (to->match[0] && to->match[1] && !to->match[strspn(to->match, "0123456789abcdef-")])
+        return true;
+    refuse_condition(file->call, "another one");
+    return false;
+}
+
 void file_remove_handle(struct front_call *call)
 {
     bool recursive = false;
@@ -213,23 +251,26 @@ void file_remove_handle(struct front_call *call)
     if (!file)
         return;
     file->request.recursive = recursive;
+    if (!take_conditions(file))
+        return;
     front_file_ask(file, -1, -1, on_changed);
 }
 
 /* ---- reading --------------------------------------------------------------------------------- */
 
-/* Changes with the file. */
-static void make_etag(const struct files_stat *stat, char ret_etag[96])
+/* With its quotes. */
+static void make_etag(const struct files_stat *stat, char ret_etag[ETAG_SIZE])
 {
-    snprintf(ret_etag, 96, "\"%" PRIx64 "-%" PRIx64 "-%" PRIx64 "-%" PRIx64 "\"", stat->device,
-             stat->inode, stat->size, stat->modified_ns);
+    char text[FILES_ETAG_MAX];
+    files_etag(stat, text);
+    snprintf(ret_etag, ETAG_SIZE, "\"%s\"", text);
 }
 
 /* The answer's head is known, and either a first byte has come or there is none to come. */
-static void answer_bytes(struct file_call *file)
+static void answer_bytes(struct file_call *file, bool unchanged)
 {
     const struct files_stat *stat = &file->stat;
-    char etag[96], headers[256];
+    char etag[ETAG_SIZE], headers[256];
     make_etag(stat, etag);
     snprintf(headers, sizeof headers,
              "X-Berth-Type: %s\r\nX-Berth-Mode: %04o\r\nX-Berth-Owner: %u:%u\r\n",
@@ -238,7 +279,8 @@ static void answer_bytes(struct file_call *file)
         .fd = take_fd(&file->pipe),
         .has_length = true,
         .length = file->length,
-        .partial = exchange_request(file->call->x)->range.present,
+        .unchanged = unchanged,
+        .partial = file->partial && !unchanged,
         .first = file->request.offset,
         .size = stat->size,
         .etag = etag,
@@ -247,13 +289,42 @@ static void answer_bytes(struct file_call *file)
     exchange_answer_file(front_call_finish(file->call), &answer);
 }
 
+static void read_all(struct file_call *file);
+
 static void on_read_done(void *data, const struct provider_files_reply *reply)
 {
     struct front_call *call = data;
     struct file_call *file = call->own;
+    struct err err;
+    /* Another file stands there by now: a part of it is of no use to who has a part of the old. */
+    if (reply->err && reply->err->code == ERR_PRECONDITION_FAILED && file->partial &&
+        !exchange_request(call->x)->conditions.match.present) {
+        file->partial = false;
+        read_all(file);
+        return;
+    }
     /* With nothing sent yet an error has a status of its own. */
-    if (!front_file_refused(call, reply))
-        answer_bytes(file);
+    if (front_file_refused(call, reply))
+        return;
+    if (file->begun) {
+        answer_bytes(file, false);
+        return;
+    }
+    err_set(&err, ERR_UNAVAILABLE, EPROTO, "read a file", file->request.path,
+            "What came out of the session is no answer.");
+    front_call_refuse(call, &err, NULL);
+}
+
+/* What is read: since it was looked at it may have become another. */
+static void on_begun(void *data, const struct files_begin *begin)
+{
+    struct file_call *file = ((struct front_call *)data)->own;
+    file->begun = true;
+    file->stat = begin->stat;
+    file->request.offset = begin->offset;
+    file->length = begin->bytes;
+    if (file->watch)
+        loop_watch_set(file->watch, LOOP_READ);
 }
 
 static void on_first_byte(void *owner, unsigned events)
@@ -262,7 +333,10 @@ static void on_first_byte(void *owner, unsigned events)
     int available = 0;
     (void)events;
     if (ioctl(file->pipe, FIONREAD, &available) == 0 && available > 0) {
-        answer_bytes(file);
+        if (file->begun)
+            answer_bytes(file, false);
+        else /* what stands before it is on its way, in another pipe */
+            loop_watch_set(file->watch, 0);
         return;
     }
     /* The worker has closed it: its outcome comes. */
@@ -287,11 +361,51 @@ static void start_reading(struct file_call *file)
         return;
     }
     file->request.operation = FILES_READ;
+    file->begin = on_begun;
     front_file_ask(file, -1, worker, on_read_done);
+}
+
+static void read_all(struct file_call *file)
+{
+    loop_watch_free(take_ptr(&file->watch));
+    fd_replace(&file->pipe, -1);
+    file->begun = false;
+    file->request.offset = 0;
+    file->request.length = UINT64_MAX;
+    file->request.match[0] = 0;
+    start_reading(file);
+}
+
+/* What the request depends on. False: it is answered. The worker looks once more, when it has the
+ * file open. */
+static bool holds(struct file_call *file)
+{
+    const struct exchange_request *request = exchange_request(file->call->x);
+    const struct conditions *conditions = &request->conditions;
+    char etag[ETAG_SIZE];
+    make_etag(&file->stat, etag);
+    file->partial = request->range.present;
+    if (conditions->match.present && !etag_list_has(&conditions->match, etag, false)) {
+        refuse_condition(file->call, etag);
+        return false;
+    }
+    if (conditions->none_match.present && etag_list_has(&conditions->none_match, etag, true)) {
+        answer_bytes(file, true);
+        return false;
+    }
+    /* A part of another file would be of no use: then all of it is sent. */
+    if (conditions->range.present &&
+        (conditions->range.any || !etag_list_has(&conditions->range, etag, false)))
+        file->partial = false;
+    if ((conditions->match.present && !conditions->match.any) ||
+        (conditions->range.present && file->partial))
+        files_etag(&file->stat, file->request.match);
+    return true;
 }
 
 static void on_stat(void *data, const struct provider_files_reply *reply)
 {
+    static const struct byte_range whole = {0};
     struct front_call *call = data;
     struct file_call *file = call->own;
     const struct exchange_request *request = exchange_request(call->x);
@@ -307,15 +421,18 @@ static void on_stat(void *data, const struct provider_files_reply *reply)
         front_call_refuse(call, &err, NULL);
         return;
     }
-    uint64_t size = file->stat.type == FILES_FILE ? file->stat.size : 0;
-    file->stat.size = size;
-    if (byte_range_resolve(&request->range, size, &file->request.offset, &file->length, &err) < 0) {
+    if (file->stat.type != FILES_FILE)
+        file->stat.size = 0;
+    if (!holds(file))
+        return;
+    if (byte_range_resolve(file->partial ? &request->range : &whole, file->stat.size,
+                           &file->request.offset, &file->length, &err) < 0) {
         front_call_refuse(call, &err, NULL);
         return;
     }
-    file->request.length = file->length;
+    file->request.length = file->partial ? file->length : UINT64_MAX;
     if (head)
-        answer_bytes(file);
+        answer_bytes(file, false);
     else
         start_reading(file);
 }
@@ -337,8 +454,11 @@ void file_stat_handle(struct front_call *call)
 
 static void answer_written(struct file_call *file)
 {
-    if (file->body_whole && file->done)
-        answer_stat(file->call, file->request.path, &file->stat);
+    char etag[ETAG_SIZE];
+    if (!file->body_whole || !file->done)
+        return;
+    make_etag(&file->stat, etag);
+    answer_stat(file->call, file->request.path, &file->stat, etag);
 }
 
 static void on_written(void *data, const struct provider_files_reply *reply)
@@ -379,7 +499,8 @@ void file_write_handle(struct front_call *call)
         front_file_call_new(call, FILES_WRITE, exchange_query(call->x, "path"), NULL);
     if (!file)
         return;
-    if (!read_mode(call, exchange_query(call->x, "mode"), NULL, &file->request.mode))
+    if (!read_mode(call, exchange_query(call->x, "mode"), NULL, &file->request.mode) ||
+        !take_conditions(file))
         return;
     if (!request->has_length) {
         front_file_spool(file);

@@ -10,11 +10,16 @@ struct file_call {
     struct files_request request;
     int pipe; /* our end; -1 */
     struct loop_watch *watch;
+    void (*begin)(void *data, const struct files_begin *begin); /* of a read; NULL */
+    bool begun, partial, ended;
+    size_t held;      /* of an archive: bytes in list.raw that the client has no room for */
+    uint64_t entries; /* that came with one */
     struct files_stat stat;
     uint64_t length;       /* of a read: bytes that are sent */
     bool body_whole, done; /* of a write */
     int spool;             /* of a write whose length is not known: its bytes; -1 */
     uint64_t spooled;      /* how many; counted in front->spooled_bytes too */
+    struct file_call *next_spool;
     struct {
         struct buf raw;     /* bytes that are no whole record yet */
         struct buf entries; /* the array of the document, without its brackets */
@@ -39,6 +44,10 @@ void front_file_release(struct front_call *call);
 /* A write whose length its client does not say: files_spool.c. What all of these together keep on
  * the disk, and so each of them, has a bound. */
 #define FRONT_SPOOLED_MAX (UINT64_C(4) << 30)
+/* Of those that come over TCP, so that the socket's owner always has room; and of one token. */
+#define FRONT_SPOOLED_TCP_MAX   (FRONT_SPOOLED_MAX / 4 * 3)
+#define FRONT_SPOOLED_TOKEN_MAX (FRONT_SPOOLED_MAX / 4)
 void front_file_spool(struct file_call *file);
+void front_file_unspool(struct file_call *file);
 void front_file_write(struct file_call *file, int worker);
 const char *front_file_type_name(uint32_t type);

@@ -95,6 +95,36 @@ static void start_worker(struct file_call *file)
 
 /* ---- into the spool -------------------------------------------------------------------------- */
 
+void front_file_unspool(struct file_call *file)
+{
+    struct front *front = file->call->front;
+    struct file_call **at = &front->spools;
+    while (*at && *at != file)
+        at = &(*at)->next_spool;
+    if (*at)
+        *at = file->next_spool;
+    front->spooled_bytes -= file->spooled;
+    file->spooled = 0;
+}
+
+/* What a token has of it, and all tokens together. */
+static bool has_room(const struct file_call *file)
+{
+    const struct front *front = file->call->front;
+    const struct exchange_request *request = exchange_request(file->call->x);
+    uint64_t tcp = 0, own = 0;
+    if (front->spooled_bytes > FRONT_SPOOLED_MAX)
+        return false;
+    if (request->peer->local)
+        return true;
+    for (const struct file_call *other = front->spools; other; other = other->next_spool) {
+        const struct exchange_request *its = exchange_request(other->call->x);
+        tcp += its->peer->local ? 0 : other->spooled;
+        own += !its->peer->local && its->caller == request->caller ? other->spooled : 0;
+    }
+    return tcp <= FRONT_SPOOLED_TCP_MAX && own <= FRONT_SPOOLED_TOKEN_MAX;
+}
+
 /* False: the call is gone. */
 static bool keep(struct file_call *file, uint64_t bytes)
 {
@@ -102,11 +132,12 @@ static bool keep(struct file_call *file, uint64_t bytes)
     struct err err;
     file->spooled += bytes;
     front->spooled_bytes += bytes;
-    if (front->spooled_bytes <= FRONT_SPOOLED_MAX)
+    if (has_room(file))
         return true;
-    err_set(&err, ERR_INSUFFICIENT_STORAGE, 0, "keep a file's bytes", NULL,
-            "Files that are being sent without their length have 4 GiB together. Send it with its "
-            "length: then it is not kept.");
+    err_set(
+        &err, ERR_INSUFFICIENT_STORAGE, 0, "keep a file's bytes", NULL,
+        "Files that are being sent without their length have 4 GiB together, and 1 GiB those of "
+        "one token. Send it with its length: then it is not kept.");
     front_call_refuse(file->call, &err, NULL);
     return false;
 }
@@ -153,6 +184,8 @@ void front_file_spool(struct file_call *file)
     int sink = -1;
     struct err err;
     call->release = front_file_release;
+    file->next_spool = call->front->spools;
+    call->front->spools = file;
     file->spool = make_spool(call->front->config);
     if (file->spool < 0) {
         refuse_disk(file, -file->spool);

@@ -31,7 +31,8 @@ struct front {
         uint64_t requests[ROUTE_COUNT + 1][FRONT_OUTCOMES]; /* the last row: no route */
         uint64_t problems[ERR_CODE_COUNT];
     } metrics;
-    uint64_t spooled_bytes; /* of writes whose length was not said, all together */
+    uint64_t spooled_bytes;   /* of writes whose length was not said, all together */
+    struct file_call *spools; /* those writes */
 };
 
 /* What the HTTP layer asks of us. `front` is borrowed. */
@@ -142,6 +143,8 @@ void files_mkdir_handle(struct front_call *call);
 void files_move_handle(struct front_call *call);
 void files_chmod_handle(struct front_call *call);
 void files_list_handle(struct front_call *call);
+void tar_read_handle(struct front_call *call);
+void tar_write_handle(struct front_call *call);
 
 /* The page of a list: after, state, owner, label, limit. -EINVAL: refused. */
 int front_call_page(struct front_call *call, struct provider_page *ret);

@@ -111,6 +111,7 @@ static const char *reason_of(int status)
         {202, "Accepted"},
         {204, "No Content"},
         {206, "Partial Content"},
+        {304, "Not Modified"},
         {400, "Bad Request"},
         {401, "Unauthorized"},
         {403, "Forbidden"},
@@ -256,15 +257,19 @@ static void queue_file(struct connection *c, const struct exchange_file *file, i
 {
     _cleanup_buf_ struct buf out = {0};
     bool pipe = *fd >= 0 && lseek(*fd, 0, SEEK_CUR) < 0;
-    begin_head(c, file->partial ? 206 : 200, file->type ? file->type : "application/octet-stream",
-               &out);
+    begin_head(c,
+               file->unchanged ? 304
+               : file->partial ? 206
+                               : 200,
+               file->type ? file->type : "application/octet-stream", &out);
     buf_puts(&out, "Accept-Ranges: bytes\r\n");
     add_etag(&out, file->etag);
     buf_puts(&out, file->headers ? file->headers : "");
-    add_length(file, &out);
+    if (!file->unchanged)
+        add_length(file, &out);
     buf_puts(&out, "\r\n");
     queue(c, &out);
-    if (c->head_request || (file->has_length && file->length == 0))
+    if (c->head_request || file->unchanged || (file->has_length && file->length == 0))
         return;
     if (*fd < 0 || set_nonblocking(*fd) < 0) {
         c->broken = true;

@@ -28,6 +28,7 @@
  */
 #pragma once
 
+#include "api/http/conditions.h"
 #include "api/http/peer.h"
 #include "api/http/problem.h"
 #include "api/http/route.h"
@@ -53,7 +54,8 @@ struct exchange_request {
     uint64_t length;
     bool has_last_event; /* Last-Event-ID, or the query's `from` as the number before it */
     uint64_t last_event;
-    struct byte_range range;     /* ANSWER_BYTES */
+    struct byte_range range; /* ANSWER_BYTES */
+    struct conditions conditions;
     const char *idempotency_key; /* NULL */
     const char *path;            /* as it was sent, without the query: part of the key's scope */
     char fingerprint[65];        /* of method, path and body; "" before a stream's body_end */
@@ -98,6 +100,7 @@ struct exchange_file {
     uint64_t offset;     /* regular file: where to begin. A pipe begins where the range begins. */
     bool has_length;     /* else: a pipe, until its end */
     uint64_t length;     /* bytes to send; fewer than these break the connection */
+    bool unchanged;      /* 304: the client has it; nothing is sent */
     bool partial;        /* 206 */
     uint64_t first;      /* of the range, when partial */
     uint64_t size;       /* of the whole file, when partial */

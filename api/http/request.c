@@ -165,7 +165,8 @@ static int read_fields(struct exchange *x, const struct head *head, struct err *
         if (r < 0)
             return r;
     }
-    return read_key(x, head, err);
+    r = conditions_read(request->route, head, &x->arena, &request->conditions, err);
+    return r == 0 ? read_key(x, head, err) : r;
 }
 
 /* The path without the query, kept for the key's scope. */

@@ -50,6 +50,21 @@ enum http_scope_rule http_scope_rule(enum http_scope scope)
     return rules[scope];
 }
 
+unsigned conditions_of(const struct route *route)
+{
+    switch (route->id) {
+    case ROUTE_FILE_READ:
+    case ROUTE_FILE_STAT:
+        return CONDITION_MATCH | CONDITION_NONE_MATCH | CONDITION_RANGE;
+    case ROUTE_FILE_WRITE:
+        return CONDITION_MATCH | CONDITION_NONE_MATCH | CONDITION_HASH;
+    case ROUTE_FILE_REMOVE:
+        return CONDITION_MATCH;
+    default:
+        return 0;
+    }
+}
+
 /* The part of `names` that "{w}" and its like stand for. */
 static const char **name_of(char letter, struct route_names *names)
 {

@@ -113,13 +113,13 @@ enum { KIB = 1024, MIB = 1024 * KIB };
       "path depth after limit", none)                                                              \
     X(FILES_WATCH, GET, S_ "/files/watch", FILES_READ, NONE, 0, NONE, EVENTS, "files.watch",       \
       "path", none)                                                                                \
-    X(TAR_WRITE, PUT, S_ "/tar", FILES_WRITE, STREAM, BODY_UNBOUNDED, NONE, DOCUMENT, "files.tar", \
+    X(TAR_WRITE, PUT, S_ "/tar", FILES_WRITE, STREAM, BODY_UNBOUNDED, NONE, DOCUMENT, NULL,        \
       "path", none)                                                                                \
-    X(TAR_READ, GET, S_ "/tar", FILES_READ, NONE, 0, NONE, BYTES, "files.tar", "path", none)       \
-    X(UPLOADS, POST, S_ "/uploads", FILES_WRITE, STREAM, BODY_UNBOUNDED, OPTIONAL, DOCUMENT,       \
-      "files.tar", "", none)                                                                       \
-    X(COLLECT, POST, S_ "/outputs/collect", FILES_READ, OBJECT, 4 * KIB, OPTIONAL, DOCUMENT,       \
-      "files.tar", "", none)                                                                       \
+    X(TAR_READ, GET, S_ "/tar", FILES_READ, NONE, 0, NONE, BYTES, NULL, "path", none)              \
+    X(UPLOADS, POST, S_ "/uploads", FILES_WRITE, STREAM, BODY_UNBOUNDED, OPTIONAL, DOCUMENT, "",   \
+      "", none)                                                                                    \
+    X(COLLECT, POST, S_ "/outputs/collect", FILES_READ, OBJECT, 4 * KIB, OPTIONAL, DOCUMENT, "",   \
+      "", none)                                                                                    \
     X(SESSION_NETWORK, PUT, S_ "/network", LIFECYCLE, OBJECT, MIB, OPTIONAL, DOCUMENT, NULL, "",   \
       network)                                                                                     \
     X(PORTS_LIST, GET, S_ "/ports", READ, NONE, 0, NONE, DOCUMENT, NULL, "", none)                 \
@@ -172,6 +172,15 @@ struct route_names {
 const struct route *route_at(enum route_id id);
 const char *http_scope_name(enum http_scope scope);
 enum http_scope_rule http_scope_rule(enum http_scope scope);
+
+/* Fields by which a request depends on what is there; which a route takes, a bit each. */
+enum {
+    CONDITION_MATCH = 1 << 0,      /* If-Match */
+    CONDITION_NONE_MATCH = 1 << 1, /* If-None-Match */
+    CONDITION_RANGE = 1 << 2,      /* Range, If-Range */
+    CONDITION_HASH = 1 << 3,       /* Content-Digest, Repr-Digest */
+};
+unsigned conditions_of(const struct route *route);
 
 /* The row for a method and path. 0; ROUTE_UNKNOWN: no such path; ROUTE_METHOD: the path is there
  * with other methods, *ret_allow gets "GET, POST"; -EINVAL: an id that is none, or a query

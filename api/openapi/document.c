@@ -6,6 +6,7 @@
 #include "api/http/fields.h"
 #include "runtime/base/err.h"
 #include "runtime/base/err_title.h"
+#include "runtime/base/fd.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -77,6 +78,23 @@ static void write_query(const struct route *route, const char **comma, struct bu
     }
 }
 
+static void write_conditions(const struct route *route, const char *comma, struct buf *out)
+{
+    static const struct {
+        unsigned bit;
+        const char *name;
+    } rows[] = {{CONDITION_MATCH, "IfMatch"},
+                {CONDITION_NONE_MATCH, "IfNoneMatch"},
+                {CONDITION_RANGE, "Range"},
+                {CONDITION_RANGE, "IfRange"},
+                {CONDITION_HASH, "ContentDigest"}};
+    for (unsigned i = 0; i < ARRAY_LENGTH(rows); i++)
+        if (conditions_of(route) & rows[i].bit) {
+            buf_printf(out, "%s{\"$ref\":\"#/components/parameters/%s\"}", comma, rows[i].name);
+            comma = ",";
+        }
+}
+
 static void write_parameters(const struct route *route, struct buf *out)
 {
     const char *comma = "";
@@ -97,8 +115,7 @@ static void write_parameters(const struct route *route, struct buf *out)
         buf_printf(out, "%s{\"$ref\":\"#/components/parameters/LastEventId\"}", comma);
         comma = ",";
     }
-    if (route->answer == ANSWER_BYTES && strchr(route->path, '{'))
-        buf_printf(out, "%s{\"$ref\":\"#/components/parameters/Range\"}", comma);
+    write_conditions(route, comma, out);
     buf_putc(out, ']');
 }
 
@@ -135,6 +152,14 @@ static void write_events(const struct openapi_event *events, struct buf *out)
     buf_puts(out, "}}");
 }
 
+static const char bytes_type[] = "application/octet-stream";
+
+static void write_bytes(const char *comma, const char *type, struct buf *out)
+{
+    buf_printf(out, "%s\"%s\":{\"schema\":{\"type\":\"string\",\"contentMediaType\":\"%s\"}}",
+               comma, type, type);
+}
+
 static void write_content(const struct route *route, struct buf *out)
 {
     const struct openapi_operation *operation = openapi_operation_at(route->id);
@@ -156,10 +181,7 @@ static void write_content(const struct route *route, struct buf *out)
         comma = ",";
     }
     if (route->answer == ANSWER_BYTES || strstr(route->query, "stream"))
-        buf_printf(out,
-                   "%s\"application/octet-stream\":{\"schema\":{\"type\":\"string\","
-                   "\"contentMediaType\":\"application/octet-stream\"}}",
-                   comma);
+        write_bytes(comma, route->id == ROUTE_TAR_READ ? "application/x-tar" : bytes_type, out);
     buf_putc(out, '}');
 }
 
@@ -176,7 +198,9 @@ static void write_success(const struct route *route, unsigned status, struct buf
                                : "It is done.");
     if (route->key == KEY_OPTIONAL && !openapi_operation_at(route->id)->refuses_key)
         buf_puts(out, ",\"Idempotent-Replayed\":{\"$ref\":\"#/components/headers/Replayed\"}");
-    if (route->answer == ANSWER_BYTES && strchr(route->path, '{'))
+    if (conditions_of(route) & CONDITION_HASH)
+        buf_puts(out, ",\"ETag\":{\"$ref\":\"#/components/headers/ETag\"}");
+    if (conditions_of(route) & CONDITION_RANGE)
         buf_puts(out,
                  ",\"ETag\":{\"$ref\":\"#/components/headers/ETag\"},\"X-Berth-Type\":{\"$ref\":"
                  "\"#/components/headers/FileType\"},\"X-Berth-Mode\":{\"$ref\":"
@@ -247,6 +271,9 @@ static void write_operation(const struct route *route, struct buf *out)
     buf_puts(out, ",\"responses\":{");
     write_success(route, operation->status, out);
     write_success(route, operation->other_status, out);
+    if ((conditions_of(route) & CONDITION_NONE_MATCH) && route->body == BODY_NONE)
+        buf_puts(out, "\"304\":{\"description\":\"The client has it.\",\"headers\":{\"ETag\":"
+                      "{\"$ref\":\"#/components/headers/ETag\"}}},");
     write_problems(route, out);
     buf_puts(out, "}}");
 }
@@ -291,7 +318,20 @@ static const char parameters[] =
     "'The number of the last event that the client has: the stream goes on behind it.',"
     "'schema':{'type':'integer','minimum':0}},\n"
     "'Range':{'name':'Range','in':'header','description':'One range of bytes.',"
-    "'schema':{'type':'string','pattern':'^bytes='}}},\n";
+    "'schema':{'type':'string','pattern':'^bytes='}},\n"
+    "'IfMatch':{'name':'If-Match','in':'header','description':"
+    "'The ETag of what must be there, or *: else 412, and nothing is changed.',"
+    "'schema':{'type':'string','maxLength':1024}},\n"
+    "'IfNoneMatch':{'name':'If-None-Match','in':'header','description':"
+    "'Reading: ETags that the client has, answered with 304. Writing: *, nothing may be there "
+    "yet.',"
+    "'schema':{'type':'string','maxLength':1024}},\n"
+    "'IfRange':{'name':'If-Range','in':'header','description':"
+    "'The ETag of what the range is a part of: of another file all is sent.',"
+    "'schema':{'type':'string','maxLength':1024}},\n"
+    "'ContentDigest':{'name':'Content-Digest','in':'header','description':"
+    "'sha-256=:BASE64: of the body. With another one nothing is changed.',"
+    "'schema':{'type':'string','pattern':'sha-256=:'}}},\n";
 
 static const char headers[] =
     "'headers':{"

@@ -60,6 +60,14 @@ static const struct document_member removed_members[] = {
 };
 SHAPE(removed, "FileRemoved", "What was removed.");
 
+static const struct document_member unpacked_members[] = {
+    BYTES("path"),
+    MEMBER("entries", COUNT, .help = "Files, directories and links that were made or replaced."),
+    MEMBER("bytes", COUNT, .help = "Of files."),
+    END,
+};
+SHAPE(unpacked, "Unpacked", "What came out of an archive.");
+
 static const struct document_member entry_members[] = {
     BYTES("name"),
     BYTES("path"),
@@ -135,5 +143,6 @@ const struct document_shape *const openapi_shapes[] = {
     &openapi_shape_network,
     &openapi_shape_port,
     &openapi_shape_port_list,
+    &openapi_shape_unpacked,
     NULL,
 };

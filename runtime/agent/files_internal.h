@@ -81,6 +81,9 @@ int files_chmod(struct files_job *job, struct err *err);
 int files_tree_read(struct files_job *job, struct err *err);
 int files_tree_write(struct files_job *job, struct err *err);
 
+int files_tar_read(struct files_job *job, struct err *err);
+int files_tar_write(struct files_job *job, struct err *err);
+
 /* ---- what they share ------------------------------------------------------------------------- */
 
 /* files_read.c: a regular file for reading, whatever is put at its name meanwhile. */
@@ -88,6 +91,30 @@ int files_open_regular(struct files_job *job, int *ret_fd, struct stat *ret_stat
 int files_send(int from, uint64_t offset, uint64_t bytes, int to, uint64_t *ret_sent);
 int files_begin(struct files_job *job, const struct stat *st, uint64_t offset, uint64_t bytes,
                 struct err *err);
+
+/* files_tree_in.c: a directory that is filled, entry by entry, at t->path. */
+struct files_tree_writer {
+    struct files_job *job;
+    const struct files_place *base; /* dir: the directory that is filled */
+    uint64_t most;
+    char path[FILES_PATH_MAX]; /* of the entry */
+    struct files_place parent; /* of the last entry: the next is often beside it */
+    char parent_path[FILES_PATH_MAX];
+};
+/* The directory at the request's path, made when it is not there. */
+int files_tree_base(struct files_job *job, struct files_place *ret, struct err *err);
+/* t->parent becomes the directory of t->path, without a link on the way. *ret_name is the rest. */
+int files_tree_parent(struct files_tree_writer *t, const char **ret_name);
+/* `link`: what a symbolic link says; `modified` NULL: now. A file's bytes are read from `in`. */
+int files_tree_put(struct files_tree_writer *t, const struct files_stat *stat, const char *link,
+                   const struct timespec *modified, struct err *err);
+/* A symbolic link, or another name of a file, in the place of what is no directory. */
+struct files_tree_new {
+    const char *symlink; /* NULL: a hard link */
+    int link_dir;
+    const char *link_name;
+};
+int files_tree_name(int dir, const char *name, const struct files_tree_new *new);
 
 /* files_temporary.c: a private name in a directory, for what is to be renamed. */
 struct files_temporary {
@@ -97,8 +124,10 @@ struct files_temporary {
 };
 int files_temporary_open(const struct files_view *view, int dir, struct files_temporary *ret,
                          struct err *err);
-/* Onto `name`; gone afterwards in every case. */
-int files_temporary_publish(struct files_temporary *temporary, const char *name);
+/* Onto `name` (`fresh`: -EEXIST if there is something); gone afterwards in every case. *ret_stat is
+ * what stands there then. */
+int files_temporary_publish(struct files_temporary *temporary, const char *name, bool fresh,
+                            struct stat *ret_stat);
 void files_temporary_drop(struct files_temporary *temporary); /* NULL and none allowed */
 #define _cleanup_temporary_ __attribute__((cleanup(files_temporary_drop)))
 
@@ -110,7 +139,14 @@ struct files_content {
     uint64_t bytes, most; /* most: ERR_TOO_LARGE beyond; UINT64_MAX: none */
     uint32_t mode;        /* of a new file */
     bool keep_mode;       /* of an old one */
+    const char *match;    /* as in the request; NULL or "": whatever stands there */
+    const char *sha256;   /* NULL or "": any */
+    bool has_modified;    /* when it was modified, as its sender says */
+    struct timespec modified;
 };
+/* Is what stands at `name` (`st` NULL: nothing) what the request asks for? 0, or a refusal. */
+int files_match(const struct files_view *view, const char *match, const struct stat *st,
+                const char *path, struct err *err);
 int files_replace(const struct files_view *view, const struct files_place *place, const char *name,
                   const struct files_content *content, uint64_t *ret_written, struct stat *ret_stat,
                   struct err *err);

@@ -110,6 +110,9 @@ int files_read(struct files_job *job, struct err *err)
     int r = files_open_regular(job, &fd, &st, err);
     if (r < 0)
         return r;
+    r = files_match(job->view, request->match, &st, request->path, err);
+    if (r < 0)
+        return r;
     uint64_t size = (uint64_t)st.st_size, offset = request->offset, bytes = request->length;
     if (offset == FILES_FROM_END)
         offset = bytes < size ? size - bytes : 0;

@@ -185,6 +185,9 @@ int files_remove(struct files_job *job, struct err *err)
     r = files_may_change(job->view, &place, place.name, true, err);
     if (r < 0)
         return r;
+    r = files_match(job->view, job->request->match, &place.stat, path, err);
+    if (r < 0)
+        return r;
     files_tell(job->view, &place.stat, &job->result->stat);
     bool directory = S_ISDIR(place.stat.st_mode);
     if (unlinkat(place.dir, place.name, directory ? AT_REMOVEDIR : 0) == 0)

@@ -30,6 +30,8 @@ static const struct {
     [FILES_CHMOD] = {files_chmod, true},
     [FILES_TREE_READ] = {files_tree_read, false},
     [FILES_TREE_WRITE] = {files_tree_write, true},
+    [FILES_TAR_READ] = {files_tar_read, false},
+    [FILES_TAR_WRITE] = {files_tar_write, true},
 };
 
 static int run(struct files_job *job, struct err *err)

@@ -15,10 +15,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/fs.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/fsuid.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 enum { SLOTS = 8, RANDOM_TRIES = 8 };
@@ -90,14 +92,32 @@ int files_temporary_open(const struct files_view *view, int dir, struct files_te
     return 0;
 }
 
-int files_temporary_publish(struct files_temporary *temporary, const char *name)
+static int move_to(const struct files_temporary *t, const char *name, bool fresh)
 {
-    if (renameat(temporary->dir, temporary->name, temporary->dir, name) < 0) {
-        int sys = errno;
+    struct stat st;
+    if (fresh && syscall(SYS_renameat2, t->dir, t->name, t->dir, name, RENAME_NOREPLACE) == 0)
+        return 0;
+    if (fresh && errno != EINVAL && errno != ENOSYS)
+        return -errno;
+    /* A file system that cannot do both at once. */
+    if (fresh && fstatat(t->dir, name, &st, AT_SYMLINK_NOFOLLOW) == 0)
+        return -EEXIST;
+    return renameat(t->dir, t->name, t->dir, name) < 0 ? -errno : 0;
+}
+
+int files_temporary_publish(struct files_temporary *temporary, const char *name, bool fresh,
+                            struct stat *ret_stat)
+{
+    struct stat st;
+    int r = move_to(temporary, name, fresh);
+    if (r == 0 && fstat(temporary->fd, &st) < 0)
+        r = -errno;
+    if (r < 0) {
         files_temporary_drop(temporary);
-        return -sys;
+        return r;
     }
     fd_closep(&temporary->fd);
+    *ret_stat = st;
     return 0;
 }
 

@@ -155,6 +155,11 @@ static uint32_t id_inside(enum files_ids ids, uint32_t id, uint32_t owner, uint3
     return id;
 }
 
+static uint64_t nanoseconds(const struct timespec *t)
+{
+    return t->tv_sec < 0 ? 0 : (uint64_t)t->tv_sec * 1000000000u + (uint64_t)t->tv_nsec;
+}
+
 void files_tell(const struct files_view *view, const struct stat *st, struct files_stat *ret)
 {
     *ret = (struct files_stat){
@@ -166,9 +171,8 @@ void files_tell(const struct files_view *view, const struct stat *st, struct fil
         .uid = id_inside(view->uids, st->st_uid, view->owner_uid, view->inside_uid),
         .gid = id_inside(view->gids, st->st_gid, view->owner_gid, view->inside_gid),
         .size = st->st_size > 0 ? (uint64_t)st->st_size : 0,
-        .modified_ns = st->st_mtim.tv_sec < 0 ? 0
-                                              : (uint64_t)st->st_mtim.tv_sec * 1000000000u +
-                                                    (uint64_t)st->st_mtim.tv_nsec,
+        .modified_ns = nanoseconds(&st->st_mtim),
+        .changed_ns = nanoseconds(&st->st_ctim),
         .device = st->st_dev,
         .inode = st->st_ino,
     };

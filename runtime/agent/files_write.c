@@ -10,6 +10,7 @@
 
 #include "runtime/base/fd.h"
 #include "runtime/base/io.h"
+#include "runtime/base/sha256.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -25,12 +26,63 @@ static int too_large(uint64_t most, const char *path, struct err *err)
                    (unsigned long long)most);
 }
 
+static int check_hash(struct sha256 *hash, const struct files_content *content, struct err *err)
+{
+    char hex[65];
+    sha256_final_hex(hash, hex);
+    return strcmp(hex, content->sha256) == 0
+               ? 0
+               : err_set(err, ERR_INVALID_REQUEST, EBADMSG, step_name, content->path,
+                         "The SHA-256 of what came is %s, and not what was said. The file was left "
+                         "as it was.",
+                         hex);
+}
+
+int files_match(const struct files_view *view, const char *match, const struct stat *st,
+                const char *path, struct err *err)
+{
+    char etag[FILES_ETAG_MAX];
+    struct files_stat told;
+    if (!match || !match[0])
+        return 0;
+    if (match[0] == '-' || !st) {
+        bool holds = (match[0] == '-') == !st;
+        return holds ? 0
+                     : err_set(err, ERR_PRECONDITION_FAILED, st ? EEXIST : ENOENT, step_name, path,
+                               st ? "There is something of that name already. Nothing was changed."
+                                  : "There is nothing of that name. Nothing was changed.");
+    }
+    files_tell(view, st, &told);
+    files_etag(&told, etag);
+    if (strcmp(match, "*") == 0 || strcmp(match, etag) == 0)
+        return 0;
+    return err_set(err, ERR_PRECONDITION_FAILED, ESTALE, step_name, path,
+                   "It has changed: its ETag is \"%s\" now. Nothing was changed. Read it again.",
+                   etag);
+}
+
+/* What stands at the name now. */
+static int match_now(const struct files_view *view, const struct files_place *place,
+                     const char *name, const struct files_content *content, struct err *err)
+{
+    struct stat st;
+    if (!content->match || !content->match[0])
+        return 0;
+    bool there = fstatat(place->dir, name, &st, AT_SYMLINK_NOFOLLOW) == 0;
+    if (!there && errno != ENOENT)
+        return files_failed(err, errno, step_name, content->path);
+    return files_match(view, content->match, there ? &st : NULL, content->path, err);
+}
+
 /* Copies until `bytes` have come (UINT64_MAX: until the end). */
 static int fill(int to, const struct files_content *content, uint64_t *ret_written, struct err *err)
 {
     const char *path = content->path;
     static char buffer[FILES_PIECE];
     uint64_t *written = ret_written;
+    bool hashed = content->sha256 && content->sha256[0];
+    struct sha256 hash;
+    sha256_init(&hash);
     for (*written = 0; *written < content->bytes;) {
         uint64_t left = content->bytes - *written;
         ssize_t n = read(content->in, buffer, left < sizeof buffer ? (size_t)left : sizeof buffer);
@@ -45,13 +97,15 @@ static int fill(int to, const struct files_content *content, uint64_t *ret_writt
         int r = io_write_full(to, buffer, (size_t)n);
         if (r < 0)
             return files_failed(err, -r, step_name, path);
+        if (hashed)
+            sha256_update(&hash, buffer, (size_t)n);
         *written += (uint64_t)n;
     }
     if (content->bytes != UINT64_MAX && *written < content->bytes)
         return err_set(err, ERR_INVALID_REQUEST, EPIPE, step_name, path,
                        "The data ended after %llu of %llu bytes. The file was left as it was.",
                        (unsigned long long)*written, (unsigned long long)content->bytes);
-    return 0;
+    return hashed ? check_hash(&hash, content, err) : 0;
 }
 
 /* What stands at the name must be a regular file that could also be written in place. */
@@ -68,6 +122,21 @@ static int check_old(const struct files_view *view, const struct files_place *pl
         return fd;
     fd_close(fd);
     return 0;
+}
+
+static int publish(struct files_temporary *temporary, const char *name, uint32_t mode,
+                   const struct files_content *content, struct stat *ret_stat, struct err *err)
+{
+    const struct timespec times[] = {{.tv_nsec = UTIME_OMIT}, content->modified};
+    bool fresh = content->match && content->match[0] == '-';
+    int r = fchmod(temporary->fd, mode) < 0 ? -errno : 0;
+    if (r == 0 && content->has_modified && futimens(temporary->fd, times) < 0)
+        r = -errno;
+    if (r == 0)
+        r = files_temporary_publish(temporary, name, fresh, ret_stat);
+    if (r == -EEXIST && fresh)
+        return files_match(NULL, "-", ret_stat, content->path, err);
+    return r < 0 ? files_failed(err, -r, step_name, content->path) : 0;
 }
 
 int files_replace(const struct files_view *view, const struct files_place *place, const char *name,
@@ -90,19 +159,14 @@ int files_replace(const struct files_view *view, const struct files_place *place
     if (r < 0)
         return files_failed(err, -r, step_name, content->path);
     _cleanup_temporary_ struct files_temporary temporary = {.fd = -1};
-    r = files_temporary_open(view, place->dir, &temporary, err);
+    r = match_now(view, place, name, content, err);
+    if (r == 0)
+        r = files_temporary_open(view, place->dir, &temporary, err);
     if (r == 0)
         r = fill(temporary.fd, content, ret_written, err);
-    if (r < 0)
-        return r;
-    struct stat st;
-    r = fchmod(temporary.fd, mode) < 0 || fstat(temporary.fd, &st) < 0 ? -errno : 0;
-    if (r == 0)
-        r = files_temporary_publish(&temporary, name);
-    if (r < 0)
-        return files_failed(err, -r, step_name, content->path);
-    *ret_stat = st;
-    return 0;
+    if (r == 0) /* once more: the bytes may have been long in coming */
+        r = match_now(view, place, name, content, err);
+    return r < 0 ? r : publish(&temporary, name, mode, content, ret_stat, err);
 }
 
 int files_write(struct files_job *job, struct err *err)
@@ -115,6 +179,8 @@ int files_write(struct files_job *job, struct err *err)
         .most = request->size_max ? request->size_max : UINT64_MAX,
         .mode = request->mode ? request->mode : FILES_MODE_NEW,
         .keep_mode = true,
+        .match = request->match,
+        .sha256 = request->sha256,
     };
     if (request->has_length && request->length > content.most)
         return too_large(content.most, request->path, err);

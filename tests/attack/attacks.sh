@@ -14,7 +14,7 @@
 #   1, 3 (second half)   exec into a running session; here: the same programs from the only command of one
 #   21                   is a unit test (tests/unit/seccomp_golden.c): it needs no session
 #   34                   that a refusal takes less than 100 ms: tests/kernel/files_parked.c
-#   35                   tar comes later; trees: tests/kernel/files_tree.c
+#   35                   through the service: tests/e2e/archives.py; a million members: tests/kernel/files_tar.c
 #   40–48                network rules (here: 40, 44, 45 under deny)
 #   49                   tests/fuzz
 #   51                   tests/kernel/launcher_hostile.c
@@ -101,6 +101,7 @@ ATTACKS="
 32   files-through-links          attack_file_links       all
 33   files-in-a-rename-storm      attack_file_storm       all
 34   files-that-are-none          attack_file_kinds       all
+35   hostile-archives             attack_archives         all
 36   workspace-swapped            attack_swapped          all
 36   result-through-planted-link  attack_planted_result   all
 37   protected-paths              attack_protected        all
@@ -1081,10 +1082,10 @@ place_files() {
 READ_ALL=0:0:18446744073709551615:0:0:0:0:0
 WRITE_ALL=0:0:0:0:0:0:0:0
 
-files_read() { session -- "$WS/.attack/berth-files" read "$READ_ALL" "$1" ''; }
+files_read() { session -- "$WS/.attack/berth-files" read "$READ_ALL" "$1" '' '' ''; }
 files_write() {
     STDIN=$WS/.attack/berth-files
-    session -- "$WS/.attack/berth-files" write "$WRITE_ALL" "$1" ''
+    session -- "$WS/.attack/berth-files" write "$WRITE_ALL" "$1" '' '' ''
     STDIN=/dev/null
 }
 
@@ -1116,14 +1117,52 @@ attack_file_links() {
     outside_is_whole
 }
 
+# Archives that lead to the place outside, each in its own way.
+attack_archives() {
+    place_files
+    local how evil="$WS/.attack/evil.tar"
+    mkdir -p "$T/make/in"
+    echo evil >"$T/make/f"
+    for how in absolute up link hard-absolute hard-link; do
+        rm -rf "$T/make/in" "$T/make/l" && mkdir "$T/make/in"
+        case $how in
+            absolute) tar -C "$T/make" -P --transform "s|^f|$T/outside/f|" -cf "$evil" f ;;
+            up) tar -C "$T/make" -P --transform "s|^f|../../../../../../..$T/outside/f|" -cf "$evil" f ;;
+            link | hard-link)
+                ln -s "$T/outside" "$T/make/l"
+                tar -C "$T/make" -cf "$evil" l
+                rm "$T/make/l" && mkdir "$T/make/l" && echo evil >"$T/make/l/f" && ln "$T/make/l/f" "$T/make/l/g"
+                tar -C "$T/make" -rf "$evil" l/f l/g
+                rm -r "$T/make/l"
+                ;;
+            hard-absolute)
+                ln "$T/make/f" "$T/make/in/f"
+                tar -C "$T/make" -P --transform "s|^f|$T/outside/f|" -cf "$evil" f in/f
+                tar -P --delete -f "$evil" "$T/outside/f"
+                ;;
+        esac
+        chmod 644 "$evil"
+        STDIN=$evil
+        session -- "$WS/.attack/berth-files" tar_write "$WRITE_ALL" "$WS/unpacked-$how" '' '' ''
+        STDIN=/dev/null
+        [ "$RC" = 1 ] || fail "an archive ($how): status $RC"
+        outside_is_whole
+    done
+    tar -C "$T/make" -cf "$evil" f
+    STDIN=$evil
+    session -- "$WS/.attack/berth-files" tar_write "$WRITE_ALL" "$WS/unpacked" '' '' ''
+    STDIN=/dev/null
+    [ "$RC" = 0 ] && [ -e "$WS/unpacked/f" ] || fail "an honest archive is not unpacked: status $RC"
+}
+
 attack_file_storm() {
     place_files
     TIME=60
     session -- /bin/sh -c "mkdir '$WS/d'; echo inside >'$WS/d/f'
         (while :; do mv '$WS/d' '$WS/e'; ln -s '$T/outside' '$WS/d'; rm '$WS/d'; mv '$WS/e' '$WS/d'; done) &
         i=0; while [ \$i -lt ${STORM:-500} ]; do i=\$((i + 1))
-            '$WS/.attack/berth-files' read '$READ_ALL' '$WS/d/f' '' 2>/dev/null && echo was-read
-            echo inside | '$WS/.attack/berth-files' write '$WRITE_ALL' '$WS/d/f' '' 2>/dev/null
+            '$WS/.attack/berth-files' read '$READ_ALL' '$WS/d/f' '' '' '' 2>/dev/null && echo was-read
+            echo inside | '$WS/.attack/berth-files' write '$WRITE_ALL' '$WS/d/f' '' '' '' 2>/dev/null
         done; kill %1 2>/dev/null; exit 0"
     status_is 0
     if grep -q HOSTBYTES "$OUT"; then fail 'bytes of the host were read'; fi

@@ -146,7 +146,7 @@ class Document:
         if status >= 400 and kind != "application/json" or described is None:
             return self.problem(where, status, kind, raw, described, method == "HEAD")
         self.seen.add((operation["operationId"], status))
-        if method == "HEAD":
+        if method == "HEAD" or (status == 304 and not raw):
             return None
         if kind not in described.get("content", {}):
             raise Undescribed("%s with %r, which is not described" % (where, kind))

@@ -65,12 +65,20 @@ def each_operation_answers_as_described():
     s.write("/workspace/d/file", b"content").is_(200)
     s.read("/workspace/d/file").is_(200)
     call("GET", s.path + "/files?path=/workspace/d/file", headers={"Range": "bytes=1-2"}).is_(206)
+    at = s.path + "/files?path=/workspace/d/file"
+    tag = call("HEAD", at).is_(200).headers["ETag"]
+    call("GET", at, headers={"If-None-Match": tag}).is_(304)
+    call("GET", at, headers={"If-Match": '"1-2-3"'}).is_(412, "precondition_failed")
+    call("GET", at, headers={"Range": "bytes=99-"}).is_(416, "range_not_satisfiable")
     call("GET", s.path + "/files?path=/workspace/d").is_(400, "not_a_regular_file")
     call("HEAD", s.path + "/files?path=/workspace/d/file").is_(200)
     s.post("files/mkdir", {"path": "/workspace/e", "mode": "0700"}).is_(200)
     s.post("files/move", {"from": "/workspace/d/file", "to": "/workspace/e/file"}).is_(200)
     s.post("files/chmod", {"path": "/workspace/e/file", "mode": "0600"}).is_(200)
     call("GET", s.path + "/files/list?path=/workspace&depth=2&limit=10").is_(200)
+    archive = call("GET", s.path + "/tar?path=/workspace/e").is_(200).raw
+    call("PUT", s.path + "/tar?path=/workspace/t", archive).is_(200)
+    call("PUT", s.path + "/tar?path=/workspace/t", b"no archive").is_(400, "invalid_request")
     call("DELETE", s.path + "/files?path=/workspace/e&recursive=true").is_(200)
     same(s.events()[0]["type"], "session.created")
     call("GET", s.path + "/usage").is_(200)

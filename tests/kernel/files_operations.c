@@ -78,6 +78,66 @@ static void reads(const struct place *p)
 }
 IN_A_PLACE(a_read_gives_the_range_and_says_before_what_comes, reads)
 
+static void tag_of(const char *name, char ret[FILES_ETAG_MAX])
+{
+    run(FILES_STAT, name);
+    must_do("stat");
+    files_etag(&got.result.stat, ret);
+}
+
+static void write_if(const char *name, const char *match, const char *sha256, const char *text)
+{
+    ask(FILES_WRITE, path(name));
+    snprintf(asked.match, sizeof asked.match, "%s", match);
+    snprintf(asked.sha256, sizeof asked.sha256, "%s", sha256);
+    in_view(whole_view(), text, strlen(text));
+}
+
+static void conditions(const struct place *p)
+{
+    static const char hash[] = "776cb326ab0cd5f0a974c1b9606044d8485201f2db19cf8e3749bdee5f36e200";
+    char first[FILES_ETAG_MAX], now[FILES_ETAG_MAX];
+    struct stat st;
+    begin(p);
+    write_if("f", "*", "", "x");
+    must_fail(ERR_PRECONDITION_FAILED, "there is nothing");
+    write_if("f", "-", "", "one");
+    must_do("nothing is there yet");
+    files_etag(&got.result.stat, first);
+    tag_of("f", now);
+    CHECK(strcmp(first, now) == 0, "a write tells the tag that it has afterwards: %s %s", first,
+          now);
+    write_if("f", "-", "", "two");
+    must_fail(ERR_PRECONDITION_FAILED, "there is something");
+    CHECK(text_is(path("f"), "one") && entries(path(".")) == 1, "untouched");
+    /* In place, as long as before, with the old time of its modification. */
+    CHECK(stat(path("f"), &st) == 0, "stat");
+    poll(NULL, 0, 20);
+    put_text(path("f"), "ONE");
+    const struct timespec times[] = {st.st_atim, st.st_mtim};
+    CHECK(utimensat(AT_FDCWD, path("f"), times, 0) == 0, "utimensat");
+    tag_of("f", now);
+    CHECK(strcmp(first, now) != 0, "it is another");
+    write_if("f", first, "", "three");
+    must_fail(ERR_PRECONDITION_FAILED, "it was changed in place");
+    ask(FILES_READ, path("f"));
+    snprintf(asked.match, sizeof asked.match, "%s", first);
+    in_view(whole_view(), NULL, 0);
+    must_fail(ERR_PRECONDITION_FAILED, "a read of another one");
+    CHECK(!got.begun && got.length == 0, "before a byte");
+    ask(FILES_REMOVE, path("f"));
+    snprintf(asked.match, sizeof asked.match, "%s", first);
+    in_view(whole_view(), NULL, 0);
+    must_fail(ERR_PRECONDITION_FAILED, "a removal of another one");
+    write_if("f", now, hash, "fox!");
+    must_fail(ERR_INVALID_REQUEST, "another hash");
+    CHECK(text_is(path("f"), "ONE") && entries(path(".")) == 1, "as it was, and nothing beside it");
+    write_if("f", now, hash, "fox");
+    must_do("as it was, and the hash is right");
+    CHECK(text_is(path("f"), "fox"), "written");
+}
+IN_A_PLACE(FS_3_a_write_holds_to_what_must_stand_there_and_to_its_hash, conditions)
+
 static void refuses_to_read(const struct place *p)
 {
     begin(p);

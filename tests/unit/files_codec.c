@@ -1,7 +1,9 @@
 /* This file tests what files.c says of requests, answers, entries and argv; it touches no file. */
+#include "runtime/base/fd.h"
 #include "runtime/files.h"
 
 #include <criterion/criterion.h>
+#include <stdio.h>
 #include <string.h>
 
 static struct files_request request;
@@ -84,15 +86,45 @@ Test(files_codec, what_is_no_request_is_refused)
         {"1:0:0:0:0:0:0:0", "/a"}, /* stat has no mode */
     };
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
-        const char *argv[] = {"berth-files", "stat", bad[i].numbers, bad[i].path, "", NULL};
-        cr_assert_not_null(files_request_from_argv(5, (char **)argv, &request), "%s %s",
+        const char *argv[] = {"berth-files", "stat", bad[i].numbers, bad[i].path, "", "", "", NULL};
+        cr_assert_not_null(files_request_from_argv(7, (char **)argv, &request), "%s %s",
                            bad[i].numbers, bad[i].path);
     }
-    const char *good[] = {"berth-files", "stat", "0:0:0:0:0:0:0:0", "/a", "", NULL};
-    cr_assert_null(files_request_from_argv(5, (char **)good, &request));
-    cr_assert_not_null(files_request_from_argv(4, (char **)good, &request));
+    const char *good[] = {"berth-files", "stat", "0:0:0:0:0:0:0:0", "/a", "", "", "", NULL};
+    cr_assert_null(files_request_from_argv(7, (char **)good, &request));
+    cr_assert_not_null(files_request_from_argv(6, (char **)good, &request));
     good[1] = "format";
-    cr_assert_not_null(files_request_from_argv(5, (char **)good, &request));
+    cr_assert_not_null(files_request_from_argv(7, (char **)good, &request));
+}
+
+Test(files_codec, conditions_go_through_argv_and_others_are_refused)
+{
+    static const char *const bad[] = {"no", "ABC", "\"1-2\"", "1 2"};
+    char etag[FILES_ETAG_MAX], most[FILES_ETAG_MAX];
+    struct files_stat st = {.type = FILES_FILE, .size = 1, .modified_ns = 2, .changed_ns = 3};
+    begin(FILES_WRITE, "/a");
+    files_etag(&st, etag);
+    snprintf(request.match, sizeof request.match, "%s", etag);
+    memset(request.sha256, 'a', 64);
+    struct files_request back = through_argv();
+    cr_expect_str_eq(back.match, etag);
+    cr_expect_str_eq(back.sha256, request.sha256);
+    st.changed_ns = 4;
+    files_etag(&st, most);
+    cr_expect_str_neq(most, etag, "a change in place that sets the other time back is seen");
+    memset(&st, 0xff, sizeof st);
+    files_etag(&st, most);
+    cr_expect_lt(strlen(most), FILES_ETAG_MAX - 1, "the longest fits");
+    for (unsigned i = 0; i < ARRAY_LENGTH(bad); i++) {
+        snprintf(request.match, sizeof request.match, "%s", bad[i]);
+        cr_expect_not_null(files_request_check(&request), "%s", bad[i]);
+    }
+    begin(FILES_WRITE, "/a");
+    snprintf(request.sha256, sizeof request.sha256, "abc");
+    cr_expect_not_null(files_request_check(&request));
+    begin(FILES_CHMOD, "/a");
+    snprintf(request.match, sizeof request.match, "*");
+    cr_expect_not_null(files_request_check(&request));
 }
 
 Test(files_codec, a_field_that_an_operation_does_not_have_is_refused)
@@ -116,7 +148,7 @@ Test(files_codec, a_field_that_an_operation_does_not_have_is_refused)
     REFUSED(reserved[5], 1);
     REFUSED(path2[0], 'x');
     REFUSED(magic, 1);
-    REFUSED(version, 2);
+    REFUSED(version, FILES_VERSION + 1);
     REFUSED(operation, 0);
     REFUSED(operation, FILES_OPERATION_END);
 }

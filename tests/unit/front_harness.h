@@ -41,6 +41,7 @@ struct fake_file {
     bool used;
     void (*done)(void *data, const struct provider_files_reply *reply);
     void *data;
+    void (*begun)(void *data, const struct files_begin *begin);
     struct files_request request;
     int in, out;
     uint64_t read;
@@ -514,14 +515,16 @@ void provider_files(struct provider *p, const struct provider_call *call,
                             .done = done,
                             .data = data,
                             .request = *files->request,
+                            .begun = files->begun,
                             .in = files->data_in,
                             .out = files->data_out};
     const struct files_request *r = files->request;
     cr_expect(r->magic == FILES_MAGIC && r->version == FILES_VERSION);
     fake_note("files %s %s/%s path=%s path2=%s mode=%o offset=%" PRIu64 " length=%" PRIu64
-              " depth=%u limit=%u recursive=%d",
+              " depth=%u limit=%u recursive=%d match=%s sha256=%s",
               files_operation_name(r->operation), call->workspace_id, call->session_id, r->path,
-              r->path2, r->mode, r->offset, r->length, r->depth, r->limit, r->recursive);
+              r->path2, r->mode, r->offset, r->length, r->depth, r->limit, r->recursive, r->match,
+              r->sha256);
     if (f->in >= 0)
         fcntl(f->in, F_SETFL, O_NONBLOCK);
     loop_timer_set(fake.timer, 0);
@@ -540,16 +543,21 @@ static inline void fake_entry(int fd, const char *path, uint32_t type)
     cr_expect(write(fd, path, entry.path_length) == (ssize_t)entry.path_length);
 }
 
+static inline struct files_stat fake_stat(const struct fake_file *f)
+{
+    return (struct files_stat){.type = strcmp(f->request.path, "/dir") == 0 ? FILES_DIRECTORY
+                                                                            : FILES_FILE,
+                               .mode = 0644,
+                               .size = strcmp(f->request.path, "/empty") == 0 ? 0 : 10,
+                               .modified_ns = 1767323045678000000,
+                               .inode = 7};
+}
+
 static inline void fake_file_end(struct fake_file *f, int code, const char *why)
 {
     struct files_result result = {.magic = FILES_MAGIC, .version = FILES_VERSION};
     struct err err;
-    bool dir = strcmp(f->request.path, "/dir") == 0;
-    result.stat = (struct files_stat){.type = dir ? FILES_DIRECTORY : FILES_FILE,
-                                      .mode = 0644,
-                                      .size = strcmp(f->request.path, "/empty") ? 10 : 0,
-                                      .modified_ns = 1767323045678000000,
-                                      .inode = 7};
+    result.stat = fake_stat(f);
     if (f->request.operation == FILES_WRITE)
         result.stat.size = f->read;
     result.more = strcmp(f->request.path, "/more") == 0;
@@ -563,6 +571,22 @@ static inline void fake_file_end(struct fake_file *f, int code, const char *why)
         f->done(f->data, &reply);
 }
 
+static inline void fake_read(struct fake_file *f)
+{
+    struct files_stat stat = fake_stat(f);
+    struct files_begin begin = {.magic = FILES_BEGIN_MAGIC,
+                                .version = FILES_VERSION,
+                                .stat = stat,
+                                .offset = f->request.offset};
+    uint64_t left = stat.size - f->request.offset;
+    begin.bytes = f->request.length < left ? f->request.length : left;
+    /* "/mute": what stands before the bytes is never told. */
+    if (f->begun && strcmp(f->request.path, "/mute") != 0)
+        f->begun(f->data, &begin);
+    cr_expect(write(f->out, &"0123456789"[begin.offset], (size_t)begin.bytes) ==
+              (ssize_t)begin.bytes);
+}
+
 /* False: it waits for bytes. */
 static inline bool fake_file_step(struct fake_file *f)
 {
@@ -574,8 +598,7 @@ static inline bool fake_file_step(struct fake_file *f)
             fake_file_end(f, ERR_FORBIDDEN, "Its mode does not allow it.");
             return true;
         }
-        cr_expect(write(f->out, &"0123456789"[f->request.offset], f -> request.length) ==
-                  (ssize_t)f->request.length);
+        fake_read(f);
         break;
     case FILES_LIST:
         if (strcmp(path, "/garbage") == 0) {

@@ -132,6 +132,68 @@ Test(front_streams, a_file_is_read_whole_and_in_ranges)
               "%s", answer);
 }
 
+Test(front_streams, what_a_client_has_is_not_sent_again)
+{
+    char line[160], tag[128];
+    const char *answer = front_ask("HEAD", S "/files?path=/f", "", NULL);
+    cr_assert_eq(sscanf(strstr(answer, "ETag: "), "ETag: %127s", tag), 1);
+    snprintf(line, sizeof line, "If-None-Match: \"x\", W/%s\r\n", tag);
+    answer = front_ask("GET", S "/files?path=/f", line, NULL);
+    cr_expect(strstr(answer, " 304 ") && strstr(answer, tag) && !strstr(answer, "Content-Length") &&
+                  !strstr(answer, "0123"),
+              "%s", answer);
+    cr_expect(
+        strstr(front_ask("GET", S "/files?path=/f", "If-None-Match: \"x\"\r\n", NULL), " 200 "));
+    snprintf(line, sizeof line, "If-Range: %s\r\nRange: bytes=2-4\r\n", tag);
+    answer = front_ask("GET", S "/files?path=/f", line, NULL);
+    cr_expect(strstr(answer, " 206 ") && strstr(answer, "\r\n\r\n234"), "%s", answer);
+    answer = front_ask("GET", S "/files?path=/f", "If-Range: \"x\"\r\nRange: bytes=2-4\r\n", NULL);
+    cr_expect(strstr(answer, " 200 ") && strstr(answer, "0123456789"), "%s", answer);
+    answer = front_ask("GET", S "/files?path=/f", "If-Match: \"x\"\r\n", NULL);
+    cr_expect(strstr(answer, " 412 ") && strstr(answer, "precondition_failed"), "%s", answer);
+    answer = front_ask("GET", S "/files?path=/mute", "", NULL);
+    cr_expect(strstr(answer, " 503 "), "bytes without what stands before them: %s", answer);
+}
+
+Test(front_streams, FS_3_what_must_stand_there_and_what_comes_goes_to_the_worker)
+{
+    const char *answer =
+        front_ask("PUT", S "/files?path=/f", "If-Match: \"a-b-c-1-2\"\r\n", "0123456789");
+    cr_expect(strstr(answer, " 200 ") && strstr(answer, "ETag: \""), "%s", answer);
+    cr_expect(strstr(fake_asked(), "match=a-b-c-1-2 "), "%s", fake_asked());
+    front_ask("PUT", S "/files?path=/f", "If-None-Match: *\r\n", "0123456789");
+    cr_expect(strstr(fake_asked(), "match=- "), "%s", fake_asked());
+    front_ask("PUT", S "/files?path=/f",
+              "Content-Digest: sha-256=:hNiYd/DUBB77a/kaFvAkjy/Vc+avBcGflr7bn4gveII=:\r\n",
+              "0123456789");
+    cr_expect(strstr(fake_asked(), "sha256=84d89877f0d4041efb6bf91a"), "%s", fake_asked());
+    front_ask("DELETE", S "/files?path=/f", "If-Match: *\r\n", NULL);
+    cr_expect(strstr(fake_asked(), "match=* "), "%s", fake_asked());
+    unsigned before = fake.asked_count;
+    static const struct {
+        const char *line, *status;
+    } refused[] = {
+        {"If-Match: \"-\"\r\n", " 412 "},
+        {"If-Match: \"of another server\"\r\n", " 400 "},
+        {"If-Match: \"another\"\r\n", " 412 "},
+        {"If-Match: \"1\", \"2\"\r\n", " 400 "},
+        {"If-Match: W/\"1\"\r\n", " 400 "},
+        {"If-Match: 1\r\n", " 400 "},
+        {"If-None-Match: \"1\"\r\n", " 400 "},
+        {"If-None-Match: *\r\nIf-Match: *\r\n", " 400 "},
+        {"Content-Digest: sha-256=:abc:\r\n", " 400 "},
+        {"Content-Digest: md5=:hNiYd/DUBB77a/kaQWqiQQ==:\r\n", " 400 "},
+        {"If-Unmodified-Since: Mon, 02 Jan 2006 15:04:05 GMT\r\n", " 400 "},
+    };
+    for (unsigned i = 0; i < ARRAY_LENGTH(refused); i++) {
+        answer = front_ask("PUT", S "/files?path=/f", refused[i].line, "0123456789");
+        cr_expect(strstr(answer, refused[i].status), "%s: %s", refused[i].line, answer);
+    }
+    cr_expect_eq(fake.asked_count, before, "nobody was asked");
+    answer = front_ask("POST", S "/files/mkdir", "If-Match: *\r\n", "{\"path\":\"/d\"}");
+    cr_expect(strstr(answer, " 400 "), "a route that does not look at it: %s", answer);
+}
+
 Test(front_streams, P_7_the_askers_own_socket_goes_with_a_file_operation)
 {
     fake.client_socket = 0;
