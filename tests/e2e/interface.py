@@ -94,6 +94,8 @@ def each_operation_answers_as_described():
     call("POST", "/workspaces/w/volumes", {"name": "described-2", "owner": "o-described"})
     call("GET", "/workspaces/w/volumes?limit=2").is_(200)
     call("GET", "/workspaces/w/volumes/described-2").is_(200)
+    call("GET", "/metrics", version="").is_(200)
+    call("GET", "/ledger").is_(200)
     call("GET", "/resources?owner=o-described").is_(200)
     call("DELETE", "/workspaces/w/volumes/described-2").is_(200)
     call("POST", "/reap", {"owner": "o-described", "dry_run": True}).is_(200)

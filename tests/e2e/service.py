@@ -80,7 +80,7 @@ class Answer:
         return self
 
 
-def call(method, path, body=None, key=None, headers=None, timeout=10):
+def call(method, path, body=None, key=None, headers=None, timeout=10, version="/v1"):
     connection = Socket(timeout * SLOWER)
     head = dict(headers or {})
     if key:
@@ -90,12 +90,12 @@ def call(method, path, body=None, key=None, headers=None, timeout=10):
         head["Content-Type"] = "application/json"
         body = json.dumps(body if body is not None else {}).encode()
     try:
-        connection.request(method, "/v1" + path, body, head)
+        connection.request(method, version + path, body, head)
         reply = connection.getresponse()
         raw = reply.read()
         asked = json.loads(body) if isinstance(body, bytes) and built else None
         try:
-            DESCRIBED.answer(method, "/v1" + path, asked, reply.status, reply.headers, raw)
+            DESCRIBED.answer(method, version + path, asked, reply.status, reply.headers, raw)
         except described.Undescribed as difference:
             raise Failure("not as `berth openapi` says: %s" % difference)
         return Answer(reply, raw)
