@@ -53,7 +53,13 @@ static int change(struct ledger_db *db, struct err *err)
         db,
         "BEGIN IMMEDIATE;"
         "UPDATE meta SET value = value + 1048576 WHERE key = 'epoch';"
+        /* A table that nothing was ever added to has no row there yet. */
+        "INSERT INTO sqlite_sequence (name, seq) SELECT name, 0 FROM sqlite_master WHERE type = "
+        "'table' AND sql LIKE '%AUTOINCREMENT%' AND name NOT IN (SELECT name FROM sqlite_sequence);"
         "UPDATE sqlite_sequence SET seq = seq + 1048576;"
+        /* Verbs that were under way in the copy have ended since: a volume that stands there may
+         * be another session's, or this one's with all that was written in it. */
+        "UPDATE intents SET reason = '' WHERE reason IN ('new_volume', 'delete_volume');"
         "UPDATE incarnations SET init_pid = 0, init_start = 0, cgroup_inode = 0, netns_inode = 0"
         " WHERE ended_ms = 0;"
         "UPDATE tokens SET revoked_ms = unixepoch() * 1000 WHERE revoked_ms = 0;"
@@ -93,14 +99,23 @@ int ledger_restore(const char *directory, const char *vfs, struct err *err)
     if (snprintf(path, sizeof path, "%s/" LEDGER_NAME_RESTORE, directory) >= (int)sizeof path)
         return 0; /* the ledger's own path does not fit either, and says so */
     _cleanup_fd_ int fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0 || faccessat(fd, LEDGER_NAME_RESTORE, F_OK, AT_SYMLINK_NOFOLLOW) < 0)
-        return 0;
+    if (fd < 0)
+        return errno == ENOENT ? 0 : failed(directory, err);
+    if (faccessat(fd, LEDGER_NAME_RESTORE, F_OK, AT_SYMLINK_NOFOLLOW) < 0)
+        return errno == ENOENT ? 0 : failed(LEDGER_NAME_RESTORE, err);
     int r = prepare(path, vfs, err);
+    /* What stands beside an older replaced ledger is not this one's. */
+    if (r == 0 && faccessat(fd, LEDGER_NAME, F_OK, AT_SYMLINK_NOFOLLOW) == 0) {
+        unlinkat(fd, LEDGER_NAME_REPLACED "-wal", 0);
+        unlinkat(fd, LEDGER_NAME_REPLACED "-journal", 0);
+    }
     /* The log goes with its database: what comes now must not find it. */
     if (r == 0)
         r = move(fd, LEDGER_NAME, LEDGER_NAME_REPLACED, err);
     if (r == 0)
         r = move(fd, LEDGER_NAME "-wal", LEDGER_NAME_REPLACED "-wal", err);
+    if (r == 0) /* of a first start that was killed */
+        r = move(fd, LEDGER_NAME "-journal", LEDGER_NAME_REPLACED "-journal", err);
     if (r == 0 && fsync(fd) < 0)
         r = failed(LEDGER_NAME, err);
     if (r == 0)

@@ -144,6 +144,9 @@ int network_given_up(struct ledger_tx *tx, const struct verb *verb, struct err *
 static void cannot_now(struct verb *verb)
 {
     session_rescue_later(verb->call.work.p, verb->ticket.session);
+    /* A refusal that could not be ended is none yet: its rules may still become the session's. */
+    if (verb->failed)
+        verb->failure.code = ERR_UNAVAILABLE;
     if (!verb->call.answered)
         call_fail(&verb->call, &verb->failure, &(struct document_problem){.retry_after_s = 1});
     verb_end(verb);

@@ -14,6 +14,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -174,6 +175,20 @@ static int place(int from, const char *path, int directory, struct err *err)
     return r;
 }
 
+/* Half of a ledger may stand in the log beside it, and only this file would be copied. */
+static int check_no_log(const char *path, struct err *err)
+{
+    char log[PATH_MAX];
+    struct stat st;
+    int n = snprintf(log, sizeof log, "%s-wal", path);
+    if (n < 0 || (size_t)n >= sizeof log || stat(log, &st) < 0 || st.st_size == 0)
+        return 0;
+    return err_set(err, ERR_INVALID_REQUEST, 0, "bring back", path,
+                   "It has a log beside it (%s), without which it is not whole. Write it into the "
+                   "file first: sqlite3 FILE 'PRAGMA wal_checkpoint(TRUNCATE)'",
+                   log);
+}
+
 static int restore_from(const struct serve_options *options, const char *path, struct err *err)
 {
     struct serve_place here = {.state_lock = -1, .runtime_lock = -1, .listen = -1};
@@ -181,6 +196,8 @@ static int restore_from(const struct serve_options *options, const char *path, s
     if (from < 0)
         return failed(err, "open the copy", path);
     int r = check_header(from, path, err);
+    if (r == 0)
+        r = check_no_log(path, err);
     if (r == 0)
         r = serve_config_all(options, &the_plan, err);
     if (r == 0)

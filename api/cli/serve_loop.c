@@ -324,7 +324,8 @@ static void reload(struct supervisor *s)
         s->launcher.due_ms = 0;
         fd_replace(&s->launcher.channel, -1);
     }
-    serve_notify(s->notify, "READY=1");
+    if (s->told)
+        serve_notify(s->notify, "READY=1");
 }
 
 static void hear_signal(struct supervisor *s)

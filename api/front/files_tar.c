@@ -10,6 +10,7 @@
 #include "api/front/print.h"
 #include "runtime/base/fd.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <string.h>
@@ -99,6 +100,15 @@ static void end_archive(struct file_call *file)
         refuse(call, file->request.path, "What came out of the session is no archive.");
 }
 
+/* A piece is lost: the client must see that. Nothing of the file's call may be used after this. */
+static bool break_off(struct file_call *file)
+{
+    if (!file->begun)
+        exchange_bytes_begin(file->call->x, "application/x-tar");
+    exchange_stream_break(front_call_finish(file->call));
+    return false;
+}
+
 /* False: no more can be passed on now. */
 static bool pass_on(struct file_call *file)
 {
@@ -115,6 +125,8 @@ static bool pass_on(struct file_call *file)
             return false;
         }
         buf_add(&file->list.raw, data, (size_t)n);
+        if (buf_failed(&file->list.raw))
+            return break_off(file);
         file->held = (size_t)n;
     }
     if (!file->begun)
@@ -125,6 +137,8 @@ static bool pass_on(struct file_call *file)
         loop_watch_set(file->watch, 0); /* until there is room */
         return false;
     }
+    if (r == -ENOMEM)
+        return break_off(file);
     buf_fini(&file->list.raw);
     file->held = 0;
     /* A client that left: `gone` follows. */

@@ -122,6 +122,8 @@ struct files_temporary {
     int fd;  /* open for writing, locked; -1: none */
     char name[64];
 };
+/* Is it a name that only this file's may have? */
+bool files_temporary_is(const char *name);
 int files_temporary_open(const struct files_view *view, int dir, struct files_temporary *ret,
                          struct err *err);
 /* Onto `name` (`fresh`: -EEXIST if there is something); gone afterwards in every case. *ret_stat is

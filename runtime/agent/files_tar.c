@@ -111,7 +111,9 @@ static int unpack(struct unpacking *u, struct err *err)
 /* What writers add to fill a record: zeros and nothing else. */
 static int end(struct unpacking *u, struct err *err)
 {
+    enum { ZEROS_MAX = 16 << 20 }; /* records of any writer are shorter */
     ssize_t n;
+    size_t sum = 0;
     do {
         n = io_read_full(u->tree.job->in, u->extension, sizeof u->extension);
         if (n < 0)
@@ -119,6 +121,9 @@ static int end(struct unpacking *u, struct err *err)
         for (ssize_t i = 0; i < n; i++)
             if (u->extension[i])
                 return malformed(u, "there is more behind its end", err);
+        sum += (size_t)n;
+        if (sum > ZEROS_MAX)
+            return malformed(u, "its end has no end", err);
     } while ((size_t)n == sizeof u->extension);
     return 0;
 }

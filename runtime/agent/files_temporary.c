@@ -68,6 +68,11 @@ static int try_name(const struct files_view *view, int dir, struct files_tempora
     return 0;
 }
 
+bool files_temporary_is(const char *name)
+{
+    return strncmp(name, prefix, sizeof prefix - 1) == 0;
+}
+
 int files_temporary_open(const struct files_view *view, int dir, struct files_temporary *ret,
                          struct err *err)
 {

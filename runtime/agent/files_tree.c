@@ -153,7 +153,8 @@ static int read_directory(struct reader *t, int dir, struct err *err)
             r = errno ? files_failed(err, errno, "read", t->path) : 0;
             break;
         }
-        if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0)
+        if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0 ||
+            files_temporary_is(e->d_name)) /* somebody's half-written file */
             continue;
         size_t n = (size_t)snprintf(t->path + length, sizeof t->path - length, "%s%s",
                                     length ? "/" : "", e->d_name);

@@ -45,8 +45,9 @@ int files_match(const struct files_view *view, const char *match, const struct s
     struct files_stat told;
     if (!match || !match[0])
         return 0;
-    if (match[0] == '-' || !st) {
-        bool holds = (match[0] == '-') == !st;
+    bool nothing = strcmp(match, "-") == 0;
+    if (nothing || !st) {
+        bool holds = nothing == !st;
         return holds ? 0
                      : err_set(err, ERR_PRECONDITION_FAILED, st ? EEXIST : ENOENT, step_name, path,
                                st ? "There is something of that name already. Nothing was changed."
@@ -128,7 +129,7 @@ static int publish(struct files_temporary *temporary, const char *name, uint32_t
                    const struct files_content *content, struct stat *ret_stat, struct err *err)
 {
     const struct timespec times[] = {{.tv_nsec = UTIME_OMIT}, content->modified};
-    bool fresh = content->match && content->match[0] == '-';
+    bool fresh = content->match && strcmp(content->match, "-") == 0;
     int r = fchmod(temporary->fd, mode) < 0 ? -errno : 0;
     if (r == 0 && content->has_modified && futimens(temporary->fd, times) < 0)
         r = -errno;
@@ -149,6 +150,10 @@ int files_replace(const struct files_view *view, const struct files_place *place
                     : files_failed(err, EISDIR, step_name, content->path);
     if (r < 0)
         return r;
+    if (files_temporary_is(name))
+        return err_set(err, ERR_INVALID_REQUEST, EINVAL, step_name, content->path,
+                       "Names that begin with \".berth-write-\" are those of files that are being "
+                       "written; what a killed writer left under one is removed. Choose another.");
     if (fstatat(place->dir, name, &old, AT_SYMLINK_NOFOLLOW) == 0) {
         r = check_old(view, place, name, &old);
         if (r == 0 && content->keep_mode && S_ISREG(old.st_mode))

@@ -106,6 +106,25 @@ static void keep_ports(const struct spec_network *old, const struct spec_network
                 ret[i].host_port = old->publish[k].host_port;
 }
 
+/* A port that the record has already, but that somebody of the host took meanwhile, refuses no
+ * rules: narrower ones would not come, nor those of before come back. It stays closed, and is tried
+ * again like any that was lost (session_publish_restore()). */
+static void pass_over_lost(const struct spec_network *old, const struct spec_publish *wanted,
+                           unsigned count, uint32_t *mask)
+{
+    for (unsigned i = 0; old && i < count; i++) {
+        struct publish one;
+        struct err unseen;
+        if (*mask & UINT32_C(1) << i || !has(old->publish, old->publish_count, wanted[i].host_port))
+            continue;
+        publish_init(&one);
+        if (publish_bind_missing(&wanted[i], 1, 0, false, &one, &unseen) == -EADDRINUSE)
+            *mask |= UINT32_C(1) << i;
+        else
+            publish_fini(&one);
+    }
+}
+
 int session_publish_prepare(struct runtime *rt, const struct session_name *name,
                             const struct spec_network *old, const struct spec_network *net,
                             struct publish *ret, struct err *err)
@@ -117,6 +136,8 @@ int session_publish_prepare(struct runtime *rt, const struct session_name *name,
                                           net->publish_count, &mask, err)
                             : 0;
     struct publish made;
+    if (r == 0)
+        pass_over_lost(old, wanted, net->publish_count, &mask);
     if (r == 0)
         r = publish_bind_missing(wanted, net->publish_count, mask, false, &made, err);
     if (r < 0)

@@ -103,6 +103,10 @@ static void hostile(const struct place *p)
     add(FILES_FILE, '1', "h", "l/f", NULL);
     send_archive("t");
     must_fail(ERR_NOT_FOUND, "a hard link through a link");
+    add(FILES_FILE, 0, ".berth-write-0", "", "mine");
+    add(FILES_FILE, 0, "b", "", "b");
+    send_archive("t");
+    must_fail(ERR_INVALID_REQUEST, "the name of a file that is being written");
     add(FILES_SYMLINK, 0, "m", path("outside/f"), NULL);
     add(FILES_FILE, '1', "h", "m", NULL);
     send_archive("t");

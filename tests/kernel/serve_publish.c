@@ -331,6 +331,9 @@ static void lost_for_a_while(void)
     open_again(PORT + 1);
     const struct launcher_published *ports = published(1);
     EXPECT(ports->count == 2 && ports->open == 2, "%x open", ports->open);
+    /* Other rules come all the same: a port that is lost refuses none. */
+    EXPECT(replace_ports(2, 2, two) == 0, "%d: %s", answer.result, answer.err.detail);
+    EXPECT(published(1)->open == 2, "%x open", published(1)->open);
     fd_close(other);
     publish_ports(1, one_port);
     EXPECT(try_launch(2) == -EADDRINUSE && answer.err.code == ERR_PORT_IN_USE, "%d: %s",

@@ -186,6 +186,31 @@ Test(ledger_copy, what_comes_back_is_as_it_was_and_never_gives_a_number_again)
     cr_expect_neq(access(path, F_OK), 0);
 }
 
+Test(ledger_copy, what_was_under_way_in_a_copy_removes_no_volume_and_empty_tables_jump_too)
+{
+    make_sessions(0, 1);
+    copy_to(LEDGER_NAME_RESTORE);
+    cr_assert_eq(
+        number_in(LEDGER_NAME_RESTORE, "SELECT count(*) FROM sqlite_sequence WHERE name = 'execs'"),
+        0);
+    for (int destroy = 0; destroy < 2; destroy++)
+        cr_assert_gt(number_in(LEDGER_NAME_RESTORE,
+                               destroy ? "INSERT INTO intents (session, incarnation, verb, phase,"
+                                         " idempotency, floor, created_ms, reason) VALUES"
+                                         " (1, 1, 'destroy', 1, 0, 0, 0, 'delete_volume')"
+                                         " RETURNING id"
+                                       : "INSERT INTO intents (session, incarnation, verb, phase,"
+                                         " idempotency, floor, created_ms, reason) VALUES"
+                                         " (1, 1, 'create', 1, 0, 0, 0, 'new_volume')"
+                                         " RETURNING id"),
+                     0);
+    fixture_reopen();
+    close_ledger();
+    cr_expect_eq(number_in(LEDGER_NAME, "SELECT count(*) FROM intents WHERE reason = ''"), 2);
+    cr_expect_gt(number_in(LEDGER_NAME, "SELECT seq FROM sqlite_sequence WHERE name = 'execs'"),
+                 1000000);
+}
+
 static int add_token(struct ledger_tx *tx, void *data, struct err *err)
 {
     struct token_row row = {.token_id = "t-1", .hash = "h", .workspaces = "w", .verbs = "read"};
