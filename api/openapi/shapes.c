@@ -133,16 +133,8 @@ static const struct document_member port_list_members[] = {
 SHAPE(port_list, "PublishedPortList", "What of the host's loopback leads into a session now.");
 
 const struct document_shape *const openapi_shapes[] = {
-    &openapi_shape_stdin,
-    &openapi_shape_file,
-    &openapi_shape_removed,
-    &openapi_shape_file_list,
-    &openapi_shape_entry,
-    &openapi_shape_output,
-    &openapi_shape_gap,
-    &openapi_shape_network,
-    &openapi_shape_port,
-    &openapi_shape_port_list,
-    &openapi_shape_unpacked,
-    NULL,
+    &openapi_shape_stdin,     &openapi_shape_file,     &openapi_shape_removed,
+    &openapi_shape_file_list, &openapi_shape_entry,    &openapi_shape_output,
+    &openapi_shape_gap,       &openapi_shape_network,  &openapi_shape_port,
+    &openapi_shape_port_list, &openapi_shape_unpacked, NULL,
 };

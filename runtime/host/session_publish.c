@@ -136,6 +136,7 @@ int session_publish_prepare(struct runtime *rt, const struct session_name *name,
                                           net->publish_count, &mask, err)
                             : 0;
     struct publish made;
+    publish_init(&made);
     if (r == 0)
         pass_over_lost(old, wanted, net->publish_count, &mask);
     if (r == 0)
