@@ -79,6 +79,8 @@ Test(front_tokens, W_3_another_workspace_is_404_on_every_route_in_words_of_what_
         const struct route *route = route_at((enum route_id)i);
         if (http_scope_rule(route->scope) != SCOPE_RULE_VERB)
             continue;
+        if (route->later && !route->later[0])
+            continue; /* its place is kept; until it is built it is 404 to everybody */
         unsigned before = fake.asked_count;
         cr_expect_eq(ask(route, "ta", "b"), 404, "%s", route->name);
         cr_expect_eq(ask(route, "tr", "b"), 404, "%s: the verb is not told there", route->name);
