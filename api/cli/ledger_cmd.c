@@ -102,16 +102,15 @@ static int receive(struct verb *verb, int fd, const char *path, struct err *err)
 
 static int backup_to(struct verb *verb, const char *path, struct err *err)
 {
-    char directory[SPEC_PATH_MAX], random[32], temporary[64];
+    char directory[SPEC_PATH_MAX], temporary[32];
     const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
     int n = slash ? (int)(slash - path) : 0;
     if (n >= (int)sizeof directory || !name[0])
         return err_set(err, ERR_USAGE, 0, "name of the copy", path, "Write the name of a file.");
     snprintf(directory, sizeof directory, "%.*s", n ? n : 1, n ? path : slash ? "/" : ".");
-    int r = id_random(".berth-ledger-", random, sizeof random);
+    int r = id_random(".berth-ledger-", temporary, sizeof temporary);
     if (r < 0)
         return err_set(err, ERR_INTERNAL, -r, "make a name", NULL, NULL);
-    snprintf(temporary, sizeof temporary, "%s", random);
     _cleanup_fd_ int at = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (at < 0)
         return failed(err, "open the directory", directory);
@@ -159,15 +158,21 @@ static int place(int from, const char *path, int directory, struct err *err)
 {
     static const char temporary[] = LEDGER_NAME_RESTORE ".new";
     unlinkat(directory, temporary, 0); /* of one that was killed */
-    unlinkat(directory, LEDGER_NAME_RESTORE "-wal", 0);
     _cleanup_fd_ int fd =
         openat(directory, temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
     struct stat st;
     if (fd < 0 || fstat(directory, &st) < 0)
         return failed(err, "make a file in", "the ledger's directory");
     int r = copy(from, fd, path, err);
-    if (r == 0 && (fchown(fd, st.st_uid, st.st_gid) < 0 || fsync(fd) < 0 ||
-                   renameat(directory, temporary, directory, LEDGER_NAME_RESTORE) < 0 ||
+    if (r == 0 && (fchown(fd, st.st_uid, st.st_gid) < 0 || fsync(fd) < 0))
+        r = failed(err, "copy", path);
+    /* An older one that waits goes first, and its log after it: neither is whole without the other.
+     */
+    if (r == 0) {
+        unlinkat(directory, LEDGER_NAME_RESTORE, 0);
+        unlinkat(directory, LEDGER_NAME_RESTORE "-wal", 0);
+    }
+    if (r == 0 && (renameat(directory, temporary, directory, LEDGER_NAME_RESTORE) < 0 ||
                    fsync(directory) < 0))
         r = failed(err, "copy", path);
     if (r < 0)
