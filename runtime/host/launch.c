@@ -353,14 +353,11 @@ static int send_roots(const struct session *s, const struct spec *spec,
         .user_gid = session_host_id(s, SPEC_UID_USER),
         .make_nodes = !s->runtime->facts.rootless,
     };
-    int mounts[STAGE_ROOTS_COUNT];
+    _cleanup_fd_ int scratch = -1;
     struct err failed = {0};
-    if (root_begin(&what, mounts, parts->late->bind, &failed) < 0)
+    if (root_begin(&what, &scratch, parts->late->bind, &failed) < 0)
         return start_failed(&failed, err);
-    int r = send_part(s, mounts, STAGE_ROOTS_COUNT, err);
-    for (int i = 0; i < STAGE_ROOTS_COUNT; i++)
-        fd_close(mounts[i]);
-    return r;
+    return send_part(s, &scratch, 1, err);
 }
 
 static int send_workspace(const struct session *s, const struct spec *spec, struct stage_late *late,

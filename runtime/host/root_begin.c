@@ -18,30 +18,24 @@ static int fail(struct err *err, const char *step, const char *subject)
     return err_raw(err, ERR_INTERNAL, errno, step, subject);
 }
 
-struct tmpfs {
-    const char *what, *size, *inodes;
-    uint64_t attributes;
-};
-
-static int make_tmpfs(const struct root_begin *w, const struct tmpfs *t, int *ret_mount,
-                      struct err *err)
+static int make_scratch(const struct root_begin *w, int *ret_mount, struct err *err)
 {
     _cleanup_fd_ int fs = sys_fsopen("tmpfs");
     if (fs < 0)
-        return fail(err, "open a tmpfs for", t->what);
-    if (sys_fsconfig_string(fs, "size", t->size) < 0)
-        return fail(err, "set the size of the tmpfs for", t->what);
-    if (sys_fsconfig_string(fs, "nr_inodes", t->inodes) < 0)
-        return fail(err, "set the inodes of the tmpfs for", t->what);
+        return fail(err, "open a tmpfs for the scratch", NULL);
+    if (sys_fsconfig_string(fs, "size", w->scratch_size) < 0)
+        return fail(err, "set the size of the scratch", NULL);
+    if (sys_fsconfig_string(fs, "nr_inodes", w->scratch_inodes) < 0)
+        return fail(err, "set the inodes of the scratch", NULL);
     if (sys_fsconfig_string(fs, "mode", "755") < 0)
-        return fail(err, "set the mode of the tmpfs for", t->what);
+        return fail(err, "set the mode of the scratch", NULL);
     if (sys_fsconfig_create(fs) < 0)
-        return fail(err, "create the tmpfs for", t->what);
-    _cleanup_fd_ int mount = sys_fsmount(fs, t->attributes);
+        return fail(err, "create the scratch", NULL);
+    _cleanup_fd_ int mount = sys_fsmount(fs, SYS_ATTR_NOSUID | SYS_ATTR_NODEV);
     if (mount < 0)
-        return fail(err, "mount the tmpfs for", t->what);
+        return fail(err, "mount the scratch", NULL);
     if (fchownat(mount, "", w->root_uid, w->root_gid, AT_EMPTY_PATH) < 0)
-        return fail(err, "own the tmpfs for", t->what);
+        return fail(err, "own the scratch", NULL);
     *ret_mount = take_fd(&mount);
     return 0;
 }
@@ -220,7 +214,7 @@ static int make_nodes(const struct root_begin *w, int dev, struct err *err)
     return 0;
 }
 
-static int make_dev(const struct root_begin *w, int dev, struct err *err)
+static int make_dev(const struct root_begin *w, int scratch, struct err *err)
 {
     static const struct {
         const char *name, *to;
@@ -228,6 +222,16 @@ static int make_dev(const struct root_begin *w, int dev, struct err *err)
         {"fd", "/proc/self/fd"},       {"stdin", "/proc/self/fd/0"}, {"stdout", "/proc/self/fd/1"},
         {"stderr", "/proc/self/fd/2"}, {"ptmx", "pts/ptmx"},         {"shm", "/run/shm"},
     };
+    if (!w->plan->fresh) {
+        if (mkdirat(scratch, STAGE_DEV, 0755) < 0)
+            return fail(err, "make a directory for /dev", NULL);
+        if (fchownat(scratch, STAGE_DEV, w->root_uid, w->root_gid, AT_SYMLINK_NOFOLLOW) < 0)
+            return fail(err, "own /dev", NULL);
+    }
+    _cleanup_fd_ int dev =
+        openat(scratch, STAGE_DEV, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (dev < 0)
+        return fail(err, "open the directory for /dev", NULL);
     if (mkdirat(dev, "pts", 0755) < 0)
         return fail(err, "make /dev/pts", NULL);
     if (mkdirat(dev, ".empty", 0555) < 0)
@@ -238,25 +242,18 @@ static int make_dev(const struct root_begin *w, int dev, struct err *err)
     return make_nodes(w, dev, err);
 }
 
-int root_begin(const struct root_begin *w, int ret_mounts[STAGE_ROOTS_COUNT],
-               bool ret_bind[ROOTFS_STEPS_MAX], struct err *err)
+int root_begin(const struct root_begin *w, int *ret_scratch, bool ret_bind[ROOTFS_STEPS_MAX],
+               struct err *err)
 {
-    const struct tmpfs scratch_fs = {"scratch", w->scratch_size, w->scratch_inodes,
-                                     SYS_ATTR_NOSUID | SYS_ATTR_NODEV};
-    const struct tmpfs dev_fs = {"/dev", "64k", "64", SYS_ATTR_NOSUID | SYS_ATTR_NOEXEC};
-    _cleanup_fd_ int scratch = -1, dev = -1;
+    _cleanup_fd_ int scratch = -1;
     mode_t before = umask(0); /* of the process, which has one thread */
-    int r = make_tmpfs(w, &scratch_fs, &scratch, err);
+    int r = make_scratch(w, &scratch, err);
     if (r == 0 && w->plan->fresh)
         r = populate(w, scratch, ret_bind, err);
     if (r == 0)
-        r = make_tmpfs(w, &dev_fs, &dev, err);
-    if (r == 0)
-        r = make_dev(w, dev, err);
+        r = make_dev(w, scratch, err);
     umask(before);
-    if (r < 0)
-        return r;
-    ret_mounts[STAGE_ROOT_SCRATCH] = take_fd(&scratch);
-    ret_mounts[STAGE_ROOT_DEV] = take_fd(&dev);
-    return 0;
+    if (r == 0)
+        *ret_scratch = take_fd(&scratch);
+    return r;
 }

@@ -1,6 +1,6 @@
 /* This file makes what of a session's root directory needs none of its namespaces, in the launcher,
  * while the session's first process makes those: the scratch, in it the directories, links and
- * files of a fresh root and the places of what is bound into it, and the file system of /dev.
+ * files of a fresh root and the places of what is bound into it, and what is in /dev.
  * PRIVILEGED: the launcher's. Namespace: the host's.
  *
  * Should: touch only file systems that it has made itself, that have no name and that no other
@@ -22,7 +22,7 @@ struct root_begin {
     bool make_nodes;
 };
 
-/* Detached mounts, to be sent to the stage in this order and closed then. `ret_bind`: which steps
- * of the plan are to be bound, of false ones. */
-int root_begin(const struct root_begin *what, int ret_mounts[STAGE_ROOTS_COUNT],
-               bool ret_bind[ROOTFS_STEPS_MAX], struct err *err);
+/* A detached mount, to be sent to the stage and closed then. `ret_bind`: which steps of the plan
+ * are to be bound, of false ones. */
+int root_begin(const struct root_begin *what, int *ret_scratch, bool ret_bind[ROOTFS_STEPS_MAX],
+               struct err *err);

@@ -282,7 +282,13 @@ const struct stage_node stage_nodes[STAGE_NODES] = {
 
 static void make_dev(const struct stage_args *args, int root)
 {
-    int dev = args->dev;
+    int dev =
+        TRY(sys_open_tree_clone(args->scratch, STAGE_DEV, 0), "take /dev of the scratch", NULL);
+    /* Nothing is ever made in /dev but terminals, which devpts makes; its devices work here and
+     * nowhere else in the scratch. */
+    struct sys_mount_attr attr = {.set = SYS_ATTR_RDONLY | SYS_ATTR_NOSUID | SYS_ATTR_NOEXEC,
+                                  .clear = SYS_ATTR_NODEV};
+    TRY(sys_mount_setattr(dev, 0, &attr), "make /dev read-only, with devices", NULL);
     attach(args, dev, root, "dev", true);
     for (size_t i = 0; i < STAGE_NODES && !args->make_nodes; i++) {
         const struct stage_node *node = &stage_nodes[i];
@@ -302,9 +308,6 @@ static void make_dev(const struct stage_args *args, int root)
     fd_close(fs);
     TRY(sys_move_mount_at(pts, dev, "pts"), "attach devpts", NULL);
     fd_close(pts);
-    /* Nothing is ever made in /dev but terminals, which devpts makes. */
-    struct sys_mount_attr attr = {.set = SYS_ATTR_RDONLY};
-    TRY(sys_mount_setattr(dev, 0, &attr), "make /dev read-only", NULL);
     fd_close(dev);
 }
 
@@ -380,9 +383,8 @@ static int make_proc(const struct stage_args *args, int root, int *ret_sysctl_us
  */
 static unsigned place_roots(struct stage_args *args, const int *fds)
 {
-    args->scratch = fds[STAGE_ROOT_SCRATCH];
-    args->dev = fds[STAGE_ROOT_DEV];
-    return STAGE_ROOTS_COUNT;
+    args->scratch = fds[0];
+    return 1;
 }
 
 static unsigned place_workspace(struct stage_args *args, const int *fds)
