@@ -273,11 +273,11 @@ $(BUILD)/bin/berth-gateway: $(BUILD)/obj/runtime/gateway/main.o $(LIB_gateway) $
 UNIT_TESTS   := $(patsubst tests/unit/%.c,$(BUILD)/tests/unit/%,$(wildcard tests/unit/*.c))
 KERNEL_TESTS := $(patsubst tests/kernel/%.c,$(BUILD)/tests/kernel/%,$(wildcard tests/kernel/*.c))
 
-$(BUILD)/tests/unit/%: $(BUILD)/obj/tests/unit/%.o $(LIBS_ALL)
+$(BUILD)/tests/unit/%: $(BUILD)/obj/tests/unit/%.o $(BUILD)/obj/tests/patience.o $(LIBS_ALL)
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ -lcriterion -lseccomp $(SQLITE) $(LIBUV)
 
-$(BUILD)/tests/kernel/%: $(BUILD)/obj/tests/kernel/%.o $(LIBS_ALL)
+$(BUILD)/tests/kernel/%: $(BUILD)/obj/tests/kernel/%.o $(BUILD)/obj/tests/patience.o $(LIBS_ALL)
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ -lcriterion -lseccomp $(LIBUV)
 

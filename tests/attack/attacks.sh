@@ -507,7 +507,7 @@ attack_connect() {
         tcp:4711 udp:4712 >"$log" 2>&1 &
     HELPERS+=($!)
     local i
-    for i in 1 2 3 4 5 6 7 8 9 10; do grep -q READY "$log" && break; sleep 0.1; done
+    for i in $(seq $((10 * ${TEST_SLOWER:-1}))); do grep -q READY "$log" && break; sleep 0.1; done
     chmod 777 "$D/victim.sock"
     mapfile -t specs < <(host_sockets)
     inside connect "${specs[@]}" abstract:berth-attack-victim abstract:/containerd-shim/x.sock \
@@ -533,7 +533,7 @@ attack_ipc() {
     local first=$!
     "$PROGRAMS/ipc" put 5 >"$other.host" &
     local on_host=$!
-    for i in $(seq 50); do grep -q '^put' "$other" && grep -q '^put' "$other.host" && break; sleep 0.1; done
+    for i in $(seq $((50 * ${TEST_SLOWER:-1}))); do grep -q '^put' "$other" && grep -q '^put' "$other.host" && break; sleep 0.1; done
     if ! grep -qE '^put [3-7]' "$other"; then fail "the first session made nothing: $(head -n 1 "$other.err")"; fi
     if ! grep -qE '^put [4-7]' "$other.host"; then fail 'the host made nothing'; fi
     inside ipc look /usr/bin/env
@@ -672,7 +672,7 @@ attack_forkbomb() {
     timeout -k 5 $((40 * ${TEST_SLOWER:-1})) "${AS[@]}" "${ENVIRONMENT[@]}" "$BERTH" run --workspace "$WS" --pids 200 --cpus 0.8 --timeout "$((6 * ${TEST_SLOWER:-1}))s" -- \
         "$WS/.attack/resources" forkbomb </dev/null >"$started" 2>"$started.err" &
     local bomb=$!
-    for i in $(seq 50); do grep -q started "$started" && break; sleep 0.1; done
+    for i in $(seq $((50 * ${TEST_SLOWER:-1}))); do grep -q started "$started" && break; sleep 0.1; done
     local most=0 count
     for i in $(seq $((6 * ${TEST_SLOWER:-1}))); do
         # An emulated machine forks slowly; it is told apart from a bomb that does not go off by time.
@@ -839,13 +839,13 @@ attack_kill_race() {
         pid=$!
         # Before berth is there the shell's own child has INT ignored.
         local waited
-        for waited in $(seq 200); do [ "$(readlink "/proc/$pid/exe")" = "$BERTH" ] && break; sleep 0.005; done
+        for waited in $(seq $((200 * ${TEST_SLOWER:-1}))); do [ "$(readlink "/proc/$pid/exe")" = "$BERTH" ] && break; sleep 0.005; done
         delay=$(printf '0.%03d' $((i * 37 % 60)))
         sleep "$delay"
         case $((i % 3)) in 0) signal=KILL ;; 1) signal=TERM ;; *) signal=INT ;; esac
         # berth itself, not the shell function or setpriv (which has become berth by exec)
         kill -$signal "$pid" 2>/dev/null
-        for waited in $(seq 100); do kill -0 "$pid" 2>/dev/null || break; sleep 0.05; done
+        for waited in $(seq $((100 * ${TEST_SLOWER:-1}))); do kill -0 "$pid" 2>/dev/null || break; sleep 0.05; done
         kill -0 "$pid" 2>/dev/null && { fail "round $i: SIG$signal after $delay s did not end berth"; kill -KILL "$pid"; }
         wait "$pid" 2>/dev/null
     done
@@ -860,7 +860,7 @@ run_share() { # kind, needed by the second
     timeout -k 5 $((60 * ${TEST_SLOWER:-1})) "${AS[@]}" "${ENVIRONMENT[@]}" "$BERTH" run --workspace "$WS" -- \
         "$WS/.attack/resources" hold "$1" 6 </dev/null >"$first" 2>"$first.err" &
     local holder=$!
-    for i in $(seq 150); do grep -q '^took' "$first" && break; sleep 0.1; done
+    for i in $(seq $((150 * ${TEST_SLOWER:-1}))); do grep -q '^took' "$first" && break; sleep 0.1; done
     grep -q '^took' "$first" || fail "the first did not come so far: $(tail -n 1 "$first.err")"
     session -- "$WS/.attack/resources" count "$1" "$2"
     grep -q "^took $1 $2 then stopped" "$OUT" || fail "first: $(head -n 1 "$first"), second: $(head -n 1 "$OUT")"
@@ -883,7 +883,7 @@ attack_share_terminals() {
     timeout -k 5 $((60 * ${TEST_SLOWER:-1})) "${AS[@]}" "${ENVIRONMENT[@]}" "$BERTH" run --workspace "$WS" -- \
         "$WS/.attack/resources" hold terminals 6 </dev/null >"$first" 2>"$first.err" &
     local holder=$!
-    for i in $(seq 150); do grep -q '^took' "$first" && break; sleep 0.1; done
+    for i in $(seq $((150 * ${TEST_SLOWER:-1}))); do grep -q '^took' "$first" && break; sleep 0.1; done
     local count
     count=$(sed -n 's/^took terminals \([0-9]*\).*/\1/p' "$first")
     [ "${count:-0}" -ge 16 ] && [ "$count" -le 64 ] || fail "the first took ${count:-no} terminals, not 16 to 64"
@@ -937,7 +937,7 @@ attack_swapped() {
     timeout -k 5 $((30 * ${TEST_SLOWER:-1})) "${AS[@]}" "${ENVIRONMENT[@]}" "$BERTH" run --workspace "$WS" -- \
         "$WS/.attack/workspace" wait written 2 </dev/null >"$out" 2>"$out.err" &
     local pid=$!
-    for i in $(seq 50); do grep -q ready "$out" && break; sleep 0.1; done
+    for i in $(seq $((50 * ${TEST_SLOWER:-1}))); do grep -q ready "$out" && break; sleep 0.1; done
     mv "$WS" "$WS.real"
     ln -s "$elsewhere" "$WS"
     sleep 0.5
@@ -1216,7 +1216,7 @@ attack_workspace_socket() {
     mkdir -p "$WS/sub/deep"
     "$HOSTSIDE" listen "path:$WS/docker.sock" "path:$WS/sub/deep/agent.sock" >"$log" 2>&1 &
     HELPERS+=($!)
-    for i in $(seq 20); do grep -q READY "$log" && break; sleep 0.1; done
+    for i in $(seq $((20 * ${TEST_SLOWER:-1}))); do grep -q READY "$log" && break; sleep 0.1; done
     chmod 777 "$WS/docker.sock" "$WS/sub/deep/agent.sock"
     inside connect "path:$WS/docker.sock" "path:$WS/sub/deep/agent.sock"
     all_denied connect 2

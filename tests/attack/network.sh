@@ -208,7 +208,7 @@ attack_46_under_a_service() {
     if [ "$MODE" != self ]; then chown "$UID_HERE" "$D/serve.jsonc"; fi
     "${AS[@]}" "${ENVIRONMENT[@]}" "$BERTH" serve --config "$D/serve.jsonc" </dev/null >"$D/out/serve" 2>&1 &
     local service=$!
-    for i in $(seq 100); do
+    for i in $(seq $((100 * ${TEST_SLOWER:-1}))); do
         berth session create net1 --allow web.example:80
         if [ "$RC" = 0 ]; then break; fi
         sleep 0.1
@@ -238,7 +238,7 @@ attack_46_under_a_service() {
         berth session resume net1
         [ "$RC" = 0 ] || fail "not resumed: $(tail -n 1 "$ERR")"
     fi
-    for i in $(seq 100); do
+    for i in $(seq $((100 * ${TEST_SLOWER:-1}))); do
         berth exec net1 -- sh -c "$FETCH http://web.example/"
         if grep -q world "$OUT"; then break; fi
         sleep 0.1
@@ -318,7 +318,7 @@ for port in (80, 6000, 7000):
         s.bind(("", port)); s.listen(); globals()[f"s{port}{family}"] = s
 print("listens", flush=True); time.sleep(3)' &
     local run=$! i
-    for i in $(seq 100); do
+    for i in $(seq $((100 * ${TEST_SLOWER:-1}))); do
         if grep -q listens "$D/out/out" 2>/dev/null; then break; fi
         sleep 0.1
     done

@@ -23,12 +23,12 @@ service_start() {
     chmod 700 "$D/roots/other"
     local group=
     if [ "$MODE" = root ]; then group=", \"socket_group\": $OTHER_UID"; fi
-    echo "{\"roots\": [\"$D/roots\"]$group}" >"$D/serve.jsonc"
+    echo "{\"start_timeout_s\": $START_TIMEOUT, \"roots\": [\"$D/roots\"]$group}" >"$D/serve.jsonc"
     if [ "$MODE" != self ]; then chown "$UID_HERE" "$D/serve.jsonc"; fi
     "${AS[@]}" "${BOUND[@]+"${BOUND[@]}"}" "${ENVIRONMENT[@]}" "$BERTH" serve --config "$D/serve.jsonc" </dev/null >"$D/out/serve" 2>&1 &
     SERVICE=$!
     local _
-    for _ in $(seq 400); do
+    for _ in $(seq $((400 * ${TEST_SLOWER:-1}))); do
         # Not before it has compared its rows with the kernel: until then health is 503.
         if [ -S "$SOCKET" ] && client ask GET /v1/health && [ "$RC" = 0 ] && [ "$(tail -n 1 "$ERR")" = 200 ]; then break; fi
         sleep 0.05

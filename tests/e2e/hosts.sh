@@ -39,7 +39,7 @@ SES_2_after_a_restart_of_the_host_sessions_are_parked_and_whole() {
     local line
     scene true before_the_reboot
     while IFS= read -r line; do kill -KILL "${line%%:*}" 2>/dev/null; done < <(session_processes | grep '^[0-9]')
-    for line in 1 2 3 4 5 6 7 8 9 10; do [ -z "$(session_processes)" ] || sleep 0.1; done
+    for line in $(seq $((10 * ${TEST_SLOWER:-1}))); do [ -z "$(session_processes)" ] || sleep 0.1; done
     rm -rf --one-file-system "$D/run"
     mkdir -p "$D/run"
     chown "$UID_HERE" "$D/run"

@@ -216,7 +216,7 @@ killed_with_reaper() {
     wait "$PID" 2>/dev/null
     # They hold the run's lock to their last moment.
     for pid in $pids; do
-        for _ in $(seq 200); do
+        for _ in $(seq $((200 * SLOWER))); do
             case $(cut -d' ' -f3 "/proc/$pid/stat" 2>/dev/null) in '' | Z) break ;; esac
             sleep 0.01
         done
@@ -229,7 +229,7 @@ placeholders_after_kill() {
     if [ "$(id -u)" = 0 ]; then chown -R "$WS_UID:$WS_UID" "$WS/.git"; fi
     killed_nine
     local _
-    for _ in $(seq 10); do [ "$(find "$WS" -mindepth 1 | wc -l)" = 1 ] && break; sleep 0.1; done
+    for _ in $(seq $((10 * SLOWER))); do [ "$(find "$WS" -mindepth 1 | wc -l)" = 1 ] && break; sleep 0.1; done
     [ ! -e "$WS/.git/hooks" ] || fail 'a placeholder is left in the workspace'
     [ "$(find "$WS" -mindepth 1 | wc -l)" = 1 ] || fail "left in the workspace: $(find "$WS" -mindepth 1 | head -n 5 | tr '\n' ' ')"
 }

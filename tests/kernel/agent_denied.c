@@ -232,7 +232,7 @@ Test(agent_denied, a_32_bit_call_is_missing_and_told_as_one)
 /* An emulated processor makes as many calls as it can in the same time. */
 static unsigned long fewer(unsigned long calls, char ret_text[static 32])
 {
-    unsigned long n = calls / harness_slower();
+    unsigned long n = calls / test_slower();
     snprintf(ret_text, 32, "%lu", n);
     return n;
 }
@@ -349,7 +349,7 @@ static void cgroup_write(uint64_t number, const char *file, const char *text)
 static bool frozen(uint64_t number)
 {
     char path[PATH_MAX + 64];
-    for (unsigned i = 0; i < 5000 * harness_slower(); i++) {
+    for (unsigned i = 0; i < 5000 * test_slower(); i++) {
         _cleanup_free_ char *text = NULL;
         size_t length;
         snprintf(path, sizeof path, "%s/run/e%lu/cgroup.events", h.cgroup, (unsigned long)number);
@@ -404,7 +404,7 @@ Test(agent_denied, other_commands_and_init_go_on_beside_a_flood)
 static bool gone(pid_t pidfd)
 {
     struct pollfd p = {.fd = pidfd, .events = POLLIN};
-    return poll(&p, 1, 10000 * (int)harness_slower()) == 1;
+    return poll(&p, 1, 10000 * (int)test_slower()) == 1;
 }
 
 /* In the host's numbers, by its cgroup. */

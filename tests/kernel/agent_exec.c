@@ -187,7 +187,7 @@ Test(agent_exec, open_files_are_limited_and_core_is_off)
 Test(agent_exec, a_thousand_commands_leave_nothing_behind)
 {
     double start_us = harness_now_us();
-    const uint64_t count = 1000 / harness_slower();
+    const uint64_t count = 1000 / test_slower();
     struct harness_result *r = calloc(1, sizeof *r);
     for (uint64_t i = 1; i <= count; i++) {
         harness_exec(&h, i, &(struct harness_exec){.argv = (const char *[]){"/bin/true", NULL}});

@@ -9,6 +9,7 @@
 #include "runtime/base/fd.h"
 #include "runtime/base/io.h"
 #include "runtime/spec.h"
+#include "tests/slower.h"
 
 #include <criterion/criterion.h>
 #include <dirent.h>
@@ -61,15 +62,6 @@ struct harness {
     bool failed_seen;
     double start_us; /* exec to READY */
 };
-
-/* How much slower than a machine of flesh this one is: an emulated processor needs a tenth of a
- * second to start python. What a test waits for, allows and sleeps is multiplied by it. */
-UNUSED static unsigned harness_slower(void)
-{
-    const char *text = getenv("TEST_SLOWER");
-    int factor = text ? atoi(text) : 1;
-    return factor > 1 ? (unsigned)factor : 1;
-}
 
 UNUSED static double harness_now_us(void)
 {
@@ -191,7 +183,7 @@ UNUSED static int harness_open_init(void)
     return fd;
 }
 
-#define HARNESS_TIMEOUT_MS (20000 * (int)harness_slower())
+#define HARNESS_TIMEOUT_MS (20000 * (int)test_slower())
 
 /* The next frame; false when none comes in time or the pipe has ended. */
 UNUSED static bool harness_frame(struct harness *h, struct agent_frame *frame, const void **payload,

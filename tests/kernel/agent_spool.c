@@ -239,17 +239,17 @@ Test(agent_spool, EXEC_4_output_up_to_a_timeout_is_kept)
 {
     ready();
     struct exec_request request = shell("echo a; sleep 1000");
-    request.timeout_ms = 1000 * harness_slower();
+    request.timeout_ms = 1000 * test_slower();
     run_spooled(1, &request);
     cr_assert_eq(await_exit(1).reason, AGENT_REASON_TIMEOUT);
     cr_assert_str_eq(read_spool()->bytes[SPOOL_STDOUT], "a\n");
     /* All six pauses together are longer than the one that is too long. */
     char text[96];
     snprintf(text, sizeof text, "for i in 1 2 3 4 5 6; do echo $i; sleep %.2f; done; sleep 1000",
-             0.15 * harness_slower());
+             0.15 * test_slower());
     request = shell(text);
     request.timeout_ms = 0;
-    request.idle_timeout_ms = 800 * harness_slower();
+    request.idle_timeout_ms = 800 * test_slower();
     run_spooled(2, &request);
     cr_assert_eq(await_exit(2).reason, AGENT_REASON_IDLE_TIMEOUT);
     cr_assert_str_eq(read_spool()->bytes[SPOOL_STDOUT], "1\n2\n3\n4\n5\n6\n");

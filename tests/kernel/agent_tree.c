@@ -62,7 +62,7 @@ Test(agent_tree, the_exit_does_not_wait_for_a_background_child_s_pipe)
     double ms = (harness_now_us() - before) / 1e3;
     cr_assert_str_eq(r->out, "done\n");
     cr_assert_eq(r->exit.exit_code, 0);
-    cr_assert_lt(ms, 1500 * harness_slower(), "%.0f ms", ms);
+    cr_assert_lt(ms, 1500 * test_slower(), "%.0f ms", ms);
 }
 
 Test(agent_tree, a_child_that_writes_soon_after_the_main_process_is_heard)
@@ -81,14 +81,14 @@ Test(agent_tree, a_timeout_terms_the_tree_then_kills_it_and_keeps_the_output)
             .shell =
                 "trap 'echo term' TERM; sh -c 'trap \"\" TERM; sleep 1000' & echo begin; while "
                 ":; do wait; done",
-            .timeout_ms = 200 * harness_slower(),
+            .timeout_ms = 200 * test_slower(),
             .grace_ms = 300});
     double ms = (harness_now_us() - before) / 1e3;
     cr_assert_eq(r->exit.reason, AGENT_REASON_TIMEOUT);
     cr_assert_eq(r->exit.signal, SIGKILL);
     cr_assert_str_eq(r->out, "begin\nterm\n");
     cr_assert_geq(ms, 480);
-    cr_assert_lt(ms, 3000 * harness_slower());
+    cr_assert_lt(ms, 3000 * test_slower());
     cr_assert_eq(processes_left(), 0);
 }
 
@@ -98,11 +98,11 @@ Test(agent_tree, a_command_that_ends_on_term_is_not_kept_for_its_grace)
     struct harness_result *r =
         harness_run(&h, 1,
                     &(struct harness_exec){.shell = "trap 'exit 3' TERM; sleep 1000 & wait",
-                                           .timeout_ms = 100 * harness_slower(),
+                                           .timeout_ms = 100 * test_slower(),
                                            .grace_ms = 10000});
     cr_assert_eq(r->exit.reason, AGENT_REASON_TIMEOUT);
     cr_assert_eq(r->exit.exit_code, 3);
-    cr_assert_lt(harness_now_us() - before, 3e6 * harness_slower());
+    cr_assert_lt(harness_now_us() - before, 3e6 * test_slower());
 }
 
 Test(agent_tree, a_stopped_tree_ends_within_its_grace)
@@ -110,7 +110,7 @@ Test(agent_tree, a_stopped_tree_ends_within_its_grace)
     struct harness_result *r =
         harness_run(&h, 1,
                     &(struct harness_exec){.shell = "kill -STOP $$; sleep 1000",
-                                           .timeout_ms = 100 * harness_slower(),
+                                           .timeout_ms = 100 * test_slower(),
                                            .grace_ms = 10000});
     cr_assert_eq(r->exit.reason, AGENT_REASON_TIMEOUT);
     cr_assert_eq(r->exit.signal, SIGTERM);
@@ -121,7 +121,7 @@ Test(agent_tree, without_grace_the_kill_is_at_once)
     struct harness_result *r =
         harness_run(&h, 1,
                     &(struct harness_exec){.shell = "trap '' TERM; sleep 1000",
-                                           .timeout_ms = 100 * harness_slower()});
+                                           .timeout_ms = 100 * test_slower()});
     cr_assert_eq(r->exit.reason, AGENT_REASON_TIMEOUT);
     cr_assert_eq(r->exit.signal, SIGKILL);
 }
@@ -131,14 +131,14 @@ Test(agent_tree, output_and_input_hold_an_idle_timeout_off_and_silence_does_not)
     char shell[96];
     double before = harness_now_us();
     snprintf(shell, sizeof shell, "for i in 1 2 3 4 5 6; do echo $i; sleep %g; done; sleep 1000",
-             0.1 * harness_slower());
+             0.1 * test_slower());
     struct harness_result *r = harness_run(
-        &h, 1, &(struct harness_exec){.shell = shell, .idle_timeout_ms = 300 * harness_slower()});
+        &h, 1, &(struct harness_exec){.shell = shell, .idle_timeout_ms = 300 * test_slower()});
     double ms = (harness_now_us() - before) / 1e3;
     cr_assert_eq(r->exit.reason, AGENT_REASON_IDLE_TIMEOUT);
     cr_assert_str_eq(r->out, "1\n2\n3\n4\n5\n6\n");
-    cr_assert_geq(ms, 790 * harness_slower());
-    cr_assert_lt(ms, 4000 * harness_slower());
+    cr_assert_geq(ms, 790 * test_slower());
+    cr_assert_lt(ms, 4000 * test_slower());
 }
 
 Test(agent_tree, an_idle_timeout_that_could_not_see_the_output_is_refused)
@@ -277,7 +277,7 @@ Test(agent_tree, three_thousand_zombies_are_reaped_while_others_are_served)
     harness_wait_from(&h, r);
     cr_assert_eq(r->exit.exit_code, 0, "%s", r->err);
     cr_assert_str_eq(r->out, "True\n");
-    cr_assert_lt(worst, 2e6 * harness_slower());
+    cr_assert_lt(worst, 2e6 * test_slower());
 }
 
 Test(agent_tree, vfork_never_exec_ing_and_ptraced_children_are_killable)
@@ -294,10 +294,9 @@ Test(agent_tree, vfork_never_exec_ing_and_ptraced_children_are_killable)
         "libc.syscall(58)\n" /* vfork: the parent waits for a child that sleeps */
         "time.sleep(1000)\n",
         NULL};
-    struct harness_result *r =
-        harness_run(&h, 1,
-                    &(struct harness_exec){
-                        .argv = argv, .timeout_ms = 500 * harness_slower(), .grace_ms = 100});
+    struct harness_result *r = harness_run(
+        &h, 1,
+        &(struct harness_exec){.argv = argv, .timeout_ms = 500 * test_slower(), .grace_ms = 100});
     cr_assert_str_eq(r->out, "seized 0\n", "%s", r->err);
     cr_assert_eq(r->exit.reason, AGENT_REASON_TIMEOUT);
     cr_assert_eq(processes_left(), 0);
@@ -324,7 +323,7 @@ Test(agent_tree, a_fork_bomb_is_gone_in_a_second)
     double before = harness_now_us();
     harness_send(&h, AGENT_KILL, 1, AGENT_REASON_CANCELLED, 0);
     harness_wait_from(&h, r);
-    cr_assert_lt(harness_now_us() - before, 1e6 * harness_slower());
+    cr_assert_lt(harness_now_us() - before, 1e6 * test_slower());
     cr_assert_eq(processes_left(), 0);
 }
 
@@ -339,7 +338,7 @@ Test(agent_tree, another_command_that_writes_into_its_pipe_without_end_does_not_
     double before = harness_now_us();
     harness_wait_from(&h, r);
     cr_assert_gt(r->exit.output_bytes, 100000, "the other one never wrote");
-    cr_assert_lt(harness_now_us() - before, 5e6 * harness_slower());
+    cr_assert_lt(harness_now_us() - before, 5e6 * test_slower());
     /* And that one ends with its pipe. */
     struct harness_result *other = harness_wait(&h, 2);
     cr_assert_eq(other->exit.signal, SIGPIPE);

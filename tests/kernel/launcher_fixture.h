@@ -8,6 +8,7 @@
 
 #include "runtime/base/fd.h"
 #include "runtime/base/io.h"
+#include "tests/slower.h"
 
 #include <criterion/criterion.h>
 #include <fcntl.h>
@@ -354,7 +355,7 @@ UNUSED static void start_fake(void)
 /* Its exit status, or -1 when it does not end in time. */
 UNUSED static int wait_launcher(unsigned ms)
 {
-    for (unsigned at = 0; at <= ms; at += 5) {
+    for (unsigned at = 0; at <= ms * test_slower(); at += 5) {
         int status;
         if (waitpid(launcher, &status, WNOHANG) == launcher) {
             launcher = 0;
@@ -459,11 +460,12 @@ UNUSED static void ask(const struct launcher_request *r, const int *fds, unsigne
     cr_assert_eq(send_raw(r, sizeof *r, fds, count, 0), 0);
 }
 
-/* 1 a reply, 0 the connection has ended, -1 nothing in time. */
+/* 1 a reply, 0 the connection has ended, -1 nothing in time: in less than a second where nothing is
+ * what is expected. */
 UNUSED static int hear(struct launcher_reply *ret, int ms)
 {
     struct pollfd p = {.fd = front, .events = POLLIN};
-    if (poll(&p, 1, ms) != 1)
+    if (poll(&p, 1, ms < 1000 ? ms : ms * (int)test_slower()) != 1)
         return -1;
     ssize_t n = recv(front, ret, sizeof *ret, 0);
     if (n <= 0)

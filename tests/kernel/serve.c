@@ -4,6 +4,7 @@
 #include "runtime/serve.h"
 #include "runtime/base/fd.h"
 #include "runtime/base/io.h"
+#include "tests/slower.h"
 
 #include <criterion/criterion.h>
 #include <dirent.h>
@@ -145,7 +146,7 @@ static pid_t child_of(pid_t parent, const char *title)
 
 static pid_t wait_child(const char *title, pid_t other_than, unsigned ms)
 {
-    for (unsigned at = 0; at < ms; at += 5) {
+    for (unsigned at = 0; at < ms * test_slower(); at += 5) {
         pid_t pid = child_of(berth, title);
         if (pid && pid != other_than)
             return pid;
@@ -156,7 +157,7 @@ static pid_t wait_child(const char *title, pid_t other_than, unsigned ms)
 
 static bool wait_text(const char *path, const char *text, unsigned ms)
 {
-    for (unsigned at = 0; at < ms; at += 10) {
+    for (unsigned at = 0; at < ms * test_slower(); at += 10) {
         char all[8192];
         read_text(path, all, sizeof all);
         if (strstr(all, text))
@@ -169,7 +170,7 @@ static bool wait_text(const char *path, const char *text, unsigned ms)
 static int wait_end(pid_t pid, unsigned ms)
 {
     int status = 0;
-    for (unsigned at = 0; at < ms; at += 5) {
+    for (unsigned at = 0; at < ms * test_slower(); at += 5) {
         if (waitpid(pid, &status, WNOHANG) == pid)
             return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
         nap(5);
@@ -462,7 +463,7 @@ Test(serve, a_service_manager_is_told_when_berth_serves)
     start_serving();
     char text[64] = "";
     struct pollfd p = {.fd = fd, .events = POLLIN};
-    cr_assert_eq(poll(&p, 1, 5000), 1);
+    cr_assert_eq(poll(&p, 1, 5000 * (int)test_slower()), 1);
     cr_expect_gt(recv(fd, text, sizeof text - 1, 0), 0);
     cr_expect_str_eq(text, "READY=1");
     stop_serving();

@@ -121,7 +121,7 @@ HELPER int order_as(unsigned type, int64_t row, uint64_t generation, const void 
     fd_close(fd);
     for (;;) {
         struct pollfd p = {.fd = front, .events = POLLIN};
-        MUST(104, poll(&p, 1, 40000) == 1);
+        MUST(104, poll(&p, 1, 2 * PATIENCE_MS) == 1);
         ssize_t n = recv(front, &answer, sizeof answer, 0);
         MUST(105, n > 0 && !launcher_reply_check(&answer, (size_t)n));
         if (answer.ticket == ticket)

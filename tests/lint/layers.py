@@ -80,7 +80,7 @@ LIBRARIES = {
     "uv.h": ["runtime/link/loop.c"],
     "json-c/json.h": [],
     "sys/capability.h": [],
-    "criterion/*": ["tests/unit/*", "tests/kernel/*"],
+    "criterion/*": ["tests/unit/*", "tests/kernel/*", "tests/patience.c"],
 }
 
 # ---- where system calls that make or enter a sandbox may stand ------------------------------------------
