@@ -154,6 +154,17 @@ Test(gateway_relay, two_thousand_connections_are_served, .timeout = 120)
 
 /* ---- hostile clients ------------------------------------------------------------------------- */
 
+/* Until nothing of it moves any more, either way. */
+static void stuff(int fd)
+{
+    static char bytes[1 << 16];
+    struct pollfd p = {.fd = fd, .events = POLLOUT};
+    do
+        while (send(fd, bytes, sizeof bytes, MSG_NOSIGNAL | MSG_DONTWAIT) > 0)
+            ;
+    while (poll(&p, 1, 100) > 0);
+}
+
 /* It opens all that it may, and reads nothing of what comes back. */
 static void hog(void)
 {
@@ -163,6 +174,8 @@ static void hog(void)
     for (int i = 0; i < 200; i++) {
         int fd = dial_address(address, 5432);
         MUST(2, fd >= 0 && fcntl(fd, F_SETFL, O_NONBLOCK) == 0);
+        if (i % 50 == 0)
+            stuff(fd);
         while (send(fd, bytes, sizeof bytes, MSG_NOSIGNAL | MSG_DONTWAIT) > 0)
             ;
     }
@@ -200,12 +213,25 @@ static void too_many(void)
     EXPECT(refused == 44, "%d of 300 refused", refused);
 }
 
+/* What went wrong may be a refusal: then the gateway said why. */
+static void say_why(void)
+{
+    struct gateway_event event;
+    for (int i = 0; i < 4 && shared->said[0] && take_event(GATEWAY_DENIED, &event); i++) {
+        size_t at = strlen(shared->said);
+        snprintf(shared->said + at, sizeof shared->said - at, "; %s:%u refused (%s, %s)",
+                 event.host, event.port, network_reason_name(event.reason),
+                 event.sys ? strerrorname_np(event.sys) : "no error");
+    }
+}
+
 static void hostile(void)
 {
     default_config();
     config.connections_per_session = 256;
     make_all(SPEC_EGRESS_DENY, "four.example:443 four.example:2222 four.example:5432", "");
     MUST(6, in_session(hog) == 0);
+    say_why();
     MUST(7, in_session(storm) == 0);
     MUST(8, in_session(too_many) == 0);
     long peak = status_kib("VmHWM:");
