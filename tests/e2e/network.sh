@@ -94,18 +94,22 @@ P
     rm -f "$D/out/record"
 }
 NET_5_a_gateway_that_was_killed_leaves_nothing_open() {
-    inside --allow web.example:80 -- sh -c "$FETCH http://web.example/; touch /tmp/now; for i in 1 2 3 4 5 6; do sleep 0.5; $FETCH http://web.example/; $FETCH http://$WEB/; done" &
-    local run=$! i pid=
-    for i in $(seq 100); do
+    # Until it has failed six times: nothing of it depends on how fast the gateway is found.
+    inside --allow web.example:80 -- sh -c "$FETCH http://web.example/; failed=0; while [ \$failed -lt 6 ]; do
+        sleep 0.2; $FETCH http://web.example/ || failed=\$((failed + 1)); $FETCH http://$WEB/; done" &
+    local run=$! i pid= reached
+    for i in $(seq $((100 * ${TEST_SLOWER:-1}))); do
         pid=$(gateway_of_this_test)
         if [ -n "$pid" ] && grep -q world "$D/out/out" 2>/dev/null; then break; fi
         sleep 0.1
     done
     [ -n "$pid" ] || { fail 'no gateway was seen'; wait "$run"; return; }
     kill -KILL "$pid"
+    reached=$(grep -c world "$D/out/out")
     wait "$run"
     OUT=$D/out/out ERR=$D/out/err RC=0
-    [ "$(grep -c world "$OUT")" -le 2 ] || fail "reached $(grep -c world "$OUT") times"
+    # What it had passed on when it was killed may be told later.
+    [ "$(grep -c world "$OUT")" -le $((reached + 1)) ] || fail "reached $(grep -c world "$OUT") times, $reached of them before"
     expect "$ERR" 'the gateway ended before the command did'
 }
 # This test's own PID namespace has no other.
@@ -126,7 +130,7 @@ run_of_this_test() {
 a_run_that_was_killed_leaves_no_gateway() {
     inside --allow web.example:80 -- sleep 100 &
     local run=$! i pid=
-    for i in $(seq 100); do
+    for i in $(seq $((100 * ${TEST_SLOWER:-1}))); do
         pid=$(process_named 'berth: init ')
         if [ -n "$pid" ]; then break; fi
         sleep 0.1
@@ -135,7 +139,7 @@ a_run_that_was_killed_leaves_no_gateway() {
     [ -n "$(gateway_of_this_test)" ] || fail 'no gateway was seen'
     kill -KILL "$(run_of_this_test)"
     wait "$run" 2>/dev/null
-    for i in $(seq 100); do
+    for i in $(seq $((100 * ${TEST_SLOWER:-1}))); do
         if [ -z "$(gateway_of_this_test)$(process_named 'berth: init ')" ]; then return; fi
         sleep 0.1
     done

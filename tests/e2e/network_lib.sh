@@ -6,7 +6,7 @@
 make_world() {
     coproc WORLD { exec unshare --net python3 -B "$TREE/tests/e2e/network_world_start.py" "$@"; }
     local line
-    read -r -t 20 line <&"${WORLD[0]}" && [ "$line" = netns ] || return 1
+    read -r -t $((20 * ${TEST_SLOWER:-1})) line <&"${WORLD[0]}" && [ "$line" = netns ] || return 1
     ip link add world type veth peer name eth0 netns "$WORLD_PID" || return 1
     ip address add 192.0.2.9/24 dev world && ip address add 2001:db8:9::9/64 dev world nodad && ip link set world up || return 1
     WORLD_INPUT=${WORLD[1]}
@@ -29,4 +29,4 @@ expect() { # expect FILE PATTERN
 expect_not() {
     if grep -qE -- "$2" "$1"; then fail "\"$2\" in: status $RC $(head -c 300 "$1" | tr '\n' ' ')"; fi
 }
-FETCH='curl -sS -m 20'
+FETCH="curl -sS -m $((20 * ${TEST_SLOWER:-1}))"
