@@ -97,7 +97,7 @@ NET_5_a_gateway_that_was_killed_leaves_nothing_open() {
     # Until it has failed six times: nothing of it depends on how fast the gateway is found.
     inside --allow web.example:80 -- sh -c "$FETCH http://web.example/; failed=0; while [ \$failed -lt 6 ]; do
         sleep 0.2; $FETCH http://web.example/ || failed=\$((failed + 1)); $FETCH http://$WEB/; done" &
-    local run=$! i pid= reached
+    local run=$! i pid="" reached
     for i in $(seq $((100 * ${TEST_SLOWER:-1}))); do
         pid=$(gateway_of_this_test)
         if [ -n "$pid" ] && grep -q world "$D/out/out" 2>/dev/null; then break; fi
