@@ -5,6 +5,7 @@
 #   make try        build, then show in plain words what a session can do and what it cannot
 #   make check      less than a minute: format, lint, layers, unit tests
 #   make test       everything: gcc, clang, sanitizers, lint, unit, kernel, attack, end to end
+#                   (make test SUITES="unit kernel": some of it)
 #   make crash      kills at every fail point and thousands of random instants; minutes
 #   make attack     only the hostile programs; attack-mutations: proves that each of them bites
 #   make fuzz       every fuzzer for FUZZ_SECONDS; fuzz-long: for ten minutes each
@@ -305,12 +306,15 @@ check: setup-test
 	$(Q)$(MAKE) --no-print-directory -k -j$(JOBS) unit-tests lint
 	$(Q)$(RUN_TESTS) unit
 
+# Some of them where time is short, in the order in which they run.
+SUITES = lint unit asan kernel e2e clients attack crash fuzz
+
 test: setup-test
 	$(Q)$(MAKE) --no-print-directory -j$(JOBS) all unit-tests kernel-tests attack-build crash-build
 	$(Q)$(MAKE) --no-print-directory -j$(JOBS) clang-build
 	$(Q)$(MAKE) --no-print-directory -j$(JOBS) asan-build
 	$(Q)$(MAKE) --no-print-directory -j$(JOBS) fuzz-build
-	$(Q)$(RUN_TESTS) lint unit asan kernel e2e clients attack crash fuzz
+	$(Q)$(RUN_TESTS) $(SUITES)
 
 try: setup-build
 	$(Q)$(MAKE) --no-print-directory all
