@@ -27,6 +27,6 @@ expect() { # expect FILE PATTERN
     grep -qE -- "$2" "$1" || fail "no \"$2\" in: status $RC $(head -c 300 "$OUT" | tr '\n' ' ') $(tail -n 4 "$ERR" | tr '\n' ' ' | head -c 500)"
 }
 expect_not() {
-    if grep -qE -- "$2" "$1"; then fail "\"$2\" in: status $RC $(head -c 300 "$1" | tr '\n' ' ')"; fi
+    if grep -qE -- "$2" "$1"; then fail "\"$2\" in: status $RC $(grep -E -m 3 -- "$2" "$1" | head -c 300 | tr '\n' ' ')"; fi
 }
 FETCH='curl -sS -m 20'
