@@ -339,7 +339,7 @@ echo 'nameserver 93.184.215.53' >"$T/etc/resolv.conf" && mount --bind "$T/etc/re
 mkfifo "$T/to" "$T/from"
 python3 -B "$TREE/tests/attack/network_watch.py" <"$T/to" >"$T/from" &
 exec {WATCH_INPUT}>"$T/to" {WATCH_OUTPUT}<"$T/from"
-read -r -t 20 SAID <&"$WATCH_OUTPUT"
+read -r -t $((60 * ${TEST_SLOWER:-1})) SAID <&"$WATCH_OUTPUT"
 { [ "$SAID" = watching ] && make_world network_clients_world.py && ip address add $OWN/32 dev lo && ip -6 address add $OWN6/128 dev lo nodad; } || { echo 'not ok network: the world was not made'; exit 1; }
 CASES='the_watch_bites attack_40_addresses attack_41_names_as_a_way_out attack_42_spellings attack_43_turns_private attack_43a_the_wire_itself
 attack_44_nothing_allowed attack_45_not_tcp attack_46_while_it_is_killed attack_46_under_a_service attack_47_floods attack_48_ports_inside'
