@@ -16,7 +16,7 @@ def told(name, how, began):
     global count
     count += 1
     late = time.monotonic() - began > 3
-    print(f"try {name}: {'SUCCEEDED' if how.startswith('!') or late else 'denied'} {how.lstrip('!')}{' LATE' if late else ''}", flush=True)
+    print(f"try {name}: {'SUCCEEDED' if how.startswith('!') else 'LATE' if late else 'denied'} {how.lstrip('!')}", flush=True)
 
 
 def error(e):

@@ -8,12 +8,13 @@
  *     possess PID order           an end of a command that it does not have
  *     possess PID started         a start of the command that it has, again and again
  *     possess PID endless         frames that are right, without end
- *     possess PID linger          sockets that stall who closes them, and then garbage
+ *     possess PID linger SECONDS  a socket that stalls who closes it for so long, and then garbage
  *     possess PID spool BYTES     so many more of them in each spool that it has
  *     possess PID ruin            what stands in its spools is overwritten
  *     possess PID table ROWS      waits for the next front and tells it of so many commands
  *
- * init itself is stopped meanwhile, and goes on when this ends.
+ * init itself is stopped meanwhile, and goes on when this ends. `linger` and `table` hold what they
+ * have until they are told to end: front sees the end of init's pipe with theirs.
  */
 #include "try.h"
 
@@ -29,18 +30,29 @@
 #include <sys/stat.h>
 #include <time.h>
 
-enum { WAIT_S = 20, FDS_MAX = 64, LINGER_S = 25 };
+enum { WAIT_S = 20, FDS_MAX = 64 };
 
 static pid_t init_pid;
 static int frames = -1, control = -1, listening = -1, spools[FDS_MAX], spool_count;
 static uint64_t exec_number;
-static int unread = -1;
 
 static _Noreturn void fail(const char *what)
 {
     fprintf(stderr, "possess: %s: %s\n", what, strerrorname_np(errno));
     kill(init_pid, SIGCONT);
     exit(2);
+}
+
+static void let_go(int signo)
+{
+    kill(init_pid, SIGCONT);
+    _exit(signo != SIGTERM);
+}
+
+static _Noreturn void hold(void)
+{
+    for (;;)
+        pause();
 }
 
 static double now(void)
@@ -176,12 +188,13 @@ static unsigned endless(void)
     return told;
 }
 
-/* A connection whose data nobody takes: its last close() waits for LINGER_S. */
-static int lingering(int *ret_other)
+/* A connection whose data nobody takes: its last close() waits for `seconds`. The other end stays
+ * open and unread, for as long as this program lives. */
+static int lingering(int seconds)
 {
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     socklen_t length = sizeof address;
-    const struct linger linger = {.l_onoff = 1, .l_linger = LINGER_S};
+    const struct linger linger = {.l_onoff = 1, .l_linger = seconds};
     static char block[1 << 16];
     int at = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -189,7 +202,8 @@ static int lingering(int *ret_other)
         getsockname(at, (struct sockaddr *)&address, &length) < 0 ||
         connect(fd, (struct sockaddr *)&address, sizeof address) < 0)
         fail("make a socket that lingers");
-    *ret_other = accept4(at, NULL, NULL, SOCK_CLOEXEC);
+    if (accept4(at, NULL, NULL, SOCK_CLOEXEC) < 0)
+        fail("accept a socket that lingers");
     setsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, sizeof linger);
     while (send(fd, block, sizeof block, MSG_DONTWAIT | MSG_NOSIGNAL) > 0)
         ;
@@ -197,7 +211,7 @@ static int lingering(int *ret_other)
     return fd;
 }
 
-static void hand_out(void)
+static void hand_out(int seconds)
 {
     union {
         struct cmsghdr header;
@@ -209,7 +223,7 @@ static void hand_out(void)
                              .msg_iovlen = 1,
                              .msg_control = &space,
                              .msg_controllen = sizeof space.room};
-    int other, fd = lingering(&other);
+    int fd = lingering(seconds);
     space.header = (struct cmsghdr){
         .cmsg_len = CMSG_LEN(sizeof(int)), .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS};
     memcpy(CMSG_DATA(&space.header), &fd, sizeof fd);
@@ -218,12 +232,9 @@ static void hand_out(void)
         try_denied("hand_out", errno);
         setsockopt(fd, SOL_SOCKET, SO_LINGER, &none, sizeof none);
     } else {
-        try_succeeded("hand_out", "a socket that lingers for %d s", LINGER_S);
-        unread = other;
+        try_succeeded("hand_out", "a socket that lingers for %d s", seconds);
     }
-    /* Its last descriptor is the one under way now. The other end stays open and unread, for as
-     * long as this program lives. */
-    close(fd);
+    close(fd); /* its last descriptor is the one under way now */
 }
 
 /* ---- what it writes -----------------------------------------------------------------------------
@@ -278,7 +289,7 @@ static void table(unsigned rows)
         if (say(AGENT_FRAME_TABLE, row.exec, 0, &row, sizeof row) < 0)
             break;
     }
-    sleep(3);
+    hold();
 }
 
 int main(int argc, char **argv)
@@ -288,6 +299,9 @@ int main(int argc, char **argv)
     signal(SIGPIPE, SIG_IGN);
     try_begin();
     init_pid = (pid_t)strtol(argv[1], NULL, 10);
+    if (init_pid <= 1) /* kill() takes these for groups */
+        return 2;
+    signal(SIGTERM, let_go);
     const char *how = argv[2];
     kill(init_pid, SIGSTOP);
     take_descriptors();
@@ -304,9 +318,10 @@ int main(int argc, char **argv)
         printf("told %u times\n", started_again());
     else if (strcmp(how, "endless") == 0)
         printf("told %u times\n", endless());
-    else if (strcmp(how, "linger") == 0) {
-        hand_out();
+    else if (strcmp(how, "linger") == 0 && argc == 4) {
+        hand_out(atoi(argv[3]));
         garbage();
+        hold();
     } else if (strcmp(how, "spool") == 0 && argc == 4)
         grow(strtoull(argv[3], NULL, 10));
     else if (strcmp(how, "ruin") == 0)
@@ -316,7 +331,5 @@ int main(int argc, char **argv)
     else
         return 2;
     kill(init_pid, SIGCONT);
-    if (unread >= 0)
-        sleep(LINGER_S);
     return try_end("possess");
 }

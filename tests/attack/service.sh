@@ -41,7 +41,7 @@ service_start() {
 place_in() { berth cp "$PROGRAMS/$2" "$1:/workspace/$2"; status_is 0 "place $2"; }
 service_end() {
     local id _
-    for id in s1 s2 d1; do berth session destroy "$id" --delete-volume; done
+    for id in s1 s2 d1 bad; do berth session destroy "$id" --delete-volume; done
     kill -TERM "$SERVICE"
     for _ in $(seq 200); do [ -d "/proc/$SERVICE" ] || break; sleep 0.05; done
     wait "$SERVICE"
@@ -260,16 +260,31 @@ bad_session() { # INIT: the init of a session `bad` in which a command runs
         sleep 0.05
     done
     for new in $(inits); do case $before in *" $new "*) ;; *) INIT=$new ;; esac done
-    [ -n "$INIT" ] || fail 'its init is not seen'
+    [ -n "$INIT" ] || fail 'the session to be taken over: its init is not seen'
 }
-possess() { timeout 60 "$PROGRAMS/possess" "$INIT" "$@" >"$D/out/possess" 2>&1; }
-bad_is_ended() { # it alone
+possess() {
+    timeout $((300 * ${TEST_SLOWER:-1})) "$PROGRAMS/possess" "$INIT" "$@" >"$D/out/possess" 2>&1 ||
+        fail "the session to be taken over: $(tail -n 1 "$D/out/possess")"
+}
+# Beside what follows, which is judged while it holds what it has of that init: with its end, init's ends too.
+possess_begin() {
+    : >"$D/out/possess"
+    timeout $((300 * ${TEST_SLOWER:-1})) "$PROGRAMS/possess" "$INIT" "$@" >"$D/out/possess" 2>&1 &
+    POSSESSING=$!
+}
+possess_end() {
+    kill -TERM "$POSSESSING" 2>/dev/null
+    wait "$POSSESSING"
+}
+bad_is_ended() { # it alone, and nobody waits for that
     local _
     for _ in $(seq $((${2:-20} * 5))); do
-        client ask GET $SESSIONS/bad
+        TIME=20 client ask GET $SESSIONS/bad
+        if [ "$RC" = 124 ]; then fail "$1: nobody is answered"; fi
         if grep -q '"state":"parked","mode":"stop","reason":"died"' "$OUT"; then break; fi
         sleep 0.2
     done
+    ! grep -q '^possess: ' "$D/out/possess" || fail "the session to be taken over: $(tail -n 1 "$D/out/possess")"
     grep -q '"state":"parked"' "$OUT" || fail "$1: the session goes on: $(head -c 120 "$OUT") $(tail -n 1 "$D/out/possess")"
     [ ! -d "/proc/$INIT" ] || fail "$1: its init lives"
     others_go_on "$1"
@@ -283,12 +298,16 @@ may_possess() { [ "$(id -u)" = 0 ] || { need 'needs root to take an init over'; 
 taken_over_init_says() {
     local how verb=create
     may_possess || return
-    for how in garbage huge order started endless linger; do
+    # Longer than anybody waits for an answer.
+    for how in garbage huge order started endless "linger $((45 * ${TEST_SLOWER:-1}))"; do
         bad_session $verb
+        [ -z "$REASON" ] || return
         verb=resume
-        possess "$how" &
+        # shellcheck disable=SC2086 # words
+        possess_begin $how
         bad_is_ended "$how"
-        wait $!
+        possess_end
+        [ -z "$REASON" ] || return
     done
     berth session destroy bad --delete-volume
     status_is 0
@@ -308,7 +327,7 @@ taken_over_init_ruins_spools() {
     may_possess || return
     bad_session
     possess ruin
-    TIME=5 berth logs bad "$BAD_EXEC"
+    TIME=20 berth logs bad "$BAD_EXEC"
     [ "$RC" != 124 ] || fail 'who asks for the output is not answered'
     others_go_on ruin
     berth session destroy bad --delete-volume
@@ -328,13 +347,16 @@ taken_over_init_lies_to_a_new_front() {
     may_possess || return
     for rows in 5000 3; do
         bad_session $verb
+        [ -z "$REASON" ] || return
         verb=resume
-        possess table $rows &
-        for _ in $(seq 100); do grep -q waiting "$D/out/possess" && break; sleep 0.05; done
+        possess_begin table $rows
+        for _ in $(seq 400); do grep -q waiting "$D/out/possess" && break; sleep 0.05; done
         FRONT=$(pgrep -P "$SERVICE" -f '^berth: front')
         kill -KILL "$FRONT"
+        grep -q waiting "$D/out/possess" || fail "the session to be taken over: $(tail -n 1 "$D/out/possess")"
         bad_is_ended "a table of $rows"
-        wait $!
+        possess_end
+        [ -z "$REASON" ] || return
     done
     berth session destroy bad --delete-volume
     status_is 0
