@@ -81,6 +81,7 @@ extern int ledger_schema_stop_after;
 
 struct ledger_tx {
     struct ledger_db *db;
+    const char *policy; /* of the job that is applied */
     bool full;
     bool
         poisoned; /* a statement failed for a reason that is not the job's own: give the batch up */

@@ -289,6 +289,73 @@ W_6_no_directory_of_the_host() {
     call POST $A -d '{"session_id": "s1", "workspace": {"mount_path": "/w", "persistence": {"kind": "tmpfs", "size": "1MiB"}}}'
     answered 201 tmpfs
 }
+W_8_a_token_that_is_bound_to_a_policy() {
+    local free body what
+    echo '{"version": 1, "limits": {"exec_timeout": "1m", "output": "1MiB"}}' >"$D/bound.jsonc"
+    if [ "$MODE" != self ]; then chown "$UID_HERE" "$D/bound.jsonc"; fi
+    token --workspace a
+    free=$TOKEN
+    call POST $A -d '{"session_id": "s2"}'
+    answered 201 'of who is not bound'
+    token --workspace a --policy "$D/bound.jsonc"
+    # What goes beyond it, by whatever member; nothing was made.
+    for body in '{"session_id": "s1", "policy": "balanced"}' '{"session_id": "s1", "limits": {"exec_timeout": "2m"}}' \
+        '{"session_id": "s1", "policy": {"version": 1, "limits": {"exec_timeout": "1m", "output": "2MiB"}}}'; do
+        call POST $A -d "$body"
+        answered 422 "$body"
+        said policy_rejected
+        said "the token's policy"
+    done
+    call GET $A/s1
+    answered 404 'what was refused'
+    call POST $A -d '{"session_id": "s1"}' -H 'Idempotency-Key: bound'
+    answered 201 'without a policy'
+    call POST "$A/s1/execs?wait_ms=10000" -d '{"argv": ["true"]}'
+    said '"exit_code":0'
+    call POST $A/s1/execs -d '{"argv": ["true"], "user": "root"}'
+    answered 422 'a command of root'
+    call POST $A/s1/execs -d '{"argv": ["true"], "timeout_ms": 60001}'
+    answered 422 'a command with more time'
+    call PUT $A/s1/network -d '{"egress": "allow"}'
+    answered 422 'other rules'
+    call PUT $A/s1/network -d '{"egress": "deny"}'
+    answered 200 'fewer rules'
+    # Who is not bound makes and widens; the other one has none of it.
+    for what in GET:s2 GET:s2/events?follow=false GET:s2/execs POST:s2/resume POST:s2/park DELETE:s2 GET:s2/files/list?path=/workspace; do
+        call "${what%%:*}" "$A/${what#*:}"
+        answered 404 "$what"
+    done
+    call POST $A/s2/execs -d '{"argv": ["true"]}'
+    answered 404 'a command in it'
+    call GET $A
+    if grep -q '"session_id":"s2"' "$OUT"; then fail 'it is listed'; fi
+    call POST $A -d '{"session_id": "s2"}'
+    answered 409 'its name'
+    # It holds through park, resume and restarts of every process, and for another token of this policy.
+    call POST $A/s1/park -d '{}'
+    answered 200 park
+    service_end
+    service_start --listen 127.0.0.1:0
+    call POST $A/s1/resume -d '{}'
+    answered 200 resume
+    call POST $A/s2/resume -d '{}'
+    answered 404 'resume of what is not its own'
+    call POST $A/s1/execs -d '{"argv": ["true"], "user": "root"}'
+    answered 422 'a command of root, after a restart'
+    token --workspace a --policy "$D/bound.jsonc"
+    call GET $A/s1
+    answered 200 'another token of the same policy'
+    token --workspace a --policy locked-down
+    call GET $A/s1
+    answered 404 'a token of another policy'
+    TOKEN=$free
+    call GET $A/s1
+    answered 200 'who is not bound'
+    berth token list
+    grep -q "$ID .*bound" "$OUT" || fail "the list does not say it: $(cat "$OUT")"
+    berth token create --workspace a --policy "$D/none.jsonc"
+    status_is 125 'a policy that is not there'
+}
 only_the_owner_makes_tokens() {
     service_end
     echo "{\"socket_group\": $OTHER_UID}" >"$D/berth.jsonc"
@@ -426,7 +493,7 @@ a_configuration_is_checked() {
 
 CASES='a_session_over_tcp W_1_who_has_no_token_learns_nothing W_3_two_workspaces_two_tokens W_3_a_verb_that_it_has_not
 W_5_a_revoked_token_is_over_at_once W_5_a_token_expires_while_it_follows tokens_and_listeners_outlive_processes
-W_6_no_directory_of_the_host only_the_owner_makes_tokens listens_where_it_should
+W_6_no_directory_of_the_host W_8_a_token_that_is_bound_to_a_policy only_the_owner_makes_tokens listens_where_it_should
 a_reload_changes_what_it_can_and_says_what_waits a_configuration_is_checked slow_and_many_clients_hold_nobody_up'
 if [ $# -gt 0 ]; then CASES=$*; fi
 

@@ -67,7 +67,7 @@ _berth() {
         ;;
     session:*) mapfile -t COMPREPLY < <(compgen -W "--policy --workspace --workspace-at --read-only-workspace --ro --rw --protect --image --net --allow --deny --publish --memory --cpus --pids --open-files --scratch --timeout --env --user --seccomp --explain --require --owner --label --ttl --idle --idle-action --accept-loss --exclusive --workspace-id --host --json --quiet --help --all --state --after --limit --mode --reason --delete-volume --add --revision" -- "$word") ;;
     ledger:*) mapfile -t COMPREPLY < <(compgen -f -W "--config --workspace-id --host --json --quiet --help" -- "$word") ;;
-    token:*) mapfile -t COMPREPLY < <(compgen -W "--workspace --verbs --expires --name --workspace-id --host --json --quiet --help" -- "$word") ;;
+    token:*) mapfile -t COMPREPLY < <(compgen -W "--workspace --verbs --expires --name --policy --workspace-id --host --json --quiet --help" -- "$word") ;;
     volume:*) mapfile -t COMPREPLY < <(compgen -W "--workspace-id --host --json --quiet --help" -- "$word") ;;
     policy:policy) mapfile -t COMPREPLY < <(compgen -W "check explain show schema" -- "$word") ;;
     policy:*)
