@@ -127,12 +127,11 @@ static int seal(struct serve_launch *launch, struct err *err)
 static void tell(const struct serve_options *options, const char *changed, const char *pending)
 {
     _cleanup_buf_ struct buf line = {0};
-    buf_printf(&line, "berth: %s was read again. In force now: %s.", options->config_path,
+    buf_printf(&line, "%s was read again. In force now: %s.", options->config_path,
                changed[0] ? changed : "nothing new");
     if (pending[0])
         buf_printf(&line, " At the next start: %s.", pending);
-    buf_putc(&line, '\n');
-    (void)io_write_full(STDERR_FILENO, buf_text(&line), line.length);
+    cli_log("info", "configuration", buf_text(&line));
 }
 
 int serve_reload(struct serve_launch *launch, const struct serve_options *options)
@@ -159,11 +158,12 @@ int serve_reload(struct serve_launch *launch, const struct serve_options *option
         buf_fini(&plan->ceiling);
         *plan = the_next;
         the_next.ceiling = (struct buf){0};
+        cli_log_begin("supervisor", plan->config.log_text);
         tell(options, changed, plan->config.pending);
     } else {
-        static const char kept[] = "berth: the configuration that was read before stays in force\n";
         cli_fail(&err);
-        (void)io_write_full(STDERR_FILENO, kept, sizeof kept - 1);
+        cli_log("warning", "configuration",
+                "the configuration that was read before stays in force");
         plan->config.reload_failed = 1;
     }
     int x = seal(launch, &err);

@@ -93,6 +93,7 @@ void session_create_handle(struct front_call *call)
     }
     call->provider.session_id = call->session_id;
     snprintf(call->session_id, sizeof call->session_id, "%s", create.spec->session_id);
+    exchange_named(call->x, call->session_id);
     provider_session_create(call->front->provider, front_call_ask(call, NULL), &asked);
 }
 
