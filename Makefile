@@ -7,6 +7,7 @@
 #   make test       everything: gcc, clang, sanitizers, lint, unit, kernel, attack, end to end
 #                   (make test SUITES="unit kernel": some of it)
 #   make crash      kills at every fail point and thousands of random instants; minutes
+#   make crash-tcp  2,000 kills under clients over TCP
 #   make attack     only the hostile programs; attack-mutations: proves that each of them bites
 #   make fuzz       every fuzzer for FUZZ_SECONDS; fuzz-long: for ten minutes each
 #   make bench      berth against bubblewrap, runc and the bare host, paired
@@ -395,6 +396,11 @@ crash: setup-test
 	$(Q)$(MAKE) --no-print-directory crash-build
 	$(Q)CRASH_ROUNDS=2000 CRASH_TIMEOUT=7200 $(RUN_TESTS) crash
 
+# 2,000 kills under clients over TCP alone.
+crash-tcp: setup-test
+	$(Q)$(MAKE) --no-print-directory all
+	$(Q)ONLY=wire CRASH_ROUNDS=2000 CRASH_TIMEOUT=14400 $(RUN_TESTS) crash
+
 # ---- fuzzers: tests/fuzz/NAME.c with the corpus tests/fuzz/corpus/NAME ------------------------------
 
 FUZZ_SECONDS ?= 10
@@ -548,6 +554,6 @@ force: ;
 
 -include $(shell find $(BUILD)/obj $(BUILD)/musl $(BUILD)/failpoint -name '*.d' 2>/dev/null)
 
-.PHONY: all unit-tests kernel-tests clang-build asan-build all-fuzzers check crash crash-build state-docs test try attack attack-build \
+.PHONY: all unit-tests kernel-tests clang-build asan-build all-fuzzers check crash crash-tcp crash-build state-docs test try attack attack-build \
         attack-mutations fuzz fuzz-build fuzz-long vm-test vm-smoke fresh-test bench setup setup-build \
         setup-test setup-bench setup-vm install uninstall clean version force

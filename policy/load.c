@@ -465,6 +465,12 @@ static int read_body(struct arena *arena, struct layer *layer, const struct json
 
 int policy_load_body(struct policy **ret, const struct json_node *body, struct err *err)
 {
+    return policy_load_body_on(ret, body, NULL, NULL, err);
+}
+
+int policy_load_body_on(struct policy **ret, const struct json_node *body, const char *name,
+                        const char *text, struct err *err)
+{
     __attribute__((cleanup(policy_freep))) struct policy *policy = NULL;
     _cleanup_free_ struct layer *own = calloc(1, sizeof *own);
     struct source source = {0};
@@ -475,6 +481,9 @@ int policy_load_body(struct policy **ret, const struct json_node *body, struct e
     int r = 0;
     if (named)
         r = find_named(named, &source, err);
+    else if (text)
+        source = (struct source){
+            .name = name, .text = text, .length = strlen(text), .kind = ORIGIN_FILE};
     else
         find_preset(schema_rows[ROW_EXTENDS].standard, &source);
     if (r == 0)

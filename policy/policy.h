@@ -36,6 +36,10 @@ int policy_load_text(struct policy **ret, const char *name, const char *text, si
  * balanced), and over it its members image, filesystem, process, network, limits and requires.
  * Other members are not looked at. A value's origin is "body:LINE:COLUMN". */
 int policy_load_body(struct policy **ret, const struct json_node *body, struct err *err);
+/* The same, where `text` (NULL: balanced) stands in for a `policy` that is absent; `name` is its
+ * origin. */
+int policy_load_body_on(struct policy **ret, const struct json_node *body, const char *name,
+                        const char *text, struct err *err);
 
 /* Where in `body` the value is that an error of any function here is about, as a JSON pointer
  * (RFC 6901); "" when it is not of the body. */
@@ -74,6 +78,9 @@ int policy_show(const struct policy *policy, bool json, bool origins, struct buf
  * {…}`, without braces around: what a preset says is left to the preset. Mounts are those of
  * `spec`, whose sources are resolved. */
 int policy_request(const struct policy *policy, const struct spec *spec, struct buf *out);
+/* The same as a policy file on one line, to be kept: it stands for itself but for the preset that
+ * it extends, so that what was asked for can still be told from what is a default (CAP-2). */
+int policy_keep(const struct policy *policy, struct buf *out, struct err *err);
 int policy_schema_json(struct buf *out); /* JSON Schema draft 2020-12 */
 /* The same as a part of another document, where it stands at `place` ("#/components/schemas/X"). */
 int policy_schema_part(const char *place, struct buf *out);

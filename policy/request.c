@@ -4,7 +4,10 @@
  */
 #include "policy/model.h"
 
+#include "runtime/base/fd.h"
+
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 static bool is_asked(const struct policy_origin *origin)
@@ -111,4 +114,22 @@ int policy_request(const struct policy *policy, const struct spec *spec, struct 
     if (*section)
         buf_putc(out, '}');
     return buf_failed(out) ? -ENOMEM : 0;
+}
+
+int policy_keep(const struct policy *policy, struct buf *out, struct err *err)
+{
+    _cleanup_buf_ struct buf members = {0};
+    _cleanup_free_ struct spec *spec = calloc(1, sizeof *spec);
+    static const char named[] = "\"policy\": ";
+    if (!spec)
+        return err_set(err, ERR_INTERNAL, ENOMEM, "keep the policy", NULL, NULL);
+    spec_init_zeroed(spec);
+    int r = policy_compile(policy, spec, err);
+    if (r < 0)
+        return r;
+    if (policy_request(policy, spec, &members) == 0)
+        buf_printf(out, "{\"version\": 1, \"extends\": %s}", buf_text(&members) + sizeof named - 1);
+    else
+        out->failed = true;
+    return buf_failed(out) ? err_set(err, ERR_INTERNAL, ENOMEM, "keep the policy", NULL, NULL) : 0;
 }

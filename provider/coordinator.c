@@ -206,6 +206,7 @@ static int insert_session(struct ledger_tx *tx, const struct coordinator_request
         return r;
     snprintf(ret->owner, sizeof ret->owner, "%s", request->owner);
     snprintf(ret->spec_hash, sizeof ret->spec_hash, "%s", request->spec_hash);
+    snprintf(ret->policy, sizeof ret->policy, "%s", request->policy ? request->policy : "");
     ret->state = SESSION_CREATING;
     ret->created_ms = ret->changed_ms = request->now_ms;
     ret->ttl_ms = request->ttl_ms;
@@ -385,7 +386,8 @@ int coordinator_open(struct ledger_tx *tx, const struct coordinator_request *req
         r = coordinator_look_key(tx, request->key, request->now_ms, ret_status, ret_body, err);
     if (r != 0)
         return r;
-    r = ledger_session_find(tx, request->workspace_id, request->session_id, &row, err);
+    r = (request->verb == SESSION_EVENT_CREATE ? ledger_session_taken : ledger_session_find)(
+        tx, request->workspace_id, request->session_id, &row, err);
     if (r < 0)
         return r;
     ret->state = r == 0 ? row.state : SESSION_NONE;

@@ -58,6 +58,7 @@ struct coordinator_request {
 
     /* create only */
     const char *owner, *labels_json;
+    const char *policy; /* of the token that asks; NULL: none */
     const char *volume; /* NULL: none; made on first use */
     bool volume_read_only;
     int64_t ttl_ms, idle_after_ms;

@@ -382,6 +382,7 @@ void document_token(struct buf *out, const struct token_row *row, const char *te
     document_words(out, row->workspaces);
     buf_puts(out, ",\"verbs\":");
     document_words(out, row->verbs);
+    buf_printf(out, ",\"policy\":%s", row->policy ? row->policy : "null");
     for (size_t i = 0; i < ARRAY_LENGTH(times); i++) {
         buf_printf(out, ",\"%s\":", times[i].key);
         document_time(out, times[i].ms);

@@ -252,6 +252,7 @@ static const struct document_member token_members[] = {
     MEMBER("name", ID, .may = NULLABLE),
     MEMBER("workspaces", LIST),
     MEMBER("verbs", LIST),
+    MEMBER("policy", OBJECT, .may = NULLABLE, .help = "What it is bound to, whole."),
     MEMBER("created_at", TIME),
     MEMBER("expires_at", TIME, .may = NULLABLE),
     MEMBER("revoked_at", TIME, .may = NULLABLE),

@@ -451,6 +451,7 @@ static int start(struct ledger *ledger, struct err *err)
         r = read_facts(ledger, err);
     if (r < 0)
         return r;
+    ledger_backup_forget(&ledger->db);
     int code = pthread_create(&ledger->thread, NULL, thread_main, ledger);
     if (code != 0)
         return err_set(err, ERR_INTERNAL, code, "start the ledger's thread", NULL, NULL);

@@ -31,6 +31,9 @@ struct ledger_job {
     int (*apply)(struct ledger_tx *tx, void *data, struct err *err);
     void (*done)(struct ledger_job *job); /* NULL: nobody waits */
     void *data;
+    /* Whose token is bound to a policy meets the sessions of that policy alone: to functions that
+     * take a session's name, others are not there. NULL: to him they are. */
+    const char *policy;
 
     /* Results, valid in done(). */
     int result;     /* of apply(), or of the commit when that failed */

@@ -22,17 +22,22 @@ static void name_of(const struct ledger_db *db, char ret[LEDGER_PATH_SIZE + 8])
     snprintf(ret, LEDGER_PATH_SIZE + 8, "%s.backup", db->path);
 }
 
-void ledger_backup_abort(struct ledger_db *db)
+void ledger_backup_forget(const struct ledger_db *db)
 {
     char name[LEDGER_PATH_SIZE + 8];
+    name_of(db, name);
+    unlink(name);
+}
+
+void ledger_backup_abort(struct ledger_db *db)
+{
     if (!db->copy)
         return;
     sqlite3_backup_finish(db->backup);
     sqlite3_close(db->copy);
     db->backup = NULL;
     db->copy = NULL;
-    name_of(db, name);
-    unlink(name);
+    ledger_backup_forget(db);
 }
 
 static int failed(struct ledger_db *db, int code, struct err *err)
@@ -47,7 +52,7 @@ int ledger_backup_begin(struct ledger_db *db, struct err *err)
 {
     char name[LEDGER_PATH_SIZE + 8];
     name_of(db, name);
-    unlink(name); /* a front that was killed has left it */
+    ledger_backup_forget(db);
     int rc = sqlite3_open_v2(name, &db->copy,
                              SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX |
                                  SQLITE_OPEN_NOFOLLOW | SQLITE_OPEN_EXRESCODE,

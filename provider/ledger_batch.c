@@ -30,6 +30,7 @@ static int run_one(struct ledger_tx *tx, struct ledger_job *job, struct ledger_s
     if (r < 0)
         return r;
     int64_t changes = sqlite3_total_changes64(tx->db->handle);
+    tx->policy = job->policy;
     job->result = job->apply(tx, job->data, &job->err);
     job->certain = true;
     /* A reader has no savepoint and is served while writes are refused: it may not write. */

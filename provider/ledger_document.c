@@ -1,5 +1,5 @@
 /* This file reads what documents show beside the rows: labels, effective isolation, commands, who
- * names a volume. It never writes.
+ * names a volume, policies of tokens. It never writes.
  */
 #include "provider/ledger_internal.h"
 #include "provider/ledger_sql.h"
@@ -41,6 +41,11 @@ int ledger_incarnation_effective(struct ledger_tx *tx, int64_t session, int64_t 
 int ledger_exec_command(struct ledger_tx *tx, int64_t exec, struct buf *ret, struct err *err)
 {
     return one_text(tx, SQL_EXEC_COMMAND, VALUES(V_INT(exec)), ret, err);
+}
+
+int ledger_token_policy(struct ledger_tx *tx, int64_t token, struct buf *ret, struct err *err)
+{
+    return one_text(tx, SQL_TOKEN_POLICY, VALUES(V_INT(token)), ret, err);
 }
 
 static int read_volume(struct ledger_tx *tx, sqlite3_stmt *s, struct volume_row *ret,

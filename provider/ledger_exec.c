@@ -69,6 +69,10 @@ static int one_exec(struct ledger_tx *tx, int statement, const struct ledger_val
 int ledger_exec_find(struct ledger_tx *tx, const char *workspace_id, const char *session_id,
                      const char *exec_id, struct exec_row *ret, struct err *err)
 {
+    struct session_row session;
+    int r = tx->policy ? ledger_session_find(tx, workspace_id, session_id, &session, err) : 0;
+    if (r != 0)
+        return r;
     return one_exec(tx, SQL_EXEC_FIND,
                     VALUES(V_TEXT(workspace_id), V_TEXT(session_id), V_TEXT(exec_id)), ret, err);
 }

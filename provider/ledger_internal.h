@@ -79,8 +79,12 @@ extern int ledger_schema_stop_after;
 /* ---- statements
  * ------------------------------------------------------------------------------------*/
 
+/* The copy of a process that was killed while it made one. Of who has the ledger. */
+void ledger_backup_forget(const struct ledger_db *db);
+
 struct ledger_tx {
     struct ledger_db *db;
+    const char *policy; /* of the job that is applied */
     bool full;
     bool
         poisoned; /* a statement failed for a reason that is not the job's own: give the batch up */

@@ -8,6 +8,8 @@
  *   - every incarnation is made one that is not what lives: sessions that lived are parked, those
  *     that were made since are in no row and are ended (docs/recovery.md). An init knows commands
  *     of which these rows know nothing; neither side could be believed about them;
+ *   - events go on with numbers that nobody has: who follows with the number of one that the copy
+ *     does not know would else be told nothing of the next ones. The numbers between stay unused;
  *   - tokens are over: one that was revoked since would be valid again.
  *
  * Each step may be repeated: a crash at any point is gone on with by the next start. What was there
@@ -60,8 +62,11 @@ static int change(struct ledger_db *db, struct err *err)
         /* Verbs that were under way in the copy have ended since: a volume that stands there may
          * be another session's, or this one's with all that was written in it. */
         "UPDATE intents SET reason = '' WHERE reason IN ('new_volume', 'delete_volume');"
-        "UPDATE incarnations SET init_pid = 0, init_start = 0, cgroup_inode = 0, netns_inode = 0"
-        " WHERE ended_ms = 0;"
+        "UPDATE incarnations SET init_pid = 0, init_start = 0, cgroup_inode = 0, netns_inode = 0,"
+        " incarnation = incarnation + 1048576 WHERE ended_ms = 0;"
+        "UPDATE intents SET incarnation = incarnation + 1048576;"
+        "UPDATE uid_ranges SET incarnation = incarnation + 1048576;"
+        "UPDATE sessions SET incarnation = incarnation + 1048576, last_seq = last_seq + 1048576;"
         "UPDATE tokens SET revoked_ms = unixepoch() * 1000 WHERE revoked_ms = 0;"
         "INSERT INTO audit (time_ms, workspace_id, who, what, target, outcome)"
         " VALUES (unixepoch() * 1000, '-', 'berth', 'ledger_restore', '', 'restored');"

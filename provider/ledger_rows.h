@@ -55,11 +55,15 @@ struct session_row {
     enum session_state state;
     char reason[LEDGER_REASON_SIZE]; /* why it is in this state: "host_restart"; may be empty */
     char spec_hash[65];
+    char policy[65]; /* of the token that made it (ledger_job.policy); "" none */
 };
 
-/* The newest life of this name. */
+/* The newest life of this name; not found when it is not of the job's policy. */
 int ledger_session_find(struct ledger_tx *tx, const char *workspace_id, const char *session_id,
                         struct session_row *ret, struct err *err);
+/* The same whatever policy it is of: for names that are to be given. */
+int ledger_session_taken(struct ledger_tx *tx, const char *workspace_id, const char *session_id,
+                         struct session_row *ret, struct err *err);
 int ledger_session_get(struct ledger_tx *tx, int64_t session, struct session_row *ret,
                        struct err *err);
 
@@ -336,6 +340,7 @@ struct token_row {
     char hash[65]; /* SHA-256 of the token's text */
     char workspaces[LEDGER_WORKSPACES_SIZE],
         verbs[LEDGER_VERBS_SIZE];                        /* words, one space between */
+    const char *policy;                                  /* a policy's text; NULL: none; not read */
     int64_t created_ms, expires_ms, revoked_ms, used_ms; /* 0: not */
 };
 
@@ -343,6 +348,8 @@ struct token_row {
 int ledger_token_insert(struct ledger_tx *tx, struct token_row *row, struct err *err);
 int ledger_token_page_all(struct ledger_tx *tx, int64_t after, struct token_row *ret, size_t max,
                           size_t *ret_count, struct err *err);
+/* The text of its policy; "": none. */
+int ledger_token_policy(struct ledger_tx *tx, int64_t token, struct buf *ret, struct err *err);
 /* Also of one that is revoked already. */
 int ledger_token_revoke(struct ledger_tx *tx, int64_t token, int64_t now_ms, struct err *err);
 int ledger_token_used(struct ledger_tx *tx, int64_t token, int64_t now_ms, struct err *err);

@@ -163,6 +163,9 @@ static const char *const migrations[] = {
      "  created_ms INTEGER NOT NULL, expires_ms INTEGER NOT NULL,"
      "  revoked_ms INTEGER NOT NULL DEFAULT 0, used_ms INTEGER NOT NULL DEFAULT 0"
      ") STRICT;"),
+
+    /* 9: under which policy of a token a session was made: its SHA-256; '': of none */
+    "ALTER TABLE sessions ADD COLUMN policy TEXT NOT NULL DEFAULT '';",
 };
 
 enum { LATEST = (int)ARRAY_LENGTH(migrations) };

@@ -51,7 +51,8 @@ static int read_session(struct ledger_tx *tx, sqlite3_stmt *s, struct session_ro
     ret->idle_after_ms = ledger_int(s, 14);
     ret->idle_action = ledger_int(s, 15);
     ret->network_revision = ledger_int(s, 16);
-    ret->running_execs = ledger_int(s, 17);
+    ledger_text(tx, s, 17, ret->policy, sizeof ret->policy);
+    ret->running_execs = ledger_int(s, 18);
     return ledger_readable(tx, err);
 }
 
@@ -83,11 +84,24 @@ static int many_sessions(struct ledger_tx *tx, int statement, const struct ledge
     return 0;
 }
 
-int ledger_session_find(struct ledger_tx *tx, const char *workspace_id, const char *session_id,
-                        struct session_row *ret, struct err *err)
+int ledger_session_taken(struct ledger_tx *tx, const char *workspace_id, const char *session_id,
+                         struct session_row *ret, struct err *err)
 {
     return one_session(tx, SQL_SESSION_FIND, VALUES(V_TEXT(workspace_id), V_TEXT(session_id)), ret,
                        err);
+}
+
+/* The newest life decides: an older one of the same name is nobody's any more. */
+int ledger_session_find(struct ledger_tx *tx, const char *workspace_id, const char *session_id,
+                        struct session_row *ret, struct err *err)
+{
+    struct session_row row;
+    int r = ledger_session_taken(tx, workspace_id, session_id, &row, err);
+    if (r == 0 && tx->policy && strcmp(tx->policy, row.policy) != 0)
+        return LEDGER_NOT_FOUND;
+    if (r == 0)
+        *ret = row;
+    return r;
 }
 
 int ledger_session_get(struct ledger_tx *tx, int64_t session, struct session_row *ret,
@@ -102,7 +116,7 @@ int ledger_session_insert(struct ledger_tx *tx, struct session_row *row, struct 
     struct session_row before = {0};
     int r = ledger_fits(row->owner, LEDGER_ID_SIZE, "owner", err);
     if (r == 0)
-        r = ledger_session_find(tx, row->workspace_id, row->session_id, &before, err);
+        r = ledger_session_taken(tx, row->workspace_id, row->session_id, &before, err);
     if (r < 0)
         return r;
     if (r == 0 && !session_is_over(before.state))
@@ -112,7 +126,8 @@ int ledger_session_insert(struct ledger_tx *tx, struct session_row *row, struct 
                          V_TEXT(session_state_name(row->state)), V_TEXT(row->reason),
                          V_INT(before.incarnation), V_INT(before.last_seq), V_INT(row->created_ms),
                          V_BLOB(spec), V_TEXT(row->spec_hash), V_TEXT(labels_json),
-                         V_INT(row->ttl_ms), V_INT(row->idle_after_ms), V_INT(row->idle_action)),
+                         V_INT(row->ttl_ms), V_INT(row->idle_after_ms), V_INT(row->idle_action),
+                         V_TEXT(row->policy)),
                   NULL, err);
     if (r != 0)
         return r;
@@ -191,7 +206,7 @@ int ledger_session_page(struct ledger_tx *tx, const char *workspace_id, const ch
     return many_sessions(tx, SQL_SESSION_PAGE,
                          VALUES(V_TEXT(workspace_id), V_TEXT(after), V_TEXT(owner),
                                 V_TEXT(state == SESSION_NONE ? "" : session_state_name(state)),
-                                V_INT(max)),
+                                V_INT(max), V_TEXT(tx->policy ? tx->policy : "")),
                          ret, max, ret_count, err);
 }
 

@@ -10,7 +10,7 @@
 #define SESSION_COLUMNS                                                                          \
     "s.id, s.workspace_id, s.session_id, s.owner, s.state, s.reason, s.incarnation, s.last_seq," \
     " s.exec_order, s.interrupt_floor, s.created_ms, s.changed_ms, s.spec_hash, s.ttl_ms,"       \
-    " s.idle_after_ms, s.idle_action, s.network_revision,"                                       \
+    " s.idle_after_ms, s.idle_action, s.network_revision, s.policy,"                             \
     " (SELECT count(*) FROM execs e WHERE e.session = s.id AND e.state <> 3)"
 #define EXEC_COLUMNS                                                                              \
     "e.id, e.session, e.incarnation, e.exec_id, e.ord, e.state, e.reason, e.exit_code, e.signal," \
@@ -30,8 +30,9 @@
     X(SESSION_INSERT, "workspace",                                                                 \
       "INSERT INTO sessions (workspace_id, session_id, owner, state, reason, incarnation, "        \
       "last_seq,"                                                                                  \
-      " created_ms, changed_ms, spec, spec_hash, labels, ttl_ms, idle_after_ms, idle_action)"      \
-      " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?8, ?9, ?10, ?11, ?12, ?13, ?14)")                 \
+      " created_ms, changed_ms, spec, spec_hash, labels, ttl_ms, idle_after_ms, idle_action, "     \
+      "policy)"                                                                                    \
+      " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)")            \
     X(SESSION_MOVE, "row",                                                                         \
       "UPDATE sessions SET state = ?2, reason = ?3, changed_ms = ?4 WHERE id = ?1")                \
     X(SESSION_SPEC, "row", "SELECT spec FROM sessions WHERE id = ?1")                              \
@@ -43,6 +44,7 @@
     X(SESSION_PAGE, "workspace",                                                                   \
       "SELECT " SESSION_COLUMNS " FROM sessions s WHERE s.workspace_id = ?1 AND s.session_id > ?2" \
       " AND (?3 = '' OR s.owner = ?3) AND (?4 = '' OR s.state = ?4)"                               \
+      " AND (?6 = '' OR s.policy = ?6)"                                                            \
       " AND s.id = (SELECT max(n.id) FROM sessions n WHERE n.workspace_id = s.workspace_id"        \
       "  AND n.session_id = s.session_id)"                                                         \
       " ORDER BY s.session_id LIMIT ?5")                                                           \
@@ -226,11 +228,12 @@
       "SELECT " VOLUME_COLUMNS " FROM volumes v WHERE v.owner = ?1 AND v.id > ?2"                  \
       " ORDER BY v.id LIMIT ?3")                                                                   \
     X(TOKEN_INSERT, "all: tokens are the owner's, across workspaces",                              \
-      "INSERT INTO tokens (token_id, hash, name, workspaces, verbs, created_ms, expires_ms)"       \
-      " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")                                                      \
+      "INSERT INTO tokens (token_id, hash, name, workspaces, verbs, created_ms, expires_ms,"       \
+      " policy) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)")                                          \
     X(TOKEN_PAGE_ALL, "all: front reads each of them once, at its start",                          \
       "SELECT id, token_id, hash, name, workspaces, verbs, created_ms, expires_ms, revoked_ms,"    \
       " used_ms FROM tokens WHERE id > ?1 ORDER BY id LIMIT ?2")                                   \
+    X(TOKEN_POLICY, "row", "SELECT policy FROM tokens WHERE id = ?1")                              \
     X(TOKEN_REVOKE, "row", "UPDATE tokens SET revoked_ms = ?2 WHERE id = ?1 AND revoked_ms = 0")   \
     X(TOKEN_USED, "row", "UPDATE tokens SET used_ms = max(used_ms, ?2) WHERE id = ?1")             \
     X(TOKEN_PURGE, "all: age is what decides",                                                     \

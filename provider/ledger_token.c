@@ -9,7 +9,7 @@ int ledger_token_insert(struct ledger_tx *tx, struct token_row *row, struct err 
     int r = ledger_do(tx, SQL_TOKEN_INSERT,
                       VALUES(V_TEXT(row->token_id), V_TEXT(row->hash), V_TEXT(row->name),
                              V_TEXT(row->workspaces), V_TEXT(row->verbs), V_INT(row->created_ms),
-                             V_INT(row->expires_ms)),
+                             V_INT(row->expires_ms), V_TEXT(row->policy ? row->policy : "")),
                       NULL, err);
     if (r == 0)
         row->id = sqlite3_last_insert_rowid(tx->db->handle);

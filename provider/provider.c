@@ -165,7 +165,8 @@ void work_job(struct work *work, enum ledger_op op,
     struct err err = {0};
     work->apply = apply;
     work->then = then;
-    work->job = (struct ledger_job){.op = op, .apply = work_apply, .done = work_done, .data = work};
+    work->job = (struct ledger_job){
+        .op = op, .apply = work_apply, .done = work_done, .data = work, .policy = work->policy};
     int r = ledger_submit(work->p->ledger, &work->job, &err);
     if (r < 0) {
         work->job.result = r;

@@ -67,7 +67,10 @@ struct provider_reply {
 struct provider_call {
     const char *workspace_id, *session_id, *exec_id; /* as the route has them; NULL */
     const struct idempotency_request *key;           /* NULL: none */
-    const char *who;                                 /* for the audit: "uid 1000", "token t1" */
+    /* Of the token of who asks: he meets the sessions of this policy alone, and makes such. NULL:
+     * he is bound to none. */
+    const char *policy;
+    const char *who; /* for the audit: "uid 1000", "token t1" */
     void (*reply)(void *data, struct provider_reply *reply); /* once; valid during the call */
     void *data;
 };
@@ -216,6 +219,7 @@ int64_t provider_token_find(struct provider *p, const char *text, size_t length)
 
 struct provider_token {
     const char *token_id, *workspaces, *verbs; /* words, one space between; valid for this turn */
+    const char *policy, *policy_hash;          /* that it is bound to, as text; NULL: to none */
     bool over;
 };
 /* False: there is none with this number any more. */
@@ -224,6 +228,7 @@ bool provider_token_lists(const char *words, const char *word);
 
 struct provider_token_new {
     const char *name, *workspaces, *verbs; /* checked by the caller; name NULL: none */
+    const char *policy;                    /* one JSON document, checked; NULL: none */
     uint64_t lives_ms;                     /* 0: until it is revoked */
 };
 /* The answer has the token's text, once; so it takes no key. */

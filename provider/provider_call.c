@@ -106,7 +106,9 @@ void *call_new(struct provider *p, const struct provider_call *from, size_t size
     call->begin = begin_call;
     call->fini = fini;
     call->born_us = now_us();
+    snprintf(call->policy, sizeof call->policy, "%s", from->policy ? from->policy : "");
     work_begin(&call->work, p, free_call_work);
+    call->work.policy = from->policy ? call->policy : NULL;
     call->work.then = begin;
     if (!p->recovering || !what)
         work_soon(&call->work, begin);

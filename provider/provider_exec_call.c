@@ -395,7 +395,8 @@ static struct exec *exec_named(struct provider *p, const struct provider_call *f
     for (unsigned i = 0; i < SEAT_HASH; i++)
         for (struct seat *seat = p->seats[i]; seat; seat = seat->next) {
             if (strcmp(seat->session_id, from->session_id ? from->session_id : "") != 0 ||
-                strcmp(seat->workspace_id, from->workspace_id ? from->workspace_id : "") != 0)
+                strcmp(seat->workspace_id, from->workspace_id ? from->workspace_id : "") != 0 ||
+                (from->policy && strcmp(seat->policy, from->policy) != 0))
                 continue;
             for (struct exec *exec = seat->execs; exec; exec = exec->next)
                 if (strcmp(exec->exec_id, from->exec_id ? from->exec_id : "") == 0)

@@ -113,6 +113,8 @@ static void finish(struct operation *op)
 
 /* ---- the answer ------------------------------------------------------------------------------ */
 
+static const char other_version[] = "it is of another version of berth";
+
 /* NULL, or what is wrong with what stands in `answer`. Takes whole structs out of it. */
 static const char *take_answers(struct operation *op)
 {
@@ -124,7 +126,7 @@ static const char *take_answers(struct operation *op)
         if (op->length >= 2 * sizeof version)
             memcpy(&version, op->answer + sizeof magic, sizeof version);
         if (size > 0 && version != FILES_VERSION)
-            return "the session was started by another version of berth; park and resume it";
+            return other_version;
         const char *wrong = NULL;
         if (size == 0 || size > sizeof op->answer || op->has_result)
             return "it is no answer of a file worker";
@@ -150,6 +152,35 @@ static const char *take_answers(struct operation *op)
     return NULL;
 }
 
+static enum session_event event_of(const struct operation *op)
+{
+    switch ((enum files_operation)op->request.operation) {
+    case FILES_PROBE:
+    case FILES_READ:
+    case FILES_STAT:
+    case FILES_LIST:
+    case FILES_TREE_READ:
+    case FILES_TAR_READ:
+        return SESSION_EVENT_FILE_READ;
+    default:
+        return SESSION_EVENT_FILE_WRITE;
+    }
+}
+
+/* Another version's worker stays as long as the session's init does: trying again helps nobody. */
+static void tell_wrong(struct operation *op, const char *wrong)
+{
+    const char *name = files_operation_name(op->request.operation);
+    if (wrong != other_version)
+        err_set(&op->why, ERR_UNAVAILABLE, EPROTO, name, op->request.path,
+                "The answer of its worker makes no sense: %s.", wrong);
+    else
+        err_set(&op->why, ERR_INVALID_STATE, EPROTO, name, op->request.path,
+                "This session was started by another version of berth, whose answers about files "
+                "this one cannot read%s. Park the session and resume it, then ask again.",
+                event_of(op) == SESSION_EVENT_FILE_WRITE ? "; it may have been done" : "");
+}
+
 /* Takes what has come. False: there may be more. */
 static bool read_answer(struct operation *op)
 {
@@ -165,9 +196,7 @@ static bool read_answer(struct operation *op)
             continue;
         if (wrong || n > 0) { /* a worker inside is the session's: hostile */
             op->has_result = false;
-            err_set(&op->why, ERR_UNAVAILABLE, EPROTO, files_operation_name(op->request.operation),
-                    op->request.path, "The answer of its worker makes no sense: %s.",
-                    wrong ? wrong : "too long");
+            tell_wrong(op, wrong ? wrong : "too long");
         }
         return true;
     }
@@ -450,21 +479,6 @@ static void outside(struct operation *op)
 }
 
 /* ---- the call -------------------------------------------------------------------------------- */
-
-static enum session_event event_of(const struct operation *op)
-{
-    switch ((enum files_operation)op->request.operation) {
-    case FILES_PROBE:
-    case FILES_READ:
-    case FILES_STAT:
-    case FILES_LIST:
-    case FILES_TREE_READ:
-    case FILES_TAR_READ:
-        return SESSION_EVENT_FILE_READ;
-    default:
-        return SESSION_EVENT_FILE_WRITE;
-    }
-}
 
 static int find_apply(struct ledger_tx *tx, struct work *work, struct err *err)
 {

@@ -34,7 +34,9 @@ struct provider_follower *follower_new(struct provider *p, const struct provider
     snprintf(follower->session_id, sizeof follower->session_id, "%s",
              call->session_id ? call->session_id : "");
     snprintf(follower->exec_id, sizeof follower->exec_id, "%s", call->exec_id ? call->exec_id : "");
+    snprintf(follower->policy, sizeof follower->policy, "%s", call->policy ? call->policy : "");
     work_begin(&follower->work, p, free_follower);
+    follower->work.policy = call->policy ? follower->policy : NULL;
     work_rest(&follower->work, true); /* holds up no end */
     follower_soon(follower);
     return follower;

@@ -16,6 +16,7 @@ struct provider_follower {
     struct work work; /* first */
     struct provider_follow follow;
     char workspace_id[LEDGER_ID_SIZE], session_id[LEDGER_ID_SIZE], exec_id[LEDGER_ID_SIZE];
+    char policy[65];
     void (*step)(struct provider_follower *follower);
     bool busy;    /* its turn will come */
     bool blocked; /* its reader took no more */

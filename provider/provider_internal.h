@@ -55,6 +55,7 @@ struct work {
     struct ledger_job job;
     int (*apply)(struct ledger_tx *tx, struct work *work, struct err *err);
     void (*then)(struct work *work);
+    const char *policy; /* of its jobs (ledger.h); NULL: none */
     struct loop_timer *timer;
     struct work *next; /* in a queue */
     unsigned tries;
@@ -96,6 +97,7 @@ struct call {
     struct work work; /* first */
     char workspace_id[LEDGER_ID_SIZE], session_id[LEDGER_ID_SIZE], exec_id[LEDGER_ID_SIZE];
     char who[64], what[32]; /* for the audit; "" what: changes nothing */
+    char policy[65];        /* "": bound to none */
     struct idempotency_request key;
     char *key_texts; /* what `key` points into; NULL: no key */
     void (*reply)(void *data, struct provider_reply *reply);
@@ -183,6 +185,7 @@ struct seat {
     bool idling;           /* the idle time is being begun anew */
     struct work *interrupts;
     bool sampling;
+    char policy[65]; /* as in its row */
 };
 
 struct seat *seat_find(struct provider *p, int64_t row);

@@ -39,6 +39,7 @@ struct seat *seat_get(struct provider *p, const struct session_row *row)
     queue_init(&seat->waiting);
     snprintf(seat->workspace_id, sizeof seat->workspace_id, "%s", row->workspace_id);
     snprintf(seat->session_id, sizeof seat->session_id, "%s", row->session_id);
+    snprintf(seat->policy, sizeof seat->policy, "%s", row->policy);
     struct seat **first = bucket(p, row->id);
     seat->next = *first;
     *first = seat;

@@ -349,6 +349,7 @@ static void prepare_create(struct provider *p, struct verb *verb,
                                                    : TIMER_IDLE_PARK;
     verb->request.owner = verb->owner;
     verb->request.labels_json = verb->labels_json;
+    verb->request.policy = call->work.policy;
     verb->request.spec_hash = verb->spec_hash;
     verb->request.spec = (struct ledger_blob){buf_text(&verb->spec), verb->spec.length};
     verb->request.volume = verb->volume[0] ? verb->volume : NULL;

@@ -28,7 +28,8 @@ static const struct form {
 enum { TEXT_SIZE = 8 + 2 * SECRET_BYTES + 1 };
 
 struct token {
-    struct token_row row;
+    struct token_row row; /* row.policy: its own memory, or NULL */
+    char policy_hash[65];
     int64_t used_written_ms;
     bool over;      /* it was told that nobody may use it any more */
     bool unwritten; /* that it is revoked stands here alone */
@@ -214,6 +215,8 @@ bool provider_token_get(const struct provider *p, int64_t id, struct provider_to
     *ret = (struct provider_token){.token_id = token->row.token_id,
                                    .workspaces = token->row.workspaces,
                                    .verbs = token->row.verbs,
+                                   .policy = token->row.policy,
+                                   .policy_hash = token->row.policy ? token->policy_hash : NULL,
                                    .over = is_over(token, now_ms())};
     return true;
 }
@@ -233,25 +236,59 @@ static int reserve(struct tokens *t)
     return 0;
 }
 
+static void token_free(struct token *token)
+{
+    if (token)
+        free((char *)token->row.policy);
+    free(token);
+}
+
+/* Of its own memory; "" is none. */
+static int set_policy(struct token *token, const char *text)
+{
+    token->row.policy = text && *text ? strdup(text) : NULL;
+    if (text && *text && !token->row.policy)
+        return -ENOMEM;
+    if (token->row.policy)
+        sha256_hex(text, strlen(text), token->policy_hash);
+    return 0;
+}
+
 struct page {
     int64_t after;
     size_t count;
     struct token_row rows[PAGE];
+    struct buf policies[PAGE];
 };
+
+static void page_fini(struct page **page)
+{
+    for (size_t i = 0; *page && i < PAGE; i++)
+        buf_fini(&(*page)->policies[i]);
+    free(*page);
+}
 
 static int page_apply(struct ledger_tx *tx, void *data, struct err *err)
 {
     struct page *page = data;
-    return ledger_token_page_all(tx, page->after, page->rows, PAGE, &page->count, err);
+    int r = ledger_token_page_all(tx, page->after, page->rows, PAGE, &page->count, err);
+    for (size_t i = 0; r == 0 && i < page->count; i++) {
+        buf_fini(&page->policies[i]);
+        r = ledger_token_policy(tx, page->rows[i].id, &page->policies[i], err);
+    }
+    return r;
 }
 
 static int add_rows(struct tokens *t, const struct page *page, struct err *err)
 {
     for (size_t i = 0; i < page->count; i++) {
         struct token *token = reserve(t) == 0 ? calloc(1, sizeof *token) : NULL;
-        if (!token)
+        if (token)
+            token->row = page->rows[i];
+        if (!token || set_policy(token, buf_text(&page->policies[i])) < 0) {
+            token_free(token);
             return err_set(err, ERR_UNAVAILABLE, ENOMEM, "read the tokens", NULL, NULL);
-        token->row = page->rows[i];
+        }
         token->used_written_ms = token->row.used_ms;
         t->list[t->count++] = token;
     }
@@ -261,7 +298,7 @@ static int add_rows(struct tokens *t, const struct page *page, struct err *err)
 int tokens_open(struct provider *p, struct err *err)
 {
     struct tokens *t = p->tokens = calloc(1, sizeof *t);
-    _cleanup_free_ struct page *page = calloc(1, sizeof *page);
+    __attribute__((cleanup(page_fini))) struct page *page = calloc(1, sizeof *page);
     if (!t || !page)
         return err_set(err, ERR_UNAVAILABLE, ENOMEM, "read the tokens", NULL, NULL);
     t->p = p;
@@ -285,7 +322,7 @@ void tokens_free(struct provider *p)
     if (!t)
         return;
     for (size_t i = 0; i < t->count; i++)
-        free(t->list[i]);
+        token_free(t->list[i]);
     free(t->list);
     loop_timer_free(t->timer);
     free(t);
@@ -301,7 +338,7 @@ static void drop_older(struct tokens *t, int64_t before_ms)
         if (!token->unwritten && ((row->revoked_ms > 0 && row->revoked_ms <= before_ms) ||
                                   (row->expires_ms > 0 && row->expires_ms <= before_ms))) {
             end_token(t, token);
-            free(token);
+            token_free(token);
         } else {
             t->list[kept++] = token;
         }
@@ -322,7 +359,7 @@ static void fini(struct call *call)
 {
     struct token_call *own = (struct token_call *)call;
     explicit_bzero(own->text, sizeof own->text);
-    free(own->token);
+    token_free(own->token);
 }
 
 static void failed(struct token_call *own)
@@ -395,6 +432,8 @@ static int fill(struct token_call *own, const struct provider_token_new *asked, 
         r = make_text(own->text);
     if (r < 0)
         return err_set(err, ERR_INTERNAL, -r, "make a token", NULL, NULL);
+    if (set_policy(own->token, asked->policy) < 0)
+        return err_set(err, ERR_UNAVAILABLE, ENOMEM, "make a token", NULL, NULL);
     sha256_hex(own->text, strlen(own->text), row->hash);
     row->created_ms = now_ms();
     row->expires_ms = asked->lives_ms ? row->created_ms + (int64_t)asked->lives_ms : 0;

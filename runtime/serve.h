@@ -70,7 +70,7 @@ struct serve_config {
     uint8_t listen_address[SERVE_ADDRESS_MAX];
     uint32_t tcp_count, host_count; /* sockets of the configuration; after them those that */
     uint32_t tcp_given;             /* a service manager made */
-    uint32_t log_failures_only;
+    uint32_t log_failures_only, log_text;
     uint32_t reload_failed;         /* the file was read again and is wrong */
     uint64_t read_ms;               /* when it was read; 0: there is none */
     char pending[SERVE_NAMES_SIZE]; /* keys that wait for the next start, one space between */

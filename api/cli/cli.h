@@ -84,6 +84,13 @@ const char *cli_suggest(const char *word, const void *names, size_t count, size_
 /* ---- telling ----------------------------------------------------------------------------------
  */
 
+/* `berth serve` alone says things in lines of a log (runtime/base/log_line.h): from then on
+ * cli_fail() does too. `role`: which of its processes this one is. */
+void cli_log_begin(const char *role, bool text);
+/* "" level and event go into lines that are JSON; before cli_log_begin() `detail` is told as it is.
+ */
+void cli_log(const char *level, const char *event, const char *detail);
+
 /* "berth: CODE: message" on stderr; returns CLI_EXIT_BERTH. */
 int cli_fail(const struct err *err);
 

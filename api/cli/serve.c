@@ -18,6 +18,7 @@ enum {
     OPT_CONFIG,
     OPT_SOCKET,
     OPT_LISTEN,
+    OPT_LOG_FORMAT,
     OPT_ON_DEMAND,
     OPT_CHECK,
     OPT_SCHEMA,
@@ -30,6 +31,8 @@ static const struct cli_option table[] = {
     {"socket", "PATH", "Listen there. Default: berth.sock in the runtime directory.", OPT_SOCKET,
      0},
     {"listen", "ADDR:PORT", "Also over TCP, with tokens. Repeat it for more.", OPT_LISTEN, 0},
+    {"log-format", "json|text", "How each line of the log is written. Default: json.",
+     OPT_LOG_FORMAT, 0},
     {"on-demand", NULL, "End when no session is live and no client was there for 10 s.",
      OPT_ON_DEMAND, 0},
     {"check-config", NULL, "Read the configuration, say what it comes to, and start nothing.",
@@ -57,7 +60,11 @@ static int parse(int argc, char **argv, struct serve_options *ret, struct err *e
             ret->config = value;
         else if (option->id == OPT_SOCKET)
             ret->socket = value;
-        else if (option->id == OPT_LISTEN) {
+        else if (option->id == OPT_LOG_FORMAT) {
+            ret->log_format = strcmp(value, "text") == 0 ? "text" : "json";
+            if (strcmp(value, ret->log_format) != 0)
+                return err_set(err, ERR_USAGE, 0, "--log-format", value, "It is json or text.");
+        } else if (option->id == OPT_LISTEN) {
             if (ret->listen_count == SERVE_TCP_MAX)
                 return err_set(err, ERR_USAGE, 0, "too many addresses", "--listen",
                                "At most %d are allowed.", SERVE_TCP_MAX);
@@ -157,6 +164,8 @@ static int prepare(const struct serve_options *options, struct serve_place *ret_
                    struct serve_launch *ret, struct err *err)
 {
     int r = serve_config_all(options, &the_plan, err);
+    if (r == 0 && the_plan.log_said)
+        cli_log_begin("supervisor", the_plan.config.log_text);
     if (r == 0)
         r = serve_find_front(&ret->program, err);
     if (r == 0)
@@ -190,6 +199,8 @@ int cli_serve(int argc, char **argv)
         return cli_fail(&err);
     if (options.help)
         return help();
+    if (options.log_format && !options.check)
+        cli_log_begin("supervisor", strcmp(options.log_format, "text") == 0);
     if (options.schema || options.reference)
         return print_about(&options);
     if (serve_config_path(&options, options.config_path, &err) < 0)
@@ -209,6 +220,7 @@ int cli_serve(int argc, char **argv)
         clearenv();
         title_init();
         title_set("berth: supervisor");
+        cli_log_begin("supervisor", the_plan.config.log_text);
         status = serve_supervise(&launch, &options, notify);
     }
     serve_place_close(&place);

@@ -18,6 +18,7 @@ struct serve_options {
     const char *socket;                /* NULL: in the runtime directory */
     const char *listen[SERVE_TCP_MAX]; /* beside those of the file */
     unsigned listen_count;
+    const char *log_format; /* "json", "text"; NULL: as the file says */
     bool on_demand, help, check, schema, reference;
 };
 
@@ -42,6 +43,7 @@ struct serve_plan {
     bool beyond_loopback;
     char ceiling_path[SPEC_PATH_MAX];
     bool file_read; /* there is a file */
+    bool log_said;  /* how the log is written was said: also what stops a start goes into it */
 };
 
 /* `given`, from here; its caller's directory is / later. */

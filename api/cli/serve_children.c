@@ -101,6 +101,7 @@ int serve_probe(const struct serve_config *config, const struct err *no_gateway,
         child_begin();
         prctl(PR_SET_PDEATHSIG, SIGKILL);
         title_set("berth: probe");
+        cli_log_begin("probe", config->log_text);
         int r = probe(config, no_gateway, memfd, &why);
         if (r < 0)
             (void)io_write_full(out, &why, sizeof why);
@@ -140,6 +141,7 @@ static int run_launcher(const struct serve_launch *launch, uint64_t number, int 
     struct err err;
     child_begin();
     title_set("berth: launcher");
+    cli_log_begin("launcher", launch->plan->config.log_text);
     const int kept[] = {front, supervisor, gateway};
     int r = child_null_stdin();
     if (r == 0)

@@ -282,6 +282,10 @@ int serve_config_all(const struct serve_options *options, struct serve_plan *pla
                        "It is called /etc/berth/berth.jsonc now. Move it there.");
     if (r == 0 && options->socket)
         r = serve_absolute("--socket", options->socket, plan->socket, err);
+    if (options->log_format) {
+        plan->config.log_text = strcmp(options->log_format, "text") == 0;
+        plan->log_said = true;
+    }
     for (unsigned i = 0; r == 0 && i < options->listen_count; i++)
         r = serve_config_listen(options->listen[i], plan, err);
     plan->config.read_ms = plan->file_read ? serve_clock_ms() : 0;

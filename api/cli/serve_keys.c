@@ -226,6 +226,16 @@ static int read_log(struct serve_reader *r, const struct json_node *node)
     return 0;
 }
 
+static int read_log_format(struct serve_reader *r, const struct json_node *node)
+{
+    bool text = node->kind == JSON_STRING && strcmp(node->text, "text") == 0;
+    if (!text && (node->kind != JSON_STRING || strcmp(node->text, "json") != 0))
+        return serve_refuse(r, node, "It must be \"json\" or \"text\".");
+    r->plan->config.log_text = text;
+    r->plan->log_said = true;
+    return 0;
+}
+
 /* ---- showing, as it would be written --------------------------------------------------------- */
 
 static void show_sessions_max(const struct serve_plan *plan, struct buf *out)
@@ -320,6 +330,11 @@ static void show_log(const struct serve_plan *plan, struct buf *out)
     buf_puts(out, plan->config.log_failures_only ? "\"failures\"" : "\"requests\"");
 }
 
+static void show_log_format(const struct serve_plan *plan, struct buf *out)
+{
+    buf_puts(out, plan->config.log_text ? "\"text\"" : "\"json\"");
+}
+
 /* ---- what stays as it was until berth starts again --------------------------------------------
  */
 
@@ -411,5 +426,10 @@ const struct serve_key serve_keys[SERVE_KEY_COUNT] = {
      "a whole number from 1 to 2147483647", ID, "null", "990", "Its group."},
     {"log", read_log, show_log, NULL, "\"requests\" or \"failures\"",
      "{\"enum\": [\"requests\", \"failures\"]}", "\"requests\"", "\"failures\"",
-     "Whether each request has a line in the log, or only what failed because of berth."},
+     "Whether each request has a line in the log, or only what failed because of berth and who "
+     "changed what."},
+    {"log_format", read_log_format, show_log_format, NULL, "\"json\" or \"text\"",
+     "{\"enum\": [\"json\", \"text\"]}", "\"json\"", "\"text\"",
+     "How each line of the log is written, whichever process says it: one JSON object with time, "
+     "level, role and event, or a sentence. `--log-format` goes before it."},
 };

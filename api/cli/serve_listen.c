@@ -6,6 +6,7 @@
  */
 #include "api/cli/serve.h"
 
+#include "api/cli/cli.h"
 #include "runtime/base/fd.h"
 #include "runtime/base/io.h"
 #include "runtime/base/units.h"
@@ -140,12 +141,11 @@ int serve_listen_tcp(const struct serve_plan *plan, struct serve_place *place, s
         place->tcp_count = i + 1;
         if (!at.loopback) {
             char line[SERVE_URL_SIZE + 160];
-            int n =
-                snprintf(line, sizeof line,
-                         "berth: warning: %s is plain HTTP and reached from beyond this host: "
-                         "whoever sees its packets has its tokens. Let TLS end in front of it.\n",
-                         url);
-            (void)io_write_full(STDERR_FILENO, line, (size_t)n);
+            snprintf(line, sizeof line,
+                     "warning: %s is plain HTTP and reached from beyond this host: whoever sees "
+                     "its packets has its tokens. Let TLS end in front of it.",
+                     url);
+            cli_log("warning", "listen", line);
         }
     }
     return 0;

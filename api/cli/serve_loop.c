@@ -50,13 +50,6 @@ struct supervisor {
     bool failed;             /* it cannot serve */
 };
 
-static void say(const char *text)
-{
-    char line[SPEC_PATH_MAX + 128];
-    int n = snprintf(line, sizeof line, "berth: %s\n", text);
-    (void)io_write_full(STDERR_FILENO, line, (size_t)n);
-}
-
 void serve_notify(const char *socket_path, const char *text)
 {
     struct sockaddr_un at = {.sun_family = AF_UNIX};
@@ -167,7 +160,7 @@ static void told_end(struct supervisor *s, enum serve_process process, int statu
     else
         snprintf(text, sizeof text, "the %s ended with status %d; it is started again.", who,
                  WEXITSTATUS(status));
-    say(text);
+    cli_log("warning", "restart", text);
 }
 
 /* It could not even begin: again and again would be the same. What it said stands above. */
@@ -177,10 +170,11 @@ static void give_up(struct supervisor *s, int status)
     s->front_failures = WIFEXITED(status) && !s->told ? s->front_failures + 1 : 0;
     if (s->phase != SERVING || (!hopeless && s->front_failures < FRONT_TRIES))
         return;
-    say(hopeless ? "front may not use its files, as it says above, so berth ends. Give them to "
-                   "the user that front runs as (chown -R, or \"front_uid\" of the configuration), "
-                   "and start it again."
-                 : "front could not begin to serve, as it says above, so berth ends.");
+    cli_log("error", "end",
+            hopeless ? "front may not use its files, as it says above, so berth ends. Give them to "
+                       "the user that front runs as (chown -R, or \"front_uid\" of the "
+                       "configuration), and start it again."
+                     : "front could not begin to serve, as it says above, so berth ends.");
     s->failed = true;
     stop(s, false);
 }

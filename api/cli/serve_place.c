@@ -31,6 +31,17 @@ static int failed(struct err *err, int sys, const char *step, const char *path)
 /* ---- directories -------------------------------------------------------------------------------
  */
 
+/* Of root's parents front and the socket's group search each: a UMask of the unit is for files. */
+static int make_parent(const char *path)
+{
+    if (mkdir(path, 0755) < 0)
+        return errno == EEXIST ? 0 : -errno;
+    if (geteuid() != 0)
+        return 0;
+    _cleanup_fd_ int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    return fd < 0 || fchmod(fd, 0755) < 0 ? -errno : 0;
+}
+
 int serve_make_parents(const char *path, struct err *err)
 {
     char part[SPEC_PATH_MAX];
@@ -39,8 +50,9 @@ int serve_make_parents(const char *path, struct err *err)
         if (*p != '/')
             continue;
         *p = 0;
-        if (mkdir(part, 0755) < 0 && errno != EEXIST)
-            return failed(err, errno, "make the directory", part);
+        int r = make_parent(part);
+        if (r < 0)
+            return failed(err, -r, "make the directory", part);
         *p = '/';
     }
     return 0;

@@ -9,6 +9,7 @@
 #include "runtime/base/fd.h"
 #include "runtime/base/io.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -76,20 +77,36 @@ static void keep_found(const struct serve_config *now, struct serve_config *next
     next->tcp_given = now->tcp_given;
 }
 
-/* The socket of clients is another group's. */
+/* Of what is open, whatever its name has become: fchmodat(2) knows AT_EMPTY_PATH since 6.6 only. */
+static int set_mode(int fd, mode_t mode)
+{
+    char name[32];
+    snprintf(name, sizeof name, "/proc/self/fd/%d", fd);
+    return chmod(name, mode);
+}
+
+static int set_group(int fd, gid_t gid)
+{
+    return fchownat(fd, "", (uid_t)-1, gid, AT_EMPTY_PATH);
+}
+
+/* The socket of clients is another group's. A link there is not followed: where a service manager
+ * put it, others may have written. */
 int serve_regroup(const struct serve_place *place, uint32_t gid, struct err *err)
 {
     bool group = gid != SERVE_NOBODY;
     struct stat before;
+    _cleanup_fd_ int fd = open(place->socket, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+    if (fd >= 0 && (fstat(fd, &before) < 0 || !S_ISSOCK(before.st_mode)))
+        return err_set(err, ERR_FORBIDDEN, ENOTSOCK, "give the socket to another group",
+                       place->socket, "What is there is no socket.");
     /* Narrow first: between the two steps nobody is let in who should not be. */
-    if (lstat(place->socket, &before) == 0 && S_ISSOCK(before.st_mode) &&
-        chmod(place->socket, 0600) == 0) {
-        if (lchown(place->socket, (uid_t)-1, group ? gid : getegid()) == 0 &&
-            (!group || chmod(place->socket, 0660) == 0))
+    if (fd >= 0 && set_mode(fd, 0600) == 0) {
+        if (set_group(fd, group ? gid : getegid()) == 0 && (!group || set_mode(fd, 0660) == 0))
             return 0;
         int sys = errno;
-        if (lchown(place->socket, (uid_t)-1, before.st_gid) == 0)
-            (void)chmod(place->socket, before.st_mode & 0777);
+        if (set_group(fd, before.st_gid) == 0)
+            (void)set_mode(fd, before.st_mode & 0777);
         errno = sys;
     }
     return err_set(err, ERR_UNAVAILABLE, errno, "give the socket to another group", place->socket,
@@ -110,12 +127,11 @@ static int seal(struct serve_launch *launch, struct err *err)
 static void tell(const struct serve_options *options, const char *changed, const char *pending)
 {
     _cleanup_buf_ struct buf line = {0};
-    buf_printf(&line, "berth: %s was read again. In force now: %s.", options->config_path,
+    buf_printf(&line, "%s was read again. In force now: %s.", options->config_path,
                changed[0] ? changed : "nothing new");
     if (pending[0])
         buf_printf(&line, " At the next start: %s.", pending);
-    buf_putc(&line, '\n');
-    (void)io_write_full(STDERR_FILENO, buf_text(&line), line.length);
+    cli_log("info", "configuration", buf_text(&line));
 }
 
 int serve_reload(struct serve_launch *launch, const struct serve_options *options)
@@ -142,11 +158,12 @@ int serve_reload(struct serve_launch *launch, const struct serve_options *option
         buf_fini(&plan->ceiling);
         *plan = the_next;
         the_next.ceiling = (struct buf){0};
+        cli_log_begin("supervisor", plan->config.log_text);
         tell(options, changed, plan->config.pending);
     } else {
-        static const char kept[] = "berth: the configuration that was read before stays in force\n";
         cli_fail(&err);
-        (void)io_write_full(STDERR_FILENO, kept, sizeof kept - 1);
+        cli_log("warning", "configuration",
+                "the configuration that was read before stays in force");
         plan->config.reload_failed = 1;
     }
     int x = seal(launch, &err);

@@ -4,13 +4,54 @@
 
 #include "runtime/base/fd.h"
 #include "runtime/base/io.h"
+#include "runtime/base/log_line.h"
 
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 
+static const char *log_role; /* NULL: this is no log */
+static enum log_line_format log_format;
+
+void cli_log_begin(const char *role, bool text)
+{
+    log_role = role;
+    log_format = text ? LOG_LINE_TEXT : LOG_LINE_JSON;
+}
+
+static void put(struct log_line *line)
+{
+    log_line_end(line);
+    (void)io_write_full(STDERR_FILENO, buf_text(&line->text), line->text.length);
+    buf_fini(&line->text);
+}
+
+void cli_log(const char *level, const char *event, const char *detail)
+{
+    struct log_line line;
+    if (!log_role) {
+        line = (struct log_line){.format = LOG_LINE_TEXT};
+        buf_printf(&line.text, "berth: %s", detail);
+    } else {
+        log_line_begin(&line, log_format, level, log_role, event);
+        log_line_detail(&line, detail);
+    }
+    put(&line);
+}
+
+static int log_failure(const struct err *err)
+{
+    struct log_line line;
+    log_line_begin(&line, log_format, "error", log_role, "failure");
+    log_line_err(&line, err);
+    put(&line);
+    return CLI_EXIT_BERTH;
+}
+
 int cli_fail(const struct err *err)
 {
+    if (log_role)
+        return log_failure(err);
     /* One write, so that a line is never torn by another process's on the same terminal. */
     static const char prefix[] = "berth: ";
     char line[2048];

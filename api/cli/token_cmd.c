@@ -2,6 +2,7 @@
  * a token: it is printed once, by the command that makes it. */
 #include "api/cli/verb.h"
 
+#include "policy/policy.h"
 #include "runtime/base/fd.h"
 #include "runtime/base/io.h"
 #include "runtime/base/units.h"
@@ -9,7 +10,7 @@
 #include <inttypes.h>
 #include <string.h>
 
-enum { OPT_WORKSPACE, OPT_VERBS, OPT_EXPIRES, OPT_NAME };
+enum { OPT_WORKSPACE, OPT_VERBS, OPT_EXPIRES, OPT_NAME, OPT_POLICY };
 
 static const struct cli_option create_options[] = {
     {"workspace", "ID", "A workspace id that it is for. Repeat it for more.", OPT_WORKSPACE, 0},
@@ -19,6 +20,8 @@ static const struct cli_option create_options[] = {
      OPT_VERBS, 0},
     {"expires", "TIME", "Until when: 30d, 12h. Default: until it is revoked.", OPT_EXPIRES, 0},
     {"name", "NAME", "What it is for, in the list.", OPT_NAME, 0},
+    {"policy", "FILE|NAME",
+     "Bind it: its sessions stay within this policy, and no others are there.", OPT_POLICY, 0},
 };
 
 static const struct verb_spec create_spec = {
@@ -28,7 +31,9 @@ static const struct verb_spec create_spec = {
     .text =
         "Makes a token for callers over a network (`berth serve --listen`) and prints it: once,\n"
         "berth keeps only its hash. Root's berth takes this from root alone. With the verb\n"
-        "metrics, which stands alone, it is for no workspace and reads GET /metrics.",
+        "metrics, which stands alone, it is for no workspace and reads GET /metrics. With a "
+        "policy,\n"
+        "what goes beyond it is refused, and sessions made otherwise are not there for it.",
     .options = create_options,
     .option_count = ARRAY_LENGTH(create_options),
 };
@@ -52,6 +57,7 @@ static const struct verb_spec revoke_spec = {
 
 struct wanted {
     struct buf workspaces, verbs; /* members of JSON lists */
+    struct buf policy;            /* a JSON document */
     const char *name;
     uint64_t lives_ms;
 };
@@ -78,6 +84,22 @@ static int take_verbs(struct buf *out, const char *list, struct err *err)
     return 0;
 }
 
+/* Files are read here, with all that they extend; a preset is the service's own. */
+static int take_policy(struct buf *out, const char *file, struct err *err)
+{
+    struct policy *policy = NULL;
+    buf_fini(out);
+    if (policy_preset_text(file)) {
+        buf_json_string(out, file);
+        return 0;
+    }
+    int r = policy_load_file(&policy, file, err);
+    if (r == 0)
+        r = policy_keep(policy, out, err);
+    policy_free(policy);
+    return r;
+}
+
 static int take(void *own, const struct cli_option *option, const char *value, struct err *err)
 {
     struct wanted *wanted = own;
@@ -94,6 +116,8 @@ static int take(void *own, const struct cli_option *option, const char *value, s
         if (units_parse_duration(value, &wanted->lives_ms) == 0 && wanted->lives_ms > 0)
             return 0;
         return err_set(err, ERR_USAGE, 0, "--expires", value, "Write a time such as 30d or 12h.");
+    case OPT_POLICY:
+        return take_policy(&wanted->policy, value, err);
     default:
         wanted->name = value;
         return verb_check_id("--name", value, err);
@@ -104,6 +128,7 @@ static void wanted_fini(struct wanted *wanted)
 {
     buf_fini(&wanted->workspaces);
     buf_fini(&wanted->verbs);
+    buf_fini(&wanted->policy);
 }
 
 static void add_body(struct buf *out, const struct wanted *wanted)
@@ -122,6 +147,9 @@ static void add_body(struct buf *out, const struct wanted *wanted)
         buf_puts(out, ", \"name\": ");
         buf_json_string(out, wanted->name);
     }
+    if (wanted->policy.length)
+        buf_printf(out, ", \"policy\": %s", buf_text(&wanted->policy));
+    out->failed |= wanted->policy.failed;
     buf_putc(out, '}');
 }
 
@@ -197,6 +225,8 @@ static void add_token(struct table *table, const struct json_node *token)
     table_text(table, name[0] ? name : "-");
     add_list(table, token, "workspaces");
     add_list(table, token, "verbs");
+    const struct json_node *policy = json_member(token, "policy");
+    table_text(table, policy && policy->kind == JSON_OBJECT ? "bound" : "-");
     if (verb_text(token, "revoked_at")[0])
         table_text(table, "revoked");
     else
@@ -229,8 +259,8 @@ static int list_page(struct verb *verb, const char *after, struct table *table,
 
 static int list(int argc, char **argv)
 {
-    static const char *const heads[] = {
-        "TOKEN", "NAME", "WORKSPACES", "VERBS", "EXPIRES (UTC)", "LAST USED (UTC)", NULL};
+    static const char *const heads[] = {"TOKEN",  "NAME",          "WORKSPACES",      "VERBS",
+                                        "POLICY", "EXPIRES (UTC)", "LAST USED (UTC)", NULL};
     _cleanup_verb_ struct verb verb;
     _cleanup_table_ struct table table;
     _cleanup_buf_ struct buf out = {0}, next = {0};

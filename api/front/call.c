@@ -28,12 +28,17 @@ struct front_call *front_call_new(struct front *front, struct exchange *x)
     }
     call->front = front;
     call->x = x;
+    struct provider_token token = {0};
     front_who(front, request, call->who, sizeof call->who);
+    if (!request->peer->local && provider_token_get(front->provider, request->caller, &token) &&
+        token.policy)
+        snprintf(call->policy, sizeof call->policy, "%s", token.policy_hash);
     call->provider = (struct provider_call){
         .workspace_id = request->names.workspace_id,
         .session_id = request->names.session_id,
         .exec_id = request->names.exec_id,
         .who = call->who,
+        .policy = call->policy[0] ? call->policy : NULL,
         .data = call,
     };
     if (request->idempotency_key) {

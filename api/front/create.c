@@ -216,10 +216,10 @@ static int read_names(struct create *ret, const struct exchange_request *request
     return 0;
 }
 
-static int read_policy(struct create *ret, const struct json_node *body,
+static int read_policy(struct create *ret, const char *standard, const struct json_node *body,
                        char ret_pointer[CREATE_POINTER_MAX], struct err *err)
 {
-    int r = policy_load_body(&ret->policy, body, err);
+    int r = policy_load_body_on(&ret->policy, body, FRONT_TOKEN_POLICY, standard, err);
     if (r == 0)
         r = policy_compile(ret->policy, ret->spec, err);
     if (r < 0)
@@ -227,7 +227,7 @@ static int read_policy(struct create *ret, const struct json_node *body,
     return r;
 }
 
-int front_create_read(struct create *ret, const struct serve_config *config,
+int front_create_read(struct create *ret, const struct serve_config *config, const char *standard,
                       const struct exchange_request *request, char ret_pointer[CREATE_POINTER_MAX],
                       struct err *err)
 {
@@ -242,7 +242,7 @@ int front_create_read(struct create *ret, const struct serve_config *config,
     if (r == 0)
         r = read_workspace(ret->spec, config, json_member(body, "workspace"), ret_pointer, err);
     if (r == 0)
-        r = read_policy(ret, body, ret_pointer, err);
+        r = read_policy(ret, standard, body, ret_pointer, err);
     if (r == 0)
         r = read_labels(ret, json_member(body, "labels"), ret_pointer, err);
     if (r == 0 && idle)

@@ -8,7 +8,7 @@
 
 struct create {
     struct spec *spec;     /* owned */
-    struct policy *policy; /* owned; what `spec` was compiled from, for the ceiling */
+    struct policy *policy; /* owned; what `spec` was compiled from, for who has authority */
     const char *owner;
     struct buf labels; /* a JSON object */
     uint64_t ttl_ms, idle_after_ms;
@@ -20,8 +20,8 @@ enum { CREATE_POINTER_MAX = POLICY_POINTER_MAX };
 
 /* 0; negative with `err`, and in ret_pointer the place in the body ("" when it has none). Fill of
  * what the body does not say: an id is made, the workspace is a volume of that name at /workspace,
- * the owner is "uid-N". */
-int front_create_read(struct create *ret, const struct serve_config *config,
+ * the owner is "uid-N", the policy is `standard` (a policy's text; NULL: balanced). */
+int front_create_read(struct create *ret, const struct serve_config *config, const char *standard,
                       const struct exchange_request *request, char ret_pointer[CREATE_POINTER_MAX],
                       struct err *err);
 void front_create_fini(struct create *create);

@@ -133,6 +133,12 @@ void exec_start_handle(struct front_call *call)
         front_call_refuse(call, &err, NULL);
         return;
     }
+    const char *beyond;
+    struct err err;
+    if (front_exec_within(call, &exec, &beyond, &err) < 0) {
+        front_call_refuse(call, &err, err.code == ERR_POLICY_REJECTED ? beyond : NULL);
+        return;
+    }
     provider_exec_start(call->front->provider,
                         front_call_ask(call, events ? stream_start_reply : NULL), &exec);
 }

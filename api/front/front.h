@@ -44,7 +44,8 @@ struct front_call {
     struct provider_call provider; /* `data` is this call */
     struct idempotency_request key;
     char who[SPEC_ID_MAX + 8], session_id[SPEC_ID_MAX + 8];
-    bool waiting; /* the provider will call back */
+    char policy[65]; /* whose hash the token of who asks is bound to; "": to none */
+    bool waiting;    /* the provider will call back */
 
     void (*room)(struct front_call *call);
     void (*body_end)(struct front_call *call, enum exchange_body how, uint64_t bytes);
@@ -100,6 +101,24 @@ void front_who(const struct front *front, const struct exchange_request *request
 /* Whose is what he makes, when he does not say it: "uid-1000", or the token's id. */
 void front_owner(const struct front *front, const struct exchange_request *request, char *ret,
                  size_t size);
+
+/* ---- what he may not go beyond (authority.c)
+ * ---------------------------------------------------- */
+
+#define FRONT_TOKEN_POLICY "the token's policy"
+
+/* The text of the policy that his token is bound to; NULL: to none. Valid for this turn. */
+const char *front_token_policy(const struct front *front, const struct exchange_request *request);
+/* Can that be read? 0; negative: then nothing is allowed. */
+int front_token_policy_check(const struct front_call *call, struct err *err);
+/* POL-2: within the operator's ceiling, and the token's policy? 0; or negative with `err`. */
+int front_within(const struct front_call *call, const struct policy *policy, struct err *err);
+int front_network_within(const struct front_call *call, const struct policy *policy,
+                         struct err *err);
+/* A command asks for what its session's policy says otherwise: within the token's? `ret_pointer`:
+ * where not. */
+int front_exec_within(const struct front_call *call, const struct provider_exec *exec,
+                      const char **ret_pointer, struct err *err);
 
 /* metrics.c */
 void front_metrics_served(struct front *front, const struct http_served *served);

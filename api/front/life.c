@@ -147,7 +147,7 @@ static void take_config(struct life *life, int fd)
     start->ceiling = take_ptr(&read_again.ceiling);
     start->config = read_again.config;
     life->front.ceiling = start->ceiling;
-    front_log_only_failures(start->config.log_failures_only);
+    front_log_configure(&start->config);
     front_log_event("configuration", start->config.reload_failed
                                          ? "It is wrong; the one before stays."
                                          : "It was read again.");
@@ -314,7 +314,7 @@ int front_live(struct front_start *start, int supervisor, int launcher, int list
         .listener = listener,
         .on_demand = start->config.on_demand,
     };
-    front_log_only_failures(start->config.log_failures_only);
+    front_log_configure(&start->config);
     int r = begin(&life, start, launcher, err);
     if (r == 0)
         r = loop_run(life.front.loop, err);

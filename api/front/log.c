@@ -1,89 +1,109 @@
-/* This file writes front's log: one JSON object a line on standard error; it never waits for who
+/* This file writes front's log: a line on standard error for each thing; it never waits for who
  * reads the log: a line that finds no room is counted, and the next one says how many there were.
  */
 #include "api/front/log.h"
 
-#include "api/front/print.h"
+#include "runtime/base/log_line.h"
 
-#include <inttypes.h>
 #include <limits.h>
 #include <poll.h>
+#include <stdio.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 static unsigned long lost;
 static bool only_failures;
+static enum log_line_format format = LOG_LINE_JSON;
 
-void front_log_only_failures(bool only)
+void front_log_configure(const struct serve_config *config)
 {
-    only_failures = only;
+    only_failures = config->log_failures_only;
+    format = config->log_text ? LOG_LINE_TEXT : LOG_LINE_JSON;
 }
 
-static void begin(struct buf *line, const char *level, const char *event)
+static void begin(struct log_line *line, const char *level, const char *event)
 {
-    struct timespec now;
-    clock_gettime(CLOCK_REALTIME, &now);
-    buf_puts(line, "{\"time\":");
-    front_print_time((uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000, line);
-    buf_printf(line, ",\"level\":\"%s\",\"role\":\"front\",\"event\":\"%s\"", level, event);
+    log_line_begin(line, format, level, "front", event);
     if (lost > 0)
-        buf_printf(line, ",\"lost_lines\":%lu", lost);
+        log_line_number(line, "lost_lines", lost);
 }
 
-static void put(struct buf *line)
+static void put(struct log_line *line)
 {
     /* A pipe that is ready takes PIPE_BUF bytes in one piece, or it is not ready. */
     struct pollfd p = {.fd = STDERR_FILENO, .events = POLLOUT};
-    buf_puts(line, "}\n");
-    if (buf_failed(line) || line->length > PIPE_BUF || poll(&p, 1, 0) != 1 ||
-        !(p.revents & POLLOUT) || write(STDERR_FILENO, line->data, line->length) < 0)
+    log_line_end(line);
+    const struct buf *text = &line->text;
+    if (buf_failed(text) || text->length > PIPE_BUF || poll(&p, 1, 0) != 1 ||
+        !(p.revents & POLLOUT) || write(STDERR_FILENO, text->data, text->length) < 0)
         lost++;
     else
         lost = 0;
+    buf_fini(&line->text);
+}
+
+static void put_caller(struct log_line *line, const struct http_served *served, const char *token)
+{
+    if (served->peer->local)
+        log_line_number(line, "uid", served->peer->uid);
+    else
+        log_line_text(line, "token", token);
+}
+
+/* The ledger's audit has what was done; this has who asked for it, in the one place that operators
+ * collect, and also what was refused. Names are ids by their grammar, or not there. */
+static void put_audit(const struct http_served *served, const char *token)
+{
+    const struct {
+        const char *name, *value;
+    } names[] = {{"workspace", served->names.workspace_id},
+                 {"session", served->names.session_id},
+                 {"exec", served->names.exec_id},
+                 {"volume", served->names.volume_name},
+                 {"token_id", served->names.token_id}};
+    struct log_line line;
+    begin(&line, "info", "audit");
+    log_line_text(&line, "id", served->id);
+    put_caller(&line, served, token);
+    log_line_text(&line, "what", served->route);
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        if (names[i].value && names[i].value[0])
+            log_line_text(&line, names[i].name, names[i].value);
+    log_line_number(&line, "status", (uint64_t)served->status);
+    put(&line);
 }
 
 void front_log_served(const struct http_served *served, const char *token)
 {
-    _cleanup_buf_ struct buf line = {0};
+    struct log_line line;
+    if (served->changes)
+        put_audit(served, token);
     if (only_failures && served->status < 500)
         return;
     begin(&line, served->status >= 500 ? "error" : "info", "request");
-    buf_printf(&line, ",\"id\":\"%s\",\"route\":\"%s\",\"status\":%d,\"duration_ms\":%" PRIu64,
-               served->id, served->route, served->status, served->duration_ms);
-    if (served->peer->local)
-        buf_printf(&line, ",\"uid\":%u", (unsigned)served->peer->uid);
-    else if (token)
-        buf_printf(&line, ",\"token\":\"%s\"", token);
-    else
-        buf_puts(&line, ",\"token\":null");
+    log_line_text(&line, "id", served->id);
+    log_line_text(&line, "route", served->route);
+    log_line_number(&line, "status", (uint64_t)served->status);
+    log_line_number(&line, "duration_ms", served->duration_ms);
+    put_caller(&line, served, token);
     put(&line);
 }
 
 void front_log_failure(const char *id, const struct err *err)
 {
-    _cleanup_buf_ struct buf line = {0};
+    struct log_line line;
     begin(&line, "error", "failure");
     if (id)
-        buf_printf(&line, ",\"id\":\"%s\"", id);
-    buf_printf(&line,
-               ",\"code\":\"%s\",\"errno\":%d,\"step\":", err_code_name((enum err_code)err->code),
-               err->sys);
-    buf_json_string(&line, err->step);
-    buf_puts(&line, ",\"subject\":");
-    buf_json_string(&line, err->subject);
-    buf_puts(&line, ",\"detail\":");
-    buf_json_string(&line, err->detail);
+        log_line_text(&line, "id", id);
+    log_line_err(&line, err);
     put(&line);
 }
 
 void front_log_event(const char *event, const char *detail)
 {
-    _cleanup_buf_ struct buf line = {0};
+    struct log_line line;
     begin(&line, "info", event);
-    if (detail) {
-        buf_puts(&line, ",\"detail\":");
-        buf_json_string(&line, detail);
-    }
+    if (detail)
+        log_line_detail(&line, detail);
     put(&line);
 }

@@ -1,5 +1,5 @@
 /* This file reads the rules that are to replace those of a session's network (NET-6): by the reader
- * of policies, compared with the operator's ceiling as a create's are. It never applies them.
+ * of policies, compared with who has authority as a create's are. It never applies them.
  */
 #include "api/front/front.h"
 
@@ -65,7 +65,7 @@ static void ask(struct front_call *call, const struct body *body, const struct p
     policy_compile_network(policy, &spec->network);
     if (capability_check(spec, call->front->capabilities, &missing, &err) < 0)
         front_call_refuse_missing(call, &err, &missing);
-    else if (call->front->ceiling && policy_network_within(policy, call->front->ceiling, &err) < 0)
+    else if (front_network_within(call, policy, &err) < 0)
         refuse(call, body, &err);
     else
         provider_session_network(

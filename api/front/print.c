@@ -2,28 +2,15 @@
 #include "api/front/print.h"
 
 #include "policy/json.h"
+#include "runtime/base/log_line.h"
 
 #include <errno.h>
 #include <inttypes.h>
 #include <string.h>
 
-/* Not by gmtime_r(): glibc's reads the host's time zone file, which a process without rights
- * cannot. Counted in periods of 400 years that begin with March. */
 void front_print_time(uint64_t ms, struct buf *out)
 {
-    uint64_t seconds = ms / 1000, days = seconds / 86400, second = seconds % 86400;
-    uint64_t from_march = days + 719468, period = from_march / 146097;
-    uint64_t day = from_march % 146097;
-    uint64_t year = (day - day / 1460 + day / 36524 - day / 146096) / 365;
-    uint64_t of_year = day - (365 * year + year / 4 - year / 100);
-    uint64_t month = (5 * of_year + 2) / 153;
-    uint64_t date = of_year - (153 * month + 2) / 5 + 1;
-    month = month < 10 ? month + 3 : month - 9;
-    year += period * 400 + (month <= 2);
-    buf_printf(out,
-               "\"%04" PRIu64 "-%02" PRIu64 "-%02" PRIu64 "T%02" PRIu64 ":%02" PRIu64 ":%02" PRIu64
-               ".%03" PRIu64 "Z\"",
-               year, month, date, second / 3600, second / 60 % 60, second % 60, ms % 1000);
+    log_line_time(ms, out);
 }
 
 static bool is_text(const unsigned char *data, size_t length)

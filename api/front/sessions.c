@@ -26,12 +26,12 @@ static int check_capabilities(struct front_call *call, const struct spec *spec)
     return r;
 }
 
-/* POL-2: the body is authorship, the ceiling authority. */
-static int check_ceiling(struct front_call *call, const struct policy *policy)
+/* POL-2: the body is authorship; the ceiling and a token's policy are authority. */
+static int check_authority(struct front_call *call, const struct policy *policy)
 {
     struct err err;
     char pointer[POLICY_POINTER_MAX];
-    int r = call->front->ceiling ? policy_within(policy, call->front->ceiling, &err) : 0;
+    int r = front_within(call, policy, &err);
     if (r >= 0)
         return 0;
     policy_body_pointer(exchange_request(call->x)->body, &err, pointer);
@@ -64,14 +64,17 @@ void session_create_handle(struct front_call *call)
     __attribute__((cleanup(front_create_fini))) struct create create = {0};
     char pointer[CREATE_POINTER_MAX];
     struct err err;
-    if (front_create_read(&create, call->front->config, exchange_request(call->x), pointer, &err) <
-        0) {
+    const struct exchange_request *request = exchange_request(call->x);
+    pointer[0] = 0;
+    if (front_token_policy_check(call, &err) < 0 ||
+        front_create_read(&create, call->front->config, front_token_policy(call->front, request),
+                          request, pointer, &err) < 0) {
         front_call_refuse(call, &err, pointer);
         return;
     }
     front_owner(call->front, exchange_request(call->x), owner, sizeof owner);
     if (check_host_paths(call, create.spec) < 0 || check_capabilities(call, create.spec) < 0 ||
-        check_ceiling(call, create.policy) < 0)
+        check_authority(call, create.policy) < 0)
         return;
     const struct provider_create asked = {
         .spec = create.spec,
@@ -90,6 +93,7 @@ void session_create_handle(struct front_call *call)
     }
     call->provider.session_id = call->session_id;
     snprintf(call->session_id, sizeof call->session_id, "%s", create.spec->session_id);
+    exchange_named(call->x, call->session_id);
     provider_session_create(call->front->provider, front_call_ask(call, NULL), &asked);
 }
 

@@ -187,14 +187,37 @@ static int read_verbs(struct front_call *call, struct buf *out)
     return 0;
 }
 
+/* -EINVAL: refused. */
+static int read_policy(struct front_call *call, bool alone, struct buf *out)
+{
+    const struct json_node *body = exchange_request(call->x)->body;
+    char pointer[POLICY_POINTER_MAX] = "/policy";
+    struct policy *policy = NULL;
+    struct err err;
+    if (!json_member(body, "policy"))
+        return 0;
+    int r = alone ? err_set(&err, ERR_INVALID_REQUEST, 0, "read the request's body", "policy",
+                            "A token for metrics makes no sessions.")
+                  : policy_load_body(&policy, body, &err);
+    if (r == 0)
+        r = policy_keep(policy, out, &err);
+    if (r < 0 && !alone)
+        policy_body_pointer(body, &err, pointer);
+    policy_free(policy);
+    if (r < 0)
+        front_call_refuse(call, &err, pointer);
+    return r < 0 ? -EINVAL : 0;
+}
+
 void token_create_handle(struct front_call *call)
 {
-    _cleanup_buf_ struct buf workspaces = {0}, verbs = {0};
+    _cleanup_buf_ struct buf workspaces = {0}, verbs = {0}, policy = {0};
     int alone = read_alone(call, &verbs);
     if (alone < 0 ||
-        (!alone && (read_workspaces(call, &workspaces) < 0 || read_verbs(call, &verbs) < 0)))
+        (!alone && (read_workspaces(call, &workspaces) < 0 || read_verbs(call, &verbs) < 0)) ||
+        read_policy(call, alone, &policy) < 0)
         return;
-    if (buf_failed(&workspaces) || buf_failed(&verbs)) {
+    if (buf_failed(&workspaces) || buf_failed(&verbs) || buf_failed(&policy)) {
         struct err err;
         err_set(&err, ERR_INTERNAL, ENOMEM, "read the request's body", NULL, NULL);
         front_call_refuse(call, &err, NULL);
@@ -204,6 +227,7 @@ void token_create_handle(struct front_call *call)
         .name = front_call_text(call, "name"),
         .workspaces = buf_text(&workspaces),
         .verbs = buf_text(&verbs),
+        .policy = policy.length ? buf_text(&policy) : NULL,
         .lives_ms = front_call_number(call, "lives_ms", 0),
     };
     provider_token_create(call->front->provider, front_call_ask(call, NULL), &asked);

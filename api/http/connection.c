@@ -70,6 +70,9 @@ static void tell_served(struct connection *c)
         return;
     const struct http_served served = {
         .route = c->route ? c->route->name : "",
+        .changes = c->route && c->route->method != METHOD_GET && c->route->method != METHOD_HEAD,
+        .names = {c->names.workspace_id, c->names.session_id, c->names.exec_id,
+                  c->names.volume_name, c->names.token_id},
         .id = c->id,
         .status = c->status,
         .code = c->code,

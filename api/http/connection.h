@@ -90,8 +90,12 @@ struct connection {
     bool head_request; /* HEAD: the answer has no body */
     char id[REQUEST_ID_MAX];
     const struct route *route; /* of the request being served; NULL */
-    int status;                /* answered; 0: not yet */
-    enum err_code code;        /* of a problem that was answered */
+    struct connection_names {  /* which outlive the exchange */
+        char workspace_id[ROUTE_ID_SIZE], session_id[ROUTE_ID_SIZE], exec_id[ROUTE_ID_SIZE],
+            volume_name[ROUTE_ID_SIZE], token_id[ROUTE_ID_SIZE];
+    } names;
+    int status;         /* answered; 0: not yet */
+    enum err_code code; /* of a problem that was answered */
     uint64_t began_ms;
 };
 

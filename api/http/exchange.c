@@ -62,6 +62,13 @@ const char *exchange_query(const struct exchange *x, const char *name)
     return NULL;
 }
 
+void exchange_named(struct exchange *x, const char *session_id)
+{
+    if (x->connection)
+        snprintf(x->connection->names.session_id, sizeof x->connection->names.session_id, "%s",
+                 session_id);
+}
+
 void exchange_set_data(struct exchange *x, void *data)
 {
     x->data = data;

@@ -68,6 +68,8 @@ const char *exchange_query(const struct exchange *x, const char *name);
 
 /* The operation's own, NULL at first. */
 void exchange_set_data(struct exchange *x, void *data);
+/* What is made has this id, which its route does not have: for the log. */
+void exchange_named(struct exchange *x, const char *session_id);
 void *exchange_data(const struct exchange *x);
 
 /* The client's own socket, for the launcher, which reads the asker's credentials from it and not

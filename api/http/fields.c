@@ -240,6 +240,8 @@ const struct body_field fields_of_token[] = {
                   "\"metrics\"]}}"),
     ROW(NUMBER("lives_ms", 1000, DECADE_MS)),
     ROW(ID("name")),
+    ROW(.name = "policy", .kinds = OF(STRING) | OF(OBJECT), .max = UINT32_MAX,
+        .schema = "{\"anyOf\":[{\"type\":\"string\"},{\"$ref\":\"#/components/schemas/Policy\"}]}"),
     {.name = NULL},
 };
 

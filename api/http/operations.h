@@ -10,7 +10,9 @@
 enum { FINGERPRINT_KEY_BYTES = 32 };
 
 struct http_served {
-    const char *route; /* a closed set of names; "" when there was no route */
+    const char *route;        /* a closed set of names; "" when there was no route */
+    bool changes;             /* the route changes something */
+    struct route_names names; /* in the route; of a create the id that was chosen; "": none */
     const char *id;
     int status;           /* 0: the client left before there was one */
     enum err_code code;   /* of a problem that is told for the first time; ERR_NONE */

@@ -286,6 +286,21 @@ static void refuse_later(struct connection *c, struct exchange *x, const char *c
     refuse(c, x, &err, capability[0] ? &more : NULL, NULL);
 }
 
+/* For the log, when the exchange is gone. */
+static void keep_names(struct connection *c, const struct route_names *names)
+{
+    const struct {
+        char *to;
+        const char *from;
+    } all[] = {{c->names.workspace_id, names->workspace_id},
+               {c->names.session_id, names->session_id},
+               {c->names.exec_id, names->exec_id},
+               {c->names.volume_name, names->volume_name},
+               {c->names.token_id, names->token_id}};
+    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
+        snprintf(all[i].to, ROUTE_ID_SIZE, "%s", all[i].from ? all[i].from : "");
+}
+
 static void serve(struct connection *c, const struct head *head, struct exchange *x)
 {
     struct err err;
@@ -308,6 +323,7 @@ static void serve(struct connection *c, const struct head *head, struct exchange
         return;
     }
     c->route = request->route;
+    keep_names(c, &request->names);
     request->query = x->target.query;
     request->query_count = x->target.query_count;
     r = keep_path(x, head, &err);
@@ -344,6 +360,7 @@ void request_begin(struct connection *c, size_t head_length)
     c->code = ERR_NONE;
     c->told = false;
     c->route = NULL;
+    c->names = (struct connection_names){0};
     server_new_id(c->server, c->id);
     int r = head_parse(c->in.data + c->in.start, head_length, &head, &err);
     if (r < 0) {

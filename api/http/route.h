@@ -164,6 +164,8 @@ struct route {
     const struct body_field *fields; /* of its JSON body; ends with a row without name */
 };
 
+enum { ROUTE_ID_SIZE = 64 + 1 };
+
 /* The named parts of a path: checked by ID-2, never "". NULL where the template has none. */
 struct route_names {
     const char *workspace_id, *session_id, *exec_id, *volume_name, *token_id;

@@ -41,6 +41,7 @@ struct gateway_config {
     } resolvers[GATEWAY_RESOLVERS_MAX];
     uint32_t sessions_max, connections_per_session, connections_max, queries_per_second;
     uint32_t connect_timeout_ms, idle_timeout_ms;
+    uint32_t log_role;    /* of `berth serve`: 1 lines of JSON, 2 of text; 0: says things plainly */
     uint32_t host_door;   /* host.berth.internal is open where a rule names it */
     uint32_t allow_local; /* tests: addresses of the host itself may be dialled where a cidr rule
                              names them; berth never sets it */

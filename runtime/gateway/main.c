@@ -8,6 +8,8 @@
  */
 #include "runtime/gateway/internal.h"
 
+#include "runtime/base/log_line.h"
+
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
@@ -33,9 +35,19 @@ int gateway_knows_no_port(void)
     return ENOENT;
 }
 
-static int fail(const struct err *err)
+static int fail(const struct gateway *g, const struct err *err)
 {
     char text[sizeof *err + 256];
+    if (g && g->config.log_role) {
+        struct log_line line;
+        log_line_begin(&line, g->config.log_role == 2 ? LOG_LINE_TEXT : LOG_LINE_JSON, "error",
+                       "gateway", "failure");
+        log_line_err(&line, err);
+        log_line_end(&line);
+        fputs(buf_text(&line.text), stderr);
+        buf_fini(&line.text);
+        return EXIT_FAILURE;
+    }
     err_format(err, text, sizeof text);
     fprintf(stderr, "berth-gateway: %s\n", text);
     return EXIT_FAILURE;
@@ -118,18 +130,18 @@ int main(int argc, char **argv)
     if (argc > 1) {
         err_set(&err, ERR_USAGE, 0, "start the gateway", NULL,
                 "It takes no arguments: `berth serve` and `berth run` start it.");
-        return fail(&err);
+        return fail(NULL, &err);
     }
     /* Nothing of the environment reaches the resolver. */
     clearenv();
     sigaction(SIGPIPE, &ignore, NULL);
     prctl(PR_SET_NAME, "berth: gateway");
     if (start(&g, &err) < 0)
-        return fail(&err);
+        return fail(&g, &err);
     int r = gateway_run(&g);
     if (r < 0) {
         err_set(&err, ERR_INTERNAL, -r, "serve", NULL, NULL);
-        return fail(&err);
+        return fail(&g, &err);
     }
     return EXIT_SUCCESS;
 }

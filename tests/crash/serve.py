@@ -1,6 +1,7 @@
 """This file runs one campaign over the real processes of `berth serve`:
 
     serve.py kill ROUNDS SEED     each round kills each kind of process once, under load
+    serve.py wire ROUNDS SEED     the same by clients over TCP (serve_wire.py), and a gateway dies too
     serve.py points 0 SEED        front is killed at every named point
     serve.py hundred ROUNDS SEED  ROUNDS kills while 100 commands print
     serve.py full 0 SEED          its file system is full, then it is not
@@ -28,11 +29,12 @@ import time
 import traceback
 
 from serve_calls import PROGRAMS, Calls, kill_at_calls, refuse_calls
-from serve_client import WORKSPACE, Client, Exec, Session, Tally
+from serve_client import WORKSPACE, Client, Exec, Session, Tally, path_of
 from serve_http import Failure, Http, clock
 from serve_reboot import host_is_restarted
 from serve_seeded import each_seeded_fault_is_found
-from serve_service import KINDS, Service, kill
+from serve_service import KINDS, WIRE_KINDS, Service, kill
+from serve_wire import PORT, Canary, WireClient
 
 CLIENTS = 4
 POINT_SIZE, POINTS_MAX, POINT_PATIENCE_S = 96, 512, 25
@@ -74,15 +76,17 @@ class Gate:
 
 
 class Campaign:
-    """`programs`: where those of the test lie; what is not there is the shipped one."""
+    """`programs`: where those of the test lie; what is not there is the shipped one. `over_tcp`: its clients
+    have tokens and a gateway."""
 
-    def __init__(self, seed, build, programs=""):
+    def __init__(self, seed, build, programs="", over_tcp=False):
         self.seed, self.rng, self.tally = seed, random.Random(seed), Tally()
+        self.workspaces, self.owner = (("left", "right"), "crash") if over_tcp else (("local",), "uid-0")
         self.base = tempfile.mkdtemp(prefix="berth-crash-")
         os.chmod(self.base, 0o755)
         self.bin = f"{self.base}/bin"
         os.mkdir(self.bin)
-        for name in PROGRAMS:
+        for name in PROGRAMS + (("berth-gateway",) if over_tcp else ()):
             own = f"{build}/tests/crash/{programs}/{name}"
             shutil.copy(own if programs and os.path.exists(own) else f"{build}/bin/{name}", f"{self.bin}/{name}")
         self.calls, self.last_points = None, []
@@ -91,15 +95,17 @@ class Campaign:
         os.mkdir(f"{self.base}/state", 0o700)
         self.directories = f"{self.base}/directories"
         os.mkdir(self.directories, 0o755)
-        self.http = Http(f"{self.base}/run/berth.sock", self.tally)
+        self.http = Http(f"{self.base}/run/berth.sock", self.tally, PORT if over_tcp else 0)
         self.service = Service(self.base, self.bin, self.http)
         self.stop, self.threads, self.clients = threading.Event(), [], []
         self.gate, self.mounts = None, None
 
     def begin_clients(self, count):
+        self.begin(count, lambda i: Client(i, self.http, self.tally, self.seed, self.gate, directories=self.directories))
+
+    def begin(self, count, make):
         self.gate = Gate(count)
-        self.clients = [Client(i, self.http, self.tally, self.seed, self.gate, directories=self.directories)
-                        for i in range(count)]
+        self.clients = [make(i) for i in range(count)]
         self.threads = [threading.Thread(target=client.run, args=(self.stop,), daemon=True) for client in self.clients]
         for thread in self.threads:
             thread.start()
@@ -129,29 +135,39 @@ class Campaign:
             time.sleep(0.05)
 
     def listed(self):
+        return [row for workspace in self.workspaces for row in self.listed_in(workspace)]
+
+    def listed_in(self, workspace):
         rows, after = [], ""
         while True:
-            page = self.http.until_definite("GET", f"{WORKSPACE}/sessions?limit=7{after}").json()
+            page = self.http.until_definite("GET", f"{path_of(workspace)}/sessions?limit=7{after}").json()
             rows += page["sessions"]
             if not page["next"]:
-                return rows
+                break
             after = f"&after={page['next']}"
+        if any(row["workspace_id"] != workspace for row in rows):
+            raise Failure(f"sessions of another workspace are listed in {workspace}")
+        return rows
+
+    def volumes_on_disk(self):
+        tops = [(w, f"{self.service.state}/volumes/{w}") for w in self.workspaces]
+        return {(w, name) for w, top in tops if os.path.isdir(top) for name in os.listdir(top)}
 
     def differences(self, sessions):
         wrong, rows = [], {}
         for row in self.listed():
-            if row["session_id"] in rows:
+            if (row["workspace_id"], row["session_id"]) in rows:
                 wrong.append(f"{row['session_id']} is listed twice")
-            rows[row["session_id"]] = row
+            rows[row["workspace_id"], row["session_id"]] = row
         for session in sessions:
-            row = rows.get(session.name)
+            row = rows.get((session.workspace, session.name))
             state = (row["state"], row["mode"]) if row else ("absent", None)
             if session.state in ("running", "parked") and state == ("parked", "stop") and row["reason"] == "died":
                 session.state, session.mode = "parked", "stop"
             if session.state == "absent" and state[0] in ("absent", "destroyed", "failed"):
                 continue
             if state != (session.state, session.mode):
-                wrong.append(f"{session.name}: model {session.state}/{session.mode}, ledger {state}")
+                wrong.append(f"{session.path}: model {session.state}/{session.mode}, ledger {state}")
         live = [row for row in rows.values() if row["state"] == "running" or row["mode"] == "freeze"]
         kept = [row for row in rows.values() if row["state"] not in ("destroyed", "failed")]
         found, strangers = self.service.kernel()
@@ -164,13 +180,13 @@ class Campaign:
         self.mounts = self.mounts or self.service.mounts()
         if self.service.mounts() != self.mounts:
             wrong.append(f"mounts: {set(self.service.mounts()) ^ set(self.mounts)}")
-        told = self.http.until_definite("GET", "/v1/resources?owner=uid-0").json()
+        told = self.http.until_definite("GET", f"/v1/resources?owner={self.owner}").json()
         if {entry["name"] for entry in told["kernel"]} != found["cgroup"]:
             wrong.append(f"resources says {told['kernel']}, there are {sorted(found['cgroup'])}")
-        volumes = f"{self.service.state}/volumes/local"
-        on_disk = set(os.listdir(volumes)) if os.path.isdir(volumes) else set()
-        in_volumes = {row["session_id"] for row in kept if row["workspace"]["persistence"]["kind"] == "volume"}
-        if on_disk != in_volumes or on_disk != {v["name"] for v in told["volumes"]}:
+        on_disk = self.volumes_on_disk()
+        in_volumes = {(row["workspace_id"], row["session_id"]) for row in kept
+                      if row["workspace"]["persistence"]["kind"] == "volume"}
+        if on_disk != in_volumes or sorted(n for _, n in on_disk) != sorted(v["name"] for v in told["volumes"]):
             wrong.append(f"volumes on disk {sorted(on_disk)}, told {told['volumes']}, sessions {sorted(in_volumes)}")
         spools = os.listdir(f"{self.service.state}/spool")
         if len(spools) > len(kept):
@@ -195,7 +211,8 @@ class Campaign:
                     client.destroy(session)
         for row in self.listed():
             if row["state"] not in ("destroyed", "failed"):
-                self.http.verb("DELETE", f"{WORKSPACE}/sessions/{row['session_id']}?delete_volume=true", None, None, (200,))
+                path = f"{path_of(row['workspace_id'])}/sessions/{row['session_id']}"
+                self.http.verb("DELETE", f"{path}?delete_volume=true", None, None, (200,))
         self.compare(sessions)
         found, _ = self.service.kernel()
         if any(found.values()) or os.listdir(f"{self.service.state}/spool"):
@@ -240,11 +257,26 @@ class Campaign:
 
 
 def kill_at_random(campaign, rounds):
-    service, rng = campaign.service, campaign.rng
-    service.start()
+    campaign.service.start()
     campaign.begin_clients(CLIENTS)
+    kill_each(campaign, rounds, KINDS)
+
+
+def kill_over_tcp(campaign, rounds):
+    """Two workspaces with the same names and the same keys, and a token for each client."""
+    campaign.service.start()
+    canary = Canary(campaign.tally)
+    Exec.forbidden = canary.attempt()
+    campaign.begin(CLIENTS, lambda i: WireClient(i, campaign, campaign.workspaces))
+    kill_each(campaign, rounds, WIRE_KINDS)
+    if campaign.tally["tokens made, used and revoked"] == 0 or campaign.tally["refused in another workspace"] == 0:
+        raise Failure("no token was changed, or nobody asked for another workspace: too few rounds")
+
+
+def kill_each(campaign, rounds, every):
+    service, rng = campaign.service, campaign.rng
     for _ in range(rounds):
-        kinds = list(KINDS)
+        kinds = list(every)
         rng.shuffle(kinds)
         for kind in kinds:
             time.sleep(rng.choice((0, rng.uniform(0, 0.15))))
@@ -257,7 +289,7 @@ def kill_at_random(campaign, rounds):
     campaign.end()
     if campaign.tally["execs lost with their init"] > service.kills["init"]:
         raise Failure(f"{campaign.tally['execs lost with their init']} execs were lost, {service.kills['init']} inits killed")
-    missed = [kind for kind in KINDS if service.kills[kind] < rounds]
+    missed = [kind for kind in every if service.kills[kind] < rounds]
     if missed:
         raise Failure(f"fewer kills than rounds: {missed}")
 
@@ -445,6 +477,7 @@ def full_file_system(campaign, rounds):
 
 CAMPAIGNS = {
     "kill": (kill_at_random, "killed_at_random_instants"),
+    "wire": (kill_over_tcp, "killed_under_clients_over_tcp"),
     "points": (kill_at_points, "killed_at_every_fail_point"),
     "hundred": (kill_while_hundred_print, "restarted_while_a_hundred_commands_print"),
     "full": (full_file_system, "a_full_file_system_refuses_and_recovers"),
@@ -464,7 +497,7 @@ def main():
     build = os.environ.get("BUILD", "build")
     random.seed(seed)
     function, name = CAMPAIGNS[which]
-    campaign = Campaign(seed, build, {"points": ".", "calls": "calls", "refuse": "calls"}.get(which, ""))
+    campaign = Campaign(seed, build, {"points": ".", "calls": "calls", "refuse": "calls"}.get(which, ""), which == "wire")
     status = 1
     signal.signal(signal.SIGTERM, ended_from_outside)
     try:

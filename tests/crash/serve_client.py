@@ -14,6 +14,10 @@ from serve_http import BROKEN, Failure, clock, events_of
 WORKSPACE = "/v1/workspaces/local"
 
 
+def path_of(workspace):
+    return f"/v1/workspaces/{workspace}"
+
+
 class Tally(dict):
     def __init__(self):
         super().__init__()
@@ -34,10 +38,12 @@ class Tally(dict):
 class Exec:
     """A command that marks that it ran, then prints what it is known to print."""
 
+    forbidden = ""  # what some try besides, and what nobody may manage
+
     def __init__(self, mark, lines, pause, code):
         self.mark, self.lines, self.code = mark, lines, code
         slow = f"; sleep {pause}" if pause else ""
-        refused = "unshare -U true 2>/dev/null; " if lines < 2 else ""  # a call that becomes an event
+        refused = f"unshare -U true 2>/dev/null; {self.forbidden}" if lines < 2 else ""  # becomes an event
         self.argv = ["sh", "-c", f"echo {mark} >>/workspace/marks; {refused}i=0; while [ $i -lt {lines} ]; do "
                      f"echo {mark} line $i{slow}; i=$((i+1)); done; echo {mark} err >&2; exit {code}"]
         self.path = self.document = None
@@ -51,25 +57,27 @@ class Exec:
 
 
 class Session:
-    def __init__(self, name):
-        self.name, self.state, self.mode = name, "absent", None
-        self.path = f"{WORKSPACE}/sessions/{name}"
+    def __init__(self, name, workspace="local"):
+        self.name, self.workspace, self.state, self.mode = name, workspace, "absent", None
+        self.path = f"{path_of(workspace)}/sessions/{name}"
         self.execs, self.files, self.revision = [], {}, 1
 
 
 class Client:
     """`directories`: where every other session has a directory of the host as its workspace; None: volumes only."""
 
+    workspace = "local"
+
     def __init__(self, number, http, tally, seed, gate, names=2, directories=None):
         self.http, self.tally, self.gate, self.directories = http, tally, gate, directories
         self.rng = random.Random(seed * 1000 + number)
-        self.number, self.count = number, 0
+        self.number, self.count, self.label = number, 0, number
         self.sessions = [Session(f"c{number}s{i}") for i in range(names)]
         self.failure = None
 
     def key(self):
         self.count += 1
-        return f"k{self.number}-{self.count}"
+        return f"k{self.label}-{self.count}"
 
     def run(self, stop):
         try:
@@ -93,13 +101,20 @@ class Client:
             return self.rng.choice((self.resume, self.resume, self.resume, self.write, self.destroy, self.archive, self.network))(session)
         return self.rng.choice((self.exec, self.exec, self.exec, self.exec, self.park, self.freeze, self.interrupt,
                                 self.duplicate, self.write, self.archive, self.destroy, self.volume, self.network,
-                                self.token))(session)
+                                self.token) + self.more())(session)
+
+    def more(self):
+        return ()
+
+    def more_of_create(self):
+        return {}
 
     def create(self, session):
-        body = {"session_id": session.name, "policy": "balanced", "process": {"explain_syscalls": True}}
+        body = {"session_id": session.name, "policy": "balanced", "process": {"explain_syscalls": True},
+                **self.more_of_create()}
         if self.directories and session is not self.sessions[0]:
             body["workspace"] = {"persistence": {"kind": "directory", "path": self.new_directory(session), "allow_root_owned": True}}
-        document = self.http.verb("POST", f"{WORKSPACE}/sessions", body, self.key(), (201,)).json()
+        document = self.http.verb("POST", f"{path_of(self.workspace)}/sessions", body, self.key(), (201,)).json()
         if document["state"] != "running" or document["session_id"] != session.name:
             raise Failure(f"created, but {document}")
         session.state, session.mode, session.execs, session.files = "running", None, [], {}
@@ -209,7 +224,7 @@ class Client:
 
     def volume(self, _):
         """One that no session uses: made, seen, made again, removed, removed again."""
-        name, path = f"v{self.number}", f"{WORKSPACE}/volumes"
+        name, path = f"v{self.label}", f"{path_of(self.workspace)}/volumes"
         self.http.verb("POST", path, {"name": name}, self.key(), (200, 201))
         seen = self.http.until_definite("GET", f"{path}/{name}")
         if seen.status != 200 or seen.json()["used_by"] is not None:
@@ -223,7 +238,7 @@ class Client:
 
     def network(self, session):
         """Its rules as another revision; the answer under a key is one."""
-        answer = self.http.verb("PUT", f"{session.path}/network", {"egress": "deny"}, self.key(), (200, 409))
+        answer = self.http.verb("PUT", f"{session.path}/network", self.rules(), self.key(), (200, 409))
         if answer.status == 409:
             self.died(session, answer)
             return
@@ -232,6 +247,9 @@ class Client:
             raise Failure(f"revision {session.revision} of {session.name} was replaced by {revision}, shown is {shown}")
         session.revision = revision
         self.tally["networks replaced"] += 1
+
+    def rules(self):
+        return {"egress": "deny"}
 
     def token(self, _):
         """Made, used over TCP, revoked: worthless at once, and after whatever dies."""

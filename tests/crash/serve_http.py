@@ -1,4 +1,4 @@
-"""This file speaks HTTP to one service over its unix socket; it never decides whether an answer is right.
+"""This file speaks HTTP to one service, over its unix socket or TCP; it never decides whether an answer is right.
 
 A request is repeated with its key until the answer is definite: a connection that broke says nothing
 about what was done.
@@ -72,11 +72,21 @@ class Answer:
 
 
 class Http:
-    def __init__(self, socket_path, tally):
-        self.socket_path, self.tally = socket_path, tally
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+    """`port`: where the service listens for TCP; 0: where nobody does now."""
+
+    def __init__(self, socket_path, tally, port=0):
+        self.socket_path, self.tally, self.port = socket_path, tally, port
+        if port == 0:
+            with socket.socket() as free:
+                free.bind(("127.0.0.1", 0))
+                self.port = free.getsockname()[1]
+
+    def connection(self, timeout):
+        return Connection(self.socket_path, timeout)
+
+    def caller(self):
+        """Fields that say who asks: on the unix socket the kernel does."""
+        return {}
 
     def over_tcp(self, method, path, token, patience=PATIENCE_S):
         end, last = clock() + patience, None
@@ -95,9 +105,9 @@ class Http:
         raise Failure(f"no answer over TCP in {patience} s: {method} {path}: {last}")
 
     def open(self, method, path, body=None, key=None, headers=None, timeout=20.0):
-        connection = Connection(self.socket_path, timeout)
+        connection = self.connection(timeout)
         data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
-        all_headers = dict(headers or {})
+        all_headers = {**self.caller(), **(headers or {})}
         if data is not None:
             all_headers["Content-Type"] = "application/octet-stream" if data is body else "application/json"
         if key:
@@ -151,6 +161,20 @@ class Http:
             if differs:
                 raise Failure(f"{method} {path} key {key}: first {answer}; then {again} replayed={again.replayed}")
         return answer
+
+
+class Wire(Http):
+    """Over TCP, with a token: its holder may take another one between two requests."""
+
+    def __init__(self, owner, token):
+        super().__init__(owner.socket_path, owner.tally, owner.port)
+        self.token = token
+
+    def connection(self, timeout):
+        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
+
+    def caller(self):
+        return {"Authorization": f"Bearer {self.token}"}
 
 
 def events_of(response):

@@ -12,6 +12,8 @@ import time
 from serve_http import BROKEN, Failure, clock
 
 KINDS = ("front", "launcher", "worker", "supervisor", "all", "init", "late")
+# With a gateway, and files that go through many processes: tests/crash/wire.sh.
+WIRE_KINDS = KINDS + ("gateway", "files")
 
 
 def title_of(pid):
@@ -53,7 +55,7 @@ class Service:
         self.state, self.runtime = f"{base}/state", f"{base}/run"
         self.supervisor = self.dying = 0
         self.dead = set()
-        self.kills = dict.fromkeys(KINDS, 0)
+        self.kills = dict.fromkeys(WIRE_KINDS, 0)
         threading.Thread(target=self.reap, daemon=True).start()
 
     def reap(self):
@@ -135,11 +137,11 @@ class Service:
     # ---- who is there -------------------------------------------------------------------------
 
     def roles(self):
-        """Supervisor, launcher, front, workers, what the launcher keeps ready, by their parents."""
-        found = {"supervisor": [self.supervisor], "launcher": [], "front": [], "worker": [], "ready": []}
+        """Supervisor, launcher, front, gateway, workers, what the launcher keeps ready, by their parents."""
+        found = {"supervisor": [self.supervisor], "launcher": [], "front": [], "gateway": [], "worker": [], "ready": []}
         for child in children_of(self.supervisor):
             title = title_of(child)
-            if title in ("berth: launcher", "berth: front"):
+            if title in ("berth: launcher", "berth: front", "berth: gateway"):
                 found[title[7:]].append(child)
         for launcher in found["launcher"]:
             children = [(child, title_of(child)) for child in children_of(launcher)]
@@ -151,6 +153,17 @@ class Service:
         """By their number inside: a command that was not executed yet has init's title."""
         pids = [int(name) for name in os.listdir("/proc") if name.isdigit()]
         return [pid for pid in pids if title_of(pid) == "berth: init" and is_first(pid)]
+
+    def kill_files(self, rng, patience=2.0):
+        """A file worker inside a session: it lives for one operation."""
+        end = clock() + patience
+        while clock() < end:
+            for name in os.listdir("/proc"):
+                if name.isdigit() and title_of(name).startswith("berth-files\0"):
+                    time.sleep(rng.choice((0, 0, rng.uniform(0, 0.01))))
+                    if title_of(name).startswith("berth-files\0"):
+                        return kill(int(name))
+        return False
 
     def kill_worker(self, rng, patience=2.0):
         end = clock() + patience
@@ -190,6 +203,8 @@ class Service:
         """Kills, starts again what nobody else does, waits until it serves. False: nobody to kill."""
         if kind == "worker":
             done = self.kill_worker(rng)
+        elif kind == "files":
+            done = self.kill_files(rng)
         elif kind == "late":
             done = self.leave_late(rng)
         elif kind == "init":

@@ -289,6 +289,73 @@ W_6_no_directory_of_the_host() {
     call POST $A -d '{"session_id": "s1", "workspace": {"mount_path": "/w", "persistence": {"kind": "tmpfs", "size": "1MiB"}}}'
     answered 201 tmpfs
 }
+W_8_a_token_that_is_bound_to_a_policy() {
+    local free body what
+    echo '{"version": 1, "limits": {"exec_timeout": "1m", "output": "1MiB"}}' >"$D/bound.jsonc"
+    if [ "$MODE" != self ]; then chown "$UID_HERE" "$D/bound.jsonc"; fi
+    token --workspace a
+    free=$TOKEN
+    call POST $A -d '{"session_id": "s2"}'
+    answered 201 'of who is not bound'
+    token --workspace a --policy "$D/bound.jsonc"
+    # What goes beyond it, by whatever member; nothing was made.
+    for body in '{"session_id": "s1", "policy": "balanced"}' '{"session_id": "s1", "limits": {"exec_timeout": "2m"}}' \
+        '{"session_id": "s1", "policy": {"version": 1, "limits": {"exec_timeout": "1m", "output": "2MiB"}}}'; do
+        call POST $A -d "$body"
+        answered 422 "$body"
+        said policy_rejected
+        said "the token's policy"
+    done
+    call GET $A/s1
+    answered 404 'what was refused'
+    call POST $A -d '{"session_id": "s1"}' -H 'Idempotency-Key: bound'
+    answered 201 'without a policy'
+    call POST "$A/s1/execs?wait_ms=10000" -d '{"argv": ["true"]}'
+    said '"exit_code":0'
+    call POST $A/s1/execs -d '{"argv": ["true"], "user": "root"}'
+    answered 422 'a command of root'
+    call POST $A/s1/execs -d '{"argv": ["true"], "timeout_ms": 60001}'
+    answered 422 'a command with more time'
+    call PUT $A/s1/network -d '{"egress": "allow"}'
+    answered 422 'other rules'
+    call PUT $A/s1/network -d '{"egress": "deny"}'
+    answered 200 'fewer rules'
+    # Who is not bound makes and widens; the other one has none of it.
+    for what in GET:s2 GET:s2/events?follow=false GET:s2/execs POST:s2/resume POST:s2/park DELETE:s2 GET:s2/files/list?path=/workspace; do
+        call "${what%%:*}" "$A/${what#*:}"
+        answered 404 "$what"
+    done
+    call POST $A/s2/execs -d '{"argv": ["true"]}'
+    answered 404 'a command in it'
+    call GET $A
+    if grep -q '"session_id":"s2"' "$OUT"; then fail 'it is listed'; fi
+    call POST $A -d '{"session_id": "s2"}'
+    answered 409 'its name'
+    # It holds through park, resume and restarts of every process, and for another token of this policy.
+    call POST $A/s1/park -d '{}'
+    answered 200 park
+    service_end
+    service_start --listen 127.0.0.1:0
+    call POST $A/s1/resume -d '{}'
+    answered 200 resume
+    call POST $A/s2/resume -d '{}'
+    answered 404 'resume of what is not its own'
+    call POST $A/s1/execs -d '{"argv": ["true"], "user": "root"}'
+    answered 422 'a command of root, after a restart'
+    token --workspace a --policy "$D/bound.jsonc"
+    call GET $A/s1
+    answered 200 'another token of the same policy'
+    token --workspace a --policy locked-down
+    call GET $A/s1
+    answered 404 'a token of another policy'
+    TOKEN=$free
+    call GET $A/s1
+    answered 200 'who is not bound'
+    berth token list
+    grep -q "$ID .*bound" "$OUT" || fail "the list does not say it: $(cat "$OUT")"
+    berth token create --workspace a --policy "$D/none.jsonc"
+    status_is 125 'a policy that is not there'
+}
 only_the_owner_makes_tokens() {
     service_end
     echo "{\"socket_group\": $OTHER_UID}" >"$D/berth.jsonc"
@@ -395,6 +462,63 @@ health_by_name() { # until it is answered so
         sleep 0.05
     done
 }
+# Whoever says it, and whatever happens meanwhile; and who did what is in it.
+each_line_of_the_log_is_one_object() {
+    local first second who pid
+    service_end
+    service_start --listen 127.0.0.1:0 --log-format json
+    token --workspace a
+    first=$ID
+    call POST $A -d '{"session_id": "s1"}'
+    call POST "$A/s1/execs?wait_ms=5000" -d '{"argv": ["true", "not-in-the-log"], "env": {"SECRET": "not-in-the-log"}, "exec_id": "e1"}'
+    call PUT "$A/s1/files?path=/workspace/not-in-the-log" -d not-in-the-log
+    call DELETE "$A/s2"
+    token --workspace a --verbs read
+    second=$ID
+    call DELETE "$A/s1"
+    answered 403
+    for who in launcher gateway front; do
+        pid=$(pgrep -P "$SERVICE" -f "^berth: $who") || continue # not every host has a gateway
+        kill -KILL "$pid"
+        wait_for "$D/out/log" "the $who died of signal 9"
+    done
+    echo '{"sessions_max": 0}' >"$D/berth.jsonc"
+    kill -HUP "$SERVICE"
+    wait_for "$D/out/log" 'stays in force'
+    # Front is back when it answers.
+    call GET $A/s1 --retry 10 --retry-connrefused
+    service_end
+    if grep -q 'not-in-the-log' "$D/out/log"; then fail 'what a client sent is in it'; fi
+    python3 - "$D/out/log" "$first" "$second" >"$D/out/judged" 2>&1 <<'PYTHON' || fail "$(tail -n 2 "$D/out/judged")"
+import json, re, sys
+lines = [json.loads(line) for line in open(sys.argv[1], encoding="utf-8")]
+for line in lines:
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", line["time"]), line
+    assert line["level"] in ("info", "warning", "error") and line["role"] and line["event"], line
+roles = {line["role"] for line in lines}
+assert {"front", "supervisor"} <= roles, roles
+audit = [(line.get("token"), line["what"], line.get("workspace"), line.get("session"), line.get("exec"), line["status"])
+         for line in lines if line["event"] == "audit"]
+for wanted in ((sys.argv[2], "SESSION_CREATE", "a", "s1", None, 201), (sys.argv[2], "EXEC_START", "a", "s1", None, 201),
+               (sys.argv[2], "FILE_WRITE", "a", "s1", None, 200), (sys.argv[2], "SESSION_DESTROY", "a", "s2", None, 404),
+               (sys.argv[3], "SESSION_DESTROY", "a", "s1", None, 403)):
+    assert wanted in audit, (wanted, audit)
+assert any(line["event"] == "audit" and line["what"] == "TOKEN_CREATE" and "uid" in line for line in lines), audit
+assert not any(line["event"] == "audit" and line["what"].endswith("_GET") for line in lines), audit
+PYTHON
+    echo '{}' >"$D/berth.jsonc"
+    service_start --listen 127.0.0.1:0 --log-format text
+    call POST $A -d '{"session_id": "s3"}'
+    kill -KILL "$(pgrep -P "$SERVICE" -f '^berth: launcher')"
+    wait_for "$D/out/log" 'berth: supervisor: restart: the launcher died of signal 9'
+    wait_for "$D/out/log" 'berth: front: audit id='
+    service_end
+    if grep -v '^berth: ' "$D/out/log" >"$D/out/others"; then fail "not as text: $(head -n 1 "$D/out/others")"; fi
+    service_start --log-format xml
+    wait "$SERVICE"
+    grep -q 'json or text' "$D/out/log" || fail "another format was taken: $(cat "$D/out/log")"
+    service_start
+}
 a_configuration_is_checked() {
     echo '{"sessions_max": 7}' >"$D/other.jsonc"
     chmod 644 "$D/other.jsonc"
@@ -426,8 +550,8 @@ a_configuration_is_checked() {
 
 CASES='a_session_over_tcp W_1_who_has_no_token_learns_nothing W_3_two_workspaces_two_tokens W_3_a_verb_that_it_has_not
 W_5_a_revoked_token_is_over_at_once W_5_a_token_expires_while_it_follows tokens_and_listeners_outlive_processes
-W_6_no_directory_of_the_host only_the_owner_makes_tokens listens_where_it_should
-a_reload_changes_what_it_can_and_says_what_waits a_configuration_is_checked slow_and_many_clients_hold_nobody_up'
+W_6_no_directory_of_the_host W_8_a_token_that_is_bound_to_a_policy only_the_owner_makes_tokens listens_where_it_should
+a_reload_changes_what_it_can_and_says_what_waits a_configuration_is_checked each_line_of_the_log_is_one_object slow_and_many_clients_hold_nobody_up'
 if [ $# -gt 0 ]; then CASES=$*; fi
 
 for mode in ${MODES:-$(modes_here)}; do

@@ -70,7 +70,7 @@ static void check_create(const struct json_node *body)
     __attribute__((cleanup(front_create_fini))) struct create create = {0};
     char pointer[CREATE_POINTER_MAX];
     struct err err = {0};
-    int r = front_create_read(&create, &config, &request, pointer, &err);
+    int r = front_create_read(&create, &config, NULL, &request, pointer, &err);
     if (r < 0) {
         check_error(body, &err, pointer);
         return;

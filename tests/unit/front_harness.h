@@ -8,8 +8,9 @@
  *             "stored"  a stored answer; "busy": 503 with Retry-After; "never": no answer
  *     exec    "e3"      three frames on stdout (the second no UTF-8), one on stderr, a gap, the end
  *             "flood"   frames of 32 KiB without end
- *     tokens  "ta" of workspace a and "tb" of b may everything, "tr" may read a, "tm" metrics; over
- * TCP files   below "/": see fake_files()
+ *     tokens  over TCP: "ta" of workspace a and "tb" of b may everything, "tr" may read a, "tm"
+ *             metrics; "tp" is as "ta" and bound to FAKE_POLICY
+ *     files   below "/": see fake_files()
  */
 #pragma once
 
@@ -57,6 +58,7 @@ static struct fake {
     char asked[FAKE_TEXT];
     struct spec spec;
     int client_socket;
+    char policy[65]; /* that who asked last is bound to; "-": to none */
     atomic_uint forgotten, stopped, frames_given, asked_count;
     int stdin_reader;
 } fake = {.lock = PTHREAD_MUTEX_INITIALIZER, .stdin_reader = -1};
@@ -96,11 +98,17 @@ static inline void fake_note(const char *fmt, ...)
 
 #define TEXT(s) ((s) ? (s) : "-")
 
+static inline void fake_bound(const struct provider_call *call)
+{
+    snprintf(fake.policy, sizeof fake.policy, "%s", TEXT(call->policy));
+}
+
 /* ---- answers --------------------------------------------------------------------------------- */
 
 static inline void fake_reply(const struct provider_call *call, int status, const char *document)
 {
     struct fake_pending *p = fake.pending;
+    fake_bound(call);
     while (p->used)
         cr_assert(++p < fake.pending + FAKE_PENDING);
     *p = (struct fake_pending){.used = true, .call = *call, .status = status};
@@ -286,6 +294,7 @@ int provider_exec_stdin(struct provider *p, const struct provider_call *call, ui
                         int *ret_pipe, uint64_t *ret_offset, struct err *err)
 {
     *ret_offset = offset == UINT64_MAX ? 0 : offset;
+    fake_bound(call);
     int ends[2];
     (void)p;
     if (strcmp(call->exec_id, "deaf") == 0)
@@ -338,14 +347,32 @@ void provider_reap(struct provider *p, const struct provider_call *call, const c
 
 /* ---- tokens ---------------------------------------------------------------------------------- */
 
+#define FAKE_POLICY                                                                \
+    "{\"version\": 1, \"network\": {\"egress\": \"deny\", \"allow\": [{\"host\": " \
+    "\"*.example.org\"}]}, "                                                       \
+    "\"limits\": {\"pids\": 77, \"exec_timeout\": \"60s\", \"output\": \"1MiB\"}}"
+#define FAKE_ALL "read lifecycle exec files.read files.write"
+
 static const struct fake_token {
     const char *text;
     struct provider_token token;
 } fake_tokens[] = {
-    {"ta", {"t-a", "a", "read lifecycle exec files.read files.write", false}},
-    {"tb", {"t-b", "other b", "read lifecycle exec files.read files.write", false}},
-    {"tr", {"t-r", "a", "read", false}},
-    {"tm", {"t-m", "", "metrics", false}},
+    {"ta", {.token_id = "t-a", .workspaces = "a", .verbs = FAKE_ALL}},
+    {"tb", {.token_id = "t-b", .workspaces = "other b", .verbs = FAKE_ALL}},
+    {"tr", {.token_id = "t-r", .workspaces = "a", .verbs = "read"}},
+    {"tm", {.token_id = "t-m", .workspaces = "", .verbs = "metrics"}},
+    {"tp",
+     {.token_id = "t-p",
+      .workspaces = "a",
+      .verbs = FAKE_ALL,
+      .policy = FAKE_POLICY,
+      .policy_hash = "hash"}},
+    {"tx",
+     {.token_id = "t-x",
+      .workspaces = "a",
+      .verbs = FAKE_ALL,
+      .policy = "{\"from\": \"another berth\"}",
+      .policy_hash = "other"}},
 };
 
 int64_t provider_token_find(struct provider *p, const char *text, size_t length)
@@ -377,8 +404,9 @@ void provider_token_create(struct provider *p, const struct provider_call *call,
                            const struct provider_token_new *asked)
 {
     (void)p;
-    fake_note("token_create name=%s workspaces=%s verbs=%s lives=%" PRIu64 " who=%s",
-              TEXT(asked->name), asked->workspaces, asked->verbs, asked->lives_ms, call->who);
+    fake_note("token_create name=%s workspaces=%s verbs=%s lives=%" PRIu64 " who=%s policy=%s",
+              TEXT(asked->name), asked->workspaces, asked->verbs, asked->lives_ms, call->who,
+              TEXT(asked->policy));
     fake_reply(call, 201, "{}\n");
 }
 
@@ -403,6 +431,7 @@ void provider_token_revoke(struct provider *p, const struct provider_call *call,
 static inline struct provider_follower *
 fake_follow(const struct provider_call *call, const struct provider_follow *follow, bool events)
 {
+    fake_bound(call);
     struct provider_follower *f = fake.followers;
     while (f->used)
         cr_assert(++f < fake.followers + ARRAY_LENGTH(fake.followers));
@@ -509,6 +538,7 @@ void provider_files(struct provider *p, const struct provider_call *call,
     struct fake_file *f = fake.files;
     (void)p;
     fake.client_socket = files->client_socket;
+    fake_bound(call);
     while (f->used)
         cr_assert(++f < fake.files + ARRAY_LENGTH(fake.files));
     *f = (struct fake_file){.used = true,

@@ -230,3 +230,139 @@ Test(front_tokens, a_token_is_made_as_it_was_asked_for_or_refused)
     front_ask("DELETE", "/v1/tokens/t-1", "", NULL);
     cr_expect_str_eq(fake_asked(), "token_revoke t-1");
 }
+
+/* ---- bound to a policy ----------------------------------------------------------------------- */
+
+Test(front_tokens, W_8_on_every_route_with_a_session_the_provider_is_told_which_policy_binds)
+{
+    unsigned walked = 0;
+    for (unsigned i = 0; i < ROUTE_COUNT; i++) {
+        const struct route *route = route_at((enum route_id)i);
+        if (!strstr(route->path, "/sessions") || route->later)
+            continue;
+        unsigned before = fake.asked_count;
+        snprintf(fake.policy, sizeof fake.policy, "not asked");
+        int status = ask(route, "tp", "a");
+        if (fake.asked_count == before)
+            continue; /* its body or its target was refused: nobody was asked */
+        cr_expect_str_eq(fake.policy, "hash", "%s (%d) says \"%s\"", route->name, status,
+                         fake.policy);
+        ask(route, "ta", "a");
+        cr_expect_str_eq(fake.policy, "-", "%s of who is not bound", route->name);
+        walked++;
+    }
+    cr_expect_gt(walked, 20u);
+}
+
+static const struct {
+    const char *method, *path, *body, *pointer;
+    int status;
+} bound[] = {
+    {"POST", "sessions", "{}", NULL, 201},
+    {"POST", "sessions", "{\"limits\":{\"pids\":77}}", NULL, 201},
+    {"POST", "sessions", "{\"limits\":{\"pids\":78}}", "/limits/pids", 422},
+    {"POST", "sessions", "{\"policy\":\"open\"}", "", 422},
+    {"POST", "sessions", "{\"policy\":\"balanced\"}", "", 422},
+    {"POST", "sessions", "{\"policy\":{\"version\":1,\"limits\":{\"pids\":78}}}", "", 422},
+    {"POST", "sessions", "{\"network\":{\"egress\":\"public-only\"}}", "/network/egress", 422},
+    {"POST", "sessions", "{\"network\":{\"allow\":[{\"host\":\"a.example.org\"}]}}", NULL, 201},
+    {"POST", "sessions", "{\"network\":{\"allow\":[{\"host\":\"a.example.com\"}]}}",
+     "/network/allow/0", 422},
+    {"POST", "sessions", "{\"process\":{\"user\":\"root\"}}", "/process/user", 422},
+    {"POST", "sessions", "{\"process\":{\"seccomp\":\"debug\"}}", "/process/seccomp", 422},
+    {"PUT", "sessions/s1/network", "{\"egress\":\"deny\"}", NULL, 200},
+    {"PUT", "sessions/s1/network", "{\"allow\":[{\"host\":\"b.example.org\"}]}", NULL, 200},
+    {"PUT", "sessions/s1/network", "{\"egress\":\"allow\"}", "/egress", 422},
+    {"PUT", "sessions/s1/network", "{\"allow\":[{\"cidr\":\"192.0.2.0/24\"}]}", "/allow/0", 422},
+    {"POST", "sessions/s1/execs", "{\"argv\":[\"id\"]}", NULL, 201},
+    {"POST", "sessions/s1/execs", "{\"argv\":[\"id\"],\"user\":\"1000\"}", NULL, 201},
+    {"POST", "sessions/s1/execs", "{\"argv\":[\"id\"],\"user\":\"root\"}", "/user", 422},
+    {"POST", "sessions/s1/execs", "{\"argv\":[\"id\"],\"user\":\"0\"}", "/user", 422},
+    {"POST", "sessions/s1/execs", "{\"argv\":[\"id\"],\"user\":\"5:0\"}", "/user", 422},
+    {"POST", "sessions/s1/execs", "{\"argv\":[\"id\"],\"timeout_ms\":60000}", NULL, 201},
+    {"POST", "sessions/s1/execs", "{\"argv\":[\"id\"],\"timeout_ms\":60001}", "/timeout_ms", 422},
+    {"POST", "sessions/s1/execs", "{\"argv\":[\"id\"],\"output_limit_bytes\":1048577}",
+     "/output_limit_bytes", 422},
+};
+
+Test(front_tokens, W_8_nothing_beyond_its_policy_is_had_by_any_member_of_any_body)
+{
+    for (unsigned i = 0; i < ARRAY_LENGTH(bound); i++) {
+        char path[96], pointer[64] = "";
+        unsigned before = fake.asked_count;
+        snprintf(path, sizeof path, "/v1/workspaces/a/%s", bound[i].path);
+        const char *answer = front_ask_tcp("tp", bound[i].method, path, bound[i].body, true);
+        cr_expect_eq(status_of(answer), bound[i].status, "%s %s: %s", path, bound[i].body, answer);
+        if (bound[i].status < 400)
+            continue;
+        cr_expect_eq(fake.asked_count, before, "%s was asked", bound[i].body);
+        cr_expect(strstr(answer, "policy_rejected"), "%s", answer);
+        if (bound[i].pointer[0]) {
+            snprintf(pointer, sizeof pointer, "\"pointer\":\"%s\"", bound[i].pointer);
+            cr_expect(strstr(answer, pointer), "no %s in %s", pointer, answer);
+        }
+        answer = front_ask_tcp("ta", bound[i].method, path, bound[i].body, true);
+        cr_expect_lt(status_of(answer), 300, "who is not bound: %s: %s", bound[i].body, answer);
+    }
+}
+
+Test(front_tokens, W_8_what_a_create_leaves_out_is_the_tokens_policy)
+{
+    front_ask_tcp("tp", "POST", "/v1/workspaces/a/sessions", "{}", true);
+    cr_expect_eq(fake.spec.limits.pids, 77u);
+    cr_expect_eq(fake.spec.network.allow_count, 1u);
+    front_ask_tcp("ta", "POST", "/v1/workspaces/a/sessions", "{}", true);
+    cr_expect_neq(fake.spec.limits.pids, 77u);
+}
+
+Test(front_tokens, W_8_a_policy_that_this_berth_cannot_read_allows_nothing)
+{
+    static const struct {
+        const char *method, *path, *body;
+    } asked[] = {{"POST", "/v1/workspaces/a/sessions", "{}"},
+                 {"POST", "/v1/workspaces/a/sessions", "{\"policy\":\"locked-down\"}"},
+                 {"PUT", "/v1/workspaces/a/sessions/s1/network", "{\"egress\":\"deny\"}"},
+                 {"POST", "/v1/workspaces/a/sessions/s1/execs", "{\"argv\":[\"id\"]}"}};
+    for (unsigned i = 0; i < ARRAY_LENGTH(asked); i++) {
+        unsigned before = fake.asked_count;
+        const char *answer =
+            front_ask_tcp("tx", asked[i].method, asked[i].path, asked[i].body, true);
+        cr_expect_eq(status_of(answer), 403, "%s: %s", asked[i].body, answer);
+        cr_expect_eq(fake.asked_count, before);
+    }
+}
+
+Test(front_tokens, W_8_a_token_is_made_with_the_policy_that_was_asked_for_whole)
+{
+    const char *answer =
+        front_ask("POST", "/v1/tokens", "", "{\"workspaces\":[\"a\"],\"policy\":" FAKE_POLICY "}");
+    cr_assert_eq(status_of(answer), 201, "%s", answer);
+    const char *text = strstr(fake_asked(), "policy=");
+    cr_assert(text && !strchr(text, '\n'), "%s", fake_asked());
+    text += strlen("policy=");
+    cr_expect(strstr(text, "\"extends\": \"balanced\"") && strstr(text, "\"pids\": 77"), "%s",
+              text);
+    cr_expect(!strstr(text, "\"memory\""), "a default is none that was asked for: %s", text);
+    /* As it is kept, it is the policy that was meant. */
+    struct policy *kept = NULL, *meant = NULL;
+    struct err err;
+    cr_assert_eq(policy_load_text(&kept, "kept", text, strlen(text), &err), 0, "%s", err.detail);
+    cr_assert_eq(policy_load_text(&meant, "meant", FAKE_POLICY, strlen(FAKE_POLICY), &err), 0);
+    cr_expect_eq(policy_within(kept, meant, &err), 0, "%s", err.detail);
+    cr_expect_eq(policy_within(meant, kept, &err), 0, "%s", err.detail);
+    policy_free(kept);
+    policy_free(meant);
+    static const char *const wrong[] = {
+        "{\"workspaces\":[\"a\"],\"policy\":\"nothing\"}",
+        "{\"workspaces\":[\"a\"],\"policy\":{\"version\":1,\"limits\":{\"pidz\":1}}}",
+        "{\"workspaces\":[\"a\"],\"policy\":1}",
+        "{\"verbs\":[\"metrics\"],\"policy\":\"balanced\"}",
+    };
+    for (unsigned i = 0; i < ARRAY_LENGTH(wrong); i++) {
+        unsigned before = fake.asked_count;
+        answer = front_ask("POST", "/v1/tokens", "", wrong[i]);
+        cr_expect_eq(status_of(answer), 400, "%s: %s", wrong[i], answer);
+        cr_expect(strstr(answer, "\"pointer\":\"/policy"), "%s", answer);
+        cr_expect_eq(fake.asked_count, before);
+    }
+}

@@ -337,3 +337,46 @@ Test(ledger_copy, a_copy_of_each_older_version_comes_back_at_the_latest)
         fixture_open();
     }
 }
+
+Test(ledger_copy, no_event_and_no_incarnation_has_a_number_of_what_the_copy_does_not_know)
+{
+    struct err err = {0};
+    make_sessions(0, 3);
+    copy_to(LEDGER_NAME_RESTORE);
+    /* What the copy does not know: a hundred events, which a follower has seen. */
+    for (int i = 0; i < 100; i++) {
+        struct event event = {.session = 1};
+        fixture_must(fixture_run(LEDGER_OP_EVENT_ADD, add_event, &event, &err), &err);
+    }
+    close_ledger();
+    int64_t seen = number_in(LEDGER_NAME, "SELECT max(last_seq) FROM sessions"),
+            lived = number_in(LEDGER_NAME, "SELECT max(incarnation) FROM incarnations");
+    fixture_open();
+    struct event event = {.session = 1};
+    fixture_must(fixture_run(LEDGER_OP_EVENT_ADD, add_event, &event, &err), &err);
+    close_ledger();
+    cr_expect_gt(number_in(LEDGER_NAME, "SELECT max(seq) FROM events WHERE session = 1"), seen);
+    cr_expect_gt(
+        number_in(LEDGER_NAME, "SELECT min(incarnation) FROM incarnations WHERE ended_ms = 0"),
+        lived);
+    /* Rows that speak of the same life still do. */
+    cr_expect_eq(
+        number_in(LEDGER_NAME,
+                  "SELECT count(*) FROM sessions s WHERE NOT EXISTS (SELECT 1 FROM incarnations i"
+                  " WHERE i.session = s.id AND i.incarnation = s.incarnation)"),
+        0);
+    cr_expect_eq(number_in(LEDGER_NAME,
+                           "SELECT count(*) FROM uid_ranges u JOIN sessions s ON s.id = u.session"
+                           " WHERE s.incarnation <> u.incarnation"),
+                 0);
+}
+
+Test(ledger_copy, what_a_killed_process_left_of_a_copy_goes_at_the_next_start)
+{
+    char path[128];
+    close_ledger();
+    path_of(LEDGER_NAME_BACKUP, path);
+    fclose(fopen(path, "we"));
+    fixture_open();
+    cr_expect_neq(access(path, F_OK), 0);
+}

@@ -224,3 +224,188 @@ Test(provider_token, words_are_found_whole)
     cr_expect(!provider_token_lists("a b", "a b"));
     cr_expect(!provider_token_lists("a b", ""));
 }
+
+/* ---- bound to a policy ----------------------------------------------------------------------- */
+
+static const char kept_policy[] = "{\"limits\": {\"pids\": 77}}";
+
+Test(provider_token, W_8_its_policy_is_kept_whole_and_after_a_restart)
+{
+    char text[96];
+    const struct provider_token_new asked = {
+        .workspaces = "a", .verbs = "read", .policy = kept_policy};
+    provider_token_create(fixture_provider, client_call(&client, NULL, NULL, NULL, ""), &asked);
+    fixture_until(&client.answer.came);
+    cr_assert_eq(client.answer.status, 201, "%s", client.answer.text);
+    member("token", text, sizeof text);
+    for (int i = 0; i < 2; i++) {
+        struct provider_token token;
+        char hash[65];
+        sha256_hex(kept_policy, strlen(kept_policy), hash);
+        cr_assert(provider_token_get(fixture_provider, find(text), &token));
+        cr_expect_str_eq(token.policy, kept_policy);
+        cr_expect_str_eq(token.policy_hash, hash);
+        cr_expect(strstr(list(NULL, 0)->text, "\"policy\":{\"limits\": {\"pids\": 77}},"), "%s",
+                  client.answer.text);
+        fixture_restart();
+    }
+    make("a", 0, text, (char[72]){0});
+    struct provider_token token;
+    cr_assert(provider_token_get(fixture_provider, find(text), &token));
+    cr_expect_null(token.policy);
+    cr_expect_null(token.policy_hash);
+}
+
+static struct provider_call *bound_call(const char *session_id, const char *policy)
+{
+    struct provider_call *call = client_call(&client, "w", session_id, NULL, "");
+    call->policy = policy;
+    return call;
+}
+
+static int create_as(const char *session_id, const char *policy)
+{
+    spec_for_test(&client_spec, "w", session_id);
+    const struct provider_create create = {
+        .spec = &client_spec, .owner = "me", .labels_json = "{}", .client_socket = -1};
+    provider_session_create(fixture_provider, bound_call(session_id, policy), &create);
+    fixture_until(&client.answer.came);
+    return client.answer.status;
+}
+
+static bool streamed;
+static void on_end(void *data, const struct err *err)
+{
+    *(int *)data = err ? (int)err->code : 0;
+    streamed = true;
+}
+static bool no_event(void *data, uint64_t seq, const char *type, const char *json, size_t length)
+{
+    (void)data, (void)seq, (void)type, (void)json, (void)length;
+    return true;
+}
+
+static void on_files(void *data, const struct provider_files_reply *reply)
+{
+    *(int *)data = reply->err ? (int)reply->err->code : 0;
+    streamed = true;
+}
+
+/* How each thing that names a session ends for who is bound to `policy`: an error's code, 0. */
+static unsigned walk(const char *policy, int ret[16])
+{
+    static const enum session_event verbs[] = {SESSION_EVENT_PARK_STOP, SESSION_EVENT_RESUME,
+                                               SESSION_EVENT_PARK_FREEZE, SESSION_EVENT_RESUME,
+                                               SESSION_EVENT_INTERRUPT};
+    static const char *const argv[] = {"true", NULL};
+    struct provider *p = fixture_provider;
+    unsigned n = 0;
+    struct err err;
+    for (unsigned i = 0; i < ARRAY_LENGTH(verbs); i++) {
+        const struct provider_verb what = {.verb = verbs[i], .client_socket = -1};
+        provider_session_verb(p, bound_call("s", policy), &what);
+        fixture_until(&client.answer.came);
+        ret[n++] = client.answer.status >= 400 ? (int)client.answer.err.code : 0;
+    }
+    static struct spec_network rules;
+    rules.egress = SPEC_EGRESS_DENY;
+    provider_session_network(p, bound_call("s", policy),
+                             &(struct provider_network){.network = &rules});
+    fixture_until(&client.answer.came);
+    ret[n++] = client.answer.status >= 400 ? (int)client.answer.err.code : 0;
+    provider_exec_start(p, bound_call("s", policy),
+                        &(struct provider_exec){.argv = argv,
+                                                .exec_id = policy ? policy : "free",
+                                                .timeout_ms = UINT64_MAX,
+                                                .idle_timeout_ms = UINT64_MAX,
+                                                .grace_ms = UINT64_MAX});
+    fixture_until(&client.answer.came);
+    ret[n++] = client.answer.status >= 400 ? (int)client.answer.err.code : 0;
+    void (*const reads[])(struct provider *, const struct provider_call *) = {
+        provider_session_get, provider_session_usage, provider_session_ports};
+    for (unsigned i = 0; i < ARRAY_LENGTH(reads); i++) {
+        reads[i](p, bound_call("s", policy));
+        fixture_until(&client.answer.came);
+        ret[n++] = client.answer.status >= 400 ? (int)client.answer.err.code : 0;
+    }
+    provider_exec_list(p, bound_call("s", policy), &(struct provider_page){0});
+    fixture_until(&client.answer.came);
+    ret[n++] = client.answer.status >= 400 ? (int)client.answer.err.code : 0;
+    const struct provider_follow follow = {.event = no_event, .end = on_end, .data = &ret[n]};
+    streamed = false;
+    cr_assert(provider_events_follow(p, bound_call("s", policy), &follow, &err));
+    fixture_until(&streamed);
+    n++;
+    struct files_request request;
+    files_request_init(&request, FILES_STAT);
+    snprintf(request.path, sizeof request.path, "/workspace");
+    streamed = false;
+    provider_files(p, bound_call("s", policy),
+                   &(struct provider_files){.request = &request, .data_in = -1, .data_out = -1},
+                   on_files, &ret[n]);
+    if (!policy || strcmp(policy, "mine") == 0) { /* the fake has no file worker to answer */
+        provider_forget(p, &ret[n]);
+        return n;
+    }
+    fixture_until(&streamed);
+    return n + 1;
+}
+
+Test(provider_token, W_8_sessions_of_another_policy_are_not_there_for_any_verb)
+{
+    int found[16] = {0};
+    cr_assert_eq(create_as("s", "mine"), 201, "%s", client.answer.text);
+    unsigned count = walk("yours", found);
+    cr_assert_eq(count, 13u);
+    for (unsigned i = 0; i < count; i++)
+        cr_expect_eq(found[i], ERR_NOT_FOUND, "%u: %d", i, found[i]);
+    memset(found, 0, sizeof found);
+    count = walk("mine", found);
+    for (unsigned i = 0; i < count; i++)
+        cr_expect_eq(found[i], 0, "its own: %u: %d", i, found[i]);
+    memset(found, 0, sizeof found);
+    count = walk(NULL, found);
+    for (unsigned i = 0; i < count; i++)
+        cr_expect_eq(found[i], 0, "of who is not bound: %u: %d", i, found[i]);
+}
+
+Test(provider_token, W_8_lists_have_its_sessions_alone_and_names_are_taken_all_the_same)
+{
+    cr_assert_eq(create_as("m", "mine"), 201, "%s", client.answer.text);
+    cr_assert_eq(create_as("y", "yours"), 201, "%s", client.answer.text);
+    cr_assert_eq(create_as("f", NULL), 201, "%s", client.answer.text);
+    static const struct {
+        const char *policy, *has[4];
+    } lists[] = {{"mine", {"m"}}, {"yours", {"y"}}, {"none", {NULL}}, {NULL, {"f", "m", "y"}}};
+    for (unsigned i = 0; i < ARRAY_LENGTH(lists); i++) {
+        unsigned count = 0, listed = 0;
+        provider_session_list(fixture_provider, bound_call(NULL, lists[i].policy),
+                              &(struct provider_page){0});
+        fixture_until(&client.answer.came);
+        for (; lists[i].has[count]; count++) {
+            char member_of[48];
+            snprintf(member_of, sizeof member_of, "\"session_id\":\"%s\"", lists[i].has[count]);
+            cr_expect(strstr(client.answer.text, member_of), "%s", client.answer.text);
+        }
+        for (const char *at = client.answer.text; (at = strstr(at, "\"session_id\":")); at++)
+            listed++;
+        cr_expect_eq(listed, count, "%s", client.answer.text);
+    }
+    cr_expect_eq(create_as("y", "mine"), 409);
+    cr_expect_eq(client.answer.err.code, ERR_SESSION_EXISTS, "%s", client.answer.text);
+    /* Another life of a name is of who made that one. */
+    const struct provider_verb destroy = {.verb = SESSION_EVENT_DESTROY, .client_socket = -1};
+    provider_session_verb(fixture_provider, bound_call("y", "yours"), &destroy);
+    fixture_until(&client.answer.came);
+    cr_assert_eq(client.answer.status, 200, "%s", client.answer.text);
+    while (create_as("y", "mine") == 409)
+        fixture_for_ms(2);
+    cr_assert_eq(client.answer.status, 201, "%s", client.answer.text);
+    provider_session_get(fixture_provider, bound_call("y", "yours"));
+    fixture_until(&client.answer.came);
+    cr_expect_eq(client.answer.status, 404);
+    fixture_restart();
+    provider_session_get(fixture_provider, bound_call("y", "mine"));
+    fixture_until(&client.answer.came);
+    cr_expect_eq(client.answer.status, 200);
+}

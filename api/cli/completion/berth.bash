@@ -31,6 +31,7 @@ _berth() {
     *:--net) mapfile -t COMPREPLY < <(compgen -W "deny public-only allow" -- "$word") ;;
     *:--seccomp) mapfile -t COMPREPLY < <(compgen -W "default strict debug" -- "$word") ;;
     *:--user | *:-u) mapfile -t COMPREPLY < <(compgen -W "user root" -- "$word") ;;
+    serve:--log-format) mapfile -t COMPREPLY < <(compgen -W "json text" -- "$word") ;;
     token:--workspace) COMPREPLY=() ;;
     token:--verbs) mapfile -t COMPREPLY < <(compgen -W "read lifecycle exec files files.read files.write metrics" -- "$word") ;;
     *:--workspace) mapfile -t COMPREPLY < <(compgen -W "none tmpfs volume:" -A directory -- "$word") ;;
@@ -67,7 +68,7 @@ _berth() {
         ;;
     session:*) mapfile -t COMPREPLY < <(compgen -W "--policy --workspace --workspace-at --read-only-workspace --ro --rw --protect --image --net --allow --deny --publish --memory --cpus --pids --open-files --scratch --timeout --env --user --seccomp --explain --require --owner --label --ttl --idle --idle-action --accept-loss --exclusive --workspace-id --host --json --quiet --help --all --state --after --limit --mode --reason --delete-volume --add --revision" -- "$word") ;;
     ledger:*) mapfile -t COMPREPLY < <(compgen -f -W "--config --workspace-id --host --json --quiet --help" -- "$word") ;;
-    token:*) mapfile -t COMPREPLY < <(compgen -W "--workspace --verbs --expires --name --workspace-id --host --json --quiet --help" -- "$word") ;;
+    token:*) mapfile -t COMPREPLY < <(compgen -W "--workspace --verbs --expires --name --policy --workspace-id --host --json --quiet --help" -- "$word") ;;
     volume:*) mapfile -t COMPREPLY < <(compgen -W "--workspace-id --host --json --quiet --help" -- "$word") ;;
     policy:policy) mapfile -t COMPREPLY < <(compgen -W "check explain show schema" -- "$word") ;;
     policy:*)
@@ -77,7 +78,7 @@ _berth() {
             mapfile -t COMPREPLY < <(compgen -W "$presets" -A file -- "$word")
         fi
         ;;
-    serve:*) mapfile -t COMPREPLY < <(compgen -W "--config --socket --listen --on-demand --check-config --config-schema --config-reference --help" -- "$word") ;;
+    serve:*) mapfile -t COMPREPLY < <(compgen -W "--config --socket --listen --log-format --on-demand --check-config --config-schema --config-reference --help" -- "$word") ;;
     openapi:*) mapfile -t COMPREPLY < <(compgen -W "--help" -- "$word") ;;
     capabilities:* | doctor:*) mapfile -t COMPREPLY < <(compgen -W "--json --quiet --help" -- "$word") ;;
     help:*) mapfile -t COMPREPLY < <(compgen -W "run session exec shell ps logs cp events usage volume token ledger reap policy capabilities doctor serve openapi help" -- "$word") ;;
