@@ -482,11 +482,12 @@ void dial_published(struct gateway *g, struct listener *listener, int fd)
     static const struct network_address inside[2] = {{.family = 4, .bytes = {127, 0, 0, 1}},
                                                      {.family = 6, .bytes = {[15] = 1}}};
     struct session *session = listener->session;
-    bool full = session->connection_count >= g->config.connections_per_session ||
-                g->connection_count >= g->config.connections_max;
-    struct connection *c = full ? NULL : connection_new(g, session, fd);
+    bool refused = session->held ||
+                   session->connection_count >= g->config.connections_per_session ||
+                   g->connection_count >= g->config.connections_max;
+    struct connection *c = refused ? NULL : connection_new(g, session, fd);
     if (!c) {
-        if (full)
+        if (refused)
             reset(fd);
         return;
     }

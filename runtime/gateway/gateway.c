@@ -38,7 +38,8 @@ const char *gateway_request_check(const struct gateway_request *request, size_t 
         return "no request";
     if (request->ticket == 0)
         return "no ticket";
-    if (request->type != GATEWAY_FLUSH && (request->row <= 0 || request->incarnation <= 0))
+    bool of_all = request->type == GATEWAY_FLUSH || request->type == GATEWAY_SWEEP;
+    if (!of_all && (request->row <= 0 || request->incarnation <= 0))
         return "no session";
     if (request->answer > 1 || fd_count < request->answer)
         return "a socket for the answer, or none";

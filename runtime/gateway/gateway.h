@@ -3,8 +3,10 @@
  *
  * Control: the launcher (or `berth run`) asks, the gateway answers each request once by its
  * `ticket`; it also sends NEED_SOCKETS unasked. A message that gateway_request_check() refuses ends
- * the connection. Events: the gateway sends, front (or `berth run`) reads and acknowledges nothing;
- * when the socket is full, events wait coalesced in a table of bounded size.
+ * the connection. A gateway that has no room for the descriptors of a message does what needs none
+ * (REMOVE, which makes room), and answers nothing. Events: the gateway sends, front (or `berth
+ * run`) reads and acknowledges nothing; when the socket is full, events wait coalesced in a table
+ * of bounded size.
  */
 #pragma once
 
@@ -67,7 +69,11 @@ struct network_name {
                                                      beside those that there are */               \
     X(PUBLISHED, "published", 0, 0)               /* who listens on these `ports` of the host? */ \
     X(SOCKETS, "sockets", 1, GATEWAY_SOCKETS_MAX) /* TCP sockets made inside, not connected */    \
-    X(FLUSH, "flush", 0, 0)                       /* answered when every event before it was sent */
+    X(FLUSH, "flush", 0, 0)     /* answered when every event before it was sent */                \
+    X(HOLD, "hold", 0, 0)       /* it is frozen: clients of its published ports are reset */      \
+    X(RELEASE, "release", 0, 0) /* it is not */                                                   \
+    X(SWEEP, "sweep", 0, 0)     /* forgets every session that nothing was asked about since this  \
+                                   CONTROL came: whoever brought it has named all that live */
 
 enum gateway_request_type {
     GATEWAY_REQUEST_NONE = 0,
@@ -110,8 +116,8 @@ struct gateway_reply {
     uint64_t ticket;
     int64_t row, incarnation;
     int32_t result; /* 0 or -errno, then `err` */
-    uint32_t count; /* REPLACE, REMOVE: connections cut; NEED_SOCKETS: how many; PUBLISHED: bit i:
-                       the gateway listens on ports[i] for this session */
+    uint32_t count; /* REPLACE, REMOVE: connections cut; NEED_SOCKETS: how many; SWEEP: sessions;
+                       PUBLISHED: bit i: the gateway listens on ports[i] for this session */
     struct err err;
 };
 

@@ -107,6 +107,8 @@ struct session {
     int connectors[2][CONNECTORS_MAX]; /* IPv4, IPv6 */
     unsigned connector_count[2];
     bool asked_connectors, has_six; /* has_six: the session has IPv6 */
+    bool asked_about;               /* since CONTROL came */
+    bool held;                      /* frozen: nobody inside answers */
     uint64_t asked_connectors_ms;
     uint64_t questions, questions_since_ms; /* of this tenth of a second */
     int diag;                               /* owned; -1: none */
@@ -190,6 +192,8 @@ int session_add(struct gateway *g, const struct gateway_request *request, int *f
 int session_replace(struct gateway *g, struct session *session, int fd, uint32_t *ret_cut,
                     struct err *err);
 uint32_t session_remove(struct gateway *g, struct session *session);
+uint32_t session_sweep(struct gateway *g);
+void session_hold(struct gateway *g, struct session *session, bool hold);
 struct session *session_find(struct gateway *g, int64_t row, int64_t incarnation);
 void session_resume(struct gateway *g); /* listeners that were paused */
 /* Publish: listeners of the host for `ports`, all of them or none. */

@@ -184,6 +184,7 @@ static struct session *new_session(const struct gateway_request *request)
     session->row = request->row;
     session->incarnation = request->incarnation;
     session->names.fd = session->diag = -1;
+    session->asked_about = true;
     for (unsigned i = 0; i < GATEWAY_ADD_END; i++)
         session->listeners[i].watch.fd = -1;
     for (unsigned i = 0; i < GATEWAY_PUBLISH_MAX; i++)
@@ -265,6 +266,20 @@ uint32_t session_remove(struct gateway *g, struct session *session)
     events_hurry(g->events, session->row, session->incarnation, g->now_ms);
     bury(g, session);
     return cut;
+}
+
+uint32_t session_sweep(struct gateway *g)
+{
+    uint32_t count = 0;
+    for (struct link *l = g->sessions.next, *next; l != &g->sessions; l = next) {
+        struct session *session = list_owner(l, struct session, in_gateway);
+        next = l->next;
+        if (session->asked_about)
+            continue;
+        session_remove(g, session);
+        count++;
+    }
+    return count;
 }
 
 /* ---- other rules ----------------------------------------------------------------------------- */
@@ -408,6 +423,19 @@ int session_publish(struct gateway *g, struct session *session, const uint16_t *
         return err_set(err, ERR_UNAVAILABLE, -r, step, NULL, NULL);
     control_need(g, session);
     return 0;
+}
+
+/* The kernel would accept for a program that stands still: who waits for it, and who comes, learns
+ * at once that it does not answer. What is open waits, as for any program that is stopped. */
+void session_hold(struct gateway *g, struct session *session, bool hold)
+{
+    session->held = hold;
+    for (struct link *l = session->connections.next, *next; l != &session->connections; l = next) {
+        struct connection *c = list_owner(l, struct connection, in_session);
+        next = l->next;
+        if (hold && c->published && c->state != CONNECTION_OPEN)
+            connection_close(g, c, true);
+    }
 }
 
 uint32_t session_publishes(const struct session *session, const uint16_t *ports, unsigned count)

@@ -92,9 +92,8 @@ static int create_once(struct session **ret, struct runtime *rt, const struct sp
 
     /* Before anything is made. A port below 1024 is had where the kernel gives it to the caller;
      * of a session that lasts the launcher binds for who asks. */
-    int r = publish_bind(&spec->network, !lasting, &s->publish, err);
-    if (r == 0 && lasting)
-        r = session_publish_claim(rt, &lasting->name, &s->publish, err);
+    int r = lasting ? session_publish_bind(rt, &lasting->name, &spec->network, &s->publish, err)
+                    : publish_bind(&spec->network, true, &s->publish, err);
     if (r == 0)
         r = launch(s, spec, first, err);
     if (r < 0) {

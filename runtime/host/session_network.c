@@ -286,12 +286,14 @@ static int serve(struct runtime *rt, const struct session_name *name, const stru
         return 0;
     int r = tell_gateway(rt, name, *record, ret_cut, err);
     if (r != -ENOENT)
-        return r;
+        return r == 0 ? session_publish_hold_again(rt, name, found->place, err) : r;
     r = network_namespace_sockets(found->netns, &ns, err);
     if (r == 0)
         r = open_names(found->place, &ns.fds[GATEWAY_ADD_NAMES], err);
     ns.fds[GATEWAY_ADD_RECORD] = take_fd(record);
-    return r == 0 ? network_link_add(rt->gateway, name->row, name->incarnation, &ns, err) : r;
+    if (r == 0)
+        r = network_link_add(rt->gateway, name->row, name->incarnation, &ns, err);
+    return r == 0 ? session_publish_hold_again(rt, name, found->place, err) : r;
 }
 
 static struct network_record the_record; /* tens of KiB; one session at a time */
@@ -403,7 +405,8 @@ int session_network_replace(struct runtime *rt, const struct session_name *name,
                : r;
 }
 
-/* Nobody lives in it any more: what the gateway makes of this is no reason to keep its session. */
+/* Nobody lives in it any more: what the gateway makes of this is no reason to keep its session.
+ * That it could not be told is, or a published port would stay open for nobody. */
 int session_network_forget(struct runtime *rt, const struct session_name *name, struct err *err)
 {
     _cleanup_fd_ int place = -1;
@@ -415,9 +418,7 @@ int session_network_forget(struct runtime *rt, const struct session_name *name, 
     /* Its record is the first of its network and goes with its directory, which is the last. */
     if (r == 0 && faccessat(place, "network", F_OK, 0) < 0 && errno == ENOENT)
         return 0;
-    struct err ignored;
-    (void)network_link_remove(rt->gateway, name->row, name->incarnation, &ignored);
-    return 0;
+    return network_link_remove(rt->gateway, name->row, name->incarnation, err);
 }
 
 int session_network_counters(struct runtime *rt, const struct session_name *name,
