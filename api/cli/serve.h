@@ -30,7 +30,7 @@ struct serve_address {
 /* "127.0.0.1:8080", "[::1]:8080". 0 or -EINVAL. */
 int serve_address_parse(const char *text, struct serve_address *ret);
 
-enum { SERVE_URL_SIZE = 64 };
+enum { SERVE_URL_SIZE = 64, SERVE_RESOLVERS_MAX = 8, SERVE_RESOLVER_SIZE = 64 };
 
 /* What is fixed before the first child: the configuration and its ceiling's text. */
 struct serve_plan {
@@ -41,7 +41,9 @@ struct serve_plan {
     struct serve_address addresses[SERVE_TCP_MAX]; /* config.tcp_count of them */
     bool beyond_loopback;
     char ceiling_path[SPEC_PATH_MAX];
-    bool file_read; /* there is a file */
+    char resolvers[SERVE_RESOLVERS_MAX][SERVE_RESOLVER_SIZE]; /* as they are written */
+    unsigned resolver_count;                                  /* 0: the host's */
+    bool file_read;                                           /* there is a file */
 };
 
 /* `given`, from here; its caller's directory is / later. */

@@ -47,9 +47,18 @@ static int ask(const struct gateway_child *gateway, struct err *err)
     return 0;
 }
 
-static int fill(struct gateway_config *ret, struct err *err)
+static int fill(const struct serve_plan *plan, struct gateway_config *ret, struct err *err)
 {
-    return gateway_config_fill(ret, NULL, 0, step, err);
+    const char *resolvers[SERVE_RESOLVERS_MAX];
+    for (unsigned i = 0; i < plan->resolver_count; i++)
+        resolvers[i] = plan->resolvers[i];
+    int r = gateway_config_fill(ret, resolvers, plan->resolver_count, step, err);
+    if (r < 0)
+        return r;
+    _Static_assert(sizeof ret->door_ports == sizeof plan->config.door_ports, "one bound for both");
+    ret->door_count = plan->config.door_count;
+    memcpy(ret->door_ports, plan->config.door_ports, sizeof ret->door_ports);
+    return 0;
 }
 
 int serve_try_gateway(const struct serve_plan *plan, int *ret_program, struct err *err)
@@ -59,7 +68,7 @@ int serve_try_gateway(const struct serve_plan *plan, int *ret_program, struct er
     _cleanup_fd_ int program = -1;
     int r = gateway_find(&program, err);
     if (r == 0)
-        r = fill(&config, err);
+        r = fill(plan, &config, err);
     if (r == 0)
         r = gateway_start(program, &config, plan->config.rootless, plan->gateway_uid, &gateway,
                           err);
@@ -81,7 +90,7 @@ int serve_start_gateway(const struct serve_launch *launch, struct serve_child *c
     struct gateway_config config;
     struct gateway_child gateway = {.life = -1, .control = -1, .events = -1};
     /* The host's resolvers are looked for each time: they may be others by now. */
-    int r = fill(&config, err);
+    int r = fill(launch->plan, &config, err);
     if (r == 0)
         r = gateway_start(launch->gateway, &config, launch->plan->config.rootless,
                           launch->plan->gateway_uid, &gateway, err);

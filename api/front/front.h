@@ -147,4 +147,6 @@ void tar_read_handle(struct front_call *call);
 void tar_write_handle(struct front_call *call);
 
 /* The page of a list: after, state, owner, label, limit. -EINVAL: refused. */
+/* 0, or refused: a rule opens a port of the host that the operator has not. */
+int front_check_door(struct front_call *call, const struct spec_network *net, const char *pointer);
 int front_call_page(struct front_call *call, struct provider_page *ret);

@@ -3,6 +3,8 @@
  */
 #include "api/front/front.h"
 
+#include "runtime/plan/network.h"
+
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -53,6 +55,37 @@ static void policy_freep(struct policy **policy)
     policy_free(*policy);
 }
 
+/* NET-7: what a session is given of the host is the operator's word, port by port. */
+static bool door_is_open(const struct serve_config *config, const struct spec_rule *rule)
+{
+    bool open = rule->port_count > 0; /* never all of them */
+    for (unsigned i = 0; i < rule->port_count && open; i++) {
+        unsigned k = 0;
+        while (k < config->door_count && config->door_ports[k] != rule->ports[i])
+            k++;
+        open = k < config->door_count;
+    }
+    return open;
+}
+
+int front_check_door(struct front_call *call, const struct spec_network *net, const char *pointer)
+{
+    struct err err;
+    for (unsigned i = 0; i < net->allow_count; i++) {
+        const struct spec_rule *rule = &net->allow[i];
+        if (rule->family != 0 || strcmp(rule->host, NETWORK_HOST_DOOR) != 0 ||
+            door_is_open(call->front->config, rule))
+            continue;
+        int r = err_set(&err, ERR_POLICY_REJECTED, 0, "policy", "network.allow",
+                        "A rule has a port of %s that the operator has not opened: \"host_door\" "
+                        "of berth's configuration names those that are.",
+                        NETWORK_HOST_DOOR);
+        front_call_refuse(call, &err, pointer);
+        return r;
+    }
+    return 0;
+}
+
 static void ask(struct front_call *call, const struct body *body, const struct policy *policy)
 {
     const struct json_node *expected = json_member(exchange_request(call->x)->body, revision);
@@ -67,7 +100,7 @@ static void ask(struct front_call *call, const struct body *body, const struct p
         front_call_refuse_missing(call, &err, &missing);
     else if (call->front->ceiling && policy_network_within(policy, call->front->ceiling, &err) < 0)
         refuse(call, body, &err);
-    else
+    else if (front_check_door(call, &spec->network, "/allow") == 0)
         provider_session_network(
             call->front->provider, front_call_ask(call, NULL),
             &(struct provider_network){.network = &spec->network,

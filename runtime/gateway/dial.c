@@ -409,12 +409,20 @@ void dial_sniff(struct connection *c)
                c->session->net->sni_match && is_tls_port(c->port);
 }
 
-/* The host's door leads to its loopback. */
+static bool door_is_open(const struct gateway *g, uint16_t port)
+{
+    for (unsigned i = 0; i < g->config.door_count; i++)
+        if (g->config.door_ports[i] == port)
+            return true;
+    return false;
+}
+
+/* The host's door leads to its loopback, at the ports that the operator opened. */
 static void dial_door(struct gateway *g, struct connection *c)
 {
     static const struct network_address loopback[2] = {{.family = 4, .bytes = {127, 0, 0, 1}},
                                                        {.family = 6, .bytes = {[15] = 1}}};
-    if (!g->config.host_door) {
+    if (!door_is_open(g, c->port)) {
         refuse_by(g, c, NETWORK_BY_OWN_ADDRESS, 0);
         return;
     }

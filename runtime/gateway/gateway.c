@@ -124,6 +124,11 @@ const char *gateway_config_check(const struct gateway_config *config, size_t len
         if (config->resolvers[i].port == 0 ||
             (config->resolvers[i].address.family != 4 && config->resolvers[i].address.family != 6))
             return "a resolver that is no address and port";
+    if (config->door_count > GATEWAY_DOOR_MAX)
+        return "too many ports of the host";
+    for (unsigned i = 0; i < config->door_count; i++)
+        if (config->door_ports[i] == 0)
+            return "port 0 of the host";
     if (config->sessions_max == 0 || config->connections_per_session == 0 ||
         config->connections_max == 0 || config->connect_timeout_ms == 0 ||
         config->idle_timeout_ms == 0)

@@ -29,6 +29,7 @@ enum {
     GATEWAY_VERSION = 1,
     GATEWAY_MAGIC = 0x62726777, /* "brgw" */
     GATEWAY_RESOLVERS_MAX = 8,
+    GATEWAY_DOOR_MAX = 16,
     GATEWAY_PUBLISH_MAX = 2 * SPEC_PUBLISH_MAX, /* 127.0.0.1 and ::1 of each */
     GATEWAY_SOCKETS_MAX = 32,                   /* of one SOCKETS message */
     GATEWAY_FDS_MAX = GATEWAY_SOCKETS_MAX + 1,  /* and the one for the answer */
@@ -43,7 +44,9 @@ struct gateway_config {
     } resolvers[GATEWAY_RESOLVERS_MAX];
     uint32_t sessions_max, connections_per_session, connections_max, queries_per_second;
     uint32_t connect_timeout_ms, idle_timeout_ms;
-    uint32_t host_door;   /* host.berth.internal is open where a rule names it */
+    uint32_t door_count; /* ports of the host's loopback that host.berth.internal leads to, where a
+                            rule names them; 0: the name is closed */
+    uint16_t door_ports[GATEWAY_DOOR_MAX];
     uint32_t allow_local; /* tests: addresses of the host itself may be dialled where a cidr rule
                              names them; berth never sets it */
 };

@@ -180,7 +180,8 @@ static void serve_host(void)
 static void open_door(void)
 {
     default_config();
-    config.host_door = 1;
+    config.door_count = 1;
+    config.door_ports[0] = 5432;
     make_all(SPEC_EGRESS_ALLOW, "host.berth.internal:5432", "");
     serve_host();
     MUST(1, in_session(reach_door) == 0);

@@ -297,6 +297,36 @@ Test(front_routes, NET_6_wrong_rules_are_refused_with_the_place_in_the_body)
     }
 }
 
+Test(front_routes, NET_7_a_port_of_the_host_that_its_operator_has_not_opened_is_refused)
+{
+    static const char rule[] = "\"allow\":[{\"host\":\"host.berth.internal\",\"ports\":%s}]%s";
+    static const struct {
+        const char *ports;
+        bool open;
+    } rows[] = {{"[5432]", true}, {"[8080,5432]", true}, {"[5432,80]", false}, {"\"*\"", false}};
+    char body[256];
+    for (unsigned i = 0; i < 2 * ARRAY_LENGTH(rows); i++) {
+        bool create = i >= ARRAY_LENGTH(rows);
+        const bool open = rows[i % ARRAY_LENGTH(rows)].open;
+        fake_config.door_count = 2;
+        fake_config.door_ports[0] = 5432;
+        fake_config.door_ports[1] = 8080;
+        size_t n = (size_t)snprintf(body, sizeof body, "%s",
+                                    create ? "{\"session_id\":\"d1\",\"network\":{" : "{");
+        snprintf(body + n, sizeof body - n, rule, rows[i % ARRAY_LENGTH(rows)].ports,
+                 create ? "}}" : "}");
+        const char *answer = create ? front_ask("POST", "/v1/workspaces/w/sessions", "", body)
+                                    : front_ask("PUT", S "/network", "", body);
+        cr_expect(open
+                      ? strstr(answer, " 20") != NULL
+                      : strstr(answer, " 422 ") && strstr(answer, "\"code\":\"policy_rejected\"") &&
+                            strstr(answer, create ? "\"pointer\":\"/network/allow\""
+                                                  : "\"pointer\":\"/allow\""),
+                  "%s: %s", body, answer);
+        fake_config.door_count = 0;
+    }
+}
+
 Test(front_routes, POL_2_rules_beyond_the_ceiling_are_refused_and_nothing_else_of_it_counts)
 {
     static const char ceiling[] =
