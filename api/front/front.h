@@ -121,6 +121,7 @@ void session_resume_handle(struct front_call *call);
 void session_interrupt_handle(struct front_call *call);
 void session_archive_handle(struct front_call *call);
 void session_network_handle(struct front_call *call);
+void session_publish_handle(struct front_call *call);
 
 void exec_start_handle(struct front_call *call);
 void exec_list_handle(struct front_call *call);

@@ -1,11 +1,13 @@
 /* This file reads the rules that are to replace those of a session's network (NET-6): by the reader
- * of policies, compared with the operator's ceiling as a create's are. It never applies them.
+ * of policies, compared with the operator's ceiling as a create's are; and one port that is to be
+ * published beside what they have. It never applies them.
  */
 #include "api/front/front.h"
 
 #include "runtime/plan/network.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -118,4 +120,43 @@ void session_network_handle(struct front_call *call)
         refuse(call, &body, &err);
     else
         ask(call, &body, policy);
+}
+
+/* ---- one port more --------------------------------------------------------------------------- */
+
+/* What a policy would say of it, so that it is judged as one. */
+static int load_port(const struct spec_publish *port, struct policy **ret, struct err *err)
+{
+    char text[128];
+    int n = snprintf(text, sizeof text, "{\"version\": 1, \"network\": {\"publish\": [\"%u:%u\"]}}",
+                     port->host_port, port->port);
+    return policy_load_text(ret, "body", text, (size_t)n, err);
+}
+
+void session_publish_handle(struct front_call *call)
+{
+    __attribute__((cleanup(policy_freep))) struct policy *policy = NULL;
+    const struct json_node *body = exchange_request(call->x)->body;
+    const struct json_node *inside = json_member(body, "port"),
+                           *outside = json_member(body, "host_port");
+    const struct spec_publish port = {
+        .port = (uint16_t)inside->magnitude,
+        .host_port = (uint16_t)(outside ? outside->magnitude : inside->magnitude)};
+    struct capability_mask missing = {{0}};
+    struct err err;
+    struct spec *spec = front_call_memory(call, sizeof *spec);
+    if (!spec)
+        return;
+    spec_init_zeroed(spec);
+    if (load_port(&port, &policy, &err) < 0) {
+        front_call_refuse(call, &err, "/port");
+        return;
+    }
+    policy_compile_network(policy, &spec->network);
+    if (capability_check(spec, call->front->capabilities, &missing, &err) < 0)
+        front_call_refuse_missing(call, &err, &missing);
+    else if (call->front->ceiling && policy_network_within(policy, call->front->ceiling, &err) < 0)
+        front_call_refuse(call, &err, "/port");
+    else
+        provider_session_publish(call->front->provider, front_call_ask(call, NULL), &port);
 }

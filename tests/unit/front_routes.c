@@ -26,6 +26,8 @@ static const struct {
     {"POST", S "/archive", "{}", "verb archive w/s1", 200},
     {"GET", S "/usage", NULL, "session_usage w/s1/-", 200},
     {"GET", S "/ports", NULL, "session_ports w/s1/-", 200},
+    {"POST", S "/ports", "{\"port\":3000}", "publish w/s1 key=- 3000:3000", 200},
+    {"POST", S "/ports", "{\"port\":3000,\"host_port\":0}", "publish w/s1 key=- 0:3000", 200},
     {"GET", S "/execs?state=ended", NULL, "exec_list w/s1 after=- state=ended", 200},
     {"GET", E1 "?wait_ms=5", NULL, "exec_get w/s1/e1 wait=5", 200},
     {"POST", E1 "/cancel", NULL, "exec_cancel w/s1/e1", 200},
@@ -92,6 +94,9 @@ Test(front_routes, each_request_arrives_as_it_was_sent)
 static const struct {
     const char *method, *path, *body, *code, *pointer;
 } wrong[] = {
+    {"POST", S "/ports", "{\"port\":0}", "400", "/port"},
+    {"POST", S "/ports", "{\"port\":3000,\"host_port\":65536}", "400", "/host_port"},
+    {"POST", S "/ports", "{\"host_port\":3000}", "400", "/port"},
     {"POST", S "/execs", "{}", "400", NULL},
     {"POST", S "/execs", "{\"argv\":[\"a\"],\"shell\":\"b\"}", "400", "/shell"},
     {"POST", S "/execs", "{\"argv\":[\"a\",1]}", "400", "/argv/1"},
