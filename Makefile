@@ -6,7 +6,8 @@
 #   make check      less than a minute: format, lint, layers, unit tests
 #   make test       everything: gcc, clang, sanitizers, lint, unit, kernel, attack, end to end
 #   make crash      kills at every fail point and thousands of random instants; minutes
-#   make attack     only the hostile programs; attack-mutations: proves that each of them bites
+#   make attack     only the hostile programs; attack-mutations: proves that each of them bites;
+#                   attack-minute: row 46 (gateway, launcher, front killed in a loop) for a minute
 #   make fuzz       every fuzzer for FUZZ_SECONDS; fuzz-long: for ten minutes each
 #   make bench      berth against bubblewrap, runc and the bare host, paired
 #   make vm-test    kernel and attack tests on Debian's 6.1 kernel with pure cgroup v2, in qemu
@@ -331,6 +332,10 @@ attack: setup-build
 	$(Q)$(MAKE) --no-print-directory attack-build
 	$(Q)$(RUN_TESTS) attack
 
+attack-minute: setup-build
+	$(Q)$(MAKE) --no-print-directory attack-build
+	$(Q)FULL=1 BUILD=$(BUILD) tests/attack/network.sh attack_46_while_it_is_killed attack_46_under_a_service
+
 attack-mutations: setup-build
 	$(Q)$(MAKE) --no-print-directory attack-build
 	$(Q)BUILD=$(BUILD) tests/attack/mutations.sh
@@ -542,6 +547,6 @@ force: ;
 
 -include $(shell find $(BUILD)/obj $(BUILD)/musl $(BUILD)/failpoint -name '*.d' 2>/dev/null)
 
-.PHONY: all unit-tests kernel-tests clang-build asan-build all-fuzzers check crash crash-build state-docs test try attack attack-build \
+.PHONY: all unit-tests kernel-tests clang-build asan-build all-fuzzers check crash crash-build state-docs test try attack attack-build attack-minute \
         attack-mutations fuzz fuzz-build fuzz-long vm-test vm-smoke fresh-test bench setup setup-build \
         setup-test setup-bench setup-vm install uninstall clean version force
