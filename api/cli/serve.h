@@ -138,6 +138,8 @@ int serve_start_front(const struct serve_launch *launch, int launcher, int event
 
 /* serve_gateway.c: the program that serves networks, which was started once and has answered. */
 int serve_try_gateway(const struct serve_plan *plan, int *ret_program, struct err *err);
+/* What of the configuration is the gateway's, to one that runs. */
+int serve_tell_gateway(const struct serve_launch *launch, int channel, struct err *err);
 /* With a socket for the launcher and one for front. */
 int serve_start_gateway(const struct serve_launch *launch, struct serve_child *child,
                         int *ret_control, int *ret_events, struct err *err);

@@ -8,6 +8,7 @@
  */
 #include "api/cli/serve.h"
 
+#include "api/cli/child.h"
 #include "api/cli/gateway_child.h"
 #include "runtime/base/fd.h"
 
@@ -122,6 +123,20 @@ int serve_hand_over(int channel, char kind, int fd)
     header->cmsg_len = CMSG_LEN(sizeof(int));
     memcpy(CMSG_DATA(header), &fd, sizeof fd);
     return sendmsg(channel, &message, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 ? -errno : 0;
+}
+
+int serve_tell_gateway(const struct serve_launch *launch, int channel, struct err *err)
+{
+    struct gateway_config config;
+    int r = fill(launch->plan, &config, err);
+    if (r < 0)
+        return r;
+    _cleanup_fd_ int memfd = child_sealed("berth-gateway-config", &config, sizeof config, NULL, 0);
+    r = memfd < 0 ? memfd : serve_hand_over(channel, 'F', memfd);
+    /* One that has just died: the next one is started with it. */
+    if (r < 0 && r != -EPIPE && r != -ECONNRESET)
+        return err_set(err, ERR_UNAVAILABLE, -r, "tell the gateway its configuration", NULL, NULL);
+    return 0;
 }
 
 int serve_join_gateway(const struct serve_child *gateway, char kind, int *ret_end)

@@ -405,18 +405,6 @@ static void keep_front_gid(const struct serve_plan *old, struct serve_plan *next
     next->config.front_gid = old->config.front_gid;
 }
 
-static void keep_resolver(const struct serve_plan *old, struct serve_plan *next)
-{
-    next->resolver_count = old->resolver_count;
-    memcpy(next->resolvers, old->resolvers, sizeof next->resolvers);
-}
-
-static void keep_host_door(const struct serve_plan *old, struct serve_plan *next)
-{
-    next->config.door_count = old->config.door_count;
-    memcpy(next->config.door_ports, old->config.door_ports, sizeof next->config.door_ports);
-}
-
 /* ---- the table ------------------------------------------------------------------------------- */
 
 #define PATHS(most)                                                                  \
@@ -480,13 +468,13 @@ const struct serve_key serve_keys[SERVE_KEY_COUNT] = {
     {"log", read_log, show_log, NULL, "\"requests\" or \"failures\"",
      "{\"enum\": [\"requests\", \"failures\"]}", "\"requests\"", "\"failures\"",
      "Whether each request has a line in the log, or only what failed because of berth."},
-    {"resolver", read_resolver, show_resolver, keep_resolver,
+    {"resolver", read_resolver, show_resolver, NULL,
      "a list of addresses, \"192.0.2.53\", \"192.0.2.53:5353\" or \"[2001:db8::53]:5353\", at most "
      "8",
      TEXTS(8), "[]", "[\"192.0.2.53\"]",
      "Who is asked for the addresses of names that sessions may reach. Without it, the "
-     "`nameserver`s of the host's /etc/resolv.conf, as they are when the gateway starts."},
-    {"host_door", read_host_door, show_host_door, keep_host_door,
+     "`nameserver`s of the host's /etc/resolv.conf, as they are when this is read."},
+    {"host_door", read_host_door, show_host_door, NULL,
      "a list of ports from 1 to 65535, at most 16",
      "{\"type\": \"array\", \"items\": {\"type\": \"integer\", \"minimum\": 1, \"maximum\": "
      "65535}, "

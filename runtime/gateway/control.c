@@ -285,7 +285,22 @@ static int watch_control(struct gateway *g, int fd)
     return r;
 }
 
-/* 'C' and 'E' bring a new control and events socket. Its end is ours. */
+/* Limits stay: what they bound may be there already. */
+static void take_config(struct gateway *g, int fd)
+{
+    struct gateway_config config;
+    ssize_t n = pread(fd, &config, sizeof config, 0);
+    if (n < 0 || gateway_config_check(&config, (size_t)n))
+        return;
+    g->config.resolver_count = config.resolver_count;
+    memcpy(g->config.resolvers, config.resolvers, sizeof g->config.resolvers);
+    g->config.door_count = config.door_count;
+    memcpy(g->config.door_ports, config.door_ports, sizeof g->config.door_ports);
+    resolver_changed(g);
+    session_doors(g);
+}
+
+/* 'C' and 'E' bring a new control and events socket, 'F' a configuration. Its end is ours. */
 static void life_happened(struct gateway *g, struct watch *watch, uint32_t events)
 {
     int fds[GATEWAY_FDS_MAX];
@@ -301,6 +316,8 @@ static void life_happened(struct gateway *g, struct watch *watch, uint32_t event
         close_all(fds, count);
         return;
     }
+    if (n == 1 && count == 1 && what == 'F')
+        take_config(g, fds[0]);
     if (n == 1 && count == 1 && (what == 'C' || what == 'E')) {
         struct watch *old = what == 'C' ? &g->control : &g->reader;
         watch_close(g, old);

@@ -417,6 +417,11 @@ static bool door_is_open(const struct gateway *g, uint16_t port)
     return false;
 }
 
+bool dial_is_shut_out(const struct gateway *g, const struct connection *c)
+{
+    return is_door(c) && !door_is_open(g, c->port);
+}
+
 /* The host's door leads to its loopback, at the ports that the operator opened. */
 static void dial_door(struct gateway *g, struct connection *c)
 {

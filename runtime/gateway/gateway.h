@@ -18,7 +18,8 @@
 
 enum gateway_fd {
     GATEWAY_FD_LIFE = 3, /* SOCK_SEQPACKET of who started it: 'C' or 'E' + a new control or events
-                            socket; its end means: end */
+                            socket; 'F' + a memfd like CONFIG, of which resolvers and door are
+                            taken; its end means: end */
     GATEWAY_FD_CONTROL = 4, /* may be closed at birth: then it comes by LIFE */
     GATEWAY_FD_EVENTS = 5,  /* the same */
     GATEWAY_FD_CONFIG = 6,  /* sealed memfd: struct gateway_config */

@@ -361,6 +361,23 @@ int session_replace(struct gateway *g, struct session *session, int fd, uint32_t
     return 0;
 }
 
+void session_doors(struct gateway *g)
+{
+    const struct network_decision shut = {.reason = NETWORK_BY_OWN_ADDRESS, .rule = -1};
+    for (struct link *s = g->sessions.next; s != &g->sessions; s = s->next) {
+        struct session *session = list_owner(s, struct session, in_gateway);
+        for (struct link *l = session->connections.next, *next; l != &session->connections;
+             l = next) {
+            struct connection *c = list_owner(l, struct connection, in_session);
+            next = l->next;
+            if (!dial_is_shut_out(g, c))
+                continue;
+            tell_connection(g, c, GATEWAY_DENIED, &shut, 0);
+            connection_close(g, c, true);
+        }
+    }
+}
+
 /* ---- published ports ------------------------------------------------------------------------- */
 
 static uint16_t host_port_of(int fd)

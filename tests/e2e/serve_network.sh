@@ -405,7 +405,7 @@ for to, port in ("127.0.0.1", 6001), ("192.0.2.9", 6001), ("host.berth.internal"
     [ "$(grep -c '^refused$' "$OUT")" = 3 ] || fail "of three: $(tr '\n' ' ' <"$OUT")"
 }
 NET_7_the_host_is_reached_by_its_own_name_at_the_ports_that_its_operator_opened() {
-    local pid
+    local pid _
     python3 -c '
 import socket, threading
 def serve(port):
@@ -435,6 +435,19 @@ serve(6002)' >"$T/host" &
     berth session network d1 --allow host.berth.internal:6002
     status_is 125
     complains policy_rejected
+    # Shut while it runs.
+    echo '{"resolver": ["93.184.215.53"], "host_door": []}' >"$T/net.jsonc"
+    kill -HUP "$(service_pid)"
+    for _ in $(seq $((100 * SLOWER))); do
+        berth exec --tty never d1 -- python3 -c '
+import socket
+try: print(socket.create_connection(("host.berth.internal", 6001), 10).recv(20).decode())
+except OSError as e: print("shut")'
+        if grep -q '^shut$' "$OUT"; then break; fi
+        sleep 0.05
+    done
+    said '^shut$'
+    reaches d1 web.example
     berth session destroy d1 --delete-volume
     service_end TERM
     # What is not said is closed, and the host's own resolver is asked.
