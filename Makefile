@@ -8,7 +8,8 @@
 #                   (make test SUITES="unit kernel": some of it)
 #   make crash      kills at every fail point and thousands of random instants; minutes
 #   make crash-tcp  2,000 kills under clients over TCP
-#   make attack     only the hostile programs; attack-mutations: proves that each of them bites
+#   make attack     only the hostile programs; attack-mutations: proves that each of them bites;
+#                   attack-minute: row 46 (gateway, launcher, front killed in a loop) for a minute
 #   make fuzz       every fuzzer for FUZZ_SECONDS; fuzz-long: for ten minutes each
 #   make bench      berth against bubblewrap, runc and the bare host, paired
 #   make vm-test    kernel and attack tests on Debian's 6.1 kernel with pure cgroup v2, in qemu
@@ -338,6 +339,10 @@ attack: setup-build
 	$(Q)$(MAKE) --no-print-directory attack-build
 	$(Q)$(RUN_TESTS) attack
 
+attack-minute: setup-build
+	$(Q)$(MAKE) --no-print-directory attack-build
+	$(Q)FULL=1 BUILD=$(BUILD) tests/attack/network.sh attack_46_while_it_is_killed attack_46_under_a_service
+
 attack-mutations: setup-build
 	$(Q)$(MAKE) --no-print-directory attack-build
 	$(Q)BUILD=$(BUILD) tests/attack/mutations.sh
@@ -554,6 +559,6 @@ force: ;
 
 -include $(shell find $(BUILD)/obj $(BUILD)/musl $(BUILD)/failpoint -name '*.d' 2>/dev/null)
 
-.PHONY: all unit-tests kernel-tests clang-build asan-build all-fuzzers check crash crash-tcp crash-build state-docs test try attack attack-build \
+.PHONY: all unit-tests kernel-tests clang-build asan-build all-fuzzers check crash crash-tcp crash-build state-docs test try attack attack-build attack-minute \
         attack-mutations fuzz fuzz-build fuzz-long vm-test vm-smoke fresh-test bench setup setup-build \
         setup-test setup-bench setup-vm install uninstall clean version force

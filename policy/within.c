@@ -6,12 +6,13 @@
  * That makes the rules for `allow` and `deny` pointwise statements, and so transitive:
  *
  *   allow  at each port p: a rule of the policy at p is covered by one rule of the ceiling at p,
- * or, for names, by the ceiling's egress. deny   at each port p: a denial of the ceiling at p that
- * the policy could reach at p is covered by one denial of the policy at p. What a policy can't
- * reach it need not deny.
+ * or, for names but the host's own, by the ceiling's egress. deny   at each port p: a denial of the
+ * ceiling at p that the policy could reach at p is covered by one denial of the policy at p. What a
+ * policy can't reach it need not deny.
  */
 #include "policy/model.h"
 #include "policy/rule.h"
+#include "runtime/plan/network.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -150,14 +151,20 @@ static bool has_port(const struct ports *ports, unsigned port)
     return ports->all || (port != PORT_OTHER && (ports->bits[port / 8] >> port % 8 & 1));
 }
 
+/* The host's loopback, which no wildcard and no mode opens (NET-7). */
+static bool is_door(const struct spec_rule *rule)
+{
+    return rule->family == 0 && strcmp(rule->host, NETWORK_HOST_DOOR) == 0;
+}
+
 /* Where one of `rules` covers the names of `rule`. A list of 256 rules is walked once for each of
  * another 256: a policy comes from a client. */
 static void where_covered(const struct policy_value *rules, const struct spec_rule *rule,
-                          struct ports *ret)
+                          bool by_name, struct ports *ret)
 {
     memset(ret, 0, sizeof *ret);
     for (const struct policy_item *i = rules->first; i && !ret->all; i = i->next) {
-        if (!rule_names_cover(i->rule, rule))
+        if (!rule_names_cover(i->rule, rule) || (by_name && !is_door(i->rule)))
             continue;
         ret->all = i->rule->port_count == 0;
         for (unsigned p = 0; p < i->rule->port_count; p++)
@@ -200,9 +207,10 @@ static bool rules(const struct comparison *c, struct breach *ret)
     struct ports covered;
     for (const struct policy_item *i = c->mine->first; i; i = i->next) {
         ret->item = i;
-        if (i->rule->family == 0 && reaches_names(c->ceiling))
+        bool door = is_door(i->rule);
+        if (i->rule->family == 0 && !door && reaches_names(c->ceiling))
             continue;
-        where_covered(&c->ceiling->values[ROW_ALLOW], i->rule, &covered);
+        where_covered(&c->ceiling->values[ROW_ALLOW], i->rule, door, &covered);
         if (!has_ports_of(&covered, i->rule))
             return false;
     }
@@ -212,7 +220,7 @@ static bool rules(const struct comparison *c, struct breach *ret)
 static bool denied(const struct comparison *c, const struct spec_rule *rule)
 {
     struct ports covered;
-    where_covered(&c->policy->values[ROW_DENY], rule, &covered);
+    where_covered(&c->policy->values[ROW_DENY], rule, false, &covered);
     if (reaches_names(c->policy))
         return has_ports_of(&covered, rule);
     for (const struct policy_item *i = c->policy->values[ROW_ALLOW].first; i; i = i->next)

@@ -110,6 +110,9 @@ struct provider_network {
 };
 void provider_session_network(struct provider *p, const struct provider_call *from,
                               const struct provider_network *what);
+/* Its rules as they are, and this port beside those that they publish. */
+void provider_session_publish(struct provider *p, const struct provider_call *from,
+                              const struct spec_publish *port);
 void provider_session_usage(struct provider *p, const struct provider_call *from);
 /* Published ports as they are now: none where nothing lives. */
 void provider_session_ports(struct provider *p, const struct provider_call *from);

@@ -320,6 +320,8 @@ struct verb {
 
     /* network; `spec` is what the session will be */
     struct spec_network *rules;
+    bool adds;         /* `rules` has a port that is published beside what there is */
+    struct err unable; /* it cannot be added; told unless the key has an answer */
     struct buf old_spec;
     uint32_t cut;
     char event_json[64];
@@ -348,6 +350,7 @@ void verb_succeed(struct verb *verb, enum session_event outcome); /* the effect 
 int sealed_memfd(const char *name, const void *data, size_t size, int *ret, struct err *err);
 /* provider_network.c */
 int network_prepare(struct ledger_tx *tx, struct verb *verb, struct err *err);
+int network_prepared(const struct verb *verb, struct err *err);
 int network_answer(struct verb *verb, struct spec *scratch, int64_t revision, struct err *err);
 /* A park or an archive ends that came over other rules: they are the row's now. */
 int network_settle(struct ledger_tx *tx, struct verb *verb, struct err *err);

@@ -5,6 +5,8 @@
  *     effect: the launcher is asked until it says that they are in force, as this revision
  *     close: they stand in the session's row; who asked is told
  *
+ * A port more is the same, made of what stands in the session's row by then.
+ *
  * A launcher that refuses is asked for the rules of before, as a revision of their own: what it did
  * of the new ones is not known, and numbers only rise. One that cannot be reached leaves the verb's
  * row where it is, and recovery asks again, until it has an answer or the session is parked,
@@ -62,6 +64,27 @@ void provider_session_network(struct provider *p, const struct provider_call *fr
         check_rules(p, verb);
 }
 
+void provider_session_publish(struct provider *p, const struct provider_call *from,
+                              const struct spec_publish *port)
+{
+    struct verb *verb = verb_new(p, from, SESSION_EVENT_NETWORK, begin);
+    if (!verb)
+        return;
+    struct call *call = &verb->call;
+    verb->rules = malloc(sizeof *verb->rules);
+    if (!verb->rules) {
+        err_set(&call->refusal, ERR_UNAVAILABLE, ENOMEM, "read the request", NULL,
+                "Out of memory.");
+        return;
+    }
+    spec_init(&p->scratch);
+    *verb->rules = p->scratch.network;
+    verb->rules->publish[verb->rules->publish_count++] = *port;
+    verb->adds = true;
+    if (call_check_ids(call, false, &call->refusal) == 0)
+        check_rules(p, verb);
+}
+
 /* ---- in the ledger's transactions ------------------------------------------------------------ */
 
 static int print_answer(const struct buf *stored, struct spec *scratch, int64_t revision,
@@ -101,6 +124,36 @@ int network_settle(struct ledger_tx *tx, struct verb *verb, struct err *err)
     return r;
 }
 
+/* One that is there already is no second one; any that is free is. */
+static void add_port(struct spec_network *net, const struct spec_publish *port, struct err *ret)
+{
+    char subject[24];
+    snprintf(subject, sizeof subject, "127.0.0.1:%u", port->host_port);
+    for (unsigned i = 0; i < net->publish_count && port->host_port; i++) {
+        if (net->publish[i].host_port != port->host_port)
+            continue;
+        if (net->publish[i].port != port->port)
+            err_set(ret, ERR_PORT_IN_USE, 0, "publish a port", subject,
+                    "This session has it, for port %u. Publish at another one; 0 is any that is "
+                    "free.",
+                    net->publish[i].port);
+        return;
+    }
+    if (net->publish_count == SPEC_PUBLISH_MAX)
+        err_set(ret, ERR_INVALID_REQUEST, 0, "publish a port", subject,
+                "A session has %d published ports at most.", SPEC_PUBLISH_MAX);
+    else
+        net->publish[net->publish_count++] = *port;
+}
+
+int network_prepared(const struct verb *verb, struct err *err)
+{
+    if (verb->unable.code == ERR_NONE)
+        return 0;
+    *err = verb->unable;
+    return -EINVAL;
+}
+
 int network_prepare(struct ledger_tx *tx, struct verb *verb, struct err *err)
 {
     struct spec *spec = &verb->call.work.p->ledger_scratch;
@@ -117,7 +170,11 @@ int network_prepare(struct ledger_tx *tx, struct verb *verb, struct err *err)
         r = spec_store_read(buf_text(&blob), blob.length, spec, err);
     if (r != 0)
         return r;
-    spec->network = *verb->rules;
+    verb->unable = (struct err){0};
+    if (verb->adds)
+        add_port(&spec->network, &verb->rules->publish[0], &verb->unable);
+    else
+        spec->network = *verb->rules;
     r = spec_check(spec, err);
     if (r < 0)
         return r;

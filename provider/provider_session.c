@@ -147,6 +147,8 @@ static int open_apply(struct ledger_tx *tx, struct work *work, struct err *err)
         r = coordinator_open(tx, &verb->request, &verb->ticket, &verb->replay_status, &verb->replay,
                              err);
     if (r == 0)
+        r = network_prepared(verb, err);
+    if (r == 0)
         r = check_loss(tx, verb, err);
     if (r == 0)
         r = check_volume(tx, verb, err);

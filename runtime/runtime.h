@@ -296,6 +296,10 @@ struct session_published {
     bool six; /* at ::1 too, not at 127.0.0.1 alone */
 };
 unsigned session_published(const struct session *s, struct session_published *ret, unsigned room);
+/* Of one for a command that was given no network at all: has something in it looked for a way out?
+ * The kernel's count of packets without a route; loopback is none of them. 0 also where the kernel
+ * did not say. */
+uint64_t session_unrouted(const struct session *s);
 /* The gateway's control socket can be read: it wants sockets for clients of published ports. 1: it
  * has ended. For a session that has its gateway for itself. */
 int session_publish_serve(struct session *s, struct err *err);

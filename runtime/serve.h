@@ -39,6 +39,7 @@ enum {
     SERVE_HOSTS_MAX = 8,
     SERVE_HOST_SIZE = 256,
     SERVE_NAMES_SIZE = 256,
+    SERVE_DOOR_MAX = 16,
 };
 
 #define SERVE_CAPABILITIES_KEY "serve"
@@ -71,6 +72,8 @@ struct serve_config {
     uint32_t tcp_count, host_count; /* sockets of the configuration; after them those that */
     uint32_t tcp_given;             /* a service manager made */
     uint32_t log_failures_only, log_text;
+    uint32_t door_count; /* ports of the host's loopback that host.berth.internal may lead to */
+    uint16_t door_ports[SERVE_DOOR_MAX];
     uint32_t reload_failed;         /* the file was read again and is wrong */
     uint64_t read_ms;               /* when it was read; 0: there is none */
     char pending[SERVE_NAMES_SIZE]; /* keys that wait for the next start, one space between */

@@ -360,6 +360,10 @@ static int collect(struct client_stream *s, struct buf *out, struct err *err)
 
 /* ---- again and again ------------------------------------------------------------------------- */
 
+/* What "Retry-After: 1" asks for, which comes up to it by and by: most of what is busy is not for
+ * long. */
+enum { PAUSE_MOST_MS = 1000 };
+
 struct patience {
     uint64_t until_ms;
     unsigned pause_ms;
@@ -373,7 +377,7 @@ static int wait_again(struct patience *p, unsigned at_least_ms, bool may)
     if (!may || client_now_ms() + pause > p->until_ms)
         return -ETIMEDOUT;
     client_pause(pause);
-    p->pause_ms = p->pause_ms < 500 ? p->pause_ms * 2 : 500;
+    p->pause_ms = p->pause_ms < PAUSE_MOST_MS / 2 ? p->pause_ms * 2 : PAUSE_MOST_MS;
     return 0;
 }
 
@@ -484,6 +488,8 @@ static int open_patiently(struct client *c, const struct client_request *request
             *ret = take_ptr(&s);
             return 0;
         }
+        /* An answer: its connection was not stale, and whoever is busy is given time. */
+        stale = stale && r != 0;
         if (r == 0)
             r = refusal(c, s, &wait_ms, err);
         if (r < 0)

@@ -32,7 +32,7 @@ static bool add_resolver(struct gateway_config *config, const struct network_add
 }
 
 /* "192.0.2.1", "192.0.2.1:5353", "2001:db8::1", "[2001:db8::1]:5353" */
-static int parse_resolver(const char *text, struct network_address *ret, uint16_t *ret_port)
+int gateway_resolver_parse(const char *text, struct network_address *ret, uint16_t *ret_port)
 {
     char address[ADDRESS_TEXT_SIZE + 2];
     const char *from = text, *port = NULL, *end;
@@ -120,7 +120,7 @@ int gateway_config_fill(struct gateway_config *ret, const char *const *resolvers
     for (size_t i = 0; i < count; i++) {
         struct network_address address;
         uint16_t port;
-        if (parse_resolver(resolvers[i], &address, &port) < 0)
+        if (gateway_resolver_parse(resolvers[i], &address, &port) < 0)
             return err_set(err, ERR_USAGE, 0, step, resolvers[i],
                            "It is no address. Write 192.0.2.1, 192.0.2.1:5353, 2001:db8::1 or "
                            "[2001:db8::1]:5353.");

@@ -23,6 +23,8 @@ struct gateway_child {
  * the host's resolv.conf(5). ERR_USAGE names the one that is no address; `step` is for messages. */
 int gateway_config_fill(struct gateway_config *ret, const char *const *resolvers, size_t count,
                         const char *step, struct err *err);
+/* "ADDRESS[:PORT]" or "[ADDRESS]:PORT", port 53 without one. 0 or -EINVAL. Pure. */
+int gateway_resolver_parse(const char *text, struct network_address *ret, uint16_t *ret_port);
 /* The lines `nameserver` of this text; the first GATEWAY_RESOLVERS_MAX. Pure. */
 void gateway_resolv_conf(const char *text, struct gateway_config *ret);
 

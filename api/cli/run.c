@@ -160,6 +160,7 @@ static int close_session(struct run *run, struct err *err)
     uint64_t begin = now_us();
     int stopped = session_stop(run->session, err);
     keep_for_record(run);
+    run->network->looked_out = session_unrouted(run->session) > 0;
     struct err late;
     int r = session_destroy(run->session, stopped < 0 ? &late : err);
     run->session = NULL;

@@ -163,6 +163,9 @@ void run_network_summary(const struct run *run, void (*say)(const char *format, 
         say("berth: note: network: %s%s%s", buf_text(&sentence), flag.length ? " Allow it: " : "",
             buf_text(&flag));
     }
+    if (network->looked_out)
+        say("berth: note: network: nothing outside is reached, and the command tried to. Allow it: "
+            "--allow HOST[:PORT], or --net public-only.");
     if (network->more)
         say("berth: note: network: %llu more events are not listed.",
             (unsigned long long)network->more);

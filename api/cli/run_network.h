@@ -23,7 +23,8 @@ struct run_network {
     bool lost;     /* the gateway has ended before its session */
     struct session_published published[SPEC_PUBLISH_MAX];
     unsigned published_count;
-    bool mute; /* the gateway asks for nothing any more */
+    bool mute;       /* the gateway asks for nothing any more */
+    bool looked_out; /* without a network: something in it looked for one */
 };
 
 struct run;

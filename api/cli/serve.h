@@ -31,7 +31,7 @@ struct serve_address {
 /* "127.0.0.1:8080", "[::1]:8080". 0 or -EINVAL. */
 int serve_address_parse(const char *text, struct serve_address *ret);
 
-enum { SERVE_URL_SIZE = 64 };
+enum { SERVE_URL_SIZE = 64, SERVE_RESOLVERS_MAX = 8, SERVE_RESOLVER_SIZE = 64 };
 
 /* What is fixed before the first child: the configuration and its ceiling's text. */
 struct serve_plan {
@@ -42,6 +42,8 @@ struct serve_plan {
     struct serve_address addresses[SERVE_TCP_MAX]; /* config.tcp_count of them */
     bool beyond_loopback;
     char ceiling_path[SPEC_PATH_MAX];
+    char resolvers[SERVE_RESOLVERS_MAX][SERVE_RESOLVER_SIZE]; /* as they are written */
+    unsigned resolver_count;                                  /* 0: the host's */
     bool file_read; /* there is a file */
     bool log_said;  /* how the log is written was said: also what stops a start goes into it */
 };
@@ -138,6 +140,8 @@ int serve_start_front(const struct serve_launch *launch, int launcher, int event
 
 /* serve_gateway.c: the program that serves networks, which was started once and has answered. */
 int serve_try_gateway(const struct serve_plan *plan, int *ret_program, struct err *err);
+/* What of the configuration is the gateway's, to one that runs. */
+int serve_tell_gateway(const struct serve_launch *launch, int channel, struct err *err);
 /* With a socket for the launcher and one for front. */
 int serve_start_gateway(const struct serve_launch *launch, struct serve_child *child,
                         int *ret_control, int *ret_events, struct err *err);

@@ -8,6 +8,7 @@
  */
 #include "api/cli/serve.h"
 
+#include "api/cli/child.h"
 #include "api/cli/gateway_child.h"
 #include "runtime/base/fd.h"
 
@@ -50,10 +51,18 @@ static int ask(const struct gateway_child *gateway, struct err *err)
 static int fill(const struct serve_plan *plan, bool log, struct gateway_config *ret,
                 struct err *err)
 {
-    int r = gateway_config_fill(ret, NULL, 0, step, err);
-    if (r == 0 && log)
+    const char *resolvers[SERVE_RESOLVERS_MAX];
+    for (unsigned i = 0; i < plan->resolver_count; i++)
+        resolvers[i] = plan->resolvers[i];
+    int r = gateway_config_fill(ret, resolvers, plan->resolver_count, step, err);
+    if (r < 0)
+        return r;
+    _Static_assert(sizeof ret->door_ports == sizeof plan->config.door_ports, "one bound for both");
+    ret->door_count = plan->config.door_count;
+    memcpy(ret->door_ports, plan->config.door_ports, sizeof ret->door_ports);
+    if (log)
         ret->log_role = plan->config.log_text ? 2 : 1;
-    return r;
+    return 0;
 }
 
 int serve_try_gateway(const struct serve_plan *plan, int *ret_program, struct err *err)
@@ -117,6 +126,20 @@ int serve_hand_over(int channel, char kind, int fd)
     header->cmsg_len = CMSG_LEN(sizeof(int));
     memcpy(CMSG_DATA(header), &fd, sizeof fd);
     return sendmsg(channel, &message, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 ? -errno : 0;
+}
+
+int serve_tell_gateway(const struct serve_launch *launch, int channel, struct err *err)
+{
+    struct gateway_config config;
+    int r = fill(launch->plan, &config, err);
+    if (r < 0)
+        return r;
+    _cleanup_fd_ int memfd = child_sealed("berth-gateway-config", &config, sizeof config, NULL, 0);
+    r = memfd < 0 ? memfd : serve_hand_over(channel, 'F', memfd);
+    /* One that has just died: the next one is started with it. */
+    if (r < 0 && r != -EPIPE && r != -ECONNRESET)
+        return err_set(err, ERR_UNAVAILABLE, -r, "tell the gateway its configuration", NULL, NULL);
+    return 0;
 }
 
 int serve_join_gateway(const struct serve_child *gateway, char kind, int *ret_end)

@@ -3,6 +3,7 @@
  */
 #include "api/cli/serve_keys.h"
 
+#include "api/cli/gateway_child.h"
 #include "policy/policy.h"
 #include "runtime/base/fd.h"
 #include "runtime/base/io.h"
@@ -236,6 +237,45 @@ static int read_log_format(struct serve_reader *r, const struct json_node *node)
     return 0;
 }
 
+static int read_resolver(struct serve_reader *r, const struct json_node *node)
+{
+    struct serve_plan *plan = r->plan;
+    if (node->kind != JSON_ARRAY)
+        return serve_refuse(r, node, "It must be a list of addresses, [\"192.0.2.53\"].");
+    if (node->count > SERVE_RESOLVERS_MAX)
+        return serve_refuse(r, node, "It has %u entries; at most %d are allowed.", node->count,
+                            SERVE_RESOLVERS_MAX);
+    for (const struct json_node *at = node->first; at; at = at->next) {
+        struct network_address address;
+        uint16_t port;
+        if (at->kind != JSON_STRING || at->length >= SERVE_RESOLVER_SIZE ||
+            gateway_resolver_parse(at->text, &address, &port) < 0)
+            return serve_refuse(r, at,
+                                "It must be an address, \"192.0.2.53\", \"192.0.2.53:5353\" or "
+                                "\"[2001:db8::53]:5353\"; no name.");
+        memcpy(plan->resolvers[plan->resolver_count++], at->text, at->length + 1);
+    }
+    return 0;
+}
+
+static int read_host_door(struct serve_reader *r, const struct json_node *node)
+{
+    struct serve_config *config = &r->plan->config;
+    if (node->kind != JSON_ARRAY)
+        return serve_refuse(r, node, "It must be a list of ports, [5432].");
+    if (node->count > SERVE_DOOR_MAX)
+        return serve_refuse(r, node, "It has %u entries; at most %d are allowed.", node->count,
+                            SERVE_DOOR_MAX);
+    for (const struct json_node *at = node->first; at; at = at->next) {
+        uint32_t port = 0;
+        int x = read_number(r, at, 1, UINT16_MAX, &port);
+        if (x < 0)
+            return x;
+        config->door_ports[config->door_count++] = (uint16_t)port;
+    }
+    return 0;
+}
+
 /* ---- showing, as it would be written --------------------------------------------------------- */
 
 static void show_sessions_max(const struct serve_plan *plan, struct buf *out)
@@ -335,6 +375,22 @@ static void show_log_format(const struct serve_plan *plan, struct buf *out)
     buf_puts(out, plan->config.log_text ? "\"text\"" : "\"json\"");
 }
 
+static void show_resolver(const struct serve_plan *plan, struct buf *out)
+{
+    buf_putc(out, '[');
+    for (unsigned i = 0; i < plan->resolver_count; i++)
+        buf_printf(out, "%s\"%s\"", i ? ", " : "", plan->resolvers[i]);
+    buf_putc(out, ']');
+}
+
+static void show_host_door(const struct serve_plan *plan, struct buf *out)
+{
+    buf_putc(out, '[');
+    for (uint32_t i = 0; i < plan->config.door_count; i++)
+        buf_printf(out, "%s%u", i ? ", " : "", (unsigned)plan->config.door_ports[i]);
+    buf_putc(out, ']');
+}
+
 /* ---- what stays as it was until berth starts again --------------------------------------------
  */
 
@@ -432,4 +488,19 @@ const struct serve_key serve_keys[SERVE_KEY_COUNT] = {
      "{\"enum\": [\"json\", \"text\"]}", "\"json\"", "\"text\"",
      "How each line of the log is written, whichever process says it: one JSON object with time, "
      "level, role and event, or a sentence. `--log-format` goes before it."},
+    {"resolver", read_resolver, show_resolver, NULL,
+     "a list of addresses, \"192.0.2.53\", \"192.0.2.53:5353\" or \"[2001:db8::53]:5353\", at most "
+     "8",
+     TEXTS(8), "[]", "[\"192.0.2.53\"]",
+     "Who is asked for the addresses of names that sessions may reach. Without it, the "
+     "`nameserver`s of the host's /etc/resolv.conf, as they are when this is read."},
+    {"host_door", read_host_door, show_host_door, NULL,
+     "a list of ports from 1 to 65535, at most 16",
+     "{\"type\": \"array\", \"items\": {\"type\": \"integer\", \"minimum\": 1, \"maximum\": "
+     "65535}, "
+     "\"maxItems\": 16}",
+     "[]", "[5432]",
+     "Ports of this host's loopback that a session may reach by the name `host.berth.internal`, "
+     "where a rule of its policy names it with the port, and the `ceiling` has such a rule too. "
+     "What listens there is reached as if by a program of the host."},
 };

@@ -313,6 +313,12 @@ static void reload(struct supervisor *s)
     /* One that cannot be told is about to end, and is started with it. */
     if (changed >= 0 && s->front.channel >= 0)
         (void)serve_hand_over(s->front.channel, 'F', s->launch->config);
+    struct err err;
+    if (changed > 0 && s->gateway.pid &&
+        serve_tell_gateway(s->launch, s->gateway.channel, &err) < 0) {
+        cli_fail(&err);
+        kill(s->gateway.pid, SIGKILL); /* the next one is started with what is in force */
+    }
     if (changed > 0 && s->launcher.pid) {
         s->launcher.pid = 0;
         s->launcher.due_ms = 0;

@@ -140,6 +140,7 @@ void session_resume_handle(struct front_call *call);
 void session_interrupt_handle(struct front_call *call);
 void session_archive_handle(struct front_call *call);
 void session_network_handle(struct front_call *call);
+void session_publish_handle(struct front_call *call);
 
 void exec_start_handle(struct front_call *call);
 void exec_list_handle(struct front_call *call);
@@ -166,4 +167,6 @@ void tar_read_handle(struct front_call *call);
 void tar_write_handle(struct front_call *call);
 
 /* The page of a list: after, state, owner, label, limit. -EINVAL: refused. */
+/* 0, or refused: a rule opens a port of the host that the operator has not. */
+int front_check_door(struct front_call *call, const struct spec_network *net, const char *pointer);
 int front_call_page(struct front_call *call, struct provider_page *ret);

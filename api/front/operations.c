@@ -176,6 +176,7 @@ static void (*const handlers[ROUTE_COUNT])(struct front_call *call) = {
     [ROUTE_SESSION_EVENTS] = stream_events_handle,
     [ROUTE_SESSION_USAGE] = session_usage,
     [ROUTE_PORTS_LIST] = session_ports,
+    [ROUTE_PORTS] = session_publish_handle,
     [ROUTE_EXEC_START] = exec_start_handle,
     [ROUTE_EXEC_LIST] = exec_list_handle,
     [ROUTE_EXEC_GET] = exec_get_handle,

@@ -100,7 +100,7 @@ int front_start_config(int fd, struct front_start *ret, struct err *err)
     bool paths = is_path(config->state_dir) && is_path(config->runtime_dir) &&
                  config->root_count <= SERVE_ROOTS_MAX && config->tcp_count <= SERVE_TCP_MAX &&
                  config->tcp_given <= SERVE_TCP_MAX - config->tcp_count &&
-                 config->host_count <= SERVE_HOSTS_MAX;
+                 config->host_count <= SERVE_HOSTS_MAX && config->door_count <= SERVE_DOOR_MAX;
     for (uint32_t i = 0; paths && i < config->root_count; i++)
         paths = is_path(config->roots[i]);
     if (!paths)

@@ -220,6 +220,7 @@ const struct body_field fields_of_network[] = {
 
 const struct body_field fields_of_ports[] = {
     ROW(NUMBER("port", 1, UINT16_MAX), .required = true),
+    ROW(NUMBER("host_port", 0, UINT16_MAX)),
     {.name = NULL},
 };
 

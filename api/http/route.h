@@ -123,8 +123,7 @@ enum { KIB = 1024, MIB = 1024 * KIB };
     X(SESSION_NETWORK, PUT, S_ "/network", LIFECYCLE, OBJECT, MIB, OPTIONAL, DOCUMENT, NULL, "",   \
       network)                                                                                     \
     X(PORTS_LIST, GET, S_ "/ports", READ, NONE, 0, NONE, DOCUMENT, NULL, "", none)                 \
-    X(PORTS, POST, S_ "/ports", LIFECYCLE, OBJECT, 4 * KIB, OPTIONAL, DOCUMENT, "network.publish", \
-      "", ports)                                                                                   \
+    X(PORTS, POST, S_ "/ports", LIFECYCLE, OBJECT, 4 * KIB, OPTIONAL, DOCUMENT, NULL, "", ports)   \
     X(VOLUME_LIST, GET, "/v1/workspaces/{w}/volumes", READ, NONE, 0, NONE, DOCUMENT, NULL,         \
       "after limit", none)                                                                         \
     X(VOLUME_CREATE, POST, "/v1/workspaces/{w}/volumes", LIFECYCLE, OBJECT, 4 * KIB, OPTIONAL,     \

@@ -101,10 +101,15 @@ static int serve(struct gateway *g, const struct gateway_request *request, int *
     struct err *err = &reply->err;
     if (request->type == GATEWAY_ADD)
         return session_add(g, request, fds, fd_count, err);
+    if (request->type == GATEWAY_SWEEP) {
+        reply->count = session_sweep(g);
+        return 0;
+    }
     struct session *session = session_find(g, request->row, request->incarnation);
     if (!session)
         return err_set(err, ERR_NOT_FOUND, ENOENT, gateway_request_name(request->type), NULL,
                        "The gateway does not serve this session.");
+    session->asked_about = true;
     switch (request->type) {
     case GATEWAY_REPLACE:
         return session_replace(g, session, fds[0], &reply->count, err);
@@ -115,6 +120,10 @@ static int serve(struct gateway *g, const struct gateway_request *request, int *
         return session_publish(g, session, request->ports, fds, fd_count, err);
     case GATEWAY_PUBLISHED:
         reply->count = session_publishes(session, request->ports, request->port_count);
+        return 0;
+    case GATEWAY_HOLD:
+    case GATEWAY_RELEASE:
+        session_hold(g, session, request->type == GATEWAY_HOLD);
         return 0;
     default:
         session_connectors(g, session, fds, fd_count);
@@ -139,6 +148,17 @@ static void take_request(struct gateway *g, const struct gateway_request *reques
     answer_on(g, given, &reply);
 }
 
+/* This process has no room for the descriptors of a request: what needs none is done all the same,
+ * as ending a session makes room. Whoever asked sees his socket for the answer closed. */
+static void take_without(struct gateway *g, struct gateway_request *request, size_t length)
+{
+    struct gateway_reply unsent = {0};
+    int none = -1;
+    request->answer = 0;
+    if (!gateway_request_check(request, length, 0) && request->type != GATEWAY_FLUSH)
+        (void)serve(g, request, &none, 0, &unsent);
+}
+
 void control_tick(struct gateway *g)
 {
     struct control *k = g->requests;
@@ -156,9 +176,9 @@ void control_tick(struct gateway *g)
 /* ---- messages with descriptors --------------------------------------------------------------- */
 
 /* Length, 0 at the end, -errno. Descriptors are the caller's. -EMSGSIZE: it was longer than a
- * message, or had more of them; -EMFILE: this process has no room for all of them. */
+ * message, or had more of them. *ret_lost: this process has no room for all of them. */
 static ssize_t receive(int fd, void *data, size_t size, int fds[GATEWAY_FDS_MAX],
-                       unsigned *ret_count)
+                       unsigned *ret_count, bool *ret_lost)
 {
     union {
         struct cmsghdr head;
@@ -187,10 +207,10 @@ static ssize_t receive(int fd, void *data, size_t size, int fds[GATEWAY_FDS_MAX]
         }
     }
     *ret_count = count;
-    if ((message.msg_flags & MSG_CTRUNC) && count < GATEWAY_FDS_MAX &&
-        !(message.msg_flags & MSG_TRUNC))
-        return -EMFILE;
-    return message.msg_flags & (MSG_CTRUNC | MSG_TRUNC) ? -EMSGSIZE : n;
+    *ret_lost = (message.msg_flags & MSG_CTRUNC) && count < GATEWAY_FDS_MAX;
+    if ((message.msg_flags & MSG_TRUNC) || ((message.msg_flags & MSG_CTRUNC) && !*ret_lost))
+        return -EMSGSIZE;
+    return n;
 }
 
 static void close_all(int *fds, unsigned count)
@@ -207,12 +227,13 @@ static void control_happened(struct gateway *g, struct watch *watch, uint32_t ev
     for (int i = 0; i < REQUESTS && watch->added && !g->requests->paused; i++) {
         int fds[GATEWAY_FDS_MAX];
         unsigned count = 0;
-        ssize_t n = receive(watch->fd, &request, sizeof request, fds, &count);
+        bool lost = false;
+        ssize_t n = receive(watch->fd, &request, sizeof request, fds, &count, &lost);
         if (n == -EAGAIN || n == -EINTR)
             return;
-        /* Whoever asked sees that his socket for the answer is closed. */
-        if (n == -EMFILE) {
+        if (n > 0 && lost) {
             close_all(fds, count);
+            take_without(g, &request, (size_t)n);
             continue;
         }
         const char *wrong = n <= 0 ? "an end" : gateway_request_check(&request, (size_t)n, count);
@@ -251,8 +272,10 @@ static int watch_control(struct gateway *g, int fd)
     k->flush_ticket = 0;
     fd_replace(&k->flush_answer, -1);
     k->paused = false;
-    for (struct link *l = g->sessions.next; l != &g->sessions; l = l->next)
-        list_owner(l, struct session, in_gateway)->asked_connectors = false;
+    for (struct link *l = g->sessions.next; l != &g->sessions; l = l->next) {
+        struct session *session = list_owner(l, struct session, in_gateway);
+        session->asked_connectors = session->asked_about = false;
+    }
     int r = watch_add(g, &g->control, fd, watched, control_happened);
     for (struct link *l = g->sessions.next; r == 0 && l != &g->sessions; l = l->next) {
         struct session *session = list_owner(l, struct session, in_gateway);
@@ -262,21 +285,39 @@ static int watch_control(struct gateway *g, int fd)
     return r;
 }
 
-/* 'C' and 'E' bring a new control and events socket. Its end is ours. */
+/* Limits stay: what they bound may be there already. */
+static void take_config(struct gateway *g, int fd)
+{
+    struct gateway_config config;
+    ssize_t n = pread(fd, &config, sizeof config, 0);
+    if (n < 0 || gateway_config_check(&config, (size_t)n))
+        return;
+    g->config.resolver_count = config.resolver_count;
+    memcpy(g->config.resolvers, config.resolvers, sizeof g->config.resolvers);
+    g->config.door_count = config.door_count;
+    memcpy(g->config.door_ports, config.door_ports, sizeof g->config.door_ports);
+    resolver_changed(g);
+    session_doors(g);
+}
+
+/* 'C' and 'E' bring a new control and events socket, 'F' a configuration. Its end is ours. */
 static void life_happened(struct gateway *g, struct watch *watch, uint32_t events)
 {
     int fds[GATEWAY_FDS_MAX];
     unsigned count = 0;
     char what = 0;
+    bool lost = false;
     (void)events;
-    ssize_t n = receive(watch->fd, &what, 1, fds, &count);
+    ssize_t n = receive(watch->fd, &what, 1, fds, &count, &lost);
     if (n == -EAGAIN || n == -EINTR)
         return;
-    if (n <= 0 && n != -EMSGSIZE && n != -EMFILE) {
+    if (n <= 0 && n != -EMSGSIZE) {
         g->over = true;
         close_all(fds, count);
         return;
     }
+    if (n == 1 && count == 1 && what == 'F')
+        take_config(g, fds[0]);
     if (n == 1 && count == 1 && (what == 'C' || what == 'E')) {
         struct watch *old = what == 'C' ? &g->control : &g->reader;
         watch_close(g, old);

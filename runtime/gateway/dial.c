@@ -409,12 +409,25 @@ void dial_sniff(struct connection *c)
                c->session->net->sni_match && is_tls_port(c->port);
 }
 
-/* The host's door leads to its loopback. */
+static bool door_is_open(const struct gateway *g, uint16_t port)
+{
+    for (unsigned i = 0; i < g->config.door_count; i++)
+        if (g->config.door_ports[i] == port)
+            return true;
+    return false;
+}
+
+bool dial_is_shut_out(const struct gateway *g, const struct connection *c)
+{
+    return is_door(c) && !door_is_open(g, c->port);
+}
+
+/* The host's door leads to its loopback, at the ports that the operator opened. */
 static void dial_door(struct gateway *g, struct connection *c)
 {
     static const struct network_address loopback[2] = {{.family = 4, .bytes = {127, 0, 0, 1}},
                                                        {.family = 6, .bytes = {[15] = 1}}};
-    if (!g->config.host_door) {
+    if (!door_is_open(g, c->port)) {
         refuse_by(g, c, NETWORK_BY_OWN_ADDRESS, 0);
         return;
     }
@@ -482,11 +495,12 @@ void dial_published(struct gateway *g, struct listener *listener, int fd)
     static const struct network_address inside[2] = {{.family = 4, .bytes = {127, 0, 0, 1}},
                                                      {.family = 6, .bytes = {[15] = 1}}};
     struct session *session = listener->session;
-    bool full = session->connection_count >= g->config.connections_per_session ||
-                g->connection_count >= g->config.connections_max;
-    struct connection *c = full ? NULL : connection_new(g, session, fd);
+    bool refused = session->held ||
+                   session->connection_count >= g->config.connections_per_session ||
+                   g->connection_count >= g->config.connections_max;
+    struct connection *c = refused ? NULL : connection_new(g, session, fd);
     if (!c) {
-        if (full)
+        if (refused)
             reset(fd);
         return;
     }

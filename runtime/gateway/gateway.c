@@ -38,7 +38,8 @@ const char *gateway_request_check(const struct gateway_request *request, size_t 
         return "no request";
     if (request->ticket == 0)
         return "no ticket";
-    if (request->type != GATEWAY_FLUSH && (request->row <= 0 || request->incarnation <= 0))
+    bool of_all = request->type == GATEWAY_FLUSH || request->type == GATEWAY_SWEEP;
+    if (!of_all && (request->row <= 0 || request->incarnation <= 0))
         return "no session";
     if (request->answer > 1 || fd_count < request->answer)
         return "a socket for the answer, or none";
@@ -123,6 +124,11 @@ const char *gateway_config_check(const struct gateway_config *config, size_t len
         if (config->resolvers[i].port == 0 ||
             (config->resolvers[i].address.family != 4 && config->resolvers[i].address.family != 6))
             return "a resolver that is no address and port";
+    if (config->door_count > GATEWAY_DOOR_MAX)
+        return "too many ports of the host";
+    for (unsigned i = 0; i < config->door_count; i++)
+        if (config->door_ports[i] == 0)
+            return "port 0 of the host";
     if (config->sessions_max == 0 || config->connections_per_session == 0 ||
         config->connections_max == 0 || config->connect_timeout_ms == 0 ||
         config->idle_timeout_ms == 0)

@@ -3,8 +3,10 @@
  *
  * Control: the launcher (or `berth run`) asks, the gateway answers each request once by its
  * `ticket`; it also sends NEED_SOCKETS unasked. A message that gateway_request_check() refuses ends
- * the connection. Events: the gateway sends, front (or `berth run`) reads and acknowledges nothing;
- * when the socket is full, events wait coalesced in a table of bounded size.
+ * the connection. A gateway that has no room for the descriptors of a message does what needs none
+ * (REMOVE, which makes room), and answers nothing. Events: the gateway sends, front (or `berth
+ * run`) reads and acknowledges nothing; when the socket is full, events wait coalesced in a table
+ * of bounded size.
  */
 #pragma once
 
@@ -16,7 +18,8 @@
 
 enum gateway_fd {
     GATEWAY_FD_LIFE = 3, /* SOCK_SEQPACKET of who started it: 'C' or 'E' + a new control or events
-                            socket; its end means: end */
+                            socket; 'F' + a memfd like CONFIG, of which resolvers and door are
+                            taken; its end means: end */
     GATEWAY_FD_CONTROL = 4, /* may be closed at birth: then it comes by LIFE */
     GATEWAY_FD_EVENTS = 5,  /* the same */
     GATEWAY_FD_CONFIG = 6,  /* sealed memfd: struct gateway_config */
@@ -27,6 +30,7 @@ enum {
     GATEWAY_VERSION = 1,
     GATEWAY_MAGIC = 0x62726777, /* "brgw" */
     GATEWAY_RESOLVERS_MAX = 8,
+    GATEWAY_DOOR_MAX = 16,
     GATEWAY_PUBLISH_MAX = 2 * SPEC_PUBLISH_MAX, /* 127.0.0.1 and ::1 of each */
     GATEWAY_SOCKETS_MAX = 32,                   /* of one SOCKETS message */
     GATEWAY_FDS_MAX = GATEWAY_SOCKETS_MAX + 1,  /* and the one for the answer */
@@ -42,7 +46,9 @@ struct gateway_config {
     uint32_t sessions_max, connections_per_session, connections_max, queries_per_second;
     uint32_t connect_timeout_ms, idle_timeout_ms;
     uint32_t log_role;    /* of `berth serve`: 1 lines of JSON, 2 of text; 0: says things plainly */
-    uint32_t host_door;   /* host.berth.internal is open where a rule names it */
+    uint32_t door_count; /* ports of the host's loopback that host.berth.internal leads to, where a
+                            rule names them; 0: the name is closed */
+    uint16_t door_ports[GATEWAY_DOOR_MAX];
     uint32_t allow_local; /* tests: addresses of the host itself may be dialled where a cidr rule
                              names them; berth never sets it */
 };
@@ -68,7 +74,11 @@ struct network_name {
                                                      beside those that there are */               \
     X(PUBLISHED, "published", 0, 0)               /* who listens on these `ports` of the host? */ \
     X(SOCKETS, "sockets", 1, GATEWAY_SOCKETS_MAX) /* TCP sockets made inside, not connected */    \
-    X(FLUSH, "flush", 0, 0)                       /* answered when every event before it was sent */
+    X(FLUSH, "flush", 0, 0)     /* answered when every event before it was sent */                \
+    X(HOLD, "hold", 0, 0)       /* it is frozen: clients of its published ports are reset */      \
+    X(RELEASE, "release", 0, 0) /* it is not */                                                   \
+    X(SWEEP, "sweep", 0, 0)     /* forgets every session that nothing was asked about since this  \
+                                   CONTROL came: whoever brought it has named all that live */
 
 enum gateway_request_type {
     GATEWAY_REQUEST_NONE = 0,
@@ -111,8 +121,8 @@ struct gateway_reply {
     uint64_t ticket;
     int64_t row, incarnation;
     int32_t result; /* 0 or -errno, then `err` */
-    uint32_t count; /* REPLACE, REMOVE: connections cut; NEED_SOCKETS: how many; PUBLISHED: bit i:
-                       the gateway listens on ports[i] for this session */
+    uint32_t count; /* REPLACE, REMOVE: connections cut; NEED_SOCKETS: how many; SWEEP: sessions;
+                       PUBLISHED: bit i: the gateway listens on ports[i] for this session */
     struct err err;
 };
 

@@ -107,6 +107,8 @@ struct session {
     int connectors[2][CONNECTORS_MAX]; /* IPv4, IPv6 */
     unsigned connector_count[2];
     bool asked_connectors, has_six; /* has_six: the session has IPv6 */
+    bool asked_about;               /* since CONTROL came */
+    bool held;                      /* frozen: nobody inside answers */
     uint64_t asked_connectors_ms;
     uint64_t questions, questions_since_ms; /* of this tenth of a second */
     int diag;                               /* owned; -1: none */
@@ -190,6 +192,10 @@ int session_add(struct gateway *g, const struct gateway_request *request, int *f
 int session_replace(struct gateway *g, struct session *session, int fd, uint32_t *ret_cut,
                     struct err *err);
 uint32_t session_remove(struct gateway *g, struct session *session);
+uint32_t session_sweep(struct gateway *g);
+void session_doors(
+    struct gateway *g); /* they are others: what goes through one that is shut is cut */
+void session_hold(struct gateway *g, struct session *session, bool hold);
 struct session *session_find(struct gateway *g, int64_t row, int64_t incarnation);
 void session_resume(struct gateway *g); /* listeners that were paused */
 /* Publish: listeners of the host for `ports`, all of them or none. */
@@ -218,7 +224,8 @@ void dial_resolved(struct gateway *g, struct connection *c, const struct network
                    unsigned count, int code);
 void dial_sniff(struct connection *c);
 void dial_tick(struct gateway *g);
-void dial_kick(struct gateway *g, struct session *session); /* connectors came */
+bool dial_is_shut_out(const struct gateway *g, const struct connection *c); /* by the door */
+void dial_kick(struct gateway *g, struct session *session);                 /* connectors came */
 /* Ends what of a dial is under way. */
 void dial_end(struct gateway *g, struct connection *c);
 
@@ -234,6 +241,9 @@ void relay_tick(struct gateway *g);
 /* resolve.c */
 int resolver_new(struct gateway *g, struct err *err); /* before rights are dropped: seeds itself */
 int resolver_start(struct gateway *g);
+/* The configuration has others: they are asked as soon as no question to those of before is open.
+ */
+void resolver_changed(struct gateway *g);
 void resolver_lookup(struct gateway *g, struct connection *c, const char *host);
 void resolver_forget(struct gateway *g, struct connection *c);
 void resolver_session_ends(struct gateway *g, struct session *session);

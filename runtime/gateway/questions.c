@@ -68,7 +68,7 @@ static bool is_open(struct gateway *g, const struct asker *asker, const char *ho
 {
     struct network_decision d;
     network_decide_name(asker->session->net, host, &d);
-    if (d.allowed && strcmp(host, NETWORK_HOST_DOOR) == 0 && !g->config.host_door) {
+    if (d.allowed && strcmp(host, NETWORK_HOST_DOOR) == 0 && g->config.door_count == 0) {
         d.allowed = false;
         d.reason = NETWORK_BY_OWN_ADDRESS;
         d.rule = -1;

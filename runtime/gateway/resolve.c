@@ -38,6 +38,7 @@ struct resolver {
     ares_channel channel;
     struct link sockets, lookups;
     unsigned pending; /* questions that are not answered */
+    bool changed;     /* other servers are to be asked */
 };
 
 struct lookup {
@@ -159,6 +160,19 @@ int resolver_start(struct gateway *g)
     if (g->config.resolver_count == 0)
         return 0;
     return ares_set_servers_ports(g->resolver->channel, nodes) == ARES_SUCCESS ? 0 : -EINVAL;
+}
+
+/* c-ares (1.18) exchanges no servers while it waits for an answer of theirs. */
+static void change_servers(struct gateway *g)
+{
+    if (g->resolver->changed && g->resolver->pending == 0 && resolver_start(g) == 0)
+        g->resolver->changed = false;
+}
+
+void resolver_changed(struct gateway *g)
+{
+    g->resolver->changed = true;
+    change_servers(g);
 }
 
 /* ---- lookups --------------------------------------------------------------------------------- */
@@ -287,6 +301,7 @@ void resolver_lookup(struct gateway *g, struct connection *c, const char *host)
     list_put(&g->resolver->lookups, &lookup->in_resolver);
     session->lookup_count++;
     list_put(&lookup->waiters, &c->in_lookup);
+    change_servers(g);
     g->resolver->pending += 2;
     /* Either may answer before it returns; with one pending, and none held back until the tick, the
      * lookup is there until the second has answered. */

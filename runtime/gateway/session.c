@@ -184,6 +184,7 @@ static struct session *new_session(const struct gateway_request *request)
     session->row = request->row;
     session->incarnation = request->incarnation;
     session->names.fd = session->diag = -1;
+    session->asked_about = true;
     for (unsigned i = 0; i < GATEWAY_ADD_END; i++)
         session->listeners[i].watch.fd = -1;
     for (unsigned i = 0; i < GATEWAY_PUBLISH_MAX; i++)
@@ -267,6 +268,20 @@ uint32_t session_remove(struct gateway *g, struct session *session)
     return cut;
 }
 
+uint32_t session_sweep(struct gateway *g)
+{
+    uint32_t count = 0;
+    for (struct link *l = g->sessions.next, *next; l != &g->sessions; l = next) {
+        struct session *session = list_owner(l, struct session, in_gateway);
+        next = l->next;
+        if (session->asked_about)
+            continue;
+        session_remove(g, session);
+        count++;
+    }
+    return count;
+}
+
 /* ---- other rules ----------------------------------------------------------------------------- */
 
 /* The port inside that this one of the host leads to; 0: none. A rule without a port of the host
@@ -346,6 +361,23 @@ int session_replace(struct gateway *g, struct session *session, int fd, uint32_t
     return 0;
 }
 
+void session_doors(struct gateway *g)
+{
+    const struct network_decision shut = {.reason = NETWORK_BY_OWN_ADDRESS, .rule = -1};
+    for (struct link *s = g->sessions.next; s != &g->sessions; s = s->next) {
+        struct session *session = list_owner(s, struct session, in_gateway);
+        for (struct link *l = session->connections.next, *next; l != &session->connections;
+             l = next) {
+            struct connection *c = list_owner(l, struct connection, in_session);
+            next = l->next;
+            if (!dial_is_shut_out(g, c))
+                continue;
+            tell_connection(g, c, GATEWAY_DENIED, &shut, 0);
+            connection_close(g, c, true);
+        }
+    }
+}
+
 /* ---- published ports ------------------------------------------------------------------------- */
 
 static uint16_t host_port_of(int fd)
@@ -408,6 +440,19 @@ int session_publish(struct gateway *g, struct session *session, const uint16_t *
         return err_set(err, ERR_UNAVAILABLE, -r, step, NULL, NULL);
     control_need(g, session);
     return 0;
+}
+
+/* The kernel would accept for a program that stands still: who waits for it, and who comes, learns
+ * at once that it does not answer. What is open waits, as for any program that is stopped. */
+void session_hold(struct gateway *g, struct session *session, bool hold)
+{
+    session->held = hold;
+    for (struct link *l = session->connections.next, *next; l != &session->connections; l = next) {
+        struct connection *c = list_owner(l, struct connection, in_session);
+        next = l->next;
+        if (hold && c->published && c->state != CONNECTION_OPEN)
+            connection_close(g, c, true);
+    }
 }
 
 uint32_t session_publishes(const struct session *session, const uint16_t *ports, unsigned count)

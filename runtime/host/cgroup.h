@@ -115,6 +115,8 @@ bool cgroup_leftover_kill(const struct cgroup_host *host, const char *name);
 /* Of a session that lasts, by the directory S. Freeze or thaw `run`, never init, and wait until it
  * is so. -EOPNOTSUPP: before Linux 5.2. */
 int cgroup_freeze(int s, bool freeze, unsigned timeout_ms, struct err *err);
+/* Is it meant to be frozen? */
+bool cgroup_is_frozen(int s);
 
 /* What commands have used and use now. A value that no controller counts here is 0. */
 int cgroup_sample(const struct cgroup_host *host, int s, const char *name,

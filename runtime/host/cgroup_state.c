@@ -43,6 +43,12 @@ int cgroup_freeze(int s, bool freeze, unsigned timeout_ms, struct err *err)
     }
 }
 
+bool cgroup_is_frozen(int s)
+{
+    char text[16] = "";
+    return io_read_at(s, "run/cgroup.freeze", text, sizeof text) > 0 && text[0] == '1';
+}
+
 /* A number in `file` behind `key`, or the file's own; 0 when it is not there. */
 static uint64_t number(int dir, const char *file, const char *key)
 {

@@ -4,6 +4,7 @@
  * that was meant. Mustn't: take a lock, which could be taken for a holder's.
  */
 #include "runtime/host/lasting.h"
+#include "runtime/host/session_publish.h"
 
 #include "runtime/base/fd.h"
 #include "runtime/stage/stage.h"
@@ -144,7 +145,17 @@ int session_freeze(struct runtime *rt, const struct session_name *name, bool fre
     struct lasting_names names;
     _cleanup_fd_ int cgroup = -1;
     int r = open_by_name(rt, name, &names, &cgroup, err);
-    return r < 0 ? r : cgroup_freeze(cgroup, freeze, timeout_ms ? timeout_ms : FREEZE_MS, err);
+    /* Its published ports refuse from after it stands still until before it moves. */
+    if (r == 0 && !freeze)
+        r = session_publish_hold(rt, name, false, err);
+    if (r == 0)
+        r = cgroup_freeze(cgroup, freeze, timeout_ms ? timeout_ms : FREEZE_MS, err);
+    struct err unseen;
+    if (r == 0 && freeze)
+        r = session_publish_hold(rt, name, true, err);
+    else if (r < 0 && !freeze && cgroup >= 0)
+        (void)session_publish_hold(rt, name, true, &unseen);
+    return r;
 }
 
 int session_sample(struct runtime *rt, const struct session_name *name, struct launcher_sample *ret,

@@ -12,6 +12,7 @@
 
 #include "runtime/base/fd.h"
 #include "runtime/base/title.h"
+#include "runtime/host/network_link.h"
 #include "runtime/host/runtime_internal.h"
 
 #include <fcntl.h>
@@ -107,6 +108,7 @@ struct restore {
     struct due *due; /* owned */
     size_t count, room;
     bool given_up;
+    bool unsure; /* whether the gateway was told of each that lives */
 };
 
 static void tell(const struct launcher *l, const struct err *err)
@@ -151,6 +153,7 @@ static int restore_one(struct restore *restore, struct due *due)
     if (!barred && ++due->failures < FAILURES_MAX)
         return 1;
     restore->given_up |= !barred;
+    restore->unsure |= r != -EADDRINUSE; /* a port of it is somebody's: all else is served */
     tell(l, &err);
     return 0;
 }
@@ -189,6 +192,10 @@ static int restore_all(struct launcher *l)
         tell(l, &err);
     else
         r = restore_due(&restore);
+    /* What ended while the gateway could not be told. Whoever lives stood in the list: his record
+     * is older than what the gateway had of him when this socket came. */
+    if (r == 0 && !restore.unsure && (r = network_link_sweep(l->gateway, &err)) < 0)
+        tell(l, &err);
     free(restore.due);
     return (r < 0 && r != -ESTALE) || restore.given_up;
 }

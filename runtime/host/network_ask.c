@@ -50,8 +50,8 @@ static int receive(int socket, struct gateway_reply *ret)
     return gateway_reply_check(ret, (size_t)n) ? -EPROTO : 0;
 }
 
-int network_ask(int control, struct gateway_request *request, const int *fds, unsigned count,
-                struct gateway_reply *ret, struct err *err)
+static int ask(int control, struct gateway_request *request, const int *fds, unsigned count,
+               struct gateway_reply *ret, bool *ret_sent, struct err *err)
 {
     int pair[2], all[GATEWAY_FDS_MAX];
     if (count >= GATEWAY_FDS_MAX)
@@ -68,6 +68,7 @@ int network_ask(int control, struct gateway_request *request, const int *fds, un
     request->answer = 1;
     struct gateway_reply reply = {0};
     int r = send_request(control, request, all, count + 1);
+    *ret_sent = r == 0;
     /* Its own end is the only one left: its death is the end of the answer. */
     fd_replace(&theirs, -1);
     if (r == 0)
@@ -82,4 +83,18 @@ int network_ask(int control, struct gateway_request *request, const int *fds, un
     if (ret)
         *ret = reply;
     return 0;
+}
+
+int network_ask(int control, struct gateway_request *request, const int *fds, unsigned count,
+                struct gateway_reply *ret, struct err *err)
+{
+    bool sent = false;
+    return ask(control, request, fds, count, ret, &sent, err);
+}
+
+int network_deliver(int control, struct gateway_request *request, struct err *err)
+{
+    bool sent = false;
+    int r = ask(control, request, NULL, 0, NULL, &sent, err);
+    return sent || r == -EPIPE || r == -ECONNRESET || r == -ENOTCONN ? 0 : r;
 }

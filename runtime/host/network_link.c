@@ -23,8 +23,20 @@ int network_link_add(int gateway, int64_t row, int64_t incarnation,
 int network_link_remove(int gateway, int64_t row, int64_t incarnation, struct err *err)
 {
     struct gateway_request request = request_of(GATEWAY_REMOVE, row, incarnation);
-    int r = network_ask(gateway, &request, NULL, 0, NULL, err);
-    return r == -ENOENT ? 0 : r;
+    return network_deliver(gateway, &request, err);
+}
+
+int network_link_hold(int gateway, int64_t row, int64_t incarnation, bool hold, struct err *err)
+{
+    struct gateway_request request =
+        request_of(hold ? GATEWAY_HOLD : GATEWAY_RELEASE, row, incarnation);
+    return network_deliver(gateway, &request, err);
+}
+
+int network_link_sweep(int gateway, struct err *err)
+{
+    struct gateway_request request = request_of(GATEWAY_SWEEP, 1, 1);
+    return network_deliver(gateway, &request, err);
 }
 
 int network_link_replace(int gateway, int64_t row, int64_t incarnation, int record,

@@ -9,8 +9,12 @@
  * the caller keeps copies. It is served when this returns. */
 int network_link_add(int gateway, int64_t row, int64_t incarnation,
                      const struct network_namespace *ns, struct err *err);
-/* -ENOENT of the gateway is success: there is nothing to end. */
+/* 0: the gateway does not serve it, or will not when it looks at what it was sent. */
 int network_link_remove(int gateway, int64_t row, int64_t incarnation, struct err *err);
+/* It is frozen, or not any more: whether clients of its published ports are refused. The same. */
+int network_link_hold(int gateway, int64_t row, int64_t incarnation, bool hold, struct err *err);
+/* Every session that nothing was asked about since this control socket came has ended. */
+int network_link_sweep(int gateway, struct err *err);
 /* With the connections that the new rules refuse, which are cut. -ENOENT: it does not serve it. */
 int network_link_replace(int gateway, int64_t row, int64_t incarnation, int record,
                          uint32_t *ret_cut, struct err *err);

@@ -57,6 +57,7 @@ struct session {
     struct network_namespace network; /* until it is handed over; all -1: none */
     struct publish publish;           /* its listeners until they are handed over */
     int publish_netns;                /* its network, where it publishes; -1 */
+    int unrouted[2];                  /* snmp and snmp6 of one without a network; -1 */
     int netns;        /* rootless, of one that lasts: nobody can find it by its init; -1 */
     int stage_mounts; /* while launch() runs: the namespace that the stage leaves; -1 */
     uint64_t epoch;
@@ -96,6 +97,8 @@ int session_make(struct session **ret, struct runtime *rt, const struct spec *sp
 
 /* The namespace of a session that may reach something, with all that the gateway needs of it in
  * s->network. `ready`: one that was made before; -1. 1: it is to have none of it. */
+/* The command of one that was given no network may look for it: see session_unrouted(). */
+void session_unrouted_open(struct session *s, const struct spec_network *net);
 int session_network_begin(struct session *s, const struct spec_network *net, int ready,
                           int *ret_netns, struct err *err);
 

@@ -79,6 +79,7 @@ static int create_once(struct session **ret, struct runtime *rt, const struct sp
     s->runtime = rt;
     s->record.fd = s->uid_lock = s->reaper_pipe = s->pidfd = s->control = s->frames = -1;
     s->place = s->netns = s->publish_netns = s->stage_mounts = -1;
+    s->unrouted[0] = s->unrouted[1] = -1;
     network_namespace_init(&s->network);
     publish_init(&s->publish);
     s->lasting = lasting;
@@ -92,9 +93,8 @@ static int create_once(struct session **ret, struct runtime *rt, const struct sp
 
     /* Before anything is made. A port below 1024 is had where the kernel gives it to the caller;
      * of a session that lasts the launcher binds for who asks. */
-    int r = publish_bind(&spec->network, !lasting, &s->publish, err);
-    if (r == 0 && lasting)
-        r = session_publish_claim(rt, &lasting->name, &s->publish, err);
+    int r = lasting ? session_publish_bind(rt, &lasting->name, &spec->network, &s->publish, err)
+                    : publish_bind(&spec->network, true, &s->publish, err);
     if (r == 0)
         r = launch(s, spec, first, err);
     if (r < 0) {
@@ -104,6 +104,7 @@ static int create_once(struct session **ret, struct runtime *rt, const struct sp
                     second.step, second.subject);
         return r;
     }
+    session_unrouted_open(s, &spec->network);
     s->effective.limits.scratch_bytes = spec->limits.scratch_bytes;
     s->effective.limits.scratch_inodes = spec->limits.scratch_inodes;
     s->effective.limits.open_files = spec->limits.open_files;
@@ -385,6 +386,8 @@ int session_destroy(struct session *s, struct err *err)
     network_namespace_fini(&s->network);
     publish_fini(&s->publish);
     fd_close(s->publish_netns);
+    fd_close(s->unrouted[0]);
+    fd_close(s->unrouted[1]);
     free(s);
     return r;
 }

@@ -18,6 +18,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
@@ -179,6 +180,60 @@ int session_publish_serve(struct session *s, struct err *err)
     return publish_serve(s->runtime->gateway, 1, 1, s->publish_netns, need.count, err);
 }
 
+/* ---- no network -------------------------------------------------------------------------------
+ */
+
+/* They keep its network until they are closed, so that what they count is there after its end. */
+void session_unrouted_open(struct session *s, const struct spec_network *net)
+{
+    static const char *const files[] = {"snmp", "snmp6"};
+    char path[48];
+    for (unsigned i = 0; i < ARRAY_LENGTH(files) && !s->lasting && !network_wanted(net); i++) {
+        snprintf(path, sizeof path, "/proc/%d/net/%s", (int)s->init, files[i]);
+        s->unrouted[i] = open(path, O_RDONLY | O_CLOEXEC);
+    }
+}
+
+/* Two lines: names, and numbers in their order. */
+static uint64_t count_four(const char *text)
+{
+    static const char wanted[] = "OutNoRoutes";
+    const char *numbers = strstr(text, "\nIp: ");
+    if (strncmp(text, "Ip: ", 4) != 0 || !numbers)
+        return 0;
+    numbers += 4;
+    for (const char *at = text + 4; *at && *at != '\n'; at += *at == ' ') {
+        size_t length = strcspn(at, " \n");
+        numbers += strspn(numbers, " ");
+        if (length == sizeof wanted - 1 && memcmp(at, wanted, length) == 0)
+            return strtoull(numbers, NULL, 10);
+        numbers += strcspn(numbers, " \n");
+        at += length;
+    }
+    return 0;
+}
+
+static uint64_t count_six(const char *text)
+{
+    static const char wanted[] = "Ip6OutNoRoutes";
+    const char *at = strstr(text, wanted);
+    return at ? strtoull(at + sizeof wanted - 1, NULL, 10) : 0;
+}
+
+uint64_t session_unrouted(const struct session *s)
+{
+    uint64_t count = 0;
+    for (unsigned i = 0; i < ARRAY_LENGTH(s->unrouted); i++) {
+        char text[8192];
+        ssize_t n = s->unrouted[i] < 0 ? -1 : pread(s->unrouted[i], text, sizeof text - 1, 0);
+        if (n <= 0)
+            continue;
+        text[n] = 0;
+        count += i == 0 ? count_four(text) : count_six(text);
+    }
+    return count;
+}
+
 /* ---- by name -----------------------------------------------------------------------------------
  */
 
@@ -286,12 +341,14 @@ static int serve(struct runtime *rt, const struct session_name *name, const stru
         return 0;
     int r = tell_gateway(rt, name, *record, ret_cut, err);
     if (r != -ENOENT)
-        return r;
+        return r == 0 ? session_publish_hold_again(rt, name, found->place, err) : r;
     r = network_namespace_sockets(found->netns, &ns, err);
     if (r == 0)
         r = open_names(found->place, &ns.fds[GATEWAY_ADD_NAMES], err);
     ns.fds[GATEWAY_ADD_RECORD] = take_fd(record);
-    return r == 0 ? network_link_add(rt->gateway, name->row, name->incarnation, &ns, err) : r;
+    if (r == 0)
+        r = network_link_add(rt->gateway, name->row, name->incarnation, &ns, err);
+    return r == 0 ? session_publish_hold_again(rt, name, found->place, err) : r;
 }
 
 static struct network_record the_record; /* tens of KiB; one session at a time */
@@ -403,7 +460,8 @@ int session_network_replace(struct runtime *rt, const struct session_name *name,
                : r;
 }
 
-/* Nobody lives in it any more: what the gateway makes of this is no reason to keep its session. */
+/* Nobody lives in it any more: what the gateway makes of this is no reason to keep its session.
+ * That it could not be told is, or a published port would stay open for nobody. */
 int session_network_forget(struct runtime *rt, const struct session_name *name, struct err *err)
 {
     _cleanup_fd_ int place = -1;
@@ -415,9 +473,7 @@ int session_network_forget(struct runtime *rt, const struct session_name *name, 
     /* Its record is the first of its network and goes with its directory, which is the last. */
     if (r == 0 && faccessat(place, "network", F_OK, 0) < 0 && errno == ENOENT)
         return 0;
-    struct err ignored;
-    (void)network_link_remove(rt->gateway, name->row, name->incarnation, &ignored);
-    return 0;
+    return network_link_remove(rt->gateway, name->row, name->incarnation, err);
 }
 
 int session_network_counters(struct runtime *rt, const struct session_name *name,

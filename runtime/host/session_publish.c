@@ -9,12 +9,15 @@
 
 #include "runtime/base/fd.h"
 #include "runtime/host/lasting.h"
+#include "runtime/host/network_link.h"
 
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 
 static const char step[] = "publish a port";
+
+enum { ANY_TRIES = 64 };
 
 /* ---- other sessions -------------------------------------------------------------------------- */
 
@@ -69,20 +72,74 @@ static int compare(void *data, const struct session_name *name)
     return 0;
 }
 
-int session_publish_claim(struct runtime *rt, const struct session_name *name,
-                          const struct publish *publish, struct err *err)
+/* Those that were another's: kept until all are had, or the kernel would choose them again. */
+struct moved {
+    int fds[2 * ANY_TRIES];
+    unsigned count;
+};
+
+static void moved_fini(struct moved *moved)
 {
-    struct claim claim = {.rt = rt, .name = name, .publish = publish};
+    while (moved->count > 0)
+        fd_close(moved->fds[--moved->count]);
+}
+
+/* The kernel's choice of what is to be any is moved, where it is another session's that has lost
+ * it. 0; 1: it was, look again. */
+static int move_any(const struct spec_publish *wanted, struct publish *publish, uint16_t taken,
+                    struct moved *moved, struct err *err)
+{
+    for (unsigned i = 0; i < publish->count; i++) {
+        struct publish one;
+        if (publish->ports[i].host_port != taken || wanted[i].host_port != 0)
+            continue;
+        int r = publish_bind_missing(&wanted[i], 1, 0, false, &one, err);
+        if (r < 0)
+            return r;
+        for (unsigned k = 0; k < 2; k++)
+            moved->fds[moved->count++] = publish->ports[i].fds[k];
+        publish->ports[i] = one.ports[0];
+        return 1;
+    }
+    return 0;
+}
+
+static int claim_all(struct runtime *rt, const struct session_name *name,
+                     const struct spec_publish *wanted, struct publish *publish, struct err *err)
+{
+    __attribute__((cleanup(moved_fini))) struct moved moved = {.count = 0};
     char subject[24];
-    if (publish->count == 0)
-        return 0;
-    int r = session_list(rt, name->instance, compare, &claim, err);
-    if (r < 0 || !claim.taken)
+    uint16_t taken = 0;
+    int r = publish->count > 0 ? 1 : 0;
+    for (int tries = ANY_TRIES; r > 0 && tries > 0; tries--) {
+        struct claim claim = {.rt = rt, .name = name, .publish = publish};
+        r = session_list(rt, name->instance, compare, &claim, err);
+        taken = claim.taken;
+        if (r < 0 || !taken)
+            return r < 0 ? r : 0;
+        r = move_any(wanted, publish, taken, &moved, err);
+    }
+    if (r < 0 || !taken)
         return r < 0 ? r : 0;
-    snprintf(subject, sizeof subject, "127.0.0.1:%u", claim.taken);
+    snprintf(subject, sizeof subject, "127.0.0.1:%u", taken);
     return err_set(err, ERR_PORT_IN_USE, EADDRINUSE, step, subject,
                    "Another session has published it. Publish at another port of the host; 0 is "
                    "any that is free.");
+}
+
+int session_publish_bind(struct runtime *rt, const struct session_name *name,
+                         const struct spec_network *net, struct publish *ret, struct err *err)
+{
+    struct publish made;
+    int r = publish_bind(net, false, &made, err);
+    if (r < 0)
+        return r;
+    r = claim_all(rt, name, net->publish, &made, err);
+    if (r < 0)
+        publish_fini(&made);
+    else
+        *ret = made;
+    return r;
 }
 
 /* ---- other rules ----------------------------------------------------------------------------- */
@@ -143,7 +200,7 @@ int session_publish_prepare(struct runtime *rt, const struct session_name *name,
         r = publish_bind_missing(wanted, net->publish_count, mask, false, &made, err);
     if (r < 0)
         return r;
-    r = session_publish_claim(rt, name, &made, err);
+    r = claim_all(rt, name, wanted, &made, err);
     if (r < 0)
         publish_fini(&made);
     else
@@ -173,8 +230,11 @@ int session_publish_restore(struct runtime *rt, const struct session_name *name,
         return 0;
     int r = publish_ask(rt->gateway, name->row, name->incarnation, net->publish, net->publish_count,
                         &mask, err);
-    /* One that is taken keeps none of the others back. */
-    for (unsigned i = 0; i < net->publish_count && (r == 0 || r == -EADDRINUSE); i++) {
+    if (r < 0)
+        return r;
+    unsigned lost = 0;
+    /* One that cannot be had keeps none of the others back. */
+    for (unsigned i = 0; i < net->publish_count; i++) {
         struct publish one;
         struct err why;
         if (mask & UINT32_C(1) << i)
@@ -184,13 +244,49 @@ int session_publish_restore(struct runtime *rt, const struct session_name *name,
             bound = publish_give(rt->gateway, name->row, name->incarnation, netns, &one, &why);
             publish_fini(&one);
         }
-        if (bound < 0) {
+        if (bound < 0 && lost++ == 0)
             *err = why;
-            r = bound;
-        }
+        else if (bound < 0)
+            err_add(err, "Port %u too: %s.", net->publish[i].host_port, strerror(why.sys));
     }
-    return r;
+    return lost ? -EADDRINUSE : 0;
 }
+
+/* ---- frozen ---------------------------------------------------------------------------------- */
+
+int session_publish_hold(struct runtime *rt, const struct session_name *name, bool hold,
+                         struct err *err)
+{
+    struct lasting_names names;
+    _cleanup_fd_ int place = -1;
+    if (rt->gateway <= 0)
+        return 0;
+    int r = lasting_names_make(name, &names, err);
+    if (r == 0)
+        r = lasting_place_open(rt, names.id, &place, err);
+    /* One without ports may be given some while it is frozen. */
+    if (r != 0 || (faccessat(place, "network", F_OK, 0) < 0 && errno == ENOENT))
+        return r < 0 ? r : 0;
+    return network_link_hold(rt->gateway, name->row, name->incarnation, hold, err);
+}
+
+int session_publish_hold_again(struct runtime *rt, const struct session_name *name, int place,
+                               struct err *err)
+{
+    static struct lasting_file file; /* one session at a time */
+    struct lasting_names names;
+    _cleanup_fd_ int cgroup = -1;
+    int r = lasting_names_make(name, &names, err);
+    if (r == 0)
+        r = lasting_file_read(place, &file, err);
+    if (r == 0)
+        r = lasting_open_cgroup(rt, names.cgroup, file.cgroup, &cgroup, err);
+    if (r != 0)
+        return r < 0 ? r : 0;
+    return session_publish_hold(rt, name, cgroup_is_frozen(cgroup), err);
+}
+
+/* ---- by the record, told --------------------------------------------------------------------- */
 
 void session_publish_tell(struct runtime *rt, const struct session_name *name,
                           const struct spec_network *net, struct launcher_published *ret)

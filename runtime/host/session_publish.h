@@ -11,10 +11,11 @@
 #include "runtime/host/publish.h"
 #include "runtime/runtime.h"
 
-/* ERR_PORT_IN_USE where another session that lives has one of them: its listener may be about to be
- * brought back. */
-int session_publish_claim(struct runtime *rt, const struct session_name *name,
-                          const struct publish *publish, struct err *err);
+/* For a session that begins. All or none; ERR_PORT_IN_USE also where another session that lives has
+ * one of them: its listener may be about to be brought back. What is to be any is one that none
+ * has. */
+int session_publish_bind(struct runtime *rt, const struct session_name *name,
+                         const struct spec_network *net, struct publish *ret, struct err *err);
 
 /* For other rules: listeners for what the gateway has none for, bound before anything is changed.
  * A port that was any and is published still is kept. `old` may be NULL. */
@@ -22,10 +23,18 @@ int session_publish_prepare(struct runtime *rt, const struct session_name *name,
                             const struct spec_network *old, const struct spec_network *net,
                             struct publish *ret, struct err *err);
 
-/* What the record says and the gateway has not, in the namespace `netns`. ERR_PORT_IN_USE: somebody
- * has taken one meanwhile; the others are published. */
+/* What the record says and the gateway has not, in the namespace `netns`. -EADDRINUSE: some of them
+ * could not be had, and `err` names each; the others are published. */
 int session_publish_restore(struct runtime *rt, const struct session_name *name,
                             const struct spec_network *net, int netns, struct err *err);
+
+/* It is frozen, or no more: nobody inside answers, and its clients are reset instead of left to
+ * wait. Its ports stay its own. */
+int session_publish_hold(struct runtime *rt, const struct session_name *name, bool hold,
+                         struct err *err);
+/* The same by what the kernel says, for a gateway that may not know. */
+int session_publish_hold_again(struct runtime *rt, const struct session_name *name, int place,
+                               struct err *err);
 
 /* Are all of them listened on? */
 bool session_publish_is_whole(struct runtime *rt, const struct session_name *name,

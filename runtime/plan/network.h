@@ -42,7 +42,7 @@ struct network_decision {
 };
 
 /* The one name by which a session reaches its host: only a rule that names it allows it, never a
- * wildcard or the mode, and only where the operator's ceiling opens it (gateway_config.host_door).
+ * wildcard or the mode, and only where the operator's ceiling opens it (gateway_config.door_ports).
  */
 #define NETWORK_HOST_DOOR "host.berth.internal"
 

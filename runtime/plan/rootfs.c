@@ -61,9 +61,10 @@ static const char group_text[] = "root:x:0:\n"
                                  "user:x:1000:\n"
                                  "nogroup:x:65534:\n";
 
-/* Name resolution: there is no resolver in a session without network; port 53 of the session's own
- * loopback answers "refused" at once, so a lookup fails in milliseconds and not after a timeout. */
-static const char resolv_text[] = "nameserver 127.0.0.1\noptions timeout:1 attempts:1\n";
+/* The session's own address, where the gateway answers. In a session without a network there is no
+ * such address: a look-up fails in a millisecond, and is counted as an attempt to get out, which
+ * one at 127.0.0.1 would not be (session_unrouted()). */
+static const char resolv_text[] = "nameserver 192.0.2.2\noptions timeout:1 attempts:1\n";
 static const char hosts_text[] = "127.0.0.1 localhost berth\n::1 localhost ip6-localhost\n";
 static const char nsswitch_text[] = "passwd: files\ngroup: files\nshadow: files\nhosts: files dns\n"
                                     "networks: files\nprotocols: files\nservices: files\n"

@@ -61,6 +61,29 @@ NET_1_deny_reaches_nothing() {
     expect "$OUT" '^over$'
     expect_not "$OUT" world
 }
+NET_4_the_end_of_a_run_without_a_network_says_that_one_was_looked_for() {
+    local program
+    # By name, by address, by IPv6, by a datagram.
+    for program in "$FETCH http://web.example/" "$FETCH http://$WEB/" "$FETCH http://[2606:2800:220:1::6]/" \
+        "python3 -c 'import socket; socket.socket(2, 2).sendto(b\"x\", (\"$WEB\", 53))'"; do
+        inside -- sh -c "$program"
+        expect "$ERR" 'note: network: nothing outside is reached, and the command tried to. Allow it: --allow'
+    done
+    # Nobody who stays within is told so.
+    inside -- python3 -c '
+import socket
+for a in socket.getaddrinfo("localhost", 80) + socket.getaddrinfo("1.2.3.4", 80, 0, 0, 0, socket.AI_NUMERICHOST):
+    print(a)
+for family, kind, to in ((2, 1, "127.0.0.1"), (10, 1, "::1"), (2, 2, "127.0.0.1")):
+    s = socket.socket(family, kind)
+    try: s.connect((to, 8125)); s.send(b"x"); s.send(b"x")
+    except OSError: pass
+s = socket.create_server(("127.0.0.1", 8000)); c = socket.create_connection(("127.0.0.1", 8000)); print("over")'
+    expect "$OUT" '^over$'
+    expect_not "$ERR" 'network'
+    inside --quiet -- sh -c "$FETCH http://web.example/"
+    expect_not "$ERR" 'note:'
+}
 udp_is_refused_at_once() {
     inside --net allow -- python3 -c '
 import socket, time
@@ -274,7 +297,7 @@ make_world network_world.py || { fail 'the world was not made'; summary; exit; }
 CASES='an_allowed_name_is_reached_by_an_unmodified_program a_server_that_speaks_first_is_heard
 NET_4_what_no_rule_names_is_refused_and_told_with_the_option another_port_of_an_allowed_host_is_refused
 NET_3_a_name_that_resolves_to_a_private_address_is_refused NET_2_deny_beats_allow public_only_reaches_what_is_public
-NET_1_deny_reaches_nothing udp_is_refused_at_once what_was_reached_can_be_learned the_record_has_each_event
+NET_1_deny_reaches_nothing NET_4_the_end_of_a_run_without_a_network_says_that_one_was_looked_for udp_is_refused_at_once what_was_reached_can_be_learned the_record_has_each_event
 NET_5_a_gateway_that_was_killed_leaves_nothing_open a_run_that_was_killed_leaves_no_gateway
 as_many_rules_as_there_can_be_hold_for_every_user
 a_published_port_reaches_what_listens_inside_on_any_loopback many_clients_of_a_published_port_are_served

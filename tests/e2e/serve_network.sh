@@ -347,6 +347,122 @@ NET_5_published_ports_are_had_again_after_berth() {
     is_closed 23456
 }
 
+frozen() { # a client of a frozen session is not left to wait
+    local _ was
+    for _ in $(seq $((100 * SLOWER))); do
+        was=$(heard_at "$1")
+        if [ "$was" = 'Connection reset by peer' ] || [ "$was" = end ]; then return; fi
+        sleep 0.05
+    done
+    fail "port $1 of the host: $was"
+}
+clients_of_a_frozen_session_are_reset_and_its_port_stays_its_own() {
+    berth session create p7 --publish 23456:3000
+    serving p7
+    leads_inside 23456
+    berth session park p7 --mode freeze
+    if [ "$RC" != 0 ]; then # where there are no cgroups
+        complains capability_unavailable
+    else
+        frozen 23456
+        kill_role gateway
+        sleep 0.2
+        frozen 23456
+        berth session resume p7
+        status_is 0
+        leads_inside 23456
+    fi
+    berth session destroy p7 --delete-volume
+    is_closed 23456
+}
+
+# ---- the operator's configuration ----
+
+start_service() { # start_service TEXT: with this configuration
+    printf '%s\n' "$1" >"$T/net.jsonc"
+    "${AS[@]}" "${ENVIRONMENT[@]}" "$BERTH" serve --config "$T/net.jsonc" </dev/null >"$D/out/serve" 2>&1 &
+    local _
+    for _ in $(seq $((100 * SLOWER))); do
+        berth session list
+        if [ "$RC" = 0 ]; then return; fi
+        sleep 0.1
+    done
+    fail "it does not serve: $(tail -n 2 "$D/out/serve" | tr '\n' ' ')"
+}
+through_the_door() { # soon: a gateway may be on its way
+    local _
+    for _ in $(seq $((100 * SLOWER))); do
+        berth exec --tty never "$1" -- python3 -c '
+import socket
+print(socket.create_connection(("host.berth.internal", 6001), 10).recv(20).decode())
+for to, port in ("127.0.0.1", 6001), ("192.0.2.9", 6001), ("host.berth.internal", 6002):
+    try: print(socket.create_connection((to, port), 10).recv(20) or "nothing", "was heard")
+    except OSError: print("refused")'
+        if grep -q '^the host$' "$OUT"; then break; fi
+        sleep 0.05
+    done
+    said '^the host$'
+    [ "$(grep -c '^refused$' "$OUT")" = 3 ] || fail "of three: $(tr '\n' ' ' <"$OUT")"
+}
+NET_7_the_host_is_reached_by_its_own_name_at_the_ports_that_its_operator_opened() {
+    local pid _
+    python3 -c '
+import socket, threading
+def serve(port):
+    s = socket.create_server(("127.0.0.1", port), backlog=16)
+    print("listens", flush=True)
+    while True:
+        c = s.accept()[0]
+        c.sendall(b"the host\n")
+        c.close()
+threading.Thread(target=serve, args=(6001,), daemon=True).start()
+serve(6002)' >"$T/host" &
+    pid=$!
+    # Nobody answers where the host asks; the operator names who does.
+    echo 'nameserver 192.0.2.77' >"$T/etc/resolv.conf"
+    start_service '{"resolver": ["93.184.215.53"], "host_door": [6001]}'
+    berth session create d1 --allow web.example:80 --allow host.berth.internal:6001
+    status_is 0
+    reaches d1 web.example
+    through_the_door d1
+    if [ "$MODE" = root ]; then # the next gateway has it too; an ordinary user's session may be lost to it
+        kill_role gateway
+        through_the_door d1
+    fi
+    berth session create d2 --allow host.berth.internal:6002
+    status_is 125
+    complains 'policy_rejected.*host_door'
+    berth session network d1 --allow host.berth.internal:6002
+    status_is 125
+    complains policy_rejected
+    # Shut while it runs.
+    echo '{"resolver": ["93.184.215.53"], "host_door": []}' >"$T/net.jsonc"
+    kill -HUP "$(service_pid)"
+    for _ in $(seq $((100 * SLOWER))); do
+        berth exec --tty never d1 -- python3 -c '
+import socket
+try: print(socket.create_connection(("host.berth.internal", 6001), 10).recv(20).decode())
+except OSError as e: print("shut")'
+        if grep -q '^shut$' "$OUT"; then break; fi
+        sleep 0.05
+    done
+    said '^shut$'
+    reaches d1 web.example
+    berth session destroy d1 --delete-volume
+    service_end TERM
+    # What is not said is closed, and the host's own resolver is asked.
+    echo 'nameserver 93.184.215.53' >"$T/etc/resolv.conf"
+    start_service '{}'
+    berth session create d3 --allow host.berth.internal:6001
+    status_is 125
+    complains policy_rejected
+    berth session create d4 --allow web.example:80
+    status_is 0
+    reaches d4 web.example
+    berth session destroy d4 --delete-volume
+    kill "$pid"
+    wait "$pid" 2>/dev/null
+}
 with_service() {
     "$1"
     service_end TERM
@@ -357,7 +473,9 @@ NET_6_other_rules_are_in_force_at_once_and_cut_what_they_refuse NET_5_rules_and_
 NET_6_a_parked_session_has_its_new_rules_when_it_is_resumed
 a_published_port_leads_into_a_session_that_lasts_for_as_long_as_it_runs
 a_port_of_the_host_that_is_taken_is_refused_and_nothing_is_made
-NET_6_other_published_ports_close_those_of_before NET_5_published_ports_are_had_again_after_berth'
+NET_6_other_published_ports_close_those_of_before NET_5_published_ports_are_had_again_after_berth
+clients_of_a_frozen_session_are_reset_and_its_port_stays_its_own
+NET_7_the_host_is_reached_by_its_own_name_at_the_ports_that_its_operator_opened'
 if [ $# -gt 0 ]; then CASES=$*; fi
 for mode in ${MODES:-$(modes_here)}; do
     enter_mode "$mode"

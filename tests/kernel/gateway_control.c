@@ -3,6 +3,8 @@
  */
 #include "tests/kernel/gateway_fixture.h"
 
+#include <sys/resource.h>
+
 /* ---- other rules ----------------------------------------------------------------------------- */
 
 static int go[2], gone[2];
@@ -247,6 +249,83 @@ static void serve_inside(void)
     }
 }
 
+static int one_socket[1];
+
+static void make_one_socket(void)
+{
+    one_socket[0] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    MUST(1, one_socket[0] >= 0);
+}
+
+static void send_alone(unsigned type, int fd, bool answer)
+{
+    const struct gateway_request request = {.magic = GATEWAY_MAGIC,
+                                            .version = GATEWAY_VERSION,
+                                            .type = (uint16_t)type,
+                                            .ticket = 1000,
+                                            .row = 1,
+                                            .incarnation = 1,
+                                            .answer = answer};
+    send_with(control, &request, sizeof request, &fd, 1);
+}
+
+enum { DESCRIPTORS = 60 }; /* fewer than a session's sockets for clients may be */
+
+static void no_descriptors(void)
+{
+    const struct rlimit few = {.rlim_cur = DESCRIPTORS, .rlim_max = DESCRIPTORS};
+    int pair[2];
+    char byte;
+    MUST(2, setrlimit(RLIMIT_NOFILE, &few) == 0);
+    make_all(SPEC_EGRESS_DENY, "four.example:443", "");
+    enter_session(make_one_socket);
+    for (int i = 0; i < DESCRIPTORS; i++)
+        send_alone(GATEWAY_SOCKETS, one_socket[0], false);
+    MUST(3, socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) == 0);
+    send_alone(GATEWAY_REMOVE, pair[1], true);
+    fd_close(pair[1]);
+    /* Nothing is said, because it has nowhere to say it, and it is done. */
+    EXPECT(read(pair[0], &byte, 1) == 0, "it was answered");
+    EXPECT(ask(GATEWAY_REMOVE, NULL, NULL, 0) == -ENOENT, "the session is served still: %d",
+           reply.result);
+    EXPECT(ask(GATEWAY_FLUSH, NULL, NULL, 0) == 0, "and it goes on: %d", reply.result);
+    fd_close(pair[0]);
+}
+
+Test(gateway_control, a_session_is_ended_by_a_gateway_without_descriptors_too)
+{
+    run_in_child(no_descriptors);
+}
+
+static void bring_another_control(void)
+{
+    int pair[2];
+    fd_close(control);
+    MUST(1, socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) == 0);
+    send_with(life, "C", 1, &pair[1], 1);
+    fd_close(pair[1]);
+    control = pair[0];
+}
+
+static void swept(void)
+{
+    make_all(SPEC_EGRESS_DENY, "four.example:443", "");
+    EXPECT(ask(GATEWAY_SWEEP, NULL, NULL, 0) == 0 && reply.count == 0, "%u swept, which was added",
+           reply.count);
+    bring_another_control();
+    replace_rules(SPEC_EGRESS_DENY, "four.example:443", "");
+    EXPECT(ask(GATEWAY_SWEEP, NULL, NULL, 0) == 0 && reply.count == 0, "%u swept, which was named",
+           reply.count);
+    bring_another_control();
+    EXPECT(ask(GATEWAY_SWEEP, NULL, NULL, 0) == 0 && reply.count == 1, "%u swept", reply.count);
+    EXPECT(ask(GATEWAY_REMOVE, NULL, NULL, 0) == -ENOENT, "it is served: %d", reply.result);
+}
+
+Test(gateway_control, what_a_new_launcher_does_not_name_is_forgotten_when_he_is_done)
+{
+    run_in_child(swept);
+}
+
 static void give_connectors(void)
 {
     enter_session(make_connectors);
@@ -282,6 +361,13 @@ static void published(void)
             EXPECT(strcmp(said, "echo") == 0, "client %u: %s", i, said);
         }
     }
+    /* While it is frozen its clients are told so, and the port stays its own. */
+    EXPECT(ask(GATEWAY_HOLD, NULL, NULL, 0) == 0, "hold: %d", reply.result);
+    for (int i = 0; i < 3; i++)
+        expect_address("127.0.0.1", 13000, "ECONNRESET");
+    EXPECT(ask(GATEWAY_RELEASE, NULL, NULL, 0) == 0, "release: %d", reply.result);
+    give_connectors();
+    expect_address("127.0.0.1", 13000, "echo");
     MUST(8, ask(GATEWAY_REMOVE, NULL, NULL, 0) == 0);
     EXPECT(dial_address("127.0.0.1", 13000) == -ECONNREFUSED, "the port outlived the session");
 }

@@ -180,7 +180,8 @@ static void serve_host(void)
 static void open_door(void)
 {
     default_config();
-    config.host_door = 1;
+    config.door_count = 1;
+    config.door_ports[0] = 5432;
     make_all(SPEC_EGRESS_ALLOW, "host.berth.internal:5432", "");
     serve_host();
     MUST(1, in_session(reach_door) == 0);
@@ -197,6 +198,74 @@ Test(gateway, NET_7_the_hosts_door_is_open_where_the_operator_and_a_rule_say_so)
 {
     run_in_child(open_door);
     run_in_child(closed_door);
+}
+
+static int told[2], heard[2];
+
+static void give_config(void)
+{
+    int fd = memory_file(&config, sizeof config);
+    send_with(life, "F", 1, &fd, 1);
+    fd_close(fd);
+}
+
+/* Until it is so: what is being asked of a resolver is waited for. */
+static void name_becomes(const char *name, int port, const char *wanted)
+{
+    const char *said = "";
+    for (long long until = milliseconds() + PATIENCE_MS; milliseconds() < until; poll(NULL, 0, 10))
+        if (strcmp(said = talk(dial_name(name, port, DNS_TYPE_A)), wanted) == 0)
+            return;
+    say("%s:%d: %s", name, port, said);
+}
+
+static void hold_the_door(void)
+{
+    char byte;
+    int fd = dial_name("host.berth.internal", 5432, DNS_TYPE_A);
+    MUST(1, fd >= 0 && write(told[1], "o", 1) == 1 && read(heard[0], &byte, 1) == 1);
+    EXPECT(recv(fd, &byte, 1, 0) < 0 && errno == ECONNRESET, "it goes through a door that is shut");
+    expect_name("host.berth.internal", 5432, "EADDRNOTAVAIL");
+    name_becomes("four.example", 443, "ECONNRESET");
+    MUST(2, write(told[1], "o", 1) == 1 && read(heard[0], &byte, 1) == 1);
+    name_becomes("host.berth.internal", 5432, "echo");
+    name_becomes("four.example", 443, "echo");
+}
+
+static void read_again(void)
+{
+    char byte;
+    default_config();
+    config.connect_timeout_ms = 1000;
+    config.door_count = 1;
+    config.door_ports[0] = 5432;
+    const struct gateway_config before = config;
+    make_all(SPEC_EGRESS_DENY, "host.berth.internal:5432 four.example:443", "");
+    serve_host();
+    MUST(3, pipe2(told, O_CLOEXEC) == 0 && pipe2(heard, O_CLOEXEC) == 0);
+    pid_t pid = child();
+    if (pid == 0)
+        _exit(in_session(hold_the_door));
+    MUST(4, read(told[0], &byte, 1) == 1);
+    poll(NULL, 0, 100); /* until it is dialled; if it is not yet, it is refused all the same */
+    config.door_count = 0;
+    config.resolvers[0].port = 9;
+    give_config();
+    MUST(5, write(heard[1], "g", 1) == 1 && read(told[0], &byte, 1) == 1);
+    config = before;
+    give_config();
+    config.version = 0; /* what is none changes nothing */
+    give_config();
+    config = before;
+    MUST(6, write(heard[1], "g", 1) == 1);
+    int status = -1;
+    waitpid(pid, &status, 0);
+    EXPECT(status == 0, "the program: %d", status);
+}
+
+Test(gateway, NET_7_a_door_that_is_shut_while_it_runs_cuts_what_goes_through_it)
+{
+    run_in_child(read_again);
 }
 
 /* ---- DNS ------------------------------------------------------------------------------------- */

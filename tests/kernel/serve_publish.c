@@ -349,6 +349,140 @@ Test(serve_network, a_port_that_was_lost_is_had_again_and_is_no_other_sessions_m
     run_in_child(lost_for_a_while);
 }
 
+/* One of them may not be had by anybody now: the others are, and each that is lost is named. */
+static void lost_by_rule(void)
+{
+    static const struct spec_publish three[] = {
+        {PORT, INSIDE}, {PORT + 1, INSIDE}, {PORT + 2, INSIDE}};
+    begin_published(3, three);
+    kill_gateway();
+    sh("sysctl -qw net.ipv4.ip_unprivileged_port_start=%d", PORT + 2);
+    start_another_gateway();
+    open_again(PORT + 2);
+    EXPECT(published(1)->open == 4, "%x open", answer.network.published.open);
+    sh("sysctl -qw net.ipv4.ip_unprivileged_port_start=1024");
+    open_again(PORT);
+    open_again(PORT + 1);
+    stop_server();
+    order(LAUNCHER_END, 1);
+    kill_launcher();
+}
+
+Test(serve_network, a_port_that_may_not_be_had_any_more_keeps_no_other_back)
+{
+    run_in_child(lost_by_rule);
+}
+
+/* All but one port of the host that are anybody's to choose are lost ones of another session. */
+static void any_but_lost(void)
+{
+    struct spec_publish lost[2] = {{PORT, INSIDE}, {PORT + 1, INSIDE}};
+    static const struct spec_publish any[] = {{0, INSIDE}};
+    begin_published(2, lost);
+    kill_gateway();
+    sh("sysctl -qw net.ipv4.ip_local_port_range='%d %d'", PORT, PORT + 3);
+    int other[] = {somebody_at(PORT), somebody_at(PORT + 1)};
+    start_another_gateway();
+    MUST(9, published(1)->open == 0);
+    /* Nobody brings them back meanwhile. */
+    char path[SPEC_PATH_MAX + 16];
+    struct flock one = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = 1, .l_len = 1};
+    snprintf(path, sizeof path, "%s/workers", serving.runtime_dir);
+    _cleanup_fd_ int row_lock = open(path, O_RDWR | O_CLOEXEC);
+    MUST(10, row_lock >= 0 && fcntl(row_lock, F_OFD_SETLKW, &one) == 0);
+    fd_close(other[0]);
+    fd_close(other[1]);
+    for (int64_t row = 2; row < 4; row++) {
+        publish_ports(1, any);
+        EXPECT(try_launch(row) == 0, "%d %s: %s", answer.result, answer.err.subject,
+               answer.err.detail);
+        uint16_t had = published(row)->ports[0].host_port;
+        EXPECT(had != PORT && had != PORT + 1, "another session's port %u was had", had);
+    }
+    fd_closep(&row_lock);
+    order(LAUNCHER_END, 3);
+    order(LAUNCHER_END, 2);
+    stop_server();
+    order(LAUNCHER_END, 1);
+    kill_launcher();
+}
+
+Test(serve_network, a_port_that_is_any_is_never_one_that_another_session_has_lost)
+{
+    run_in_child(any_but_lost);
+}
+
+/* ---- frozen ------------------------------------------------------------------------------------
+ */
+
+static void frozen(void)
+{
+    begin_published(1, one_port);
+    for (int i = 0; i < 2; i++) {
+        order(LAUNCHER_FREEZE, 1);
+        expect_address("127.0.0.1", PORT, "ECONNRESET");
+        expect_address("::1", PORT, "ECONNRESET");
+        publish_ports(1, one_port);
+        EXPECT(try_launch(2) == -EADDRINUSE, "somebody had its port: %d", answer.result);
+        order(LAUNCHER_THAW, 1);
+        expect_open(PORT);
+    }
+    /* The next gateway knows, and the next launcher finds out. */
+    order(LAUNCHER_FREEZE, 1);
+    kill_gateway();
+    start_another_gateway();
+    for (long long until = milliseconds() + PATIENCE_MS;
+         published(1)->open != 1 && milliseconds() < until;)
+        poll(NULL, 0, 10);
+    expect_address("127.0.0.1", PORT, "ECONNRESET");
+    kill_launcher();
+    start_another_launcher();
+    order(LAUNCHER_THAW, 1);
+    expect_open(PORT);
+    stop_server();
+    order(LAUNCHER_END, 1);
+    kill_launcher();
+}
+
+Test(serve_network, clients_of_a_frozen_session_are_reset_at_once_and_its_port_stays_its_own)
+{
+    run_in_child(frozen);
+}
+
+/* The gateway throws the launcher's socket away while a session ends: nobody told it. */
+static void end_unheard(void)
+{
+    int pair[2];
+    make_world();
+    default_config();
+    config.sessions_max = 100;
+    start_gateway();
+    MUST(1, ask(GATEWAY_FLUSH, NULL, NULL, 0) == 0);
+    unsigned before = resting();
+    start_launcher(fcntl(control, F_DUPFD_CLOEXEC, 3));
+    publish_ports(1, one_port);
+    launch(1);
+    MUST(2, send(control, "garbage", 7, MSG_NOSIGNAL) == 7);
+    fd_closep(&control);
+    order(LAUNCHER_END, 1);
+    /* As the supervisor does when it is asked. */
+    char asked;
+    MUST(3, recv(channel, &asked, 1, 0) == 1 && asked == 'C');
+    MUST(4, socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) == 0);
+    send_with(life, "C", 1, &pair[1], 1);
+    send_with(channel, "C", 1, &pair[0], 1);
+    fd_close(pair[0]);
+    fd_close(pair[1]);
+    closed_soon(PORT);
+    EXPECT(settled(before) == before, "the gateway has something of it");
+    kill_launcher();
+}
+
+Test(serve_network, a_session_whose_end_the_gateway_did_not_hear_is_swept)
+{
+    run_in_child(end_unheard);
+}
+
 static void ordinary_users(void)
 {
     serving.rootless = 1;

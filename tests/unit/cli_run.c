@@ -261,6 +261,12 @@ unsigned session_published(const struct session *s, struct session_published *re
     return 0;
 }
 
+uint64_t session_unrouted(const struct session *s)
+{
+    (void)s;
+    return 0;
+}
+
 int session_publish_serve(struct session *s, struct err *err)
 {
     (void)s, (void)err;

@@ -240,6 +240,15 @@ void provider_session_network(struct provider *p, const struct provider_call *ca
     fake_reply(call, 200, "{\"asked\":\"network\"}\n");
 }
 
+void provider_session_publish(struct provider *p, const struct provider_call *call,
+                              const struct spec_publish *port)
+{
+    (void)p;
+    fake_note("publish %s/%s key=%s %u:%u", call->workspace_id, call->session_id, KEY(call),
+              port->host_port, port->port);
+    fake_reply(call, 200, "{\"asked\":\"publish\"}\n");
+}
+
 void provider_exec_start(struct provider *p, const struct provider_call *call,
                          const struct provider_exec *e)
 {

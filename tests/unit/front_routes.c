@@ -26,6 +26,8 @@ static const struct {
     {"POST", S "/archive", "{}", "verb archive w/s1", 200},
     {"GET", S "/usage", NULL, "session_usage w/s1/-", 200},
     {"GET", S "/ports", NULL, "session_ports w/s1/-", 200},
+    {"POST", S "/ports", "{\"port\":3000}", "publish w/s1 key=- 3000:3000", 200},
+    {"POST", S "/ports", "{\"port\":3000,\"host_port\":0}", "publish w/s1 key=- 0:3000", 200},
     {"GET", S "/execs?state=ended", NULL, "exec_list w/s1 after=- state=ended", 200},
     {"GET", E1 "?wait_ms=5", NULL, "exec_get w/s1/e1 wait=5", 200},
     {"POST", E1 "/cancel", NULL, "exec_cancel w/s1/e1", 200},
@@ -92,6 +94,9 @@ Test(front_routes, each_request_arrives_as_it_was_sent)
 static const struct {
     const char *method, *path, *body, *code, *pointer;
 } wrong[] = {
+    {"POST", S "/ports", "{\"port\":0}", "400", "/port"},
+    {"POST", S "/ports", "{\"port\":3000,\"host_port\":65536}", "400", "/host_port"},
+    {"POST", S "/ports", "{\"host_port\":3000}", "400", "/port"},
     {"POST", S "/execs", "{}", "400", NULL},
     {"POST", S "/execs", "{\"argv\":[\"a\"],\"shell\":\"b\"}", "400", "/shell"},
     {"POST", S "/execs", "{\"argv\":[\"a\",1]}", "400", "/argv/1"},
@@ -294,6 +299,36 @@ Test(front_routes, NET_6_wrong_rules_are_refused_with_the_place_in_the_body)
             front_ask("PUT", "/v1/workspaces/w/sessions/s1/network", "", rows[i].body);
         cr_expect(strstr(answer, rows[i].status) && strstr(answer, rows[i].wanted), "%s: %s",
                   rows[i].body, answer);
+    }
+}
+
+Test(front_routes, NET_7_a_port_of_the_host_that_its_operator_has_not_opened_is_refused)
+{
+    static const char rule[] = "\"allow\":[{\"host\":\"host.berth.internal\",\"ports\":%s}]%s";
+    static const struct {
+        const char *ports;
+        bool open;
+    } rows[] = {{"[5432]", true}, {"[8080,5432]", true}, {"[5432,80]", false}, {"\"*\"", false}};
+    char body[256];
+    for (unsigned i = 0; i < 2 * ARRAY_LENGTH(rows); i++) {
+        bool create = i >= ARRAY_LENGTH(rows);
+        const bool open = rows[i % ARRAY_LENGTH(rows)].open;
+        fake_config.door_count = 2;
+        fake_config.door_ports[0] = 5432;
+        fake_config.door_ports[1] = 8080;
+        size_t n = (size_t)snprintf(body, sizeof body, "%s",
+                                    create ? "{\"session_id\":\"d1\",\"network\":{" : "{");
+        snprintf(body + n, sizeof body - n, rule, rows[i % ARRAY_LENGTH(rows)].ports,
+                 create ? "}}" : "}");
+        const char *answer = create ? front_ask("POST", "/v1/workspaces/w/sessions", "", body)
+                                    : front_ask("PUT", S "/network", "", body);
+        cr_expect(open
+                      ? strstr(answer, " 20") != NULL
+                      : strstr(answer, " 422 ") && strstr(answer, "\"code\":\"policy_rejected\"") &&
+                            strstr(answer, create ? "\"pointer\":\"/network/allow\""
+                                                  : "\"pointer\":\"/allow\""),
+                  "%s: %s", body, answer);
+        fake_config.door_count = 0;
     }
 }
 

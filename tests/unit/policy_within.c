@@ -459,6 +459,34 @@ Test(within, network_rules_are_compared_as_their_definition_says, .timeout = 60)
     cr_assert(yes > 300 && no > 300, "%u are, %u are not", yes, no);
 }
 
+Test(within, NET_7_the_hosts_own_name_is_opened_by_a_rule_of_the_ceiling_that_names_it_alone)
+{
+    static const char mine[] = "{\"version\": 1, \"network\": {\"allow\": [{\"host\": "
+                               "\"host.berth.internal\", \"ports\": [5432]}]}}";
+    static const struct {
+        const char *ceiling;
+        bool is;
+    } rows[] = {
+        {"{\"version\": 1, \"network\": {\"egress\": \"allow\"}}", false},
+        {"{\"version\": 1, \"network\": {\"allow\": [{\"host\": \"*.berth.internal\", \"ports\": "
+         "\"*\"}]}}",
+         false},
+        {"{\"version\": 1, \"network\": {\"allow\": [{\"host\": \"host.berth.internal\", "
+         "\"ports\": [80]}]}}",
+         false},
+        {mine, true},
+    };
+    struct policy *p = load(mine);
+    for (unsigned i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct policy *ceiling = load(rows[i].ceiling);
+        struct err err = {0};
+        cr_expect((policy_within(p, ceiling, &err) == 0) == rows[i].is, "%s: %s", rows[i].ceiling,
+                  err.detail);
+        policy_free(ceiling);
+    }
+    policy_free(p);
+}
+
 /* A policy is a client's: as many rules and ports as there can be cost no time. */
 Test(within, as_many_rules_as_there_can_be_are_compared_at_once)
 {

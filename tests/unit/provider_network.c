@@ -141,6 +141,56 @@ Test(provider_network, each_state_takes_other_rules_or_says_what_it_takes)
     cr_assert_eq(the_box()->generation, 1);
 }
 
+static struct answer *publish(struct client *c, const char *session_id, unsigned host_port,
+                              unsigned port, const char *key)
+{
+    const struct spec_publish one = {.host_port = (uint16_t)host_port, .port = (uint16_t)port};
+    provider_session_publish(fixture_provider, client_call(c, "w", session_id, key, "/ports"),
+                             &one);
+    cr_assert_not(c->answer.came, "a reply from inside the call");
+    fixture_until(&c->answer.came);
+    return &c->answer;
+}
+
+Test(provider_network, NET_6_a_port_more_is_published_beside_what_there_is)
+{
+    static struct client c;
+    cr_assert_eq(publish(&c, "none", 0, 3000, NULL)->status, 404);
+    must_create("s");
+    cr_assert_eq(put(&c, "s", "a.example", 0, NULL)->status, 200, "%s", c.answer.text);
+    cr_assert_eq(publish(&c, "s", 8080, 3000, "k")->status, 200, "%s", c.answer.text);
+    HAS(c, "{\"revision\":3,");
+    HAS(c, "\"host\": \"a.example\"");
+    HAS(c, "\"publish\":[\"8080:3000\"]");
+    expect_in_force(3, "a.example");
+    cr_assert_eq(the_box()->rules.publish_count, 1);
+    /* The key has an answer; what is there is not there twice, and any that is free is. */
+    cr_assert_eq(publish(&c, "s", 8080, 3000, "k")->status, 200);
+    cr_assert(c.answer.replayed);
+    cr_assert_eq(publish(&c, "s", 8080, 3000, NULL)->status, 200, "%s", c.answer.text);
+    cr_assert_eq(the_box()->rules.publish_count, 1);
+    cr_assert_eq(publish(&c, "s", 0, 3000, NULL)->status, 200, "%s", c.answer.text);
+    cr_assert_eq(publish(&c, "s", 0, 3000, NULL)->status, 200, "%s", c.answer.text);
+    cr_assert_eq(the_box()->rules.publish_count, 3);
+    uint64_t generation = the_box()->generation;
+    cr_assert_eq(publish(&c, "s", 8080, 3001, NULL)->status, 409, "%s", c.answer.text);
+    HAS(c, "port_in_use");
+    for (unsigned i = 3; i < SPEC_PUBLISH_MAX; i++)
+        cr_assert_eq(publish(&c, "s", 9000 + i, 3000, i == 3 ? "q" : NULL)->status, 200, "%s",
+                     c.answer.text);
+    cr_assert_eq(publish(&c, "s", 9999, 3000, NULL)->status, 400, "%s", c.answer.text);
+    cr_assert_eq(publish(&c, "s", 9003, 3000, "q")->status, 200, "a full table keeps no answer");
+    cr_assert(c.answer.replayed);
+    cr_assert_eq(the_box()->generation, generation + SPEC_PUBLISH_MAX - 3);
+    /* Of one that is parked with its next start. */
+    cr_assert_eq(put(&c, "s", NULL, 0, NULL)->status, 200, "%s", c.answer.text);
+    cr_assert_eq(client_verb(&c, "w", "s", SESSION_EVENT_PARK_STOP, NULL)->status, 200);
+    cr_assert_eq(publish(&c, "s", 0, 3000, NULL)->status, 200, "%s", c.answer.text);
+    cr_assert_eq(client_verb(&c, "w", "s", SESSION_EVENT_RESUME, NULL)->status, 200);
+    cr_assert_eq(client_verb(&c, "w", "s", SESSION_EVENT_DESTROY, NULL)->status, 200);
+    cr_assert_eq(publish(&c, "s", 0, 3000, NULL)->status, 409, "%s", c.answer.text);
+}
+
 Test(provider_network, NET_6_an_engine_that_ends_between_two_steps_asks_again_and_ends_the_same)
 {
     static struct client c;

@@ -101,6 +101,15 @@ static const struct {
     {"{\"listen_beyond_loopback\": 1}", "c.jsonc:1:2", "true or false"},
     {"{\"hosts\": [\"a b\"]}", "c.jsonc:1:12", "name of a host"},
     {"{\"hosts\": [\"a:80\"]}", "c.jsonc:1:12", "without a port"},
+    {"{\"resolver\": \"192.0.2.53\"}", "c.jsonc:1:2: resolver", "list"},
+    {"{\"resolver\": [\"192.0.2.53\", \"dns.example\"]}", "c.jsonc:1:29", "no name"},
+    {"{\"resolver\": [\"192.0.2.53:0\"]}", "c.jsonc:1:15", "no name"},
+    {"{\"resolver\": [53]}", "c.jsonc:1:15", "an address"},
+    {"{\"host_door\": 5432}", "c.jsonc:1:2: host_door", "list"},
+    {"{\"host_door\": [5432, 0]}", "c.jsonc:1:22", "from 1 to 65535"},
+    {"{\"host_door\": [\"*\"]}", "c.jsonc:1:16", "whole number"},
+    {"{\"host_door\": [1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17]}", "c.jsonc:1:2: host_door",
+     "at most 16"},
     {"{} x", "c.jsonc:1:4", ""},
     {"{\"front_uid\": 0}", "c.jsonc:1:2: front_uid", ""},
 };
@@ -138,7 +147,8 @@ Test(serve_config, accounts_are_found_by_whole_names)
 static const char whole[] =
     "{\"sessions_max\": 200, \"roots\": [\"/usr/share\"], \"socket\": \"/run/b.sock\","
     " \"socket_group\": 5, \"listen\": [\"127.0.0.1:8080\", \"[::1]:8080\"],"
-    " \"listen_beyond_loopback\": true, \"hosts\": [\"berth.example.org\"], \"log\": \"failures\"}";
+    " \"listen_beyond_loopback\": true, \"hosts\": [\"berth.example.org\"], \"log\": \"failures\","
+    " \"resolver\": [\"192.0.2.53\", \"[2001:db8::53]:5353\"], \"host_door\": [5432, 8080]}";
 
 static void must_parse(const char *text, struct serve_plan *ret)
 {
@@ -219,6 +229,8 @@ Test(serve_config, whatever_is_changed_in_a_file_is_read_or_refused_at_a_place)
             read++;
             cr_assert_leq(plan.config.tcp_count, (unsigned)SERVE_TCP_MAX);
             cr_assert_leq(plan.config.host_count, (unsigned)SERVE_HOSTS_MAX);
+            cr_assert_leq(plan.resolver_count, (unsigned)SERVE_RESOLVERS_MAX);
+            cr_assert_leq(plan.config.door_count, (unsigned)SERVE_DOOR_MAX);
             cr_assert_leq(plan.config.sessions_max, 4000u);
         } else {
             refused++;
@@ -257,14 +269,15 @@ Test(serve_config, a_reload_names_what_changed_and_keeps_what_cannot)
     cr_expect_str_eq(changed, "");
     cr_expect_str_eq(next.config.pending, "");
     must_parse("{\"socket_group\": null}", &next);
-    cr_expect_eq(serve_reload_compare(&now, &next, changed), 5u, "%s", changed);
-    cr_expect_str_eq(changed, "sessions_max roots socket_group hosts log");
+    cr_expect_eq(serve_reload_compare(&now, &next, changed), 7u, "%s", changed);
+    cr_expect_str_eq(changed, "sessions_max roots socket_group hosts log resolver host_door");
     cr_expect_str_eq(next.config.pending, "socket listen listen_beyond_loopback");
     cr_expect_eq(next.config.tcp_count, 2u, "the sockets are there");
     cr_expect_eq(next.addresses[1].port, 8080);
     cr_expect_str_eq(next.socket, "/run/b.sock");
     cr_expect_eq(next.config.sessions_max, 1000u);
     cr_expect_eq(next.config.host_count, 0u);
+    cr_expect(next.resolver_count == 0 && next.config.door_count == 0);
     /* The same file once more: it still waits. */
     must_parse("{\"socket_group\": null}", &again);
     cr_expect_eq(serve_reload_compare(&next, &again, changed), 0u);
