@@ -264,11 +264,12 @@ static void send_inside(struct work *work)
         fail(op, &err);
         return;
     }
+    bool upload = op->request.operation == FILES_UPLOAD;
     const struct exec_request request = {.argv = argv.argv,
                                          .env = none,
                                          .cwd = "/",
-                                         .uid = p->scratch.process.uid,
-                                         .gid = p->scratch.process.gid,
+                                         .uid = upload ? SPEC_UID_NOBODY : p->scratch.process.uid,
+                                         .gid = upload ? SPEC_UID_NOBODY : p->scratch.process.gid,
                                          .stdin_fd = op->data_in,
                                          .stdout_fd = op->data_out,
                                          .stderr_fd = op->answer_write,
@@ -341,9 +342,15 @@ void files_frame(struct seat *seat, const struct agent_frame *frame, const void 
     if (frame->type == AGENT_FRAME_START_FAILED && op) {
         struct agent_start_failed failed;
         memcpy(&failed, payload, sizeof failed);
-        err_set(&op->why, ERR_UNAVAILABLE, failed.sys > 0 ? failed.sys : EIO,
-                files_operation_name(op->request.operation), op->request.path,
-                "Its worker could not be started in the session.");
+        if (op->request.operation == FILES_UPLOAD && failed.sys == EPERM)
+            err_set(&op->why, ERR_INVALID_STATE, EPERM, "upload", op->request.path,
+                    "This session has one id only, so nothing in it can be kept from its commands: "
+                    "give the user of this berth subordinate ids (/etc/subuid) for sessions to "
+                    "come, or write the file (PUT files).");
+        else
+            err_set(&op->why, ERR_UNAVAILABLE, failed.sys > 0 ? failed.sys : EIO,
+                    files_operation_name(op->request.operation), op->request.path,
+                    "Its worker could not be started in the session.");
     }
     struct agent_exit exit = {.ended_ns = 1};
     if (frame->type == AGENT_FRAME_EXIT)
@@ -460,6 +467,7 @@ static enum session_event event_of(const struct operation *op)
     case FILES_LIST:
     case FILES_TREE_READ:
     case FILES_TAR_READ:
+    case FILES_COLLECT:
         return SESSION_EVENT_FILE_READ;
     default:
         return SESSION_EVENT_FILE_WRITE;

@@ -145,6 +145,8 @@ void files_chmod_handle(struct front_call *call);
 void files_list_handle(struct front_call *call);
 void tar_read_handle(struct front_call *call);
 void tar_write_handle(struct front_call *call);
+void upload_handle(struct front_call *call);
+void collect_handle(struct front_call *call);
 
 /* The page of a list: after, state, owner, label, limit. -EINVAL: refused. */
 int front_call_page(struct front_call *call, struct provider_page *ret);

@@ -83,6 +83,8 @@ int files_tree_write(struct files_job *job, struct err *err);
 
 int files_tar_read(struct files_job *job, struct err *err);
 int files_tar_write(struct files_job *job, struct err *err);
+int files_upload(struct files_job *job, struct err *err);
+int files_collect(struct files_job *job, struct err *err);
 
 /* ---- what they share ------------------------------------------------------------------------- */
 
@@ -105,6 +107,8 @@ struct files_tree_writer {
 int files_tree_base(struct files_job *job, struct files_place *ret, struct err *err);
 /* t->parent becomes the directory of t->path, without a link on the way. *ret_name is the rest. */
 int files_tree_parent(struct files_tree_writer *t, const char **ret_name);
+/* Its failure, told: what is no directory on the way is the request's fault. */
+int files_tree_failed(struct err *err, int sys, const char *doing, const char *path);
 /* `link`: what a symbolic link says; `modified` NULL: now. A file's bytes are read from `in`. */
 int files_tree_put(struct files_tree_writer *t, const struct files_stat *stat, const char *link,
                    const struct timespec *modified, struct err *err);

@@ -357,7 +357,12 @@ test("files that are given are checked before one is written; what is collected 
   same(await p.operations.ls.exists("/workspace/one"), false, "written");
   await p.materializeFileResources([file("/workspace/in/one", "1")]);
   same((await p.session.stat("/workspace/in/one")).mode, "0444");
+  await p.materializeFileResources([file("/mnt/session/uploads/in/two", "22")]);
+  same(await run(p.session, "cat in/two; rm -f in/two; echo x >>in/two; chmod 777 in/two; ls in", { cwd: "/mnt/session/uploads" }), "22two\n");
+  check((await fails(() => p.session.upload("../out", "x"))).includes("name"));
   same(await p.collectOutputFiles(), []);
+  await run(p.session, "echo out >f", { cwd: "/mnt/session/outputs" });
+  same((await p.collectOutputFiles("/mnt/session/outputs")).map((f) => f.content.toString()), ["out\n"]);
   await run(p.session, "mkdir -p outputs/d; printf b >outputs/d/b; printf a >outputs/a; ln -s /etc/passwd outputs/link", { cwd: "/workspace" });
   const collected = await p.collectOutputFiles();
   same(collected.map((f) => [f.path, f.content.toString(), f.sha256]), [["a", "a", sha256("a")], ["d/b", "b", sha256("b")]]);

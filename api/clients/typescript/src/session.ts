@@ -1,10 +1,10 @@
 // This file is sessions and commands as objects: output that goes on by number after a connection ended,
 // each frame once and in order; it never starts a command twice.
-import { randomUUID } from "node:crypto";
+import { createHash, randomUUID } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Client, waitBefore, type CallOptions } from "./client.js";
 import { BerthConnectionError } from "./errors.js";
-import type { Event, Exec, ExecStartBody, FileEntry, FileInfo, FileList, OutputFrame, OutputGap, Session, SessionCreateBody } from "./generated.js";
+import type { Collection, Event, Exec, ExecStartBody, FileEntry, FileInfo, FileList, OutputFrame, OutputGap, Session, SessionCreateBody, Uploaded } from "./generated.js";
 import { events, type ServerEvent } from "./sse.js";
 
 export type OutputStream = OutputFrame["stream"];
@@ -264,6 +264,18 @@ export class SessionHandle {
   }
   mkdir(path: string, options?: CallOptions): Promise<FileInfo> {
     return this.client.call("filesMkdir", { path: this.path, body: { path } }, options);
+  }
+  /** A file that commands of the session read as `/mnt/session/uploads/NAME` and cannot change. It goes with a
+   * park that stops. */
+  upload(name: string, data: Uint8Array | string, options?: CallOptions): Promise<Uploaded> {
+    const body = typeof data === "string" ? Buffer.from(data) : data;
+    const query = { name, size: body.byteLength, sha256: createHash("sha256").update(body).digest("hex") };
+    return this.client.call("uploads", { path: this.path, query, body }, options);
+  }
+  /** The regular files beneath a directory with their hashes, all or none; their bytes are read by `readFile()`
+   * with the header If-Match. */
+  collect(path?: string, options?: CallOptions): Promise<Collection> {
+    return this.client.call("collect", { path: this.path, body: path === undefined ? {} : { path } }, options);
   }
   move(from: string, to: string): Promise<FileInfo> {
     return this.client.call("filesMove", { path: this.path, body: { from, to } });
