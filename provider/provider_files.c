@@ -18,7 +18,7 @@
 
 /* Of one session at a time. Its programs can stop a worker, which has their uid: what waits for
  * such workers is bounded, and each of them holds descriptors of front. */
-enum { FILES_AT_ONCE_MAX = 64 };
+enum { FILES_AT_ONCE_MAX = 64, WATCHES_AT_ONCE_MAX = 16 };
 
 /* 2.5 s of pauses. */
 enum { CHANGING_TRIES = 7 };
@@ -232,6 +232,14 @@ static uint64_t next_number(struct seat *seat)
            epoch << NUMBER_COUNT_BITS | ++seat->files_count;
 }
 
+unsigned files_watches(const struct seat *seat)
+{
+    unsigned count = 0;
+    for (const struct operation *op = seat->p->operations; op; op = op->next)
+        count += op->seat_row == seat->row && op->request.operation == FILES_WATCH;
+    return count;
+}
+
 static void inside(struct work *work);
 
 static void send_inside(struct work *work)
@@ -255,6 +263,14 @@ static void send_inside(struct work *work)
                 "%d file operations of this session have not ended yet. Try again; those that do "
                 "not move are ended after %d seconds, or by an interrupt.",
                 FILES_AT_ONCE_MAX, AGENT_FILES_STILL_MS / 1000);
+        fail(op, &err);
+        return;
+    }
+    if (op->request.operation == FILES_WATCH && files_watches(seat) >= WATCHES_AT_ONCE_MAX) {
+        err_set(&err, ERR_RATE_LIMITED, EAGAIN, "watch", op->request.path,
+                "%d watches of this session are open. Close one, or watch what is above with "
+                "recursive=true.",
+                WATCHES_AT_ONCE_MAX);
         fail(op, &err);
         return;
     }
@@ -468,6 +484,7 @@ static enum session_event event_of(const struct operation *op)
     case FILES_TREE_READ:
     case FILES_TAR_READ:
     case FILES_COLLECT:
+    case FILES_WATCH:
         return SESSION_EVENT_FILE_READ;
     default:
         return SESSION_EVENT_FILE_WRITE;

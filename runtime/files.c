@@ -85,6 +85,7 @@ static const unsigned fields[FILES_OPERATION_END] = {
     [FILES_TAR_WRITE] = HAS_MAX,
     [FILES_UPLOAD] = HAS_SIZE | HAS_SHA256,
     [FILES_COLLECT] = 0,
+    [FILES_WATCH] = HAS_RECURSIVE,
 };
 
 const char *files_entry_path_check(const char *path, size_t length)
@@ -287,12 +288,24 @@ const char *files_output_check(const struct files_output *output)
     return stat_check(&output->stat, FILES_FILE);
 }
 
+const char *files_change_check(const struct files_change *change)
+{
+    bool named = change->kind >= FILES_CREATED && change->kind <= FILES_RENAMED;
+    if (change->magic != FILES_MAGIC || change->kind == FILES_NO_CHANGE ||
+        change->kind >= FILES_CHANGE_END)
+        return "not a change";
+    if (change->path_length >= FILES_PATH_MAX || (change->path_length > 0) != named)
+        return "the path of a change is too long, or where none belongs";
+    return change->type >= FILES_END ? "no such type of file" : NULL;
+}
+
 /* The kernel sets the time of a change by itself: a program that writes in place and sets the other
- * time back is seen too. */
+ * time back is seen too. What else than a file has a size means nothing. */
 void files_etag(const struct files_stat *stat, char ret_etag[FILES_ETAG_MAX])
 {
     snprintf(ret_etag, FILES_ETAG_MAX, "%" PRIx64 "-%" PRIx64 "-%" PRIx64 "-%" PRIx64 "-%" PRIx64,
-             stat->device, stat->inode, stat->size, stat->modified_ns, stat->changed_ns);
+             stat->device, stat->inode, stat->type == FILES_FILE ? stat->size : 0,
+             stat->modified_ns, stat->changed_ns);
 }
 
 /* ---- argv ------------------------------------------------------------------------------------ */

@@ -40,7 +40,8 @@
     X(TAR_READ, "tar_read", 0, 1)     /* the same as tar */                                        \
     X(TAR_WRITE, "tar_write", 1, 0)   /* inside a session only (adr/0016) */                       \
     X(UPLOAD, "upload", 1, 0)         /* a file of FILES_UPLOADS, as SPEC_UID_NOBODY (adr/0017) */ \
-    X(COLLECT, "collect", 0, 1)       /* struct files_output records, sorted */
+    X(COLLECT, "collect", 0, 1)       /* struct files_output records, sorted */                    \
+    X(WATCH, "watch", 0, 1)           /* struct files_change records, until the reader goes away */
 
 enum files_operation {
     FILES_NONE = 0,
@@ -71,6 +72,8 @@ enum {
     FILES_OUTPUTS_ENTRIES_MAX = 10000,
     FILES_OUTPUTS_DEPTH_MAX = 32,
     FILES_LEFT_OUT_MAX = 20, /* names that are told of what is left out */
+
+    FILES_WATCH_MAX = 1024, /* directories of one watch */
 };
 
 /* Where a session finds what it was given, and puts what it gives. */
@@ -131,6 +134,32 @@ struct files_output {
     char sha256[FILES_SHA256_MAX];
 };
 
+/* symbol, what it is called */
+#define FILES_CHANGES(X)                                                               \
+    X(READY, "ready")     /* first: what happens from now on is told */                \
+    X(CREATED, "created") /* or moved to there */                                      \
+    X(MODIFIED, "modified")                                                            \
+    X(ATTRIBUTES, "attributes") /* mode, owner, times, number of names */              \
+    X(REMOVED, "removed")                                                              \
+    X(RENAMED, "renamed")   /* the old name; the new one, if it is seen, is CREATED */ \
+    X(OVERFLOW, "overflow") /* there was more than could be kept: look anew */         \
+    X(GONE, "gone")         /* last: the directory was removed or renamed */           \
+    X(ALIVE, "alive")       /* nothing happened; for whoever counts what moves */
+
+enum files_change_kind {
+    FILES_NO_CHANGE = 0,
+#define X(symbol, name) FILES_##symbol,
+    FILES_CHANGES(X)
+#undef X
+        FILES_CHANGE_END
+};
+
+/* A record of `watch`; `path_length` bytes follow, relative to the request's path. */
+struct files_change {
+    uint32_t magic, path_length;
+    uint32_t kind, type; /* enum files_type, 0: not known any more */
+};
+
 /* Before the data of read, list and tree_read: what is read, and how many bytes come (UINT64_MAX:
  * not known). Fewer come only when the result says why. */
 struct files_begin {
@@ -157,6 +186,7 @@ const char *files_begin_check(const struct files_begin *begin, size_t length);
 const char *files_result_check(const struct files_result *result, size_t length);
 const char *files_entry_check(const struct files_entry *entry);
 const char *files_output_check(const struct files_output *output);
+const char *files_change_check(const struct files_change *change);
 /* May it be the name of an upload or output? files_entry_path_check(), and: UTF-8, without control
  * characters and backslashes, no part like a file that is being written. */
 const char *files_safe_path_check(const char *path, size_t length);

@@ -13,6 +13,7 @@ struct file_call {
     struct loop_watch *watch;
     void (*begin)(void *data, const struct files_begin *begin); /* of a read; NULL */
     bool begun, partial, ended;
+    struct err why;   /* a watch is over */
     size_t held;      /* of an archive: bytes in list.raw that the client has no room for */
     uint64_t entries; /* that came with one */
     struct files_stat stat;

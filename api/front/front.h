@@ -147,6 +147,7 @@ void tar_read_handle(struct front_call *call);
 void tar_write_handle(struct front_call *call);
 void upload_handle(struct front_call *call);
 void collect_handle(struct front_call *call);
+void files_watch_handle(struct front_call *call);
 
 /* The page of a list: after, state, owner, label, limit. -EINVAL: refused. */
 int front_call_page(struct front_call *call, struct provider_page *ret);

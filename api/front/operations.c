@@ -197,6 +197,7 @@ static void (*const handlers[ROUTE_COUNT])(struct front_call *call) = {
     [ROUTE_TAR_WRITE] = tar_write_handle,
     [ROUTE_UPLOADS] = upload_handle,
     [ROUTE_COLLECT] = collect_handle,
+    [ROUTE_FILES_WATCH] = files_watch_handle,
     [ROUTE_VOLUME_LIST] = volume_list,
     [ROUTE_VOLUME_CREATE] = volume_create,
     [ROUTE_VOLUME_GET] = volume_get,

@@ -111,8 +111,8 @@ enum { KIB = 1024, MIB = 1024 * KIB };
       NULL, "", chmod)                                                                             \
     X(FILES_LIST, GET, S_ "/files/list", FILES_READ, NONE, 0, NONE, DOCUMENT, NULL,                \
       "path depth after limit", none)                                                              \
-    X(FILES_WATCH, GET, S_ "/files/watch", FILES_READ, NONE, 0, NONE, EVENTS, "files.watch",       \
-      "path", none)                                                                                \
+    X(FILES_WATCH, GET, S_ "/files/watch", FILES_READ, NONE, 0, NONE, EVENTS, NULL,                \
+      "path recursive", none)                                                                      \
     X(TAR_WRITE, PUT, S_ "/tar", FILES_WRITE, STREAM, BODY_UNBOUNDED, NONE, DOCUMENT, NULL,        \
       "path", none)                                                                                \
     X(TAR_READ, GET, S_ "/tar", FILES_READ, NONE, 0, NONE, BYTES, NULL, "path", none)              \

@@ -30,6 +30,14 @@ static const struct openapi_event output_events[] = {OUTPUT_EVENTS};
 static const struct openapi_event start_events[] = {{"exec", &document_shape_exec}, OUTPUT_EVENTS};
 static const struct openapi_event session_events[] = {{"*", &document_shape_event}, {NULL, NULL}};
 
+static const struct openapi_event watch_events[] = {
+    {"ready", &openapi_shape_change},    {"created", &openapi_shape_change},
+    {"modified", &openapi_shape_change}, {"attributes", &openapi_shape_change},
+    {"removed", &openapi_shape_change},  {"renamed", &openapi_shape_change},
+    {"overflow", &openapi_shape_change}, {"gone", &openapi_shape_change},
+    {"end", &openapi_shape_watch_end},   {NULL, NULL},
+};
+
 /* id, tag, summary, status, answer; then what else. */
 #define ROW(id_, tag_, summary_, status_, answer_, ...) \
     [ROUTE_##id_] = {                                   \
@@ -90,7 +98,8 @@ static const struct openapi_operation operations[ROUTE_COUNT] = {
     ROW(FILES_CHMOD, "Files", "Change permission bits", 200, F(file), .problems = FILE_TO_DO,
         .refuses_key = true),
     ROW(FILES_LIST, "Files", "List a directory", 200, F(file_list), .problems = FILE_TO_DO),
-    ROW(FILES_WATCH, "Files", "Follow changes of files", 0, NULL),
+    ROW(FILES_WATCH, "Files", "Follow what changes in a directory", 200, NULL,
+        .events = watch_events, .problems = FILE_TO_DO | P(TOO_LARGE)),
     ROW(TAR_WRITE, "Files", "Unpack a tar archive into a directory", 200, F(unpacked),
         .problems = FILE_MADE),
     ROW(TAR_READ, "Files", "Read a directory as a tar archive", 200, NULL, .problems = FILE_TO_DO),
@@ -183,6 +192,8 @@ const struct openapi_parameter openapi_parameters[] = {
      "Their SHA-256.", true},
     {"mode", OPENAPI_ANY, "{\"type\":\"string\",\"pattern\":\"^0?[0-7]{3}$\"}",
      "Of a new file, in octal; without it, 0644.", false},
+    {"recursive", ROUTE_FILES_WATCH, FLAG_SCHEMA, "Also what is below, 1024 directories at most.",
+     false},
     {"recursive", OPENAPI_ANY, FLAG_SCHEMA, "Also what is in a directory.", false},
     {NULL, 0, NULL, NULL, false},
 };

@@ -129,6 +129,22 @@ static const struct document_member file_list_members[] = {
 };
 SHAPE(file_list, "FileList", "Names in the order of their bytes.");
 
+static const struct document_member change_members[] = {
+    BYTES("path"),
+    BYTES("name"),
+    MEMBER("type", TEXT, .choice = type_choice, .may = DOCUMENT_NULL,
+           .help = "null where it is not known any more, or none is meant."),
+    END,
+};
+SHAPE(change, "FileChange", "What happened, by the event's name, to what.");
+
+static const struct document_member watch_end_members[] = {
+    MEMBER("code", TEXT, .may = DOCUMENT_NULL, .help = "Of a problem; null: there is none."),
+    MEMBER("detail", TEXT),
+    END,
+};
+SHAPE(watch_end, "WatchEnd", "Why nothing more is told.");
+
 static const struct document_member output_members[] = {
     MEMBER("seq", COUNT),
     MEMBER("stream", TEXT, .choice = stream_choice),
@@ -171,12 +187,10 @@ static const struct document_member port_list_members[] = {
 SHAPE(port_list, "PublishedPortList", "What of the host's loopback leads into a session now.");
 
 const struct document_shape *const openapi_shapes[] = {
-    &openapi_shape_stdin,      &openapi_shape_file,
-    &openapi_shape_removed,    &openapi_shape_file_list,
-    &openapi_shape_entry,      &openapi_shape_output,
-    &openapi_shape_gap,        &openapi_shape_network,
-    &openapi_shape_port,       &openapi_shape_port_list,
-    &openapi_shape_unpacked,   &openapi_shape_uploaded,
-    &openapi_shape_collected,  &openapi_shape_left_out,
-    &openapi_shape_collection, NULL,
+    &openapi_shape_stdin,     &openapi_shape_file,      &openapi_shape_removed,
+    &openapi_shape_file_list, &openapi_shape_entry,     &openapi_shape_output,
+    &openapi_shape_gap,       &openapi_shape_network,   &openapi_shape_port,
+    &openapi_shape_port_list, &openapi_shape_unpacked,  &openapi_shape_uploaded,
+    &openapi_shape_collected, &openapi_shape_left_out,  &openapi_shape_collection,
+    &openapi_shape_change,    &openapi_shape_watch_end, NULL,
 };

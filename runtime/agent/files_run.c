@@ -34,6 +34,7 @@ static const struct {
     [FILES_TAR_WRITE] = {files_tar_write, true},
     [FILES_UPLOAD] = {files_upload, true},
     [FILES_COLLECT] = {files_collect, false},
+    [FILES_WATCH] = {files_watch, false},
 };
 
 bool files_changes(unsigned operation)

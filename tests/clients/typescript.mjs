@@ -372,6 +372,20 @@ test("files that are given are checked before one is written; what is collected 
   p.dispose();
 });
 
+test("a watch tells what changes, and why it ends", async () => {
+  const s = await session();
+  const seen = [];
+  for await (const change of s.watch("/workspace", { recursive: true })) {
+    seen.push(change.event);
+    if (change.event === "ready") await s.run({ shell: "mkdir d; echo x >d/f" });
+    if (change.path === "/workspace/d/f" && change.event === "modified") await s.park();
+    if (change.event === "end") same(change.code, "unavailable");
+  }
+  check(seen[0] === "ready" && seen.includes("created") && seen.at(-1) === "end", seen.join(" "));
+  check((await fails(async () => { for await (const _ of s.watch("/workspace")); })).includes("invalid_state"));
+  await s.destroy(true);
+});
+
 // ---- the factory ------------------------------------------------------------------------------------
 
 test("a factory destroys what its owner left, once, and tries again when it could not", async () => {

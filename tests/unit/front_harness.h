@@ -577,6 +577,28 @@ static inline void fake_outputs(int fd, const char *path)
     fake_output(fd, "l", FILES_SYMLINK, 0);
 }
 
+static inline void fake_change(int fd, enum files_change_kind kind, const char *name)
+{
+    struct files_change change = {
+        .magic = FILES_MAGIC, .path_length = (uint32_t)strlen(name), .kind = kind};
+    cr_expect(write(fd, &change, sizeof change) == (ssize_t)sizeof change);
+    cr_expect(write(fd, name, change.path_length) == (ssize_t)change.path_length);
+}
+
+static inline void fake_changes(int fd, const char *path)
+{
+    if (strcmp(path, "/absent") == 0)
+        return;
+    fake_change(fd, FILES_READY, "");
+    fake_change(fd, FILES_ALIVE, "");
+    fake_change(fd, FILES_CREATED, strcmp(path, "/climbs") == 0 ? "../x" : "s/\xff");
+    if (strcmp(path, "/garbage") == 0)
+        cr_expect(write(fd, "this is no change, or is it", 27) == 27);
+    if (strcmp(path, "/torn") == 0)
+        cr_expect(write(fd, path, 5) == 5);
+    fake_change(fd, FILES_GONE, "");
+}
+
 static inline struct files_stat fake_stat(const struct fake_file *f)
 {
     return (struct files_stat){.type = strcmp(f->request.path, "/dir") == 0 ? FILES_DIRECTORY
@@ -655,6 +677,9 @@ static inline bool fake_file_step(struct fake_file *f)
         fake_entry(f->out, "a.txt", FILES_FILE);
         fake_entry(f->out, "sub", FILES_DIRECTORY);
         fake_entry(f->out, "sub/\xff", FILES_OTHER);
+        break;
+    case FILES_WATCH:
+        fake_changes(f->out, path);
         break;
     case FILES_COLLECT:
         fake_outputs(f->out, path);

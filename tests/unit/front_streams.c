@@ -252,6 +252,31 @@ Test(front_streams, a_collection_is_told_whole_or_not_at_all)
     cr_expect(strstr(answer, " 400 "), "%s", answer);
 }
 
+Test(front_streams, changes_are_events_and_what_is_none_breaks_the_stream)
+{
+    const char *answer = front_ask("GET", S "/files/watch?path=/d&recursive=true", "", NULL);
+    cr_expect(
+        strstr(answer, " 200 ") && strstr(answer, "text/event-stream") &&
+            strstr(answer, "event: ready\ndata: {\"path\":\"/d\",\"name\":\"\",\"type\":null}") &&
+            strstr(answer, "\"name_base64\":\"/w==\"") && strstr(answer, "event: gone\n") &&
+            strstr(answer, "event: end\ndata: {\"code\":null,") &&
+            strstr(answer, "\r\n0\r\n\r\n") && !strstr(answer, "alive"),
+        "%s", answer);
+    cr_expect(strstr(fake_asked(), "recursive=1"), "%s", fake_asked());
+    static const char *const hostile[] = {"/climbs", "/garbage", "/torn"};
+    for (unsigned i = 0; i < ARRAY_LENGTH(hostile); i++) {
+        char path[64];
+        snprintf(path, sizeof path, S "/files/watch?path=%s", hostile[i]);
+        answer = front_ask("GET", path, "", NULL);
+        cr_expect(!strstr(answer, "\r\n0\r\n\r\n") && !strstr(answer, "event: end"), "%s: %s",
+                  hostile[i], answer);
+    }
+    answer = front_ask("GET", S "/files/watch?path=/absent", "", NULL);
+    cr_expect(strstr(answer, " 404 "), "%s", answer);
+    answer = front_ask("GET", S "/files/watch?path=/d", "Last-Event-ID: 4\r\n", NULL);
+    cr_expect(strstr(answer, " 400 "), "%s", answer);
+}
+
 Test(front_streams, P_7_the_askers_own_socket_goes_with_a_file_operation)
 {
     fake.client_socket = 0;
