@@ -192,6 +192,26 @@ def FS_3_an_upload_says_what_it_is_and_what_it_replaces():
     call("PUT", at, b"other", headers={"If-Match": now, **digest(b"other")}).is_(200)
     call("DELETE", at, headers={"If-Match": now}).is_(412, "precondition_failed")
     call("DELETE", at, headers={"If-Match": call("HEAD", at).headers["ETag"]}).is_(200)
+    new = s.path + "/files?path=/workspace/new/%s/f"
+    call("PUT", new % "a", b"x", headers={"If-Match": first}).is_(412, "precondition_failed")
+    call("PUT", new % "a/b", b"x", headers={"If-Match": "*"}).is_(412, "precondition_failed")
+    call("PUT", new % "c/d", b"x", headers=digest(b"y")).is_(400)
+    same(s.run("ls")["text"], "", "directories that were made for nothing")
+    call("PUT", new % "a", b"x", headers={"If-None-Match": "*"}).is_(200)
+    call("PUT", new % "a/./e//g", b"x", headers=digest(b"y")).is_(400)
+    same(s.run("find new")["text"], "new\nnew/a\nnew/a/f\n")
+    at = s.path + "/files?path=/workspace/d"
+    s.run("mkdir d")
+    tag = {"If-Match": call("HEAD", at).headers["ETag"]}
+    s.run("mkdir d/e")
+    call("DELETE", at, headers=tag).is_(412, "precondition_failed")
+    tag = {"If-Match": call("HEAD", at).headers["ETag"]}
+    call("DELETE", at + "&recursive=true", headers=tag).is_(400, "invalid_request")
+    s.run("rmdir d/e")
+    call("DELETE", at, headers={"If-Match": call("HEAD", at).headers["ETag"]}).is_(200)
+    s.run("mkdir -p d/e")
+    call("DELETE", at + "&recursive=true", headers={"If-Match": "*"}).is_(200)
+    call("DELETE", at + "&recursive=true", headers={"If-Match": "*"}).is_(404)
     s.destroy().is_(200)
 
 
