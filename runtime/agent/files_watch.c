@@ -56,7 +56,7 @@ static int tell(struct watching *w, enum files_change_kind kind, uint32_t type, 
                                         .kind = (uint32_t)kind,
                                         .type = type};
     memcpy(piece, &change, sizeof change);
-    memcpy(piece + sizeof change, path, length);
+    memcpy(piece + sizeof change, path, length + 1); /* the NUL is not sent */
     w->job->result->entries += kind != FILES_ALIVE;
     return io_write_full(w->job->out, piece, sizeof change + length);
 }
