@@ -256,6 +256,9 @@ const char *files_result_check(const struct files_result *result, size_t length)
     if (!memchr(err->step, 0, sizeof err->step) || !memchr(err->subject, 0, sizeof err->subject) ||
         !memchr(err->detail, 0, sizeof err->detail))
         return "a text is not terminated";
+    if (result->left_out_length > sizeof result->left_out ||
+        (result->left_out_length > 0 && result->left_out[result->left_out_length - 1] != 0))
+        return "what was left out is not terminated";
     return stat_check(&result->stat, 0);
 }
 

@@ -73,6 +73,8 @@ enum {
     FILES_OUTPUTS_DEPTH_MAX = 32,
     FILES_LEFT_OUT_MAX = 20, /* names that are told of what is left out */
 
+    FILES_LEFT_OUT_BYTES = 1024, /* the same of a tree */
+
     FILES_WATCH_MAX = 1024, /* directories of one watch */
 };
 
@@ -178,6 +180,9 @@ struct files_result {
     uint64_t skipped; /* list, tree_read: directories that may not be read, and devices, FIFOs and
                          sockets of a tree; collect: what is no regular file */
     struct err err;
+    uint32_t left_out_length, reserved;
+    char left_out[FILES_LEFT_OUT_BYTES]; /* tree_read, tar_read: the first of what was left out,
+                                            each with its NUL */
 };
 
 /* NULL when well-formed; else what is wrong. Pure. */

@@ -108,6 +108,37 @@ def a_tree_goes_in_and_comes_out_with_every_archiver():
     s.destroy().is_(200)
 
 
+@case
+def what_an_archive_leaves_out_is_counted_and_named_behind_it():
+    s = Session("left-out").made()
+    s.run("mkdir -p t/closed t/open; mkfifo 't/open/a b,c'; touch t/secret t/kept; chmod 0 t/closed t/secret; printf x >\"$(printf 't/\\377')\"")
+
+    def trailers(path):
+        connection = Socket(20)
+        connection.connect()
+        connection.sock.sendall(("GET /v1%s/tar?path=%s HTTP/1.1\r\nHost: b\r\nConnection: close\r\n\r\n" % (s.path, path)).encode())
+        raw = b"".join(iter(lambda: connection.sock.recv(65536), b""))
+        connection.close()
+        check(b"\r\nTrailer: X-Berth-Left-Out, X-Berth-Left-Out-Names\r\n" in raw.split(b"\r\n\r\n")[0], raw[:400])
+        return raw[raw.rindex(b"\r\n0\r\n") + 5:].decode()
+    told = trailers("/workspace/t")
+    check(told.startswith("X-Berth-Left-Out: 3\r\nX-Berth-Left-Out-Names: ") and told.endswith("\r\n\r\n"), told)
+    same(sorted(told.split("\r\n")[1].split(": ")[1].split(", ")), ["closed", "open/a%20b%2Cc", "secret"])
+    same(trailers("/workspace/t/open"), "X-Berth-Left-Out: 1\r\nX-Berth-Left-Out-Names: a%20b%2Cc\r\n\r\n")
+    s.run("mkdir many; cd many; i=0; while [ $i -lt 300 ]; do mkfifo pipe-number-$i; i=$((i+1)); done; mkdir ../none")
+    told = trailers("/workspace/many")
+    check(told.startswith("X-Berth-Left-Out: 300\r\n") and 20 < told.count(", ") < 100, told)
+    same(trailers("/workspace/none"), "X-Berth-Left-Out: 0\r\n\r\n")
+    out = call("GET", s.path + "/tar?path=/workspace/t").is_(200).raw
+    same(sorted(name for name in told_names(out)), ["kept", "open", "\udcff"])
+    s.destroy().is_(200)
+
+
+def told_names(archive):
+    with tarfile.open(fileobj=io.BytesIO(archive)) as one:
+        return one.getnames()
+
+
 def entry(name, kind=tarfile.REGTYPE, content=b"", link="", mode=0o644):
     info = tarfile.TarInfo(name)
     info.type, info.linkname, info.mode = kind, link, mode

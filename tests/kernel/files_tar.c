@@ -72,6 +72,7 @@ static void there_and_back(const struct place *p)
     ask(FILES_TAR_READ, path("from"));
     in_view(whole_view(), NULL, 0);
     must_do("out");
+    CHECK(got.result.left_out_length == 5 && strcmp(got.result.left_out, "fifo") == 0, "named");
     CHECK(got.begun && got.result.skipped == 1 && got.result.entries == 4 &&
               got.length % TAR_BLOCK == 0,
           "the FIFO is left out");
