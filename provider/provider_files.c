@@ -18,7 +18,7 @@
 
 /* Of one session at a time. Its programs can stop a worker, which has their uid: what waits for
  * such workers is bounded, and each of them holds descriptors of front. */
-enum { FILES_AT_ONCE_MAX = 64 };
+enum { FILES_AT_ONCE_MAX = 64, WATCHES_AT_ONCE_MAX = 16 };
 
 /* 2.5 s of pauses. */
 enum { CHANGING_TRIES = 7 };
@@ -161,6 +161,8 @@ static enum session_event event_of(const struct operation *op)
     case FILES_LIST:
     case FILES_TREE_READ:
     case FILES_TAR_READ:
+    case FILES_COLLECT:
+    case FILES_WATCH:
         return SESSION_EVENT_FILE_READ;
     default:
         return SESSION_EVENT_FILE_WRITE;
@@ -261,6 +263,14 @@ static uint64_t next_number(struct seat *seat)
            epoch << NUMBER_COUNT_BITS | ++seat->files_count;
 }
 
+unsigned files_watches(const struct seat *seat)
+{
+    unsigned count = 0;
+    for (const struct operation *op = seat->p->operations; op; op = op->next)
+        count += op->seat_row == seat->row && op->request.operation == FILES_WATCH;
+    return count;
+}
+
 static void inside(struct work *work);
 
 static void send_inside(struct work *work)
@@ -287,17 +297,26 @@ static void send_inside(struct work *work)
         fail(op, &err);
         return;
     }
+    if (op->request.operation == FILES_WATCH && files_watches(seat) >= WATCHES_AT_ONCE_MAX) {
+        err_set(&err, ERR_RATE_LIMITED, EAGAIN, "watch", op->request.path,
+                "%d watches of this session are open. Close one, or watch what is above with "
+                "recursive=true.",
+                WATCHES_AT_ONCE_MAX);
+        fail(op, &err);
+        return;
+    }
     if (files_request_to_argv(&op->request, &argv) < 0) {
         err_set(&err, ERR_INVALID_REQUEST, E2BIG, files_operation_name(op->request.operation),
                 op->request.path, "The request does not fit a worker's arguments.");
         fail(op, &err);
         return;
     }
+    bool upload = op->request.operation == FILES_UPLOAD;
     const struct exec_request request = {.argv = argv.argv,
                                          .env = none,
                                          .cwd = "/",
-                                         .uid = p->scratch.process.uid,
-                                         .gid = p->scratch.process.gid,
+                                         .uid = upload ? SPEC_UID_NOBODY : p->scratch.process.uid,
+                                         .gid = upload ? SPEC_UID_NOBODY : p->scratch.process.gid,
                                          .stdin_fd = op->data_in,
                                          .stdout_fd = op->data_out,
                                          .stderr_fd = op->answer_write,
@@ -370,9 +389,15 @@ void files_frame(struct seat *seat, const struct agent_frame *frame, const void 
     if (frame->type == AGENT_FRAME_START_FAILED && op) {
         struct agent_start_failed failed;
         memcpy(&failed, payload, sizeof failed);
-        err_set(&op->why, ERR_UNAVAILABLE, failed.sys > 0 ? failed.sys : EIO,
-                files_operation_name(op->request.operation), op->request.path,
-                "Its worker could not be started in the session.");
+        if (op->request.operation == FILES_UPLOAD && failed.sys == EPERM)
+            err_set(&op->why, ERR_INVALID_STATE, EPERM, "upload", op->request.path,
+                    "This session has one id only, so nothing in it can be kept from its commands: "
+                    "give the user of this berth subordinate ids (/etc/subuid) for sessions to "
+                    "come, or write the file (PUT files).");
+        else
+            err_set(&op->why, ERR_UNAVAILABLE, failed.sys > 0 ? failed.sys : EIO,
+                    files_operation_name(op->request.operation), op->request.path,
+                    "Its worker could not be started in the session.");
     }
     struct agent_exit exit = {.ended_ns = 1};
     if (frame->type == AGENT_FRAME_EXIT)

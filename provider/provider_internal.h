@@ -389,6 +389,7 @@ void files_frame(struct seat *seat, const struct agent_frame *frame, const void 
 void files_told(struct seat *seat, const struct agent_table_row *row); /* one of its numbers */
 /* Those in the session have ended, or are not waited for any longer. */
 void files_over(struct seat *seat);
+unsigned files_watches(const struct seat *seat); /* of its file workers: who only watch */
 /* The same outside of it: its workspace is about to be changed under them. */
 void files_cancel(struct provider *p, int64_t row);
 void exec_adopt(struct seat *seat, const struct exec_row *row, uint64_t cgroup, bool kill);

@@ -83,10 +83,11 @@ static void ring(struct provider *p, const struct due *due)
         break;
     case TIMER_IDLE_DESTROY:
     case TIMER_IDLE_PARK:
-        /* File operations are no commands and do not start the time anew, but they are not cut. */
+        /* File operations are no commands and do not start the time anew, but they are not cut;
+         * who only watches is. */
         if (seat && (seat->background_count > 0 || seat->idling))
             idle_anew(seat);
-        else if (!seat || seat->files_running == 0)
+        else if (!seat || seat->files_running <= files_watches(seat))
             verb_internal(p, due->workspace_id, due->session_id,
                           due->timer.kind == TIMER_IDLE_PARK ? SESSION_EVENT_PARK_STOP
                                                              : SESSION_EVENT_DESTROY,

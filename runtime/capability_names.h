@@ -42,7 +42,7 @@
     X(EXEC_IDLE_TIMEOUT, "exec.idle_timeout", 1)                               \
     X(FILES_READ, "files.read", 1)                                             \
     X(FILES_WRITE, "files.write", 1)                                           \
-    X(FILES_WATCH, "files.watch", 0)                                           \
+    X(FILES_WATCH, "files.watch", 1)                                           \
     X(FILES_TAR, "files.tar", 1)                                               \
     X(NETWORK_DENY, "network.deny", 1)                                         \
     X(NETWORK_CIDR_RULES, "network.cidr_rules", 1)                             \

@@ -12,7 +12,8 @@
 
 _Static_assert(sizeof(struct files_result) <= PIPE_BUF, "a result is one atomic write");
 _Static_assert(sizeof(struct files_begin) <= PIPE_BUF, "so is what comes before the data");
-_Static_assert(sizeof(struct files_begin) % 8 == 0 && sizeof(struct files_entry) % 8 == 0,
+_Static_assert(sizeof(struct files_begin) % 8 == 0 && sizeof(struct files_entry) % 8 == 0 &&
+                   sizeof(struct files_output) % 8 == 0,
                "no byte of padding at the end");
 
 static const char *const names[] = {
@@ -82,6 +83,9 @@ static const unsigned fields[FILES_OPERATION_END] = {
     [FILES_TREE_WRITE] = HAS_MAX,
     [FILES_TAR_READ] = 0,
     [FILES_TAR_WRITE] = HAS_MAX,
+    [FILES_UPLOAD] = HAS_SIZE | HAS_SHA256,
+    [FILES_COLLECT] = 0,
+    [FILES_WATCH] = HAS_RECURSIVE,
 };
 
 const char *files_entry_path_check(const char *path, size_t length)
@@ -100,6 +104,57 @@ const char *files_entry_path_check(const char *path, size_t length)
     return NULL;
 }
 
+/* Length of the character at `p`, of at most `room` bytes; 0: it is none. */
+static size_t utf8_length(const unsigned char *p, size_t room)
+{
+    static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
+    size_t n = p[0] < 0x80           ? 1
+               : (p[0] >> 5) == 0x06 ? 2
+               : (p[0] >> 4) == 0x0e ? 3
+               : (p[0] >> 3) == 0x1e ? 4
+                                     : 0;
+    uint32_t code = n == 1 ? p[0] : p[0] & (0xffu >> (n + 1));
+    if (n == 0 || n > room)
+        return 0;
+    for (size_t i = 1; i < n; i++) {
+        if ((p[i] & 0xc0) != 0x80)
+            return 0;
+        code = code << 6 | (p[i] & 0x3fu);
+    }
+    return code < least[n] || code > 0x10ffff || (code >= 0xd800 && code <= 0xdfff) ? 0 : n;
+}
+
+const char *files_safe_path_check(const char *path, size_t length)
+{
+    const char *wrong = files_entry_path_check(path, length);
+    for (size_t at = 0; !wrong && at < length;) {
+        unsigned char c = (unsigned char)path[at];
+        size_t n = utf8_length((const unsigned char *)path + at, length - at);
+        bool begins = at == 0 || path[at - 1] == '/';
+        if (n == 0)
+            return "the name is no UTF-8";
+        if (c < 0x20 || c == 0x7f || c == '\\')
+            return "the name has a control character or a backslash";
+        if (begins && length - at >= sizeof FILES_TEMPORARY - 1 &&
+            memcmp(path + at, FILES_TEMPORARY, sizeof FILES_TEMPORARY - 1) == 0)
+            return "the name is that of a file that is being written";
+        at += n;
+    }
+    return wrong;
+}
+
+/* A name beneath FILES_UPLOADS. */
+static const char *check_upload(const struct files_request *request)
+{
+    static const char top[] = FILES_UPLOADS "/";
+    const char *name = request->path + sizeof top - 1;
+    if (strncmp(request->path, top, sizeof top - 1) != 0)
+        return "the path is not beneath " FILES_UPLOADS;
+    if (!request->has_length || !request->sha256[0])
+        return "an upload says its length and its SHA-256";
+    return files_safe_path_check(name, strlen(name));
+}
+
 static const char *check_paths(const struct files_request *request, unsigned has)
 {
     if (!memchr(request->path, 0, sizeof request->path) ||
@@ -109,6 +164,8 @@ static const char *check_paths(const struct files_request *request, unsigned has
         return request->path[0] || request->path2[0] ? "this operation has no path" : NULL;
     if (request->path[0] != '/')
         return "the path is not absolute";
+    if (request->operation == FILES_UPLOAD && !request->path2[0])
+        return check_upload(request);
     if (has & HAS_TARGET)
         return request->path2[0] != '/' ? "the second path is not absolute" : NULL;
     if (!request->path2[0])
@@ -199,6 +256,9 @@ const char *files_result_check(const struct files_result *result, size_t length)
     if (!memchr(err->step, 0, sizeof err->step) || !memchr(err->subject, 0, sizeof err->subject) ||
         !memchr(err->detail, 0, sizeof err->detail))
         return "a text is not terminated";
+    if (result->left_out_length > sizeof result->left_out ||
+        (result->left_out_length > 0 && result->left_out[result->left_out_length - 1] != 0))
+        return "what was left out is not terminated";
     return stat_check(&result->stat, 0);
 }
 
@@ -215,12 +275,40 @@ const char *files_entry_check(const struct files_entry *entry)
     return stat_check(&entry->stat, FILES_FILE);
 }
 
+const char *files_output_check(const struct files_output *output)
+{
+    static const char hex[] = "0123456789abcdef";
+    bool file = output->stat.type == FILES_FILE;
+    if (output->magic != FILES_MAGIC || !memchr(output->sha256, 0, sizeof output->sha256))
+        return "not an output";
+    if (output->path_length == 0 || output->path_length >= FILES_PATH_MAX)
+        return "the path of an output is empty or too long";
+    if (strspn(output->sha256, hex) != strlen(output->sha256) ||
+        strlen(output->sha256) != (file ? 64 : 0))
+        return "a file has a SHA-256, and nothing else has";
+    if (file && output->stat.size > FILES_OUTPUT_BYTES_MAX)
+        return "an output is too large";
+    return stat_check(&output->stat, FILES_FILE);
+}
+
+const char *files_change_check(const struct files_change *change)
+{
+    bool named = change->kind >= FILES_CREATED && change->kind <= FILES_RENAMED;
+    if (change->magic != FILES_MAGIC || change->kind == FILES_NO_CHANGE ||
+        change->kind >= FILES_CHANGE_END)
+        return "not a change";
+    if (change->path_length >= FILES_PATH_MAX || (change->path_length > 0) != named)
+        return "the path of a change is too long, or where none belongs";
+    return change->type >= FILES_END ? "no such type of file" : NULL;
+}
+
 /* The kernel sets the time of a change by itself: a program that writes in place and sets the other
- * time back is seen too. */
+ * time back is seen too. What else than a file has a size means nothing. */
 void files_etag(const struct files_stat *stat, char ret_etag[FILES_ETAG_MAX])
 {
     snprintf(ret_etag, FILES_ETAG_MAX, "%" PRIx64 "-%" PRIx64 "-%" PRIx64 "-%" PRIx64 "-%" PRIx64,
-             stat->device, stat->inode, stat->size, stat->modified_ns, stat->changed_ns);
+             stat->device, stat->inode, stat->type == FILES_FILE ? stat->size : 0,
+             stat->modified_ns, stat->changed_ns);
 }
 
 /* ---- argv ------------------------------------------------------------------------------------ */

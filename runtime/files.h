@@ -25,20 +25,23 @@
 #include <stdint.h>
 
 /* symbol, name, data in, data out */
-#define FILES_OPERATIONS(X)                                                                    \
-    X(PROBE, "probe", 0, 0) /* does nothing: a command can start */                            \
-    X(READ, "read", 0, 1)   /* `length` bytes from `offset` (UINT64_MAX: all) */               \
-    X(WRITE, "write", 1, 0) /* atomic: a reader sees the old or the new; makes parents */      \
-    X(STAT, "stat", 0, 0)                                                                      \
-    X(LIST, "list", 0, 1)   /* struct files_entry records, sorted, after `path2` */            \
-    X(MKDIR, "mkdir", 0, 0) /* with parents; success when it is one */                         \
-    X(MOVE, "move", 0, 0)   /* path to path2; replaces a file, never a directory */            \
-    X(REMOVE, "remove", 0, 0)                                                                  \
-    X(CHMOD, "chmod", 0, 0)                                                                    \
-    X(TREE_READ, "tree_read", 0, 1)   /* directory as a stream of entries and bytes, for cp */ \
-    X(TREE_WRITE, "tree_write", 1, 0) /* such a stream, into a directory that is made */       \
-    X(TAR_READ, "tar_read", 0, 1)     /* the same as tar */                                    \
-    X(TAR_WRITE, "tar_write", 1, 0)   /* inside a session only (adr/0016) */
+#define FILES_OPERATIONS(X)                                                                        \
+    X(PROBE, "probe", 0, 0) /* does nothing: a command can start */                                \
+    X(READ, "read", 0, 1)   /* `length` bytes from `offset` (UINT64_MAX: all) */                   \
+    X(WRITE, "write", 1, 0) /* atomic: a reader sees the old or the new; makes parents */          \
+    X(STAT, "stat", 0, 0)                                                                          \
+    X(LIST, "list", 0, 1)   /* struct files_entry records, sorted, after `path2` */                \
+    X(MKDIR, "mkdir", 0, 0) /* with parents; success when it is one */                             \
+    X(MOVE, "move", 0, 0)   /* path to path2; replaces a file, never a directory */                \
+    X(REMOVE, "remove", 0, 0)                                                                      \
+    X(CHMOD, "chmod", 0, 0)                                                                        \
+    X(TREE_READ, "tree_read", 0, 1)   /* directory as a stream of entries and bytes, for cp */     \
+    X(TREE_WRITE, "tree_write", 1, 0) /* such a stream, into a directory that is made */           \
+    X(TAR_READ, "tar_read", 0, 1)     /* the same as tar */                                        \
+    X(TAR_WRITE, "tar_write", 1, 0)   /* inside a session only (adr/0016) */                       \
+    X(UPLOAD, "upload", 1, 0)         /* a file of FILES_UPLOADS, as SPEC_UID_NOBODY (adr/0017) */ \
+    X(COLLECT, "collect", 0, 1)       /* struct files_output records, sorted */                    \
+    X(WATCH, "watch", 0, 1)           /* struct files_change records, until the reader goes away */
 
 enum files_operation {
     FILES_NONE = 0,
@@ -49,7 +52,7 @@ enum files_operation {
 };
 
 enum {
-    FILES_VERSION = 2,
+    FILES_VERSION = 3,
     FILES_MAGIC = 0x62726669,       /* "brfi": request, result, entry */
     FILES_BEGIN_MAGIC = 0x62726662, /* "brfb" */
     FILES_PATH_MAX = 4096,
@@ -61,7 +64,26 @@ enum {
     FILES_DEPTH_MAX = 64,   /* of one list */
     FILES_MODE_NEW = 0644,  /* write without a mode, of a file that was not there */
     FILES_MODE_MADE = 0755, /* mkdir without a mode; parents that are made */
+
+    /* What is collected at once: contract for outputs, and what is looked at on the way. */
+    FILES_OUTPUTS_MAX = 100,
+    FILES_OUTPUT_BYTES_MAX = 25 << 20,
+    FILES_OUTPUTS_BYTES_MAX = 100 << 20,
+    FILES_OUTPUTS_ENTRIES_MAX = 10000,
+    FILES_OUTPUTS_DEPTH_MAX = 32,
+    FILES_LEFT_OUT_MAX = 20, /* names that are told of what is left out */
+
+    FILES_LEFT_OUT_BYTES = 1024, /* the same of a tree */
+
+    FILES_WATCH_MAX = 1024, /* directories of one watch */
 };
+
+/* Where a session finds what it was given, and puts what it gives. */
+#define FILES_UPLOADS "/mnt/session/uploads"
+#define FILES_OUTPUTS "/mnt/session/outputs"
+
+/* What the names of files that are being written begin with. */
+#define FILES_TEMPORARY ".berth-write-"
 
 /* As `offset` of a read: the last `length` bytes. */
 #define FILES_FROM_END UINT64_MAX
@@ -106,6 +128,40 @@ struct files_entry {
     struct files_stat stat;
 };
 
+/* A record of `collect`; `path_length` bytes follow. Of a file its hash; of what is left out (a
+ * link, a FIFO, …: any other type) none. */
+struct files_output {
+    uint32_t magic, path_length;
+    struct files_stat stat;
+    char sha256[FILES_SHA256_MAX];
+};
+
+/* symbol, what it is called */
+#define FILES_CHANGES(X)                                                               \
+    X(READY, "ready")     /* first: what happens from now on is told */                \
+    X(CREATED, "created") /* or moved to there */                                      \
+    X(MODIFIED, "modified")                                                            \
+    X(ATTRIBUTES, "attributes") /* mode, owner, times, number of names */              \
+    X(REMOVED, "removed")                                                              \
+    X(RENAMED, "renamed")   /* the old name; the new one, if it is seen, is CREATED */ \
+    X(OVERFLOW, "overflow") /* there was more than could be kept: look anew */         \
+    X(GONE, "gone")         /* last: the directory was removed or renamed */           \
+    X(ALIVE, "alive")       /* nothing happened; for whoever counts what moves */
+
+enum files_change_kind {
+    FILES_NO_CHANGE = 0,
+#define X(symbol, name) FILES_##symbol,
+    FILES_CHANGES(X)
+#undef X
+        FILES_CHANGE_END
+};
+
+/* A record of `watch`; `path_length` bytes follow, relative to the request's path. */
+struct files_change {
+    uint32_t magic, path_length;
+    uint32_t kind, type; /* enum files_type, 0: not known any more */
+};
+
 /* Before the data of read, list and tree_read: what is read, and how many bytes come (UINT64_MAX:
  * not known). Fewer come only when the result says why. */
 struct files_begin {
@@ -122,8 +178,11 @@ struct files_result {
     uint64_t bytes;         /* read or written */
     uint64_t entries;       /* of a tree: read or written */
     uint64_t skipped; /* list, tree_read: directories that may not be read, and devices, FIFOs and
-                         sockets of a tree */
+                         sockets of a tree; collect: what is no regular file */
     struct err err;
+    uint32_t left_out_length, reserved;
+    char left_out[FILES_LEFT_OUT_BYTES]; /* tree_read, tar_read: the first of what was left out,
+                                            each with its NUL */
 };
 
 /* NULL when well-formed; else what is wrong. Pure. */
@@ -131,6 +190,11 @@ const char *files_request_check(const struct files_request *request);
 const char *files_begin_check(const struct files_begin *begin, size_t length);
 const char *files_result_check(const struct files_result *result, size_t length);
 const char *files_entry_check(const struct files_entry *entry);
+const char *files_output_check(const struct files_output *output);
+const char *files_change_check(const struct files_change *change);
+/* May it be the name of an upload or output? files_entry_path_check(), and: UTF-8, without control
+ * characters and backslashes, no part like a file that is being written. */
+const char *files_safe_path_check(const char *path, size_t length);
 /* Of an entry's path: relative, no empty, "." or ".." part, no NUL, parts that a name can have. */
 const char *files_entry_path_check(const char *path, size_t length);
 

@@ -54,7 +54,8 @@ enum spec_seccomp_profile { SPEC_SECCOMP_DEFAULT = 1, SPEC_SECCOMP_STRICT, SPEC_
 enum {
     SPEC_UID_ROOT = 0,
     SPEC_UID_USER = 1000,
-    SPEC_UID_INIT = 65533, /* PID 1's own; no command may have it */
+    SPEC_UID_INIT = 65533,   /* PID 1's own; no command may have it */
+    SPEC_UID_NOBODY = 65534, /* owns what the session may only read (adr/0017); no command's */
     SPEC_UID_SPAN = 65536,
 };
 

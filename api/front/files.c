@@ -68,6 +68,7 @@ void front_file_release(struct front_call *call)
     front_file_unspool(file);
     buf_fini(&file->list.raw);
     buf_fini(&file->list.entries);
+    buf_fini(&file->list.left_out);
 }
 
 int front_file_pipe(struct file_call *file, bool reads, int *ret_worker)
@@ -176,17 +177,24 @@ static bool read_mode(struct front_call *call, const char *text, const char *poi
 }
 
 /* What is done to a file is in no ledger, so no key can stand for it (CAP-3). */
-static struct file_call *change_new(struct front_call *call, enum files_operation operation,
-                                    const char *member, const char *pointer)
+bool front_file_refuse_key(struct front_call *call)
 {
     struct err err;
-    if (!call->provider.key)
-        return front_file_call_new(call, operation, front_call_text(call, member), pointer);
+    if (!exchange_request(call->x)->idempotency_key)
+        return false;
     err_set(&err, ERR_INVALID_REQUEST, 0, "read the request's head", "Idempotency-Key",
             "Operations on files take no key: a session's own commands change its files too. Send "
             "it without one, and before you repeat it look at what is there.");
     front_call_refuse(call, &err, NULL);
-    return NULL;
+    return true;
+}
+
+static struct file_call *change_new(struct front_call *call, enum files_operation operation,
+                                    const char *member, const char *pointer)
+{
+    return front_file_refuse_key(call)
+               ? NULL
+               : front_file_call_new(call, operation, front_call_text(call, member), pointer);
 }
 
 void files_mkdir_handle(struct front_call *call)
@@ -457,6 +465,10 @@ static void answer_written(struct file_call *file)
     char etag[ETAG_SIZE];
     if (!file->body_whole || !file->done)
         return;
+    if (file->hash) {
+        front_file_uploaded(file);
+        return;
+    }
     make_etag(&file->stat, etag);
     answer_stat(file->call, file->request.path, &file->stat, etag);
 }

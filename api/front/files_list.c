@@ -6,7 +6,6 @@
 #include "api/front/print.h"
 #include "runtime/base/fd.h"
 
-#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -131,22 +130,6 @@ static void on_done(void *data, const struct provider_files_reply *reply)
     answer(file);
 }
 
-static int watch(struct file_call *file)
-{
-    struct front_call *call = file->call;
-    struct err err;
-    int r = fcntl(file->pipe, F_SETFL, O_NONBLOCK) < 0 ? -errno : 0;
-    if (r < 0)
-        err_set(&err, ERR_INTERNAL, -r, "watch a pipe", NULL, NULL);
-    if (r == 0)
-        r = loop_watch_new(call->front->loop, file->pipe, on_records, file, &file->watch, &err);
-    if (r == 0 && (r = loop_watch_set(file->watch, LOOP_READ)) < 0)
-        err_set(&err, ERR_INTERNAL, -r, "watch a pipe", NULL, NULL);
-    if (r < 0)
-        front_call_refuse(call, &err, NULL);
-    return r;
-}
-
 void files_list_handle(struct front_call *call)
 {
     uint64_t depth = 1, limit = LIMIT_USUAL;
@@ -172,7 +155,7 @@ void files_list_handle(struct front_call *call)
     if (front_file_pipe(file, true, &worker) < 0)
         return;
     call->release = front_file_release;
-    if (watch(file) < 0)
+    if (front_file_watch(file, on_records, LOOP_READ) < 0)
         fd_close(worker);
     else
         front_file_ask(file, -1, worker, on_done);

@@ -13,9 +13,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 enum { STALL_MS = 60 * 1000, PIECE_BYTES = 64 * 1024 };
+
+/* A byte of a name is three at most. */
+enum { TRAILERS_MAX = 3 * FILES_LEFT_OUT_BYTES + 128 };
 
 /* An archive is as long as it is: this only ends one that would never end. */
 #define TREE_BYTES_MAX (UINT64_C(1) << 40)
@@ -88,14 +92,43 @@ void tar_write_handle(struct front_call *call)
 
 /* ---- out ------------------------------------------------------------------------------------- */
 
+static void begin_archive(struct file_call *file)
+{
+    exchange_bytes_begin(file->call->x, "application/x-tar",
+                         "Trailer: X-Berth-Left-Out, X-Berth-Left-Out-Names\r\n");
+}
+
+/* What was left out, for a field: names with all but the plainest bytes as %XX, one after another.
+ */
+static void name_left_out(struct file_call *file, const struct files_result *result)
+{
+    static const char plain[] =
+        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~/";
+    struct buf *out = &file->list.left_out;
+    file->list.skipped = result->skipped;
+    for (uint32_t i = 0; i < result->left_out_length; i++) {
+        char c = result->left_out[i];
+        if (c == 0)
+            buf_puts(out, i + 1 < result->left_out_length ? ", " : "");
+        else if (strchr(plain, c))
+            buf_putc(out, c);
+        else
+            buf_printf(out, "%%%02X", (unsigned)(unsigned char)c);
+    }
+}
+
 /* The pipe's end and the worker's word: in any order, and both are needed. */
 static void end_archive(struct file_call *file)
 {
     struct front_call *call = file->call;
     if (!file->ended || !file->done)
         return;
+    char trailers[TRAILERS_MAX];
+    snprintf(trailers, sizeof trailers, "X-Berth-Left-Out: %" PRIu64 "\r\n%s%s%s",
+             file->list.skipped, file->list.left_out.length ? "X-Berth-Left-Out-Names: " : "",
+             buf_text(&file->list.left_out), file->list.left_out.length ? "\r\n" : "");
     if (file->begun)
-        exchange_stream_end(front_call_finish(call));
+        exchange_stream_end_with(front_call_finish(call), trailers);
     else
         refuse(call, file->request.path, "What came out of the session is no archive.");
 }
@@ -104,7 +137,7 @@ static void end_archive(struct file_call *file)
 static bool break_off(struct file_call *file)
 {
     if (!file->begun)
-        exchange_bytes_begin(file->call->x, "application/x-tar");
+        begin_archive(file);
     exchange_stream_break(front_call_finish(file->call));
     return false;
 }
@@ -130,7 +163,7 @@ static bool pass_on(struct file_call *file)
         file->held = (size_t)n;
     }
     if (!file->begun)
-        exchange_bytes_begin(x, "application/x-tar");
+        begin_archive(file);
     file->begun = true;
     int r = exchange_send_bytes(x, buf_text(&file->list.raw), file->held);
     if (r == EXCHANGE_FULL) {
@@ -166,6 +199,7 @@ static void on_packed(void *data, const struct provider_files_reply *reply)
     /* With bytes on their way the answer is broken off by this. */
     if (front_file_refused(call, reply))
         return;
+    name_left_out(file, reply->result);
     file->done = true;
     end_archive(file);
 }

@@ -165,6 +165,9 @@ void files_chmod_handle(struct front_call *call);
 void files_list_handle(struct front_call *call);
 void tar_read_handle(struct front_call *call);
 void tar_write_handle(struct front_call *call);
+void upload_handle(struct front_call *call);
+void collect_handle(struct front_call *call);
+void files_watch_handle(struct front_call *call);
 
 /* The page of a list: after, state, owner, label, limit. -EINVAL: refused. */
 /* 0, or refused: a rule opens a port of the host that the operator has not. */

@@ -230,7 +230,7 @@ static void on_found(void *data, struct provider_reply *reply)
     call->waiting = false;
     bool of_session = exchange_request(call->x)->route->id == ROUTE_SESSION_EVENTS;
     if (s->only)
-        exchange_bytes_begin(call->x, "application/octet-stream");
+        exchange_bytes_begin(call->x, "application/octet-stream", NULL);
     else
         exchange_events_begin(call->x);
     begin(s, of_session);

@@ -302,7 +302,8 @@ void exchange_answer_file(struct exchange *x, struct exchange_file *file)
 
 /* ---- streams out ----------------------------------------------------------------------------- */
 
-static void begin_stream(struct exchange *x, enum stream_kind kind, const char *type)
+static void begin_stream(struct exchange *x, enum stream_kind kind, const char *type,
+                         const char *headers)
 {
     struct connection *c = x->connection;
     x->stream = kind;
@@ -310,6 +311,7 @@ static void begin_stream(struct exchange *x, enum stream_kind kind, const char *
         return;
     _cleanup_buf_ struct buf out = {0};
     begin_head(c, 200, type, &out);
+    buf_puts(&out, headers ? headers : "");
     buf_puts(&out, "Transfer-Encoding: chunked\r\n\r\n");
     queue(c, &out);
     connection_make_ready(c);
@@ -317,12 +319,12 @@ static void begin_stream(struct exchange *x, enum stream_kind kind, const char *
 
 void exchange_events_begin(struct exchange *x)
 {
-    begin_stream(x, STREAM_EVENTS, "text/event-stream");
+    begin_stream(x, STREAM_EVENTS, "text/event-stream", NULL);
 }
 
-void exchange_bytes_begin(struct exchange *x, const char *media_type)
+void exchange_bytes_begin(struct exchange *x, const char *media_type, const char *headers)
 {
-    begin_stream(x, STREAM_BYTES, media_type);
+    begin_stream(x, STREAM_BYTES, media_type, headers);
 }
 
 static int queue_chunk(struct outgoing *out, const void *data, size_t length)
@@ -386,12 +388,19 @@ int exchange_send_bytes(struct exchange *x, const void *data, size_t length)
     return send_chunk(x, data, length);
 }
 
-void exchange_stream_end(struct exchange *x)
+void exchange_stream_end_with(struct exchange *x, const char *trailers)
 {
     struct connection *c = x->connection;
-    if (c && outgoing_add(&c->out, "0\r\n\r\n", 5) < 0)
+    if (c && (outgoing_add(&c->out, "0\r\n", 3) < 0 ||
+              outgoing_add(&c->out, trailers, strlen(trailers)) < 0 ||
+              outgoing_add(&c->out, "\r\n", 2) < 0))
         c->broken = true;
     finish(x);
+}
+
+void exchange_stream_end(struct exchange *x)
+{
+    exchange_stream_end_with(x, "");
 }
 
 void exchange_stream_break(struct exchange *x)

@@ -117,7 +117,8 @@ void exchange_answer_file(struct exchange *x, struct exchange_file *file);
 enum exchange_outcome { EXCHANGE_FULL = 1, EXCHANGE_GONE = 2 };
 
 void exchange_events_begin(struct exchange *x); /* 200, text/event-stream, heartbeats */
-void exchange_bytes_begin(struct exchange *x, const char *media_type);
+/* `headers`: more lines, each ended by CR LF, made by berth; NULL */
+void exchange_bytes_begin(struct exchange *x, const char *media_type, const char *headers);
 
 /* 0; EXCHANGE_FULL: not taken, wait for `room`; EXCHANGE_GONE; -ENOMEM: not taken. `id` 0: none. */
 int exchange_send_event(struct exchange *x, uint64_t id, const char *type, const char *data,
@@ -125,6 +126,8 @@ int exchange_send_event(struct exchange *x, uint64_t id, const char *type, const
 int exchange_send_bytes(struct exchange *x, const void *data, size_t length);
 
 void exchange_stream_end(struct exchange *x);
+/* The same, with fields behind the last chunk: lines that the field Trailer has announced. */
+void exchange_stream_end_with(struct exchange *x, const char *trailers);
 void exchange_stream_break(struct exchange *x);
 void exchange_end(struct exchange *x);
 

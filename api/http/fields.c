@@ -195,6 +195,11 @@ const struct body_field fields_of_mkdir[] = {
     {.name = NULL},
 };
 
+const struct body_field fields_of_collect[] = {
+    ROW(TEXT("path", 1, PATH_BYTES)),
+    {.name = NULL},
+};
+
 const struct body_field fields_of_move[] = {
     ROW(TEXT("from", 1, PATH_BYTES), .required = true),
     ROW(TEXT("to", 1, PATH_BYTES), .required = true),

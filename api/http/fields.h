@@ -36,6 +36,7 @@ extern const struct body_field fields_of_exec[];
 extern const struct body_field fields_of_signal[];
 extern const struct body_field fields_of_resize[];
 extern const struct body_field fields_of_mkdir[];
+extern const struct body_field fields_of_collect[];
 extern const struct body_field fields_of_move[];
 extern const struct body_field fields_of_chmod[];
 extern const struct body_field fields_of_network[];

@@ -111,15 +111,15 @@ enum { KIB = 1024, MIB = 1024 * KIB };
       NULL, "", chmod)                                                                             \
     X(FILES_LIST, GET, S_ "/files/list", FILES_READ, NONE, 0, NONE, DOCUMENT, NULL,                \
       "path depth after limit", none)                                                              \
-    X(FILES_WATCH, GET, S_ "/files/watch", FILES_READ, NONE, 0, NONE, EVENTS, "files.watch",       \
-      "path", none)                                                                                \
+    X(FILES_WATCH, GET, S_ "/files/watch", FILES_READ, NONE, 0, NONE, EVENTS, NULL,                \
+      "path recursive", none)                                                                      \
     X(TAR_WRITE, PUT, S_ "/tar", FILES_WRITE, STREAM, BODY_UNBOUNDED, NONE, DOCUMENT, NULL,        \
       "path", none)                                                                                \
     X(TAR_READ, GET, S_ "/tar", FILES_READ, NONE, 0, NONE, BYTES, NULL, "path", none)              \
-    X(UPLOADS, POST, S_ "/uploads", FILES_WRITE, STREAM, BODY_UNBOUNDED, OPTIONAL, DOCUMENT, "",   \
-      "", none)                                                                                    \
-    X(COLLECT, POST, S_ "/outputs/collect", FILES_READ, OBJECT, 4 * KIB, OPTIONAL, DOCUMENT, "",   \
-      "", none)                                                                                    \
+    X(UPLOADS, POST, S_ "/uploads", FILES_WRITE, STREAM, BODY_UNBOUNDED, OPTIONAL, DOCUMENT, NULL, \
+      "name size sha256", none)                                                                    \
+    X(COLLECT, POST, S_ "/outputs/collect", FILES_READ, OBJECT, 16 * KIB, OPTIONAL, DOCUMENT,      \
+      NULL, "", collect)                                                                           \
     X(SESSION_NETWORK, PUT, S_ "/network", LIFECYCLE, OBJECT, MIB, OPTIONAL, DOCUMENT, NULL, "",   \
       network)                                                                                     \
     X(PORTS_LIST, GET, S_ "/ports", READ, NONE, 0, NONE, DOCUMENT, NULL, "", none)                 \

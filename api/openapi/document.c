@@ -111,7 +111,7 @@ static void write_parameters(const struct route *route, struct buf *out)
         buf_printf(out, "%s{\"$ref\":\"#/components/parameters/IdempotencyKey\"}", comma);
         comma = ",";
     }
-    if (route->answer == ANSWER_EVENTS) {
+    if (route->answer == ANSWER_EVENTS && route->id != ROUTE_FILES_WATCH) {
         buf_printf(out, "%s{\"$ref\":\"#/components/parameters/LastEventId\"}", comma);
         comma = ",";
     }

@@ -60,5 +60,6 @@ void openapi_schemas(struct buf *out);
 /* What front makes by itself; NULL ends it. */
 extern const struct document_shape openapi_shape_stdin, openapi_shape_file, openapi_shape_removed,
     openapi_shape_file_list, openapi_shape_output, openapi_shape_gap, openapi_shape_network,
-    openapi_shape_port_list, openapi_shape_unpacked;
+    openapi_shape_port_list, openapi_shape_unpacked, openapi_shape_uploaded,
+    openapi_shape_collection, openapi_shape_change, openapi_shape_watch_end;
 extern const struct document_shape *const openapi_shapes[];

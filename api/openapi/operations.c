@@ -30,6 +30,14 @@ static const struct openapi_event output_events[] = {OUTPUT_EVENTS};
 static const struct openapi_event start_events[] = {{"exec", &document_shape_exec}, OUTPUT_EVENTS};
 static const struct openapi_event session_events[] = {{"*", &document_shape_event}, {NULL, NULL}};
 
+static const struct openapi_event watch_events[] = {
+    {"ready", &openapi_shape_change},    {"created", &openapi_shape_change},
+    {"modified", &openapi_shape_change}, {"attributes", &openapi_shape_change},
+    {"removed", &openapi_shape_change},  {"renamed", &openapi_shape_change},
+    {"overflow", &openapi_shape_change}, {"gone", &openapi_shape_change},
+    {"end", &openapi_shape_watch_end},   {NULL, NULL},
+};
+
 /* id, tag, summary, status, answer; then what else. */
 #define ROW(id_, tag_, summary_, status_, answer_, ...) \
     [ROUTE_##id_] = {                                   \
@@ -90,12 +98,15 @@ static const struct openapi_operation operations[ROUTE_COUNT] = {
     ROW(FILES_CHMOD, "Files", "Change permission bits", 200, F(file), .problems = FILE_TO_DO,
         .refuses_key = true),
     ROW(FILES_LIST, "Files", "List a directory", 200, F(file_list), .problems = FILE_TO_DO),
-    ROW(FILES_WATCH, "Files", "Follow changes of files", 0, NULL),
+    ROW(FILES_WATCH, "Files", "Follow what changes in a directory", 200, NULL,
+        .events = watch_events, .problems = FILE_TO_DO | P(TOO_LARGE)),
     ROW(TAR_WRITE, "Files", "Unpack a tar archive into a directory", 200, F(unpacked),
         .problems = FILE_MADE),
     ROW(TAR_READ, "Files", "Read a directory as a tar archive", 200, NULL, .problems = FILE_TO_DO),
-    ROW(UPLOADS, "Files", "Give a session files that it only reads", 0, NULL),
-    ROW(COLLECT, "Files", "Collect what a session leaves in its outputs", 0, NULL),
+    ROW(UPLOADS, "Files", "Give a session a file that it only reads", 200, F(uploaded),
+        .problems = FILE_MADE, .refuses_key = true),
+    ROW(COLLECT, "Files", "Tell what a session leaves in its outputs, with hashes", 200,
+        F(collection), .problems = FILE_TO_DO | P(TOO_LARGE), .refuses_key = true),
     ROW(SESSION_NETWORK, "Sessions", "Replace what a session may reach", 200, F(network),
         .problems = STATE | P(CAPABILITY_UNAVAILABLE) | P(POLICY_REJECTED) |
                     P(PRECONDITION_FAILED) | P(PORT_IN_USE)),
@@ -175,8 +186,15 @@ const struct openapi_parameter openapi_parameters[] = {
     {"offset", OPENAPI_ANY, "{\"type\":\"integer\",\"minimum\":0}",
      "How many bytes have gone in before these; 412 when that is not so.", false},
     {"path", OPENAPI_ANY, PATH_SCHEMA, "Absolute, as the session sees it.", true},
+    {"name", ROUTE_UPLOADS, "{\"type\":\"string\",\"minLength\":1,\"maxLength\":4000}",
+     "The name that the file is to have beneath /mnt/session/uploads, of one or more parts.", true},
+    {"size", ROUTE_UPLOADS, FROM_TO(0, 4294967296), "How many bytes it has.", true},
+    {"sha256", ROUTE_UPLOADS, "{\"type\":\"string\",\"pattern\":\"^[0-9a-f]{64}$\"}",
+     "Their SHA-256.", true},
     {"mode", OPENAPI_ANY, "{\"type\":\"string\",\"pattern\":\"^0?[0-7]{3}$\"}",
      "Of a new file, in octal; without it, 0644.", false},
+    {"recursive", ROUTE_FILES_WATCH, FLAG_SCHEMA, "Also what is below, 1024 directories at most.",
+     false},
     {"recursive", OPENAPI_ANY, FLAG_SCHEMA, "Also what is in a directory.", false},
     {NULL, 0, NULL, NULL, false},
 };

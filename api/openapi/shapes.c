@@ -68,6 +68,44 @@ static const struct document_member unpacked_members[] = {
 };
 SHAPE(unpacked, "Unpacked", "What came out of an archive.");
 
+static const struct document_member uploaded_members[] = {
+    MEMBER("path", TEXT, .help = "As the session sees it."),
+    MEMBER("size", COUNT),
+    MEMBER("sha256", TEXT),
+    MEMBER("mode", TEXT, .help = "Four octal digits."),
+    MEMBER("modified_at", TIME),
+    END,
+};
+SHAPE(uploaded, "Uploaded", "A file that a session only reads.");
+
+static const struct document_member collected_members[] = {
+    MEMBER("name", TEXT, .help = "Beneath the collection's `path`."),
+    MEMBER("size", COUNT),
+    MEMBER("sha256", TEXT),
+    MEMBER("etag", TEXT, .help = "For If-Match of the request that reads it."),
+    MEMBER("mode", TEXT, .help = "Four octal digits."),
+    MEMBER("modified_at", TIME),
+    END,
+};
+static SHAPE(collected, "Collected", "A file of a collection.");
+
+static const struct document_member left_out_members[] = {
+    MEMBER("name", TEXT),
+    MEMBER("type", TEXT, .choice = type_choice),
+    END,
+};
+static SHAPE(left_out, "LeftOut", "What is no regular file.");
+
+static const struct document_member collection_members[] = {
+    BYTES("path"),
+    MEMBER("files", LIST, .of = &openapi_shape_collected, .help = "In the order of their names."),
+    MEMBER("bytes", COUNT, .help = "Of all files."),
+    MEMBER("left_out", LIST, .of = &openapi_shape_left_out, .help = "The first 20."),
+    MEMBER("left_out_count", COUNT),
+    END,
+};
+SHAPE(collection, "Collection", "What a session leaves in a directory, all of it or nothing.");
+
 static const struct document_member entry_members[] = {
     BYTES("name"),
     BYTES("path"),
@@ -90,6 +128,22 @@ static const struct document_member file_list_members[] = {
     END,
 };
 SHAPE(file_list, "FileList", "Names in the order of their bytes.");
+
+static const struct document_member change_members[] = {
+    BYTES("path"),
+    BYTES("name"),
+    MEMBER("type", TEXT, .choice = type_choice, .may = DOCUMENT_NULL,
+           .help = "null where it is not known any more, or none is meant."),
+    END,
+};
+SHAPE(change, "FileChange", "What happened, by the event's name, to what.");
+
+static const struct document_member watch_end_members[] = {
+    MEMBER("code", TEXT, .may = DOCUMENT_NULL, .help = "Of a problem; null: there is none."),
+    MEMBER("detail", TEXT),
+    END,
+};
+SHAPE(watch_end, "WatchEnd", "Why nothing more is told.");
 
 static const struct document_member output_members[] = {
     MEMBER("seq", COUNT),
@@ -133,8 +187,10 @@ static const struct document_member port_list_members[] = {
 SHAPE(port_list, "PublishedPortList", "What of the host's loopback leads into a session now.");
 
 const struct document_shape *const openapi_shapes[] = {
-    &openapi_shape_stdin,     &openapi_shape_file,     &openapi_shape_removed,
-    &openapi_shape_file_list, &openapi_shape_entry,    &openapi_shape_output,
-    &openapi_shape_gap,       &openapi_shape_network,  &openapi_shape_port,
-    &openapi_shape_port_list, &openapi_shape_unpacked, NULL,
+    &openapi_shape_stdin,     &openapi_shape_file,      &openapi_shape_removed,
+    &openapi_shape_file_list, &openapi_shape_entry,     &openapi_shape_output,
+    &openapi_shape_gap,       &openapi_shape_network,   &openapi_shape_port,
+    &openapi_shape_port_list, &openapi_shape_unpacked,  &openapi_shape_uploaded,
+    &openapi_shape_collected, &openapi_shape_left_out,  &openapi_shape_collection,
+    &openapi_shape_change,    &openapi_shape_watch_end, NULL,
 };

@@ -27,6 +27,7 @@ struct files_place {
     int dir, fd; /* -1: none; fd -1: there is nothing of that name */
     char name[FILES_NAME_MAX];
     struct stat stat; /* of fd */
+    unsigned made;    /* so many directories up from dir, itself the first, were made on the way */
     /* With view->beneath: of dir, relative to the root, "" for the root itself. */
     char text[FILES_PATH_MAX];
 };
@@ -39,6 +40,8 @@ enum {
 
 int files_resolve(const struct files_view *view, const char *path, unsigned flags,
                   struct files_place *ret, struct err *err);
+/* Takes the `made` directories above what `path` names away again, as far as they are empty. */
+void files_unmake(const struct files_view *view, const char *path, unsigned made);
 /* What stands at `place` becomes the directory `place->dir`, with no name. It must be one. */
 int files_enter(struct files_place *place);
 void files_place_fini(struct files_place *place);
@@ -83,6 +86,9 @@ int files_tree_write(struct files_job *job, struct err *err);
 
 int files_tar_read(struct files_job *job, struct err *err);
 int files_tar_write(struct files_job *job, struct err *err);
+int files_upload(struct files_job *job, struct err *err);
+int files_collect(struct files_job *job, struct err *err);
+int files_watch(struct files_job *job, struct err *err);
 
 /* ---- what they share ------------------------------------------------------------------------- */
 
@@ -105,6 +111,8 @@ struct files_tree_writer {
 int files_tree_base(struct files_job *job, struct files_place *ret, struct err *err);
 /* t->parent becomes the directory of t->path, without a link on the way. *ret_name is the rest. */
 int files_tree_parent(struct files_tree_writer *t, const char **ret_name);
+/* Its failure, told: what is no directory on the way is the request's fault. */
+int files_tree_failed(struct err *err, int sys, const char *doing, const char *path);
 /* `link`: what a symbolic link says; `modified` NULL: now. A file's bytes are read from `in`. */
 int files_tree_put(struct files_tree_writer *t, const struct files_stat *stat, const char *link,
                    const struct timespec *modified, struct err *err);

@@ -190,6 +190,11 @@ int files_remove(struct files_job *job, struct err *err)
         return r;
     files_tell(job->view, &place.stat, &job->result->stat);
     bool directory = S_ISDIR(place.stat.st_mode);
+    if (directory && job->request->recursive && job->request->match[0] &&
+        strcmp(job->request->match, "*") != 0)
+        return err_set(err, ERR_INVALID_REQUEST, EISDIR, doing, path,
+                       "A directory's ETag says nothing of what is below it. Remove it without "
+                       "If-Match, or what is in it one by one. Nothing was removed.");
     if (unlinkat(place.dir, place.name, directory ? AT_REMOVEDIR : 0) == 0)
         return 0;
     if (directory && job->request->recursive && (errno == ENOTEMPTY || errno == EEXIST))

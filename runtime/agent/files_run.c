@@ -32,6 +32,9 @@ static const struct {
     [FILES_TREE_WRITE] = {files_tree_write, true},
     [FILES_TAR_READ] = {files_tar_read, false},
     [FILES_TAR_WRITE] = {files_tar_write, true},
+    [FILES_UPLOAD] = {files_upload, true},
+    [FILES_COLLECT] = {files_collect, false},
+    [FILES_WATCH] = {files_watch, false},
 };
 
 bool files_changes(unsigned operation)

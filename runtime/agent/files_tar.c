@@ -66,12 +66,15 @@ static int hard_link(struct unpacking *u, struct err *err)
     memcpy(t->path, u->entry.link, sizeof t->path);
     int r = files_tree_parent(t, &target);
     if (r < 0)
-        return files_failed(err, -r, step_name, u->entry.path);
+        return files_tree_failed(err, -r, step_name, u->entry.path);
     target = strrchr(u->entry.link, '/');
     target = target ? target + 1 : u->entry.link;
     _cleanup_fd_ int dir = fcntl(t->parent.dir, F_DUPFD_CLOEXEC, 3);
-    if (dir < 0 || fstatat(dir, target, &st, AT_SYMLINK_NOFOLLOW) < 0)
+    if (dir < 0)
         return files_failed(err, errno, step_name, u->entry.path);
+    if (fstatat(dir, target, &st, AT_SYMLINK_NOFOLLOW) < 0)
+        return errno == ENOENT ? malformed(u, "it is a hard link to what is not in the tree", err)
+                               : files_failed(err, errno, step_name, u->entry.path);
     if (!S_ISREG(st.st_mode))
         return malformed(u, "it is a hard link to what is no file", err);
     memcpy(t->path, u->entry.path, sizeof t->path);
@@ -80,7 +83,7 @@ static int hard_link(struct unpacking *u, struct err *err)
         r = files_tree_name(t->parent.dir, name,
                             &(struct files_tree_new){.link_dir = dir, .link_name = target});
     t->job->result->entries++;
-    return r < 0 ? files_failed(err, -r, step_name, u->entry.path) : 0;
+    return r < 0 ? files_tree_failed(err, -r, step_name, u->entry.path) : 0;
 }
 
 static int unpack(struct unpacking *u, struct err *err)

@@ -25,7 +25,7 @@
 
 enum { SLOTS = 8, RANDOM_TRIES = 8 };
 
-static const char prefix[] = ".berth-write-";
+static const char prefix[] = FILES_TEMPORARY;
 
 static bool name_is(int dir, const char *name, const struct stat *file)
 {

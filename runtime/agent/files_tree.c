@@ -2,7 +2,8 @@
  * follows a symbolic link beneath the directory.
  *
  * A stream holds files, directories and symbolic links. Devices, FIFOs, sockets and what the
- * session's user may not read are left out and counted. Names come in the order of the directory.
+ * session's user may not read are left out, counted, and the first ones named. Names come in the
+ * order of the directory.
  */
 #include "runtime/agent/files_internal.h"
 #include "runtime/agent/tar.h"
@@ -26,7 +27,23 @@ struct reader {
     char path[FILES_PATH_MAX];
     size_t length;
     unsigned depth;
+    uint64_t named; /* of what was left out */
 };
+
+/* Counted, and the first ones named: as many as there is room for. */
+static void leave_out(struct reader *t)
+{
+    struct files_result *result = t->job->result;
+    size_t room = sizeof result->left_out - result->left_out_length;
+    bool first = result->skipped == t->named;
+    result->skipped++;
+    if (!first || t->length + 1 > room)
+        return;
+    memcpy(result->left_out + result->left_out_length, t->path, t->length);
+    result->left_out_length += (uint32_t)t->length;
+    result->left_out[result->left_out_length++] = 0;
+    t->named++;
+}
 
 static int send_entry(struct reader *t, const struct stat *st, uint64_t size, const char *text)
 {
@@ -65,7 +82,7 @@ static int read_link(struct reader *t, int dir, const char *name, const struct s
     char text[FILES_PATH_MAX];
     ssize_t n = readlinkat(dir, name, text, sizeof text);
     if (n <= 0 || (size_t)n == sizeof text) {
-        t->job->result->skipped++;
+        leave_out(t);
         return 0;
     }
     text[n] = 0;
@@ -80,7 +97,7 @@ static int read_file(struct reader *t, int dir, const char *name, struct err *er
     if (fd == -EMFILE || fd == -ENFILE || fd == -ENOMEM)
         return files_failed(err, -fd, "read", t->path);
     if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode)) {
-        t->job->result->skipped++;
+        leave_out(t);
         return 0;
     }
     int r = send_entry(t, &st, (uint64_t)st.st_size, NULL);
@@ -105,7 +122,7 @@ static int read_below(struct reader *t, int dir, dev_t device, const char *name,
     if (fd == -EMFILE || fd == -ENFILE || fd == -ENOMEM)
         return files_failed(err, -fd, "read", t->path);
     if (fd < 0 || t->depth == DEPTH_MAX) {
-        t->job->result->skipped++;
+        leave_out(t);
         return 0;
     }
     int r = send_entry(t, st, 0, NULL);
@@ -127,7 +144,7 @@ static int read_name(struct reader *t, int dir, dev_t device, const char *name, 
     if (S_ISREG(st.st_mode))
         return read_file(t, dir, name, err);
     if (!S_ISLNK(st.st_mode)) {
-        t->job->result->skipped++;
+        leave_out(t);
         return 0;
     }
     int r = read_link(t, dir, name, &st);
@@ -159,7 +176,7 @@ static int read_directory(struct reader *t, int dir, struct err *err)
         size_t n = (size_t)snprintf(t->path + length, sizeof t->path - length, "%s%s",
                                     length ? "/" : "", e->d_name);
         if (n >= sizeof t->path - length) {
-            t->job->result->skipped++;
+            leave_out(t);
             continue;
         }
         t->length = length + n;

@@ -70,6 +70,14 @@ int files_tree_parent(struct files_tree_writer *t, const char **ret_name)
     return 0;
 }
 
+int files_tree_failed(struct err *err, int sys, const char *doing, const char *path)
+{
+    if (sys != ENOTDIR && sys != ELOOP)
+        return files_failed(err, sys, doing, path);
+    return err_set(err, ERR_INVALID_REQUEST, sys, doing, path,
+                   "What stands on its way is no directory: links are not followed there.");
+}
+
 static int write_directory(struct files_tree_writer *t, const char *name, uint32_t mode)
 {
     struct stat st;
@@ -96,7 +104,7 @@ int files_tree_name(int dir, const char *name, const struct files_tree_new *new)
     int r = make_name(dir, name, new);
     if (r != -EEXIST)
         return r;
-    r = id_random(".berth-write-", temporary, sizeof temporary);
+    r = id_random(FILES_TEMPORARY, temporary, sizeof temporary);
     if (r == 0)
         r = make_name(dir, temporary, new);
     if (r < 0)
@@ -142,7 +150,7 @@ int files_tree_put(struct files_tree_writer *t, const struct files_stat *stat, c
     const char *name;
     int r = files_tree_parent(t, &name);
     if (r < 0)
-        return files_failed(err, -r, "write the tree", t->path);
+        return files_tree_failed(err, -r, "write the tree", t->path);
     t->job->result->entries++;
     if (stat->type == FILES_FILE)
         return write_file(t, name, stat, modified, err);
@@ -152,7 +160,7 @@ int files_tree_put(struct files_tree_writer *t, const struct files_stat *stat, c
     r = stat->type == FILES_DIRECTORY
             ? write_directory(t, name, stat->mode)
             : files_tree_name(t->parent.dir, name, &(struct files_tree_new){.symlink = link});
-    return r < 0 ? files_failed(err, -r, "write the tree", t->path) : 0;
+    return r < 0 ? files_tree_failed(err, -r, "write the tree", t->path) : 0;
 }
 
 /* What a symbolic link of the stream says. */

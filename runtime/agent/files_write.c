@@ -190,13 +190,20 @@ int files_write(struct files_job *job, struct err *err)
     if (request->has_length && request->length > content.most)
         return too_large(content.most, request->path, err);
     _cleanup_place_ struct files_place place = FILES_NOWHERE;
-    int r = files_resolve(job->view, request->path, FILES_FOLLOW | FILES_MAKE | FILES_MISSING,
-                          &place, err);
+    /* What must be there already is no reason to make anything. */
+    bool must_be = request->match[0] && strcmp(request->match, "-") != 0;
+    unsigned make = must_be ? 0 : FILES_MAKE;
+    int r =
+        files_resolve(job->view, request->path, FILES_FOLLOW | FILES_MISSING | make, &place, err);
+    if (r == -ENOENT && must_be)
+        return files_match(job->view, request->match, NULL, request->path, err);
     if (r < 0)
         return r;
     struct stat st;
     r = files_replace(job->view, &place, place.name, &content, &job->result->bytes, &st, err);
     if (r == 0)
         files_tell(job->view, &st, &job->result->stat);
+    else
+        files_unmake(job->view, request->path, place.made);
     return r;
 }

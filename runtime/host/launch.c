@@ -351,6 +351,7 @@ static int send_roots(const struct session *s, const struct spec *spec,
         .root_gid = session_host_id(s, SPEC_UID_ROOT),
         .user_uid = session_host_id(s, SPEC_UID_USER),
         .user_gid = session_host_id(s, SPEC_UID_USER),
+        .nobody = session_host_id(s, SPEC_UID_NOBODY),
         .make_nodes = !s->runtime->facts.rootless,
     };
     _cleanup_fd_ int scratch = -1;
@@ -654,6 +655,7 @@ static int start_stage(struct session *s, const struct spec *spec, struct launch
     args.hostname = "berth";
     args.root_uid = args.root_gid = session_host_id(s, SPEC_UID_ROOT);
     args.user_uid = args.user_gid = session_host_id(s, SPEC_UID_USER);
+    args.nobody = session_host_id(s, SPEC_UID_NOBODY);
     args.make_nodes = !rt->facts.rootless;
     args.single_uid = rt->facts.single_uid;
     args.overlay_userxattr = rt->overlay_userxattr;

@@ -37,6 +37,7 @@
     X(FREEZE, "freeze")                           \
     X(METERING, "metering")                       \
     X(FILES_READ, "files_read")                   \
+    X(FILES_WATCH, "files_watch")                 \
     X(FILES_WRITE, "files_write")                 \
     X(PARK_STOP, "park_stop")                     \
     X(RESUME, "resume")

@@ -29,7 +29,7 @@
 /* No ledger has this instance: theirs are longer. */
 #define PROBE_INSTANCE "70726f6265"
 
-enum { STILL_MS = 40, STEP_MS = 5, EXECS = 4, ORPHANS = 16, OUTPUT = 64 << 10 };
+enum { STILL_MS = 40, STEP_MS = 5, EXECS = 5, ORPHANS = 16, OUTPUT = 64 << 10 };
 
 struct trial {
     struct runtime *rt;
@@ -288,6 +288,16 @@ static bool succeeded(int answers)
     return false;
 }
 
+/* The first word of a watch. */
+static bool is_ready(int changes)
+{
+    struct files_change change;
+    struct pollfd waits = {.fd = changes, .events = POLLIN};
+    return poll(&waits, 1, PROBE_DEADLINE_MS) == 1 &&
+           read(changes, &change, sizeof change) == (ssize_t)sizeof change &&
+           !files_change_check(&change) && change.kind == FILES_READY;
+}
+
 static bool file(struct trial *t, uint64_t exec, enum files_operation operation, const char *in,
                  char *out, size_t out_size)
 {
@@ -299,7 +309,8 @@ static bool file(struct trial *t, uint64_t exec, enum files_operation operation,
     if (!asked || !argv)
         return false;
     files_request_init(asked, operation);
-    snprintf(asked->path, sizeof asked->path, "/workspace/kept");
+    snprintf(asked->path, sizeof asked->path,
+             operation == FILES_WATCH ? "/workspace" : "/workspace/kept");
     asked->length = operation == FILES_READ ? UINT64_MAX : 0;
     if (files_request_to_argv(asked, argv) < 0 || !make_pipe(&in_there, &in_here, true) ||
         !make_pipe(&out_there, &out_here, false) || !make_pipe(&answer_there, &answer_here, false))
@@ -323,6 +334,11 @@ static bool file(struct trial *t, uint64_t exec, enum files_operation operation,
     fd_replace(&in_here, -1);
     fd_replace(&out_there, -1);
     fd_replace(&answer_there, -1);
+    if (operation == FILES_WATCH) { /* it ends when nobody reads */
+        bool ready = is_ready(out_here);
+        fd_replace(&out_here, -1);
+        return waited(t, &t->ended[exec]) && ready;
+    }
     if (!waited(t, &t->ended[exec]) || !succeeded(answer_here))
         return false;
     ssize_t n = io_read_full(out_here, out, out_size - 1);
@@ -349,6 +365,8 @@ static void try_files(struct trial *t)
     bool got = wrote && file(t, 3, FILES_READ, "", text, sizeof text);
     answer(t, PROBE_FILES_READ, got && strcmp(text, "of the probe") == 0,
            "the file worker read it back, whole", "The file worker did not read it back.");
+    answer(t, PROBE_FILES_WATCH, file(t, 4, FILES_WATCH, "", text, sizeof text),
+           "the file worker watched the workspace", "The file worker could watch no directory.");
 }
 
 /* ---- what is tried ----------------------------------------------------------------------------

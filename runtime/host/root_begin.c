@@ -156,15 +156,22 @@ static bool is_place(const struct rootfs_step *step)
 static int make_own(const struct root_begin *w, int root, struct maker *m,
                     const struct rootfs_step *step, struct err *err)
 {
-    bool users = step->kind == ROOTFS_DIRECTORY && step->owner != 0;
-    bool as_root = m->may_change && !users; /* a home is made in what is root's */
+    bool given = step->kind == ROOTFS_DIRECTORY && step->owner != 0;
+    bool nobodys = given && step->owner == SPEC_UID_NOBODY;
+    bool as_root = m->may_change && !given; /* a home is made in what is root's */
     if (maker_become(m, as_root ? w->root_uid : m->own_uid, as_root ? w->root_gid : m->own_gid) < 0)
         return err_raw(err, ERR_INTERNAL, EPERM, "make files as the session's root", step->path);
     int r = make_step(root, step, err);
     if (r < 0 || as_root)
         return r;
-    if (fchownat(root, step->path, users ? w->user_uid : w->root_uid,
-                 users ? w->user_gid : w->root_gid, AT_SYMLINK_NOFOLLOW) < 0)
+    if (fchownat(root, step->path,
+                 nobodys ? w->nobody
+                 : given ? w->user_uid
+                         : w->root_uid,
+                 nobodys ? w->nobody
+                 : given ? w->user_gid
+                         : w->root_gid,
+                 AT_SYMLINK_NOFOLLOW) < 0)
         return fail(err, "give a part of the root to the session", step->path);
     return 0;
 }

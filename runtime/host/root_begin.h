@@ -19,6 +19,7 @@ struct root_begin {
     const struct rootfs_plan *plan;
     const char *scratch_size, *scratch_inodes; /* as struct stage_args has them */
     uint32_t root_uid, root_gid, user_uid, user_gid;
+    uint32_t nobody; /* SPEC_UID_NOBODY, and its group */
     bool make_nodes;
 };
 

@@ -30,6 +30,10 @@ const char *const rootfs_proc_masked[] = {
     {                                                                              \
         .kind = ROOTFS_DIRECTORY, .mode = (m), .path = (p), .owner = SPEC_UID_USER \
     }
+#define NOBODYS_DIR(p, m)                                                            \
+    {                                                                                \
+        .kind = ROOTFS_DIRECTORY, .mode = (m), .path = (p), .owner = SPEC_UID_NOBODY \
+    }
 #define LINK(p, t)                                       \
     {                                                    \
         .kind = ROOTFS_SYMLINK, .path = (p), .text = (t) \
@@ -84,6 +88,10 @@ static const struct rootfs_step common[] = {
     DIR("run", 0755),
     DIR("run/shm", 01777), /* /dev/shm points here, so that it counts as scratch */
     DIR("mnt", 0755),
+    /* What the session is given and gives. The first is written by nobody's worker alone. */
+    NOBODYS_DIR("mnt/session", 0755),
+    NOBODYS_DIR("mnt/session/uploads", 0755),
+    NOBODYS_DIR("mnt/session/outputs", 01777),
     FILE_IS("etc/resolv.conf", resolv_text),
     FILE_IS("etc/hosts", hosts_text),
     FILE_IS("etc/hostname", "berth\n"),

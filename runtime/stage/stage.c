@@ -198,8 +198,10 @@ static void populate(const struct stage_args *args, int root)
         if (step->kind != ROOTFS_DIRECTORY || step->owner == 0)
             continue;
         int place = TRY(place_open(args, root, step->path, true), "open a directory", step->path);
-        TRY(fchownat(place, "", args->user_uid, args->user_gid, AT_EMPTY_PATH),
-            "give a directory to the session's user", step->path);
+        bool nobodys = step->owner == SPEC_UID_NOBODY;
+        TRY(fchownat(place, "", nobodys ? args->nobody : args->user_uid,
+                     nobodys ? args->nobody : args->user_gid, AT_EMPTY_PATH),
+            "give a directory to whose it is", step->path);
         fd_close(place);
     }
 }

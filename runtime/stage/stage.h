@@ -79,6 +79,7 @@ struct stage_args {
 
     uint32_t root_uid, root_gid; /* ids, as the launcher's namespace has them, of the session's 0 */
     uint32_t user_uid, user_gid; /* of the session's default user */
+    uint32_t nobody;             /* SPEC_UID_NOBODY, and its group */
     bool make_nodes;             /* mknod device nodes; else bind the host's */
     bool single_uid;             /* only the default user's id is mapped inside */
     bool overlay_userxattr;

@@ -357,7 +357,12 @@ test("files that are given are checked before one is written; what is collected 
   same(await p.operations.ls.exists("/workspace/one"), false, "written");
   await p.materializeFileResources([file("/workspace/in/one", "1")]);
   same((await p.session.stat("/workspace/in/one")).mode, "0444");
+  await p.materializeFileResources([file("/mnt/session/uploads/in/two", "22")]);
+  same(await run(p.session, "cat in/two; rm -f in/two; echo x >>in/two; chmod 777 in/two; ls in", { cwd: "/mnt/session/uploads" }), "22two\n");
+  check((await fails(() => p.session.upload("../out", "x"))).includes("name"));
   same(await p.collectOutputFiles(), []);
+  await run(p.session, "echo out >f", { cwd: "/mnt/session/outputs" });
+  same((await p.collectOutputFiles("/mnt/session/outputs")).map((f) => f.content.toString()), ["out\n"]);
   await run(p.session, "mkdir -p outputs/d; printf b >outputs/d/b; printf a >outputs/a; ln -s /etc/passwd outputs/link", { cwd: "/workspace" });
   const collected = await p.collectOutputFiles();
   same(collected.map((f) => [f.path, f.content.toString(), f.sha256]), [["a", "a", sha256("a")], ["d/b", "b", sha256("b")]]);
@@ -365,6 +370,21 @@ test("files that are given are checked before one is written; what is collected 
   check((await fails(() => p.collectOutputFiles())).includes("more than may be collected"));
   same(p.outputFiles.length, 2, "the set before");
   p.dispose();
+});
+
+test("a watch tells what changes, and why it ends", async () => {
+  const s = await session();
+  const seen = [];
+  let parked; // once: a write is told as modified more than once
+  for await (const change of s.watch("/workspace", { recursive: true })) {
+    seen.push(change.event);
+    if (change.event === "ready") await s.run({ shell: "mkdir d; echo x >d/f" });
+    if (change.path === "/workspace/d/f" && change.event === "modified" && !parked) parked = await s.park();
+    if (change.event === "end") same(change.code, "unavailable");
+  }
+  check(seen[0] === "ready" && seen.includes("created") && seen.at(-1) === "end", seen.join(" "));
+  check((await fails(async () => { for await (const _ of s.watch("/workspace")); })).includes("invalid_state"));
+  await s.destroy(true);
 });
 
 // ---- the factory ------------------------------------------------------------------------------------

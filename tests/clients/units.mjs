@@ -1,6 +1,7 @@
 // This file tests what of the TypeScript package needs no berth: globs, whose socket is used, and what a
 // service that fails is told. typescript.mjs runs it with its own.
 import { spawn } from "node:child_process";
+import { createHash } from "node:crypto";
 import { chmodSync, chownSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import * as http from "node:http";
 import { tmpdir } from "node:os";
@@ -321,19 +322,20 @@ test("a cancel is asked again until the command is known to have ended", async (
   forbidden.close();
 });
 
-test("what is collected is bounded by all that is there", async () => {
-  let given = 0;
-  const endless = {
+test("what is collected is what was told, or an error", async () => {
+  const told = { path: "/workspace/outputs", bytes: 1, left_out: [], left_out_count: 0, files: [{ name: "f", size: 1, sha256: createHash("sha256").update("x").digest("hex"), etag: '"1"' }] };
+  const session = (content, asked = {}) => ({
     workspaceId: "w",
     id: "s",
     get: async () => ({ state: "running" }),
-    async *list() {
-      for (;;) yield { path: `/workspace/outputs/d${given++}`, type: "directory", size: 0 };
-    },
-  };
-  const message = await fails(() => new SandboxProvider(endless).collectOutputFiles());
-  check(message.includes("more than 10000 entries"), message);
-  same(given, 10_001);
+    collect: async () => told,
+    readFile: async (path, options) => (Object.assign(asked, { path, match: options.headers["if-match"] }), Buffer.from(content)),
+  });
+  const asked = {};
+  same((await new SandboxProvider(session("x", asked)).collectOutputFiles()).map((f) => f.content.toString()), ["x"]);
+  same(asked, { path: "/workspace/outputs/f", match: '"1"' });
+  check((await fails(() => new SandboxProvider(session("xy")).collectOutputFiles())).includes("size mismatch"));
+  check((await fails(() => new SandboxProvider(session("y")).collectOutputFiles())).includes("failed integrity validation"));
 });
 
 // ---- the end ----------------------------------------------------------------------------------------

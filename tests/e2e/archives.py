@@ -108,6 +108,37 @@ def a_tree_goes_in_and_comes_out_with_every_archiver():
     s.destroy().is_(200)
 
 
+@case
+def what_an_archive_leaves_out_is_counted_and_named_behind_it():
+    s = Session("left-out").made()
+    s.run("mkdir -p t/closed t/open; mkfifo 't/open/a b,c'; touch t/secret t/kept; chmod 0 t/closed t/secret; printf x >\"$(printf 't/\\377')\"")
+
+    def trailers(path):
+        connection = Socket(20)
+        connection.connect()
+        connection.sock.sendall(("GET /v1%s/tar?path=%s HTTP/1.1\r\nHost: b\r\nConnection: close\r\n\r\n" % (s.path, path)).encode())
+        raw = b"".join(iter(lambda: connection.sock.recv(65536), b""))
+        connection.close()
+        check(b"\r\nTrailer: X-Berth-Left-Out, X-Berth-Left-Out-Names\r\n" in raw.split(b"\r\n\r\n")[0], raw[:400])
+        return raw[raw.rindex(b"\r\n0\r\n") + 5:].decode()
+    told = trailers("/workspace/t")
+    check(told.startswith("X-Berth-Left-Out: 3\r\nX-Berth-Left-Out-Names: ") and told.endswith("\r\n\r\n"), told)
+    same(sorted(told.split("\r\n")[1].split(": ")[1].split(", ")), ["closed", "open/a%20b%2Cc", "secret"])
+    same(trailers("/workspace/t/open"), "X-Berth-Left-Out: 1\r\nX-Berth-Left-Out-Names: a%20b%2Cc\r\n\r\n")
+    s.run("mkdir many; cd many; i=0; while [ $i -lt 300 ]; do mkfifo pipe-number-$i; i=$((i+1)); done; mkdir ../none")
+    told = trailers("/workspace/many")
+    check(told.startswith("X-Berth-Left-Out: 300\r\n") and 20 < told.count(", ") < 100, told)
+    same(trailers("/workspace/none"), "X-Berth-Left-Out: 0\r\n\r\n")
+    out = call("GET", s.path + "/tar?path=/workspace/t").is_(200).raw
+    same(sorted(name for name in told_names(out)), ["kept", "open", "\udcff"])
+    s.destroy().is_(200)
+
+
+def told_names(archive):
+    with tarfile.open(fileobj=io.BytesIO(archive)) as one:
+        return one.getnames()
+
+
 def entry(name, kind=tarfile.REGTYPE, content=b"", link="", mode=0o644):
     info = tarfile.TarInfo(name)
     info.type, info.linkname, info.mode = kind, link, mode
@@ -145,7 +176,7 @@ def FS_1_a_hostile_archive_stays_in_the_tree_that_it_is_for():
     }
     for name, entries in bad.items():
         answer = put(s, "/workspace/" + name, archive_of(entry("before", content=b"kept"), *entries))
-        check(answer.status in (400, 404), name, answer)
+        answer.is_(400, "invalid_request", name)
         check("What came before it was written." in answer.json["detail"], name, answer.json["detail"])
         same(s.read("/workspace/%s/before" % name).raw, b"kept", name)
     same(s.read("/workspace/victim/f").raw, b"whole")
@@ -192,6 +223,26 @@ def FS_3_an_upload_says_what_it_is_and_what_it_replaces():
     call("PUT", at, b"other", headers={"If-Match": now, **digest(b"other")}).is_(200)
     call("DELETE", at, headers={"If-Match": now}).is_(412, "precondition_failed")
     call("DELETE", at, headers={"If-Match": call("HEAD", at).headers["ETag"]}).is_(200)
+    new = s.path + "/files?path=/workspace/new/%s/f"
+    call("PUT", new % "a", b"x", headers={"If-Match": first}).is_(412, "precondition_failed")
+    call("PUT", new % "a/b", b"x", headers={"If-Match": "*"}).is_(412, "precondition_failed")
+    call("PUT", new % "c/d", b"x", headers=digest(b"y")).is_(400)
+    same(s.run("ls")["text"], "", "directories that were made for nothing")
+    call("PUT", new % "a", b"x", headers={"If-None-Match": "*"}).is_(200)
+    call("PUT", new % "a/./e//g", b"x", headers=digest(b"y")).is_(400)
+    same(s.run("find new")["text"], "new\nnew/a\nnew/a/f\n")
+    at = s.path + "/files?path=/workspace/d"
+    s.run("mkdir d")
+    tag = {"If-Match": call("HEAD", at).headers["ETag"]}
+    s.run("mkdir d/e")
+    call("DELETE", at, headers=tag).is_(412, "precondition_failed")
+    tag = {"If-Match": call("HEAD", at).headers["ETag"]}
+    call("DELETE", at + "&recursive=true", headers=tag).is_(400, "invalid_request")
+    s.run("rmdir d/e")
+    call("DELETE", at, headers={"If-Match": call("HEAD", at).headers["ETag"]}).is_(200)
+    s.run("mkdir -p d/e")
+    call("DELETE", at + "&recursive=true", headers={"If-Match": "*"}).is_(200)
+    call("DELETE", at + "&recursive=true", headers={"If-Match": "*"}).is_(404)
     s.destroy().is_(200)
 
 

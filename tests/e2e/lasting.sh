@@ -1,6 +1,6 @@
 #!/bin/bash
 # This file runs the tests of sessions that last (interface.py, states.py, lasting.py, edges.py,
-# asked.py, archives.py) as each kind of user, over a real `berth serve` each, and looks for what is left. Arguments: names of cases.
+# asked.py, archives.py, handover.py, watching.py) as each kind of user, over a real `berth serve` each, and looks for what is left. Arguments: names of cases.
 set -u
 . "$(dirname "$0")/../attack/lib.sh"
 own_namespaces "$@"
@@ -29,7 +29,7 @@ said_all() {
 
 for mode in ${MODES:-$(modes_here)}; do
     enter_mode "$mode"
-    for file in ${FILES:-interface states lasting edges asked archives}; do
+    for file in ${FILES:-interface states lasting edges asked archives handover watching}; do
         over "$file" "$@"
     done
 done

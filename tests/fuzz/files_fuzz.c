@@ -114,11 +114,43 @@ static void fuzz_tree(const uint8_t *data, size_t size)
     }
 }
 
+static void fuzz_outputs(const uint8_t *data, size_t size)
+{
+    struct files_output output;
+    for (size_t at = 0; size - at >= sizeof output;) {
+        memcpy(&output, data + at, sizeof output);
+        at += sizeof output;
+        if (files_output_check(&output) || output.path_length > size - at)
+            return;
+        demand(strlen(output.sha256) == (output.stat.type == FILES_FILE ? 64 : 0));
+        char *path = copy_of(data + at, output.path_length);
+        if (path && !files_safe_path_check(path, output.path_length)) {
+            demand(!files_entry_path_check(path, output.path_length));
+            demand(!strpbrk(path, "\\\n\r\x1b\x7f") && !strstr(path, "/" FILES_TEMPORARY));
+        }
+        free(path);
+        at += output.path_length;
+    }
+}
+
+static void fuzz_changes(const uint8_t *data, size_t size)
+{
+    struct files_change change;
+    for (size_t at = 0; size - at >= sizeof change;) {
+        memcpy(&change, data + at, sizeof change);
+        at += sizeof change;
+        if (files_change_check(&change) || change.path_length > size - at)
+            return;
+        demand(change.kind < FILES_CHANGE_END && change.path_length < FILES_PATH_MAX);
+        at += change.path_length;
+    }
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    static void (*const fuzzers[])(const uint8_t *, size_t) = {fuzz_argv, fuzz_request, fuzz_answer,
-                                                               fuzz_tree};
+    static void (*const fuzzers[])(const uint8_t *, size_t) = {
+        fuzz_argv, fuzz_request, fuzz_answer, fuzz_tree, fuzz_outputs, fuzz_changes};
     if (size > 0)
-        fuzzers[data[0] % 4](data + 1, size - 1);
+        fuzzers[data[0] % 6](data + 1, size - 1);
     return 0;
 }

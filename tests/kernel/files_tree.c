@@ -85,7 +85,7 @@ static void hostile_streams(const struct place *p)
     add(FILES_FILE, "l/f", 0644, "evil");
     add(FILES_END, "", 0, NULL);
     send_stream("t");
-    must_fail(ERR_NOT_FOUND, "a file through a link of the stream");
+    must_fail(ERR_INVALID_REQUEST, "a file through a link of the stream");
     add(FILES_SYMLINK, "m", 0777, path("outside/f"));
     add(FILES_FILE, "m", 0644, "in its place");
     add(FILES_END, "", 0, NULL);
@@ -94,7 +94,7 @@ static void hostile_streams(const struct place *p)
     CHECK(text_is(path("t/m"), "in its place"), "not what it led to");
     add(FILES_DIRECTORY, "l", 0755, NULL);
     send_stream("t");
-    must_fail(ERR_NOT_FOUND, "a directory where a link is");
+    must_fail(ERR_INVALID_REQUEST, "a directory where a link is");
 
     static const char *const names[] = {"../outside/f", "/etc/x", "a/../../outside/f",
                                         "..",           "a//b",   "./f"};
@@ -113,7 +113,7 @@ static void hostile_streams(const struct place *p)
     CHECK(!exists(path("t/set")), "not made");
     add(FILES_DIRECTORY, "l/d", 0755, NULL);
     send_stream("t");
-    must_fail(ERR_NOT_FOUND, "a directory through a link");
+    must_fail(ERR_INVALID_REQUEST, "a directory through a link");
     CHECK(text_is(path("outside/f"), "outside") && entries(path("outside")) == 1, "untouched");
 }
 IN_A_PLACE(a_hostile_stream_stays_beneath_and_follows_nothing, hostile_streams)

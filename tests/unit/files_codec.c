@@ -34,6 +34,11 @@ Test(files_codec, every_operation_goes_through_argv_and_back)
         begin((enum files_operation)operation, operation == FILES_PROBE ? "" : "/a");
         if (operation == FILES_MOVE)
             strcpy(request.path2, "/b");
+        if (operation == FILES_UPLOAD) {
+            strcpy(request.path, FILES_UPLOADS "/a");
+            request.has_length = 1;
+            memset(request.sha256, 'a', 64);
+        }
         struct files_request back = through_argv();
         cr_assert_arr_eq(&back, &request, sizeof back, "%s", files_operation_name(operation));
     }
@@ -268,4 +273,57 @@ Test(files_codec, a_hostile_entry_is_refused)
     BAD_ENTRY((bad.stat.type = FILES_SYMLINK, bad.stat.size = FILES_PATH_MAX));
     struct files_entry end = {.magic = FILES_MAGIC, .stat = {.type = FILES_END}};
     cr_assert_null(files_entry_check(&end));
+}
+
+Test(files_codec, an_upload_has_a_safe_name_a_length_and_a_hash)
+{
+    static const struct {
+        const char *path, *sha256;
+        int has_length;
+    } bad[] = {
+        {FILES_UPLOADS, "a", 1},
+        {FILES_UPLOADS "/", "a", 1},
+        {FILES_UPLOADS "/../x", "a", 1},
+        {FILES_UPLOADS "/a/./x", "a", 1},
+        {FILES_UPLOADS "/a//x", "a", 1},
+        {FILES_UPLOADS "/a\n", "a", 1},
+        {FILES_UPLOADS "/a\\", "a", 1},
+        {FILES_UPLOADS "/\xff", "a", 1},
+        {FILES_UPLOADS "/\xc0\xaf", "a", 1},
+        {FILES_UPLOADS "/\xed\xa0\x80", "a", 1},
+        {FILES_UPLOADS "/d/" FILES_TEMPORARY "0", "a", 1},
+        {FILES_UPLOADS "x/a", "a", 1},
+        {"/workspace/a", "a", 1},
+        {FILES_UPLOADS "/a", "", 1},
+        {FILES_UPLOADS "/a", "a", 0},
+    };
+    for (unsigned i = 0; i < ARRAY_LENGTH(bad); i++) {
+        begin(FILES_UPLOAD, bad[i].path);
+        memset(request.sha256, 'a', bad[i].sha256[0] ? 64 : 0);
+        request.has_length = (uint8_t)bad[i].has_length;
+        cr_expect(files_request_check(&request) != NULL, "%s", bad[i].path);
+    }
+    begin(FILES_UPLOAD, FILES_UPLOADS "/d/\xc3\xa9 x.berth-write-");
+    memset(request.sha256, 'a', 64);
+    request.has_length = 1;
+    cr_expect_null(files_request_check(&request));
+}
+
+Test(files_codec, a_record_of_a_collection_is_what_a_worker_of_berth_writes)
+{
+    struct files_output good = {.magic = FILES_MAGIC, .path_length = 1, .stat.type = FILES_FILE};
+    memset(good.sha256, '0', 64);
+    cr_expect_null(files_output_check(&good));
+    struct files_output bad[7];
+    for (unsigned i = 0; i < ARRAY_LENGTH(bad); i++)
+        bad[i] = good;
+    bad[0].magic++;
+    bad[1].path_length = 0;
+    bad[2].path_length = FILES_PATH_MAX;
+    bad[3].sha256[63] = 0;
+    bad[4].stat.type = FILES_SYMLINK;
+    bad[5].stat.size = FILES_OUTPUT_BYTES_MAX + 1;
+    memset(bad[6].sha256, '0', sizeof bad[6].sha256);
+    for (unsigned i = 0; i < ARRAY_LENGTH(bad); i++)
+        cr_expect(files_output_check(&bad[i]) != NULL, "%u", i);
 }

@@ -582,6 +582,62 @@ static inline void fake_entry(int fd, const char *path, uint32_t type)
     cr_expect(write(fd, path, entry.path_length) == (ssize_t)entry.path_length);
 }
 
+/* What hostile workers say is at paths of their own. */
+static inline void fake_output(int fd, const char *name, uint32_t type, uint64_t size)
+{
+    struct files_output output = {.magic = FILES_MAGIC,
+                                  .path_length = (uint32_t)strlen(name),
+                                  .stat = {.type = type, .mode = 0644, .size = size}};
+    memset(output.sha256, 'a', type == FILES_FILE ? 64 : 0);
+    cr_expect(write(fd, &output, sizeof output) == (ssize_t)sizeof output);
+    cr_expect(write(fd, name, output.path_length) == (ssize_t)output.path_length);
+}
+
+static inline void fake_outputs(int fd, const char *path)
+{
+    bool wrong = strcmp(path, FILES_OUTPUTS) != 0;
+    if (strcmp(path, "/many") == 0)
+        for (char name[8] = "a00"; name[1] <= '9';
+             name[2] == '9' ? (name[2] = '0', name[1]++) : name[2]++)
+            fake_output(fd, name, FILES_FILE, 1);
+    if (strcmp(path, "/many") == 0 || strcmp(path, "/up") == 0)
+        fake_output(fd, path[1] == 'm' ? "b" : "../b", FILES_FILE, 1);
+    if (strcmp(path, "/heavy") == 0)
+        for (char name[2] = "a"; name[0] < 'f'; name[0]++)
+            fake_output(fd, name, FILES_FILE, FILES_OUTPUT_BYTES_MAX);
+    if (strcmp(path, "/twice") == 0)
+        fake_output(fd, "a", FILES_FILE, 1), fake_output(fd, "a", FILES_FILE, 1);
+    if (strcmp(path, "/torn") == 0)
+        cr_expect(write(fd, path, 5) == 5);
+    if (wrong)
+        return;
+    fake_output(fd, "a/b", FILES_FILE, 3);
+    fake_output(fd, "c \"d", FILES_FILE, 4);
+    fake_output(fd, "l", FILES_SYMLINK, 0);
+}
+
+static inline void fake_change(int fd, enum files_change_kind kind, const char *name)
+{
+    struct files_change change = {
+        .magic = FILES_MAGIC, .path_length = (uint32_t)strlen(name), .kind = kind};
+    cr_expect(write(fd, &change, sizeof change) == (ssize_t)sizeof change);
+    cr_expect(write(fd, name, change.path_length) == (ssize_t)change.path_length);
+}
+
+static inline void fake_changes(int fd, const char *path)
+{
+    if (strcmp(path, "/absent") == 0)
+        return;
+    fake_change(fd, FILES_READY, "");
+    fake_change(fd, FILES_ALIVE, "");
+    fake_change(fd, FILES_CREATED, strcmp(path, "/climbs") == 0 ? "../x" : "s/\xff");
+    if (strcmp(path, "/garbage") == 0)
+        cr_expect(write(fd, "this is no change, or is it", 27) == 27);
+    if (strcmp(path, "/torn") == 0)
+        cr_expect(write(fd, path, 5) == 5);
+    fake_change(fd, FILES_GONE, "");
+}
+
 static inline struct files_stat fake_stat(const struct fake_file *f)
 {
     return (struct files_stat){.type = strcmp(f->request.path, "/dir") == 0 ? FILES_DIRECTORY
@@ -597,7 +653,8 @@ static inline void fake_file_end(struct fake_file *f, int code, const char *why)
     struct files_result result = {.magic = FILES_MAGIC, .version = FILES_VERSION};
     struct err err;
     result.stat = fake_stat(f);
-    if (f->request.operation == FILES_WRITE)
+    result.skipped = f->request.operation == FILES_COLLECT;
+    if (f->request.operation == FILES_WRITE || f->request.operation == FILES_UPLOAD)
         result.stat.size = f->read;
     result.more = strcmp(f->request.path, "/more") == 0;
     if (code)
@@ -660,6 +717,13 @@ static inline bool fake_file_step(struct fake_file *f)
         fake_entry(f->out, "sub", FILES_DIRECTORY);
         fake_entry(f->out, "sub/\xff", FILES_OTHER);
         break;
+    case FILES_WATCH:
+        fake_changes(f->out, path);
+        break;
+    case FILES_COLLECT:
+        fake_outputs(f->out, path);
+        break;
+    case FILES_UPLOAD:
     case FILES_WRITE:
         if (strcmp(path, "/full") == 0) {
             fake_file_end(f, ERR_INSUFFICIENT_STORAGE, "The disk is full.");

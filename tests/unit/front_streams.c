@@ -194,6 +194,89 @@ Test(front_streams, FS_3_what_must_stand_there_and_what_comes_goes_to_the_worker
     cr_expect(strstr(answer, " 400 "), "a route that does not look at it: %s", answer);
 }
 
+#define SHA_OF_DIGITS "84d89877f0d4041efb6bf91a16f0248f2fd573e6af05c19f96bedb9f882f7882"
+
+Test(front_streams, an_upload_is_checked_before_anybody_is_asked)
+{
+    const char *answer =
+        front_ask("POST", S "/uploads?name=d/f&size=10&sha256=" SHA_OF_DIGITS, "", "0123456789");
+    cr_expect(strstr(answer, " 200 ") && strstr(answer, "\"path\":\"" FILES_UPLOADS "/d/f\"") &&
+                  strstr(answer, "\"sha256\":\"" SHA_OF_DIGITS "\""),
+              "%s", answer);
+    cr_expect(strstr(fake_asked(), "files upload w/s1 path=" FILES_UPLOADS "/d/f ") &&
+                  strstr(fake_asked(), "length=10 ") && strstr(fake_asked(), SHA_OF_DIGITS),
+              "%s", fake_asked());
+    static const struct {
+        const char *query, *status, *says;
+    } refused[] = {
+        {"name=f&size=10&sha256=00" SHA_OF_DIGITS, " 400 ", "64 hexadecimal"},
+        {"name=f&size=9&sha256=" SHA_OF_DIGITS, " 400 ", "size mismatch"},
+        {"name=f&size=11&sha256=" SHA_OF_DIGITS, " 400 ", "size mismatch"},
+        {"name=../f&size=10&sha256=" SHA_OF_DIGITS, " 400 ", "name"},
+        {"name=%0a&size=10&sha256=" SHA_OF_DIGITS, " 400 ", "name"},
+        {"name=f&sha256=" SHA_OF_DIGITS, " 400 ", "size"},
+        {"size=10&sha256=" SHA_OF_DIGITS, " 400 ", "name"},
+        {"name=f&size=4294967297&sha256=" SHA_OF_DIGITS, " 400 ", "size mismatch"},
+        {"name=f&size=10&sha256=94d89877f0d4041efb6bf91a16f0248f2fd573e6af05c19f96bedb9f882f7882",
+         " 400 ", "failed integrity validation"},
+    };
+    for (unsigned i = 0; i < ARRAY_LENGTH(refused); i++) {
+        char path[512];
+        snprintf(path, sizeof path, S "/uploads?%s", refused[i].query);
+        answer = front_ask("POST", path, "", "0123456789");
+        cr_expect(strstr(answer, refused[i].status) && strstr(answer, refused[i].says), "%s: %s",
+                  refused[i].query, answer);
+        cr_expect(!strstr(fake_asked(), "uploads/f "), "%s: %s", refused[i].query, fake_asked());
+    }
+    cr_expect_eq(fake_front.spooled_bytes, 0, "nothing is kept of any");
+}
+
+Test(front_streams, a_collection_is_told_whole_or_not_at_all)
+{
+    const char *answer = front_ask("POST", S "/outputs/collect", "", "{}");
+    cr_expect(strstr(answer, " 200 ") && strstr(answer, "\"path\":\"" FILES_OUTPUTS "\"") &&
+                  strstr(answer, "\"name\":\"c \\\"d\",\"size\":4,") &&
+                  strstr(answer, "\"etag\":\"\\\"0-0-4-0-0\\\"\"") &&
+                  strstr(answer, "\"bytes\":7,\"left_out\":[{\"name\":\"l\",\"type\":\"symlink\"}],"
+                                 "\"left_out_count\":1}"),
+              "%s", answer);
+    static const char *const hostile[] = {"/many", "/up", "/heavy", "/twice", "/torn"};
+    for (unsigned i = 0; i < ARRAY_LENGTH(hostile); i++) {
+        char body[64];
+        snprintf(body, sizeof body, "{\"path\":\"%s\"}", hostile[i]);
+        answer = front_ask("POST", S "/outputs/collect", "", body);
+        cr_expect(strstr(answer, " 503 ") && strstr(answer, "is no collection"), "%s: %s",
+                  hostile[i], answer);
+    }
+    answer = front_ask("POST", S "/outputs/collect", "Idempotency-Key: k\r\n", "{}");
+    cr_expect(strstr(answer, " 400 "), "%s", answer);
+}
+
+Test(front_streams, changes_are_events_and_what_is_none_breaks_the_stream)
+{
+    const char *answer = front_ask("GET", S "/files/watch?path=/d&recursive=true", "", NULL);
+    cr_expect(
+        strstr(answer, " 200 ") && strstr(answer, "text/event-stream") &&
+            strstr(answer, "event: ready\ndata: {\"path\":\"/d\",\"name\":\"\",\"type\":null}") &&
+            strstr(answer, "\"name_base64\":\"/w==\"") && strstr(answer, "event: gone\n") &&
+            strstr(answer, "event: end\ndata: {\"code\":null,") &&
+            strstr(answer, "\r\n0\r\n\r\n") && !strstr(answer, "alive"),
+        "%s", answer);
+    cr_expect(strstr(fake_asked(), "recursive=1"), "%s", fake_asked());
+    static const char *const hostile[] = {"/climbs", "/garbage", "/torn"};
+    for (unsigned i = 0; i < ARRAY_LENGTH(hostile); i++) {
+        char path[64];
+        snprintf(path, sizeof path, S "/files/watch?path=%s", hostile[i]);
+        answer = front_ask("GET", path, "", NULL);
+        cr_expect(!strstr(answer, "\r\n0\r\n\r\n") && !strstr(answer, "event: end"), "%s: %s",
+                  hostile[i], answer);
+    }
+    answer = front_ask("GET", S "/files/watch?path=/absent", "", NULL);
+    cr_expect(strstr(answer, " 404 "), "%s", answer);
+    answer = front_ask("GET", S "/files/watch?path=/d", "Last-Event-ID: 4\r\n", NULL);
+    cr_expect(strstr(answer, " 400 "), "%s", answer);
+}
+
 Test(front_streams, P_7_the_askers_own_socket_goes_with_a_file_operation)
 {
     fake.client_socket = 0;

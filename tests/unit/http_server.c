@@ -279,10 +279,11 @@ Test(http_server, a_method_that_the_path_does_not_have_is_405_with_those_that_it
 
 Test(http_server, what_is_not_built_says_so)
 {
-    ask(GET(SESSIONS "/s/files/watch?path=/x"));
+    ask("POST " SESSIONS "/s/ports HTTP/1.1\r\n" HOST "Content-Type: application/json\r\n"
+        "Content-Length: 10\r\n\r\n{\"port\":1}");
     cr_assert(strncmp(text, "HTTP/1.1 422 ", 13) == 0, "%s", text);
     cr_assert(strstr(text, "\"code\":\"capability_unavailable\""), "%s", text);
-    cr_assert(strstr(text, "\"missing\":[\"files.watch\"]"), "%s", text);
+    cr_assert(strstr(text, "\"missing\":[\"network.publish\"]"), "%s", text);
     cr_assert(harness.handled == 0);
 }
 

@@ -30,7 +30,7 @@ export type Arguments<Id extends OperationId> = Given<Operations[Id]["path"]> ex
   : never;
 
 /** Operations that may be repeated although they take no key: doing them twice is doing them once. */
-const REPEATABLE: ReadonlySet<string> = new Set<OperationId>(["filesMkdir", "filesChmod"]);
+const REPEATABLE: ReadonlySet<string> = new Set<OperationId>(["filesMkdir", "filesChmod", "uploads", "collect"]);
 /** Before these nothing was sent. */
 const NOT_CONNECTED = new Set(["ECONNREFUSED", "ENOENT"]);
 

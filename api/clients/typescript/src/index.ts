@@ -7,5 +7,5 @@ export { ENV_ALLOWED, LIMITS, type BashOptions, type GrepOptions, type Operation
 export { PathError } from "./paths.js";
 export { createPiTools, TOOL_NAMES, type PiTools } from "./pi.js";
 export { DISPOSED, OUTPUT_LIMITS, SandboxProvider, type FileResource, type OutputFile, type ProviderOptions } from "./provider.js";
-export { ExecHandle, RunningExec, SessionHandle, type FollowOptions, type Frame, type OutputStream, type RunResult } from "./session.js";
+export { ExecHandle, RunningExec, SessionHandle, type Change, type FollowOptions, type Frame, type OutputStream, type RunResult } from "./session.js";
 export { type Address } from "./transport.js";

@@ -35,6 +35,9 @@ export interface OutputFile {
   sha256: string;
 }
 
+const UPLOADS = "/mnt/session/uploads";
+const OUTPUTS = "/mnt/session/outputs";
+/** berth's own bounds of a collection. */
 export const OUTPUT_LIMITS = { entries: 10_000, files: 100, fileBytes: 25 << 20, bytes: 100 << 20 } as const;
 export const DISPOSED = "Sandbox provider is disposed";
 
@@ -55,7 +58,7 @@ export class SandboxProvider {
     this.operations = createOperations({
       session,
       cwd: this.cwd,
-      alsoReadable: options.alsoReadable ?? ["/mnt/session/uploads"],
+      alsoReadable: options.alsoReadable ?? [UPLOADS],
       envAllowed: options.envAllowed ?? ENV_ALLOWED,
       check: () => this.check(),
       signal: this.ended.signal,
@@ -77,43 +80,41 @@ export class SandboxProvider {
     this.session.client.close();
   }
 
-  /** Files for the session, read-only by their mode. All are checked before any is written. */
+  /** Files for the session: beneath /mnt/session/uploads none of its commands can change them, beneath `cwd` they
+   * are read-only by their mode. All are checked before any is written. */
   async materializeFileResources(files: readonly FileResource[]): Promise<void> {
     this.check();
-    const places = files.map((file) => inside(file.path, [this.cwd]));
+    const places = files.map((file) => inside(file.path, [this.cwd, UPLOADS]));
     for (const file of files) {
       if (file.content.byteLength !== file.size) throw new Error(`${file.path}: size mismatch`);
       if (sha256(file.content) !== file.sha256.toLowerCase()) throw new Error(`${file.path}: failed integrity validation`);
     }
-    for (const [i, file] of files.entries()) await this.session.writeFile(places[i] as string, file.content, "0444", { signal: this.ended.signal });
+    for (const [i, file] of files.entries()) {
+      const place = places[i] as string;
+      if (place.startsWith(UPLOADS + "/")) await this.session.upload(place.slice(UPLOADS.length + 1), file.content, { signal: this.ended.signal });
+      else await this.session.writeFile(place, file.content, "0444", { signal: this.ended.signal });
+    }
   }
 
   /** The regular files beneath a directory, sorted: all of them, or an error and what was there before. */
   async collectOutputFiles(directory = posix.join(this.cwd, "outputs")): Promise<readonly OutputFile[]> {
     this.check();
-    const place = inside(directory, [this.cwd]);
-    const found: { path: string; size: number }[] = [];
-    let bytes = 0;
-    let entries = 0;
+    const place = inside(directory, [this.cwd, OUTPUTS]);
+    const { signal } = this.ended;
     try {
-      for await (const entry of this.session.list(place, 64, { signal: this.ended.signal })) {
-        // Directories and links too: looking at them takes as long.
-        if (++entries > OUTPUT_LIMITS.entries) throw new Error(`outputs: more than ${OUTPUT_LIMITS.entries} entries, which is more than may be collected`);
-        if (entry.path === undefined || /[\u0000-\u001f\u007f\\]/.test(entry.path)) throw new Error("outputs: a file's name is not safe");
-        if (entry.type !== "file") continue;
-        found.push({ path: posix.relative(place, entry.path), size: entry.size });
-        bytes += entry.size;
-        if (found.length > OUTPUT_LIMITS.files || entry.size > OUTPUT_LIMITS.fileBytes || bytes > OUTPUT_LIMITS.bytes) throw new Error("outputs: more than may be collected");
-      }
+      const { files } = await this.session.collect(place, { signal });
       const collected: OutputFile[] = [];
-      for (const { path, size } of found) {
-        const content = await this.session.readFile(posix.join(place, path), { signal: this.ended.signal, max: OUTPUT_LIMITS.fileBytes });
-        if (content.length !== size) throw new Error(`outputs: ${path}: size mismatch`);
-        collected.push({ path, content, size, sha256: sha256(content) });
+      for (const { name, size, sha256: expected, etag } of files) {
+        // What a program has changed since is refused: 412.
+        const content = await this.session.readFile(posix.join(place, name), { signal, max: OUTPUT_LIMITS.fileBytes, headers: { "if-match": etag } });
+        if (content.length !== size) throw new Error(`outputs: ${name}: size mismatch`);
+        if (sha256(content) !== expected) throw new Error(`outputs: ${name}: failed integrity validation`);
+        collected.push({ path: name, content, size, sha256: expected });
       }
-      this.outputs = collected.sort((a, b) => (a.path < b.path ? -1 : 1));
+      this.outputs = collected;
     } catch (error) {
-      if (this.ended.signal.aborted) throw new Error(DISPOSED);
+      if (signal.aborted) throw new Error(DISPOSED);
+      if (isProblem(error, "too_large")) throw new Error(`outputs: more than may be collected: ${error.message}`, { cause: error });
       if (!isProblem(error, "not_found")) throw error;
       await this.session.get();
       this.outputs = [];

@@ -1,10 +1,10 @@
 // This file is sessions and commands as objects: output that goes on by number after a connection ended,
 // each frame once and in order; it never starts a command twice.
-import { randomUUID } from "node:crypto";
+import { createHash, randomUUID } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Client, waitBefore, type CallOptions } from "./client.js";
 import { BerthConnectionError } from "./errors.js";
-import type { Event, Exec, ExecStartBody, FileEntry, FileInfo, FileList, OutputFrame, OutputGap, Session, SessionCreateBody } from "./generated.js";
+import type { Collection, Event, Exec, ExecStartBody, FileChange, FileEntry, FileInfo, FileList, OutputFrame, OutputGap, Session, SessionCreateBody, Uploaded, WatchEnd } from "./generated.js";
 import { events, type ServerEvent } from "./sse.js";
 
 export type OutputStream = OutputFrame["stream"];
@@ -12,6 +12,10 @@ export type Frame =
   | { type: OutputStream; seq: number; time: string; data: Buffer }
   | { type: "gap"; fromSeq: number; toSeq: number; bytes: number }
   | { type: "exit"; seq: number; exec: Exec };
+
+export type Change =
+  | ({ event: "ready" | "created" | "modified" | "attributes" | "removed" | "renamed" | "overflow" | "gone" } & FileChange)
+  | ({ event: "end" } & WatchEnd);
 
 export interface FollowOptions {
   /** The number to begin behind. */
@@ -264,6 +268,28 @@ export class SessionHandle {
   }
   mkdir(path: string, options?: CallOptions): Promise<FileInfo> {
     return this.client.call("filesMkdir", { path: this.path, body: { path } }, options);
+  }
+  /** A file that commands of the session read as `/mnt/session/uploads/NAME` and cannot change. It goes with a
+   * park that stops. */
+  upload(name: string, data: Uint8Array | string, options?: CallOptions): Promise<Uploaded> {
+    const body = typeof data === "string" ? Buffer.from(data) : data;
+    const query = { name, size: body.byteLength, sha256: createHash("sha256").update(body).digest("hex") };
+    return this.client.call("uploads", { path: this.path, query, body }, options);
+  }
+  /** The regular files beneath a directory with their hashes, all or none; their bytes are read by `readFile()`
+   * with the header If-Match. */
+  collect(path?: string, options?: CallOptions): Promise<Collection> {
+    return this.client.call("collect", { path: this.path, body: path === undefined ? {} : { path } }, options);
+  }
+  /** What changes in a directory, `ready` first; ends with `end`, or throws when the connection broke: then look at
+   * what is there, and watch anew. */
+  async *watch(path: string, options: { recursive?: boolean; signal?: AbortSignal } = {}): AsyncGenerator<Change, void, undefined> {
+    const answer = await this.client.ask("filesWatch", { path: this.path, query: { path, recursive: options.recursive ?? false } }, { headers: { accept: "text/event-stream" }, signal: options.signal });
+    for await (const event of events(answer)) {
+      const kind = event.event as Change["event"];
+      yield { event: kind, ...(event.data as object) } as Change;
+      if (kind === "end") return;
+    }
   }
   move(from: string, to: string): Promise<FileInfo> {
     return this.client.call("filesMove", { path: this.path, body: { from, to } });
