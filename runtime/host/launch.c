@@ -14,6 +14,7 @@
 #include "runtime/base/io.h"
 #include "runtime/host/lasting.h"
 #include "runtime/host/network_link.h"
+#include "runtime/host/prepared.h"
 #include "runtime/host/root_begin.h"
 #include "runtime/host/uid_slot.h"
 #include "runtime/plan/landlock.h"
@@ -556,6 +557,21 @@ static int limit_cgroups(struct session *s, const struct spec *spec, struct err 
     return r;
 }
 
+/* For init, in a mount of S alone, in which ".." ends: the rest of the host's tree is out of its
+ * reach. The stage does it otherwise where the host's root is there (hold_cgroup()). */
+static int open_commands_cgroup(struct session *s, struct launch_parts *parts, struct err *err)
+{
+    static const char step[] = "hold the session's cgroup";
+    s->cgroup_mount = sys_open_tree_clone(s->cgroup.s_fd, "", AT_EMPTY_PATH);
+    if (s->cgroup_mount < 0)
+        return err_set(err, ERR_UNAVAILABLE, errno, step, s->cgroup.name, NULL);
+    int run = openat(s->cgroup_mount, "run", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (run < 0)
+        return err_set(err, ERR_UNAVAILABLE, errno, step, "run", NULL);
+    parts->agent_fds[AGENT_FD_CGROUP] = run;
+    return 0;
+}
+
 /* What init may do with its cgroups, and the descriptors for it; limit files stay the launcher's.
  */
 static int hand_over_cgroups(struct session *s, struct launch_parts *parts, struct err *err)
@@ -564,6 +580,8 @@ static int hand_over_cgroups(struct session *s, struct launch_parts *parts, stru
         return 0;
     uint32_t init_id = session_host_id(s, SPEC_UID_INIT);
     int r = cgroup_session_delegate(&s->cgroup, init_id, init_id, err);
+    if (r == 0 && s->prepared)
+        r = open_commands_cgroup(s, parts, err);
     if (r == 0)
         r = cgroup_session_agent_fds(&s->cgroup, &parts->agent_fds[AGENT_FD_OOM],
                                      &parts->agent_fds[AGENT_FD_PIDS], err);
@@ -589,8 +607,12 @@ static int claim(struct session *s, struct err *err)
 {
     struct runtime *rt = s->runtime;
     int r = 0;
-    if (!rt->facts.rootless)
+    if (s->prepared) {
+        s->uid_lock = take_fd(&s->prepared->uid_lock);
+        s->effective.uid_base = s->prepared->uid_base;
+    } else if (!rt->facts.rootless) {
         r = uid_slot_claim(rt->share_dir, &s->uid_lock, &s->effective.uid_base, err);
+    }
     s->effective.uid_count = rt->facts.single_uid ? 1 : SPEC_UID_SPAN;
     if (r == 0)
         r = s->lasting ? lasting_begin(s, err) : record_create(&s->record, rt->records, err);
@@ -614,7 +636,12 @@ static int start_stage(struct session *s, const struct spec *spec, struct launch
                        struct err *err)
 {
     struct runtime *rt = s->runtime;
-    struct stage_args args = {.image_tree = -1, .userns = -1, .cgroupns = -1, .listen_dir = -1};
+    struct stage_args args = {.mounts = s->prepared ? s->prepared->mounts : -1,
+                              .image_tree = -1,
+                              .scratch = -1,
+                              .userns = -1,
+                              .cgroupns = -1,
+                              .listen_dir = -1};
     /* Taken, whatever comes of it: one that a session may have been in is no other's. */
     _cleanup_fd_ int netns = take_fd(&rt->netns);
     args.netns = netns;
@@ -706,6 +733,8 @@ static int serve_network(struct session *s, struct err *err)
 static int hold_stage_mounts(const struct session *s)
 {
     char path[40];
+    if (s->prepared)
+        return take_fd(&s->prepared->mounts);
     snprintf(path, sizeof path, "/proc/%d/ns/mnt", s->init);
     return open(path, O_RDONLY | O_CLOEXEC);
 }
@@ -713,6 +742,9 @@ static int hold_stage_mounts(const struct session *s)
 void launch_let_go(struct session *s)
 {
     fd_closep(&s->stage_mounts);
+    fd_closep(&s->cgroup_mount);
+    prepared_free(s->prepared);
+    s->prepared = NULL;
 }
 
 static int assemble(struct session *s, const struct spec *spec, const struct session_first *first,
@@ -758,7 +790,7 @@ static int assemble(struct session *s, const struct spec *spec, const struct ses
     r = begin_map_helper(s, spec, &parts, err);
     if (r == 0 && !identity_first)
         r = begin_session_helper(s, &parts, err);
-    if (r == 0)
+    if (r == 0 && !s->prepared)
         r = send_roots(s, spec, &parts, err);
     if (r == 0)
         r = open_workspace(s, spec, &parts, err);

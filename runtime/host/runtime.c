@@ -10,6 +10,7 @@
 #include "runtime/base/fd.h"
 #include "runtime/base/io.h"
 #include "runtime/host/lasting.h"
+#include "runtime/host/prepared.h"
 #include "runtime/plan/landlock.h"
 #include "runtime/stage/sys.h"
 
@@ -381,6 +382,7 @@ void runtime_close(struct runtime *rt)
     fd_close(rt->init);
     fd_close(rt->files);
     fd_close(rt->netns);
+    prepared_free(rt->prepared);
     free(rt);
 }
 

@@ -6,6 +6,7 @@
 #include "runtime/agent/controller.h"
 #include "runtime/base/fd.h"
 #include "runtime/host/lasting.h"
+#include "runtime/host/prepared.h"
 #include "runtime/host/session_publish.h"
 #include "runtime/stage/sys.h"
 
@@ -78,7 +79,7 @@ static int create_once(struct session **ret, struct runtime *rt, const struct sp
         return err_set(err, ERR_INTERNAL, ENOMEM, "create a session", NULL, NULL);
     s->runtime = rt;
     s->record.fd = s->uid_lock = s->reaper_pipe = s->pidfd = s->control = s->frames = -1;
-    s->place = s->netns = s->publish_netns = s->stage_mounts = -1;
+    s->place = s->netns = s->publish_netns = s->stage_mounts = s->cgroup_mount = -1;
     network_namespace_init(&s->network);
     publish_init(&s->publish);
     s->lasting = lasting;
@@ -95,6 +96,8 @@ static int create_once(struct session **ret, struct runtime *rt, const struct sp
     int r = publish_bind(&spec->network, !lasting, &s->publish, err);
     if (r == 0 && lasting)
         r = session_publish_claim(rt, &lasting->name, &s->publish, err);
+    if (r == 0 && lasting && rt->prepared && prepared_fits(rt->prepared, spec))
+        s->prepared = take_ptr(&rt->prepared); /* whatever comes of it: it is no other's */
     if (r == 0)
         r = launch(s, spec, first, err);
     if (r < 0) {

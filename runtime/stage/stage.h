@@ -83,9 +83,10 @@ struct stage_args {
     bool single_uid;             /* only the default user's id is mapped inside */
     bool overlay_userxattr;
 
-    int image_tree;              /* `dir:` image: detached lower, else -1 */
-    int init;                    /* O_PATH of PID 1's program */
-    int netns;                   /* one that nobody has used, its loopback up; -1: made here */
+    int image_tree; /* `dir:` image: detached lower, else -1 */
+    int init;       /* O_PATH of PID 1's program */
+    int netns;      /* one that nobody has used, its loopback up; -1: made here */
+    int mounts;     /* of stage_root_main(), and nobody has been in it; -1: all is made here */
     int agent_fds[AGENT_FD_END]; /* what becomes descriptor n; -1: nothing. CONFIG comes late */
 
     /* A session that lasts: where its socket is bound and whose it is; -1: it ends with its
@@ -95,10 +96,16 @@ struct stage_args {
     uint32_t listen_uid, listen_gid; /* UINT32_MAX: who made it */
 
     struct stage_late *late; /* MAP_SHARED */
-    /* Filled by the stage from the message; -1: none. */
+    /* Filled by the stage from the message; -1: none. For stage_root_main() it is there. */
     int scratch, userns, cgroupns, workspace_tree;
     int mount_trees[SPEC_MOUNTS_MAX];
 };
 
 /* Never returns. */
 _Noreturn void stage_main(const struct stage_args *prepared);
+
+/* In a process of its own, before there is a session: makes a mount namespace, in it the root
+ * directory of a fresh image with all that is the same for every session (`scratch`
+ * and late->bind are there already), and lets the host's go. Then it sends an AGENT_FRAME_READY
+ * without payload, waits until its control socket ends, and exits. Never returns. */
+_Noreturn void stage_root_main(const struct stage_args *prepared);
