@@ -399,12 +399,17 @@ static int send_workspace(const struct session *s, const struct spec *spec, stru
 static int send_identity(const struct session *s, const struct launch_parts *parts, struct err *err)
 {
     struct stage_late *late = parts->late;
+    int fds[2] = {parts->userns, parts->cgroupns};
+    late->has_cgroupns = parts->cgroupns >= 0;
+    return send_part(s, fds, late->has_cgroupns ? 2 : 1, err);
+}
+
+static int send_descriptors(const struct session *s, const struct launch_parts *parts,
+                            struct err *err)
+{
+    struct stage_late *late = parts->late;
     int fds[STAGE_LATE_FDS_MAX];
     unsigned count = 0;
-    fds[count++] = parts->userns;
-    late->has_cgroupns = parts->cgroupns >= 0;
-    if (late->has_cgroupns)
-        fds[count++] = parts->cgroupns;
     for (int i = 0; i < AGENT_FD_END; i++) {
         late->has_agent_fd[i] = parts->agent_fds[i] >= 0;
         if (late->has_agent_fd[i])
@@ -802,6 +807,10 @@ static int assemble(struct session *s, const struct spec *spec, const struct ses
 
     if (!identity_first)
         r = make_identity(s, &parts, err);
+    if (r == 0)
+        s->stage_mounts = hold_stage_mounts(s);
+    if (r == 0)
+        r = send_identity(s, &parts, err);
     if (r == 0 && !unified)
         r = complete_cgroups(s, err);
     if (r == 0)
@@ -810,9 +819,7 @@ static int assemble(struct session *s, const struct spec *spec, const struct ses
     if (r == 0)
         r = make_config(s, spec, first && first->only, &parts, err);
     if (r == 0)
-        s->stage_mounts = hold_stage_mounts(s);
-    if (r == 0)
-        r = send_identity(s, &parts, err);
+        r = send_descriptors(s, &parts, err);
     /* They have ended meanwhile. */
     userns_helper_end(&parts.map_helper);
     userns_helper_end(&parts.session_helper);

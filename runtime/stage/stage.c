@@ -401,6 +401,12 @@ static unsigned place_identity(struct stage_args *args, const int *fds)
     unsigned n = 0;
     args->userns = fds[n++];
     args->cgroupns = args->late->has_cgroupns ? fds[n++] : -1;
+    return n;
+}
+
+static unsigned place_descriptors(struct stage_args *args, const int *fds)
+{
+    unsigned n = 0;
     for (int i = 0; i < AGENT_FD_END; i++)
         if (args->late->has_agent_fd[i])
             args->agent_fds[i] = fds[n++];
@@ -931,12 +937,15 @@ _Noreturn void stage_main(const struct stage_args *prepared)
     int sysctl_user = -1, cgroup = args->mounts < 0 ? hold_cgroup(args) : -1;
     assemble(args, &sysctl_user);
     receive_late(args, place_identity);
-    open_cgroup(args, cgroup);
     enter_namespaces(args, sysctl_user);
     take_ids(args);
     TRY(setsid(), "start a new terminal session", NULL);
-    TRY(prctl(PR_SET_PDEATHSIG, lasts ? 0 : SIGKILL, 0, 0, 0), "tie the session to its launcher",
-        NULL);
+    /* Other ids have cleared it. */
+    TRY(prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0), "tie the session to its launcher", NULL);
+    receive_late(args, place_descriptors);
+    open_cgroup(args, cgroup);
+    if (lasts)
+        TRY(prctl(PR_SET_PDEATHSIG, 0, 0, 0, 0), "free the session of its maker", NULL);
     take_descriptors(args);
 
     char name[] = "berth: init";

@@ -35,9 +35,10 @@ struct stage_node {
 extern const struct stage_node stage_nodes[STAGE_NODES];
 
 /* What the launcher finds out while this process assembles the root directory already: the two run
- * at the same time and meet at three messages on the control socket, whose descriptors are what was
- * made: first file systems of the root, then the workspace, then the session's identity. In memory
- * that both share; each part is written before its message is sent and read after it was received.
+ * at the same time and meet at four messages on the control socket, whose descriptors are what was
+ * made: first file systems of the root, then the workspace, then the session's identity, then what
+ * init is given. In memory that both share; each part is written before its message is sent and
+ * read after it was received.
  */
 struct stage_late {
     bool bind[ROOTFS_STEPS_MAX]; /* steps of the plan whose place in a fresh root is there */
@@ -65,8 +66,8 @@ struct stage_late {
 
 /* Descriptors of the messages, in this order. Root: a detached mount of the scratch, a fresh root
  * and /dev's content in it. Workspace: the workspace (when has_workspace), then mount_count
- * mounts. Identity: the user namespace, the cgroup namespace (when has_cgroupns), init's
- * descriptors (ascending, those of has_agent_fd). */
+ * mounts. Identity: the user namespace, the cgroup namespace (when has_cgroupns). Init's
+ * descriptors: ascending, those of has_agent_fd. */
 enum { STAGE_LATE_FDS_MAX = 2 + AGENT_FD_END + SPEC_MOUNTS_MAX };
 
 struct stage_args {
