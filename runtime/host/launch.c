@@ -732,9 +732,10 @@ static int serve_network(struct session *s, struct err *err)
 }
 
 /* The namespace that the stage leaves when it has built everything (ADR 2). Whoever lets go of it
- * last waits for a grace period of RCU: that shall be the launcher, which has nothing to do while
- * init starts the command (launch_let_go()), and not the stage. Only for speed: without it the
- * stage waits. */
+ * last waits for a grace period of RCU: that shall be the launcher, when it has nothing else to do
+ * (launch_let_go(), session_leave()), and not the stage. Only for speed: without it the stage
+ * waits.
+ */
 static int hold_stage_mounts(const struct session *s)
 {
     char path[40];
@@ -748,8 +749,12 @@ void launch_let_go(struct session *s)
 {
     fd_closep(&s->stage_mounts);
     fd_closep(&s->cgroup_mount);
-    prepared_free(s->prepared);
-    s->prepared = NULL;
+}
+
+static uint64_t deadline_of(const struct session *s, uint64_t begun)
+{
+    return s->lasting ? begun + s->lasting->deadline_ms * 1000ull
+                      : now_us() + READY_TIMEOUT_MS * 1000;
 }
 
 static int assemble(struct session *s, const struct spec *spec, const struct session_first *first,
@@ -827,9 +832,12 @@ static int assemble(struct session *s, const struct spec *spec, const struct ses
         r = limit_cgroups(s, spec, err);
     if (r < 0)
         return r;
+    uint64_t deadline = deadline_of(s, begun);
     /* Who cannot send because the session's first process is gone: its own word says why. */
     struct err unsent = {0};
-    int sent = first ? first->call(first->data, s, &unsent) : 0;
+    int sent = first        ? first->call(first->data, s, &unsent)
+               : s->lasting ? lasting_probe(s, spec, deadline, &unsent)
+                            : 0;
     if (sent < 0 && unsent.sys != EPIPE && unsent.sys != ECONNRESET) {
         *err = unsent;
         return sent;
@@ -837,11 +845,9 @@ static int assemble(struct session *s, const struct spec *spec, const struct ses
     started = now_us();
     spec_hash(spec, s->effective.spec_hash);
     workspace_tell(&s->workspace, session_note_add, s);
-    uint64_t deadline =
-        s->lasting ? begun + s->lasting->deadline_ms * 1000ull : started + READY_TIMEOUT_MS * 1000;
     r = wait_ready(s, deadline, err);
-    if (r == 0 && s->lasting)
-        r = lasting_prove(s, spec, parts.late->netns_inode, deadline, err);
+    if (r == 0 && sent == 0 && s->lasting)
+        r = lasting_prove(s, parts.late->netns_inode, deadline, err);
     if (r == 0)
         r = workspace_settle(&s->workspace, err);
     phase_end(s, PHASE_STAGE, &started);
@@ -856,6 +862,9 @@ int launch(struct session *s, const struct spec *spec, const struct session_firs
            struct err *err)
 {
     int r = assemble(s, spec, first, err);
-    launch_let_go(s);
+    prepared_free(s->prepared);
+    s->prepared = NULL;
+    if (r < 0 || !s->lasting)
+        launch_let_go(s);
     return r;
 }

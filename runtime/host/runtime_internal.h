@@ -30,6 +30,9 @@ struct runtime {
     struct prepared *prepared; /* for the next one that lasts, and for no other; NULL */
     /* Of the session that is worked on, where it cannot be found by its init; -1. Borrowed. */
     int session_netns;
+    /* What the last session that was left has of launch_let_go(): closed with this, or with the
+     * next one, because that waits for grace periods of RCU and somebody for the answer. -1 */
+    int left[2];
     bool no_reaper;
     int gateway;           /* control socket, borrowed; 0 or -1: none */
     char reaper[DIR_SIZE]; /* program of the reaper's second half; "": this one */
@@ -61,8 +64,8 @@ struct session {
     struct publish publish;           /* its listeners until they are handed over */
     int publish_netns;                /* its network, where it publishes; -1 */
     int netns;                 /* rootless, of one that lasts: nobody can find it by its init; -1 */
-    int stage_mounts;          /* while launch() runs: the namespace that the stage leaves; -1 */
-    int cgroup_mount;          /* while launch() runs: what ".." of init's cgroup ends at; -1 */
+    int stage_mounts;          /* the namespace that the stage has left, until s is; -1 */
+    int cgroup_mount;          /* what ".." of init's cgroup ends at, until s is left; -1 */
     struct prepared *prepared; /* while launch() runs: what it is made of; NULL */
     uint64_t epoch;
     const struct session_lasting *lasting; /* while it is made; NULL: ends with its maker */
@@ -90,8 +93,8 @@ int run_clean(const struct cgroup_host *cgroup, const char *share_dir, const cha
  * may be NULL. */
 int launch(struct session *s, const struct spec *spec, const struct session_first *first,
            struct err *err);
-/* Lets go of the stage's namespace and of the cgroup's mount, which waits for grace periods of RCU:
- * for whoever waits anyway. */
+/* Lets go of the stage's namespace and of the cgroup's mount, which waits for grace periods of RCU.
+ */
 void launch_let_go(struct session *s);
 
 /* session_create_with() and session_create_lasting(): `first` or `lasting`, or neither. */

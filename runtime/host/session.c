@@ -388,6 +388,7 @@ int session_destroy(struct session *s, struct err *err)
     network_namespace_fini(&s->network);
     publish_fini(&s->publish);
     fd_close(s->publish_netns);
+    launch_let_go(s);
     free(s);
     return r;
 }
