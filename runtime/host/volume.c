@@ -216,7 +216,8 @@ int volume_lock_change(int folder, const char *name, const char *own, int *ret_l
     if (r == 0 || err->code != ERR_WORKSPACE_IN_USE)
         return r;
     _cleanup_fd_ int lock = openat(folder, "lock", O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
-    if (lock < 0 || pread(lock, text, sizeof text - 1, 0) < 0 || strncmp(text, own, strlen(own)))
+    if (lock < 0 || pread(lock, text, sizeof text - 1, 0) < 0 ||
+        strncmp(text, own, strlen(own)) != 0)
         return r;
     *err = (struct err){0};
     return 0;
