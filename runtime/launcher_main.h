@@ -11,6 +11,11 @@
 
 /* What a worker calls. Tests put their own in, to fail, wait and die where they want. */
 struct launcher_calls {
+    /* In a spare worker: make ready what the next session that `create` makes in this process can
+     * be made of. *ret_changes: POLLPRI when it is of no use any more, and then `unprepare`. NULL:
+     * nothing can be prepared. */
+    int (*prepare)(struct runtime *rt, int *ret_changes, struct err *err);
+    void (*unprepare)(struct runtime *rt);
     int (*create)(struct session **ret, struct runtime *rt, const struct spec *spec,
                   const struct session_lasting *lasting, struct err *err);
     const struct session_effective *(*effective)(const struct session *s);

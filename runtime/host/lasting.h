@@ -60,9 +60,11 @@ int lasting_open_cgroup(const struct runtime *rt, const char *cgroup, const char
 /* Steps of launch() for a session that lasts (s->lasting). Before and after clone3(). */
 int lasting_begin(struct session *s, struct err *err);
 int lasting_born(struct session *s, struct err *err);
-/* Init has answered: run the probe command, and write down the rest of who it is. */
-int lasting_prove(struct session *s, const struct spec *spec, uint64_t netns_inode,
-                  uint64_t deadline_us, struct err *err);
+/* The probe command is sent before init is ready: it takes it up without a round trip between. */
+int lasting_probe(struct session *s, const struct spec *spec, uint64_t deadline_us,
+                  struct err *err);
+/* Init has answered: wait for the end of that command, and write down the rest of who it is. */
+int lasting_prove(struct session *s, uint64_t netns_inode, uint64_t deadline_us, struct err *err);
 
 /* The part of session_destroy() that is for one of these: its directory. */
 int lasting_unmake(struct session *s, struct err *err);

@@ -80,8 +80,9 @@ static int64_t now_us(void)
 
 static const char probe_step[] = "run the first command in the session";
 
-static int send_probe(struct session *s, const struct spec *spec, unsigned left_ms, struct err *err)
+int lasting_probe(struct session *s, const struct spec *spec, uint64_t deadline_us, struct err *err)
 {
+    int64_t left = (int64_t)deadline_us - now_us();
     static struct files_argv files; /* one session is made at a time */
     struct files_request probe;
     files_request_init(&probe, FILES_PROBE);
@@ -103,7 +104,7 @@ static int send_probe(struct session *s, const struct spec *spec, unsigned left_
         .null_stdout = true,
         .null_stderr = true,
         .files = worker,
-        .timeout_ms = left_ms,
+        .timeout_ms = left > 1000 ? (unsigned)(left / 1000) : 1,
         .open_files = spec->limits.open_files,
     };
     return session_exec(s, AGENT_EXEC_PROBE, &request, err);
@@ -138,15 +139,13 @@ static int read_probe(struct session *s, struct err *err)
                    agent_reason_name((enum agent_reason)exit.reason), exit.exit_code);
 }
 
-int lasting_prove(struct session *s, const struct spec *spec, uint64_t netns_inode,
-                  uint64_t deadline_us, struct err *err)
+int lasting_prove(struct session *s, uint64_t netns_inode, uint64_t deadline_us, struct err *err)
 {
     s->identity.netns_inode = (int64_t)netns_inode;
-    int64_t left = (int64_t)deadline_us - now_us();
-    int r = send_probe(s, spec, left > 1000 ? (unsigned)(left / 1000) : 1, err);
-    launch_let_go(s);
+    /* While it runs. */
+    int r = workspace_watch_lasting(&s->workspace, s->place, err);
     while (r == 0 && (r = read_probe(s, err)) > 0) {
-        left = (int64_t)deadline_us - now_us();
+        int64_t left = (int64_t)deadline_us - now_us();
         struct pollfd p = {.fd = s->frames, .events = POLLIN};
         if (left <= 0)
             return err_set(err, ERR_UNAVAILABLE, ETIMEDOUT, probe_step, NULL,
@@ -170,8 +169,7 @@ int lasting_prove(struct session *s, const struct spec *spec, uint64_t netns_ino
     r = controller_send(s->control, &forget, NULL, 0);
     if (r < 0)
         return err_set(err, ERR_UNAVAILABLE, -r, probe_step, NULL, "init is gone.");
-    r = workspace_watch_lasting(&s->workspace, s->place, err);
-    return r == 0 ? write_identity(s, err) : r;
+    return write_identity(s, err);
 }
 
 /* ---- the facade
@@ -212,6 +210,8 @@ int session_keep_netns(const struct session *s)
 void session_leave(struct session *s, struct session_identity *ret)
 {
     *ret = s->identity;
+    fd_replace(&s->runtime->left[0], take_fd(&s->stage_mounts));
+    fd_replace(&s->runtime->left[1], take_fd(&s->cgroup_mount));
     workspace_leave(&s->workspace);
     cgroup_session_fini(&s->cgroup);
     record_fini(&s->record);

@@ -14,6 +14,7 @@
 #include "runtime/base/io.h"
 #include "runtime/host/lasting.h"
 #include "runtime/host/network_link.h"
+#include "runtime/host/prepared.h"
 #include "runtime/host/root_begin.h"
 #include "runtime/host/uid_slot.h"
 #include "runtime/plan/landlock.h"
@@ -399,12 +400,17 @@ static int send_workspace(const struct session *s, const struct spec *spec, stru
 static int send_identity(const struct session *s, const struct launch_parts *parts, struct err *err)
 {
     struct stage_late *late = parts->late;
+    int fds[2] = {parts->userns, parts->cgroupns};
+    late->has_cgroupns = parts->cgroupns >= 0;
+    return send_part(s, fds, late->has_cgroupns ? 2 : 1, err);
+}
+
+static int send_descriptors(const struct session *s, const struct launch_parts *parts,
+                            struct err *err)
+{
+    struct stage_late *late = parts->late;
     int fds[STAGE_LATE_FDS_MAX];
     unsigned count = 0;
-    fds[count++] = parts->userns;
-    late->has_cgroupns = parts->cgroupns >= 0;
-    if (late->has_cgroupns)
-        fds[count++] = parts->cgroupns;
     for (int i = 0; i < AGENT_FD_END; i++) {
         late->has_agent_fd[i] = parts->agent_fds[i] >= 0;
         if (late->has_agent_fd[i])
@@ -557,6 +563,21 @@ static int limit_cgroups(struct session *s, const struct spec *spec, struct err 
     return r;
 }
 
+/* For init, in a mount of S alone, in which ".." ends: the rest of the host's tree is out of its
+ * reach. The stage does it otherwise where the host's root is there (hold_cgroup()). */
+static int open_commands_cgroup(struct session *s, struct launch_parts *parts, struct err *err)
+{
+    static const char step[] = "hold the session's cgroup";
+    s->cgroup_mount = sys_open_tree_clone(s->cgroup.s_fd, "", AT_EMPTY_PATH);
+    if (s->cgroup_mount < 0)
+        return err_set(err, ERR_UNAVAILABLE, errno, step, s->cgroup.name, NULL);
+    int run = openat(s->cgroup_mount, "run", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (run < 0)
+        return err_set(err, ERR_UNAVAILABLE, errno, step, "run", NULL);
+    parts->agent_fds[AGENT_FD_CGROUP] = run;
+    return 0;
+}
+
 /* What init may do with its cgroups, and the descriptors for it; limit files stay the launcher's.
  */
 static int hand_over_cgroups(struct session *s, struct launch_parts *parts, struct err *err)
@@ -565,6 +586,8 @@ static int hand_over_cgroups(struct session *s, struct launch_parts *parts, stru
         return 0;
     uint32_t init_id = session_host_id(s, SPEC_UID_INIT);
     int r = cgroup_session_delegate(&s->cgroup, init_id, init_id, err);
+    if (r == 0 && s->prepared)
+        r = open_commands_cgroup(s, parts, err);
     if (r == 0)
         r = cgroup_session_agent_fds(&s->cgroup, &parts->agent_fds[AGENT_FD_OOM],
                                      &parts->agent_fds[AGENT_FD_PIDS], err);
@@ -590,8 +613,12 @@ static int claim(struct session *s, struct err *err)
 {
     struct runtime *rt = s->runtime;
     int r = 0;
-    if (!rt->facts.rootless)
+    if (s->prepared) {
+        s->uid_lock = take_fd(&s->prepared->uid_lock);
+        s->effective.uid_base = s->prepared->uid_base;
+    } else if (!rt->facts.rootless) {
         r = uid_slot_claim(rt->share_dir, &s->uid_lock, &s->effective.uid_base, err);
+    }
     s->effective.uid_count = rt->facts.single_uid ? 1 : SPEC_UID_SPAN;
     if (r == 0)
         r = s->lasting ? lasting_begin(s, err) : record_create(&s->record, rt->records, err);
@@ -615,7 +642,12 @@ static int start_stage(struct session *s, const struct spec *spec, struct launch
                        struct err *err)
 {
     struct runtime *rt = s->runtime;
-    struct stage_args args = {.image_tree = -1, .userns = -1, .cgroupns = -1, .listen_dir = -1};
+    struct stage_args args = {.mounts = s->prepared ? s->prepared->mounts : -1,
+                              .image_tree = -1,
+                              .scratch = -1,
+                              .userns = -1,
+                              .cgroupns = -1,
+                              .listen_dir = -1};
     /* Taken, whatever comes of it: one that a session may have been in is no other's. */
     _cleanup_fd_ int netns = take_fd(&rt->netns);
     args.netns = netns;
@@ -702,12 +734,15 @@ static int serve_network(struct session *s, struct err *err)
 }
 
 /* The namespace that the stage leaves when it has built everything (ADR 2). Whoever lets go of it
- * last waits for a grace period of RCU: that shall be the launcher, which has nothing to do while
- * init starts the command (launch_let_go()), and not the stage. Only for speed: without it the
- * stage waits. */
+ * last waits for a grace period of RCU: that shall be the launcher, when it has nothing else to do
+ * (launch_let_go(), session_leave()), and not the stage. Only for speed: without it the stage
+ * waits.
+ */
 static int hold_stage_mounts(const struct session *s)
 {
     char path[40];
+    if (s->prepared)
+        return take_fd(&s->prepared->mounts);
     snprintf(path, sizeof path, "/proc/%d/ns/mnt", s->init);
     return open(path, O_RDONLY | O_CLOEXEC);
 }
@@ -715,6 +750,13 @@ static int hold_stage_mounts(const struct session *s)
 void launch_let_go(struct session *s)
 {
     fd_closep(&s->stage_mounts);
+    fd_closep(&s->cgroup_mount);
+}
+
+static uint64_t deadline_of(const struct session *s, uint64_t begun)
+{
+    return s->lasting ? begun + s->lasting->deadline_ms * 1000ull
+                      : now_us() + READY_TIMEOUT_MS * 1000;
 }
 
 static int assemble(struct session *s, const struct spec *spec, const struct session_first *first,
@@ -760,7 +802,7 @@ static int assemble(struct session *s, const struct spec *spec, const struct ses
     r = begin_map_helper(s, spec, &parts, err);
     if (r == 0 && !identity_first)
         r = begin_session_helper(s, &parts, err);
-    if (r == 0)
+    if (r == 0 && !s->prepared)
         r = send_roots(s, spec, &parts, err);
     if (r == 0)
         r = open_workspace(s, spec, &parts, err);
@@ -772,6 +814,10 @@ static int assemble(struct session *s, const struct spec *spec, const struct ses
 
     if (!identity_first)
         r = make_identity(s, &parts, err);
+    if (r == 0)
+        s->stage_mounts = hold_stage_mounts(s);
+    if (r == 0)
+        r = send_identity(s, &parts, err);
     if (r == 0 && !unified)
         r = complete_cgroups(s, err);
     if (r == 0)
@@ -780,9 +826,7 @@ static int assemble(struct session *s, const struct spec *spec, const struct ses
     if (r == 0)
         r = make_config(s, spec, first && first->only, &parts, err);
     if (r == 0)
-        s->stage_mounts = hold_stage_mounts(s);
-    if (r == 0)
-        r = send_identity(s, &parts, err);
+        r = send_descriptors(s, &parts, err);
     /* They have ended meanwhile. */
     userns_helper_end(&parts.map_helper);
     userns_helper_end(&parts.session_helper);
@@ -790,9 +834,12 @@ static int assemble(struct session *s, const struct spec *spec, const struct ses
         r = limit_cgroups(s, spec, err);
     if (r < 0)
         return r;
+    uint64_t deadline = deadline_of(s, begun);
     /* Who cannot send because the session's first process is gone: its own word says why. */
     struct err unsent = {0};
-    int sent = first ? first->call(first->data, s, &unsent) : 0;
+    int sent = first        ? first->call(first->data, s, &unsent)
+               : s->lasting ? lasting_probe(s, spec, deadline, &unsent)
+                            : 0;
     if (sent < 0 && unsent.sys != EPIPE && unsent.sys != ECONNRESET) {
         *err = unsent;
         return sent;
@@ -800,11 +847,9 @@ static int assemble(struct session *s, const struct spec *spec, const struct ses
     started = now_us();
     spec_hash(spec, s->effective.spec_hash);
     workspace_tell(&s->workspace, session_note_add, s);
-    uint64_t deadline =
-        s->lasting ? begun + s->lasting->deadline_ms * 1000ull : started + READY_TIMEOUT_MS * 1000;
     r = wait_ready(s, deadline, err);
-    if (r == 0 && s->lasting)
-        r = lasting_prove(s, spec, parts.late->netns_inode, deadline, err);
+    if (r == 0 && sent == 0 && s->lasting)
+        r = lasting_prove(s, parts.late->netns_inode, deadline, err);
     if (r == 0)
         r = workspace_settle(&s->workspace, err);
     phase_end(s, PHASE_STAGE, &started);
@@ -819,6 +864,9 @@ int launch(struct session *s, const struct spec *spec, const struct session_firs
            struct err *err)
 {
     int r = assemble(s, spec, first, err);
-    launch_let_go(s);
+    prepared_free(s->prepared);
+    s->prepared = NULL;
+    if (r < 0 || !s->lasting)
+        launch_let_go(s);
     return r;
 }

@@ -2,10 +2,13 @@
 #include "runtime/host/launcher_internal.h"
 
 #include "runtime/host/files_parked.h"
+#include "runtime/host/prepared.h"
 
 const struct launcher_calls *launcher_real_calls(void)
 {
     static const struct launcher_calls calls = {
+        .prepare = session_prepare,
+        .unprepare = session_unprepare,
         .create = session_create_lasting,
         .effective = session_effective,
         .notes = session_notes,

@@ -20,6 +20,10 @@ enum {
     LAUNCHER_BUCKETS = 1024,
     LAUNCHER_NEEDS = 64,                 /* further ones are asked for again by the gateway */
     LAUNCHER_FILES_STILL_MS = 90 * 1000, /* a file operation that does not move is ended */
+    LAUNCHER_PREPARED = 2,               /* workers that wait with a root directory made */
+    LAUNCHER_PREPARE_MS = 5000,          /* what making one may take */
+    LAUNCHER_PREPARE_AGAIN_MS = 1000,    /* after one that a change of the host has ended */
+    LAUNCHER_PREPARE_FAILED_MS = 60000,  /* after one that could not be made */
 };
 
 enum { LAUNCHER_GROUPS = 256 };
@@ -103,6 +107,12 @@ struct launcher {
     pid_t spare;  /* a worker without a request; 0 */
     int spare_socket;
     bool spare_wanted;
+    struct prepared_spare {
+        pid_t pid;  /* 0: none */
+        int socket; /* a byte comes when it is ready; then it is like the spare's */
+        bool ready;
+    } prepared[LAUNCHER_PREPARED];
+    uint64_t prepare_not_before_ms;
     struct netns_pool pool;
     int gateway;       /* its control socket; -1: there was none yet */
     bool gateway_lost; /* it has ended, or was not there yet: another one will come */
@@ -180,15 +190,17 @@ int launcher_permit_network(const struct spec_network *net, struct err *err);
 int launcher_permit_spec(const struct serve_config *config, const struct spec *spec,
                          const struct launcher_asker *asker, struct err *err);
 
-/* launcher_spare.c. To be called when nothing else waits. */
-void launcher_spare_make(struct launcher *l);
+/* launcher_spare.c. Is one to be made? Where it is later, *wait_ms becomes shorter. */
+bool launcher_spare_wanted(const struct launcher *l, uint64_t now_ms, int *wait_ms);
+/* To be called when nothing else waits: at most one of each kind. */
+void launcher_spare_make(struct launcher *l, uint64_t now_ms);
 /* Its pid, and where it will answer; 0: there is none, and nobody was told of the job. `netns` (-1:
  * none) is copied, and the launcher's socket of the gateway. */
 pid_t launcher_spare_take(struct launcher *l, const struct job *job, bool clean, int netns,
                           int *ret_result);
 /* In a fork that does no request: what only the launcher may hold, but for the gateway's. */
 void launcher_close_others(struct launcher *l);
-void launcher_spare_died(struct launcher *l, pid_t pid);
+void launcher_spare_died(struct launcher *l, pid_t pid, int status);
 void launcher_spare_end(struct launcher *l);
 
 /* launcher_network.c. Takes the gateway's socket; one that there was is closed. */

@@ -422,7 +422,7 @@ int launcher_reap(struct launcher *l)
         pid_t pid = waitpid(-1, &status, WNOHANG);
         if (pid <= 0)
             return 0;
-        launcher_spare_died(l, pid);
+        launcher_spare_died(l, pid, status);
         launcher_network_died(l, pid, status);
         launcher_connect_died(l, pid);
         for (struct job *job = l->jobs; job; job = job->next) {

@@ -302,16 +302,17 @@ static bool wants_pool(const struct launcher *l, uint64_t now)
 /* What the next request will need: after a rest, so that who was just started or answered has the
  * processor first. A pool that cannot be filled is no failure: sessions make their own. 0, a count
  * of events like epoll_wait(), -errno. */
-static int use_rest(struct launcher *l, int wait_ms, struct epoll_event *ret)
+static int use_rest(struct launcher *l, int *wait_ms, struct epoll_event *ret)
 {
-    bool spare = l->spare_wanted && l->spare == 0;
-    if (l->front < 0 || (!spare && !wants_pool(l, launcher_now_ms())))
+    uint64_t now = launcher_now_ms();
+    if (l->front < 0 || (!launcher_spare_wanted(l, now, wait_ms) && !wants_pool(l, now)))
         return 0;
-    int r = epoll_wait(l->epoll, ret, 1, wait_ms < 0 || wait_ms > REST_MS ? REST_MS : wait_ms);
+    int rest_ms = *wait_ms < 0 || *wait_ms > REST_MS ? REST_MS : *wait_ms;
+    int r = epoll_wait(l->epoll, ret, 1, rest_ms);
     if (r != 0)
         return r < 0 ? -errno : r;
-    launcher_spare_make(l);
-    uint64_t now = launcher_now_ms();
+    now = launcher_now_ms();
+    launcher_spare_make(l, now);
     if (!wants_pool(l, now) || netns_pool_fill(&l->pool, now) < 0)
         return 0;
     return watch(l, l->pool.from, &watch_pool);
@@ -337,7 +338,7 @@ static int turn(struct launcher *l, struct err *err)
     struct epoll_event event;
     if (l->front < 0 && l->running == 0)
         return 0;
-    r = use_rest(l, wait_ms, &event);
+    r = use_rest(l, &wait_ms, &event);
     if (r == 0 && (r = epoll_wait(l->epoll, &event, 1, wait_ms)) < 0)
         r = -errno;
     if (r < 0 && r != -EINTR)

@@ -1,20 +1,28 @@
-/* This file keeps one worker ready before there is a request for it; it never does a request's
+/* This file keeps workers ready before there is a request for them; it never does a request's
  * work and never holds what belongs to one.
  *
  * PRIVILEGED: the launcher's. Forking costs a fifth of what most requests cost, so it is done while
- * nothing else waits. The spare has no state: what it is asked comes in one message, with the
+ * nothing else waits. A spare has no state: what it is asked comes in one message, with the
  * request's descriptors, on the socket on which it answers. It ends with the launcher, however that
  * ends, for as long as it has nothing to do. A launcher without one forks as it goes.
+ *
+ * One spare is for any request. Others are prepared for a LAUNCH (docs/adr/0017): each has made
+ * what a session's root directory can be made of, for the one session that it will be asked for.
+ * One that sees the host change before that lets go of it and ends; what it was asked meanwhile it
+ * does as any other worker.
  */
 #include "runtime/host/launcher_internal.h"
 
 #include "runtime/base/fd.h"
 #include "runtime/base/title.h"
 
+#include <poll.h>
 #include <signal.h>
+#include <stddef.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 
 /* What a worker is told. */
@@ -43,6 +51,9 @@ void launcher_close_others(struct launcher *l)
     fd_close(l->epoll);
     fd_close(l->signals);
     fd_close(l->spare_socket);
+    for (unsigned i = 0; i < LAUNCHER_PREPARED; i++)
+        if (l->prepared[i].pid > 0)
+            fd_close(l->prepared[i].socket);
     for (const struct job *job = l->jobs; job; job = job->next) {
         for (unsigned i = 0; i < job->fd_count; i++)
             fd_close(job->fds[i]);
@@ -84,7 +95,38 @@ static bool receive(int socket, struct order *order, struct job *job, int *ret_n
     return true;
 }
 
-static void be_spare(struct launcher *l, pid_t launcher, int socket)
+/* Until there is an order, or none will come. The launcher sees that this end takes nothing more
+ * when it sends; what it sent before is read. */
+static void wait_for_order(struct launcher *l, int socket, int changes)
+{
+    struct pollfd p[] = {{.fd = socket, .events = POLLIN}, {.fd = changes, .events = POLLPRI}};
+    while (poll(p, 2, -1) < 0 && errno == EINTR)
+        ;
+    if (p[1].revents == 0)
+        return;
+    shutdown(socket, SHUT_RD);
+    l->calls->unprepare(l->runtime);
+}
+
+static void prepare(struct launcher *l, int socket)
+{
+    static const struct itimerval patience = {.it_value = {.tv_sec = LAUNCHER_PREPARE_MS / 1000}},
+                                  none = {{0}, {0}};
+    struct err err = {0};
+    int changes = -1;
+    setitimer(ITIMER_REAL, &patience, NULL);
+    if (l->calls->prepare(l->runtime, &changes, &err) < 0) {
+        if (l->tell)
+            l->tell(&err);
+        _exit(1);
+    }
+    setitimer(ITIMER_REAL, &none, NULL);
+    if (send(socket, "r", 1, MSG_NOSIGNAL) != 1)
+        _exit(0);
+    wait_for_order(l, socket, changes);
+}
+
+static void be_spare(struct launcher *l, pid_t launcher, int socket, bool prepared)
 {
     static struct order order;
     static struct job job;
@@ -99,6 +141,8 @@ static void be_spare(struct launcher *l, pid_t launcher, int socket)
      * alone would come late. */
     if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0 || getppid() != launcher)
         _exit(0);
+    if (prepared)
+        prepare(l, socket);
     int netns = -1;
     if (!receive(socket, &order, &job, &netns, &l->gateway))
         _exit(0);
@@ -107,25 +151,65 @@ static void be_spare(struct launcher *l, pid_t launcher, int socket)
     _exit(launcher_work(l, &job, order.clean != 0, netns, socket));
 }
 
-void launcher_spare_make(struct launcher *l)
+/* Its pid; 0: it could not be made. */
+static pid_t make_one(struct launcher *l, bool prepared, int *ret_socket)
 {
     int pair[2];
-    if (!l->spare_wanted || l->spare > 0 ||
-        socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
-        return;
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+        return 0;
     pid_t launcher = getpid(), pid = fork();
     if (pid == 0) {
         fd_close(pair[0]);
-        be_spare(l, launcher, pair[1]);
+        be_spare(l, launcher, pair[1], prepared);
     }
     fd_close(pair[1]);
-    l->spare_wanted = false; /* one that dies is not made again and again */
     if (pid < 0) {
         fd_close(pair[0]);
-        return;
+        return 0;
     }
-    l->spare = pid;
-    l->spare_socket = pair[0];
+    *ret_socket = pair[0];
+    return pid;
+}
+
+/* A place for one that is to be made; -1. */
+static int place_to_prepare(const struct launcher *l)
+{
+    if (!l->calls->prepare || l->config->rootless || l->jobs)
+        return -1;
+    for (int i = 0; i < LAUNCHER_PREPARED; i++)
+        if (l->prepared[i].pid == 0)
+            return i;
+    return -1;
+}
+
+bool launcher_spare_wanted(const struct launcher *l, uint64_t now_ms, int *wait_ms)
+{
+    if (l->spare_wanted && l->spare == 0)
+        return true;
+    if (place_to_prepare(l) < 0)
+        return false;
+    if (now_ms >= l->prepare_not_before_ms)
+        return true;
+    int left = (int)(l->prepare_not_before_ms - now_ms);
+    if (*wait_ms < 0 || left < *wait_ms)
+        *wait_ms = left;
+    return false;
+}
+
+void launcher_spare_make(struct launcher *l, uint64_t now_ms)
+{
+    if (l->spare_wanted && l->spare == 0) {
+        l->spare = make_one(l, false, &l->spare_socket);
+        l->spare_wanted = false; /* one that dies is not made again and again */
+    }
+    int at = place_to_prepare(l);
+    if (at < 0 || now_ms < l->prepare_not_before_ms)
+        return;
+    struct prepared_spare *place = &l->prepared[at];
+    *place = (struct prepared_spare){.socket = -1};
+    place->pid = make_one(l, true, &place->socket);
+    if (place->pid == 0)
+        l->prepare_not_before_ms = now_ms + LAUNCHER_PREPARE_FAILED_MS;
 }
 
 static int send_order(int socket, const struct job *job, bool clean, int netns, int gateway)
@@ -159,10 +243,45 @@ static int send_order(int socket, const struct job *job, bool clean, int netns, 
     return n < 0 ? -errno : 0;
 }
 
+/* A hint, no more: who makes the session looks at all of its spec. */
+static bool can_use_prepared(const struct job *job)
+{
+    uint32_t image = 0;
+    return job->request.type == LAUNCHER_LAUNCH && job->fd_count > 0 &&
+           pread(job->fds[0], &image, sizeof image, offsetof(struct spec, image.kind)) ==
+               (ssize_t)sizeof image &&
+           image == SPEC_IMAGE_HOST;
+}
+
+static bool is_ready(struct prepared_spare *spare)
+{
+    char byte;
+    if (spare->pid > 0 && !spare->ready)
+        spare->ready = recv(spare->socket, &byte, 1, MSG_DONTWAIT) == 1;
+    return spare->pid > 0 && spare->ready;
+}
+
+static pid_t take_prepared(struct launcher *l, const struct job *job, int netns, int *ret_result)
+{
+    for (unsigned i = 0; i < LAUNCHER_PREPARED; i++) {
+        struct prepared_spare *spare = &l->prepared[i];
+        if (!is_ready(spare) || send_order(spare->socket, job, false, netns, l->gateway) < 0)
+            continue;
+        pid_t pid = spare->pid;
+        *ret_result = take_fd(&spare->socket);
+        spare->pid = 0;
+        return pid;
+    }
+    return 0;
+}
+
 pid_t launcher_spare_take(struct launcher *l, const struct job *job, bool clean, int netns,
                           int *ret_result)
 {
-    pid_t pid = l->spare;
+    pid_t pid = !clean && can_use_prepared(job) ? take_prepared(l, job, netns, ret_result) : 0;
+    if (pid > 0)
+        return pid;
+    pid = l->spare;
     l->spare_wanted = true;
     if (pid <= 0 || send_order(l->spare_socket, job, clean, netns, l->gateway) < 0)
         return 0;
@@ -171,21 +290,41 @@ pid_t launcher_spare_take(struct launcher *l, const struct job *job, bool clean,
     return pid;
 }
 
-void launcher_spare_died(struct launcher *l, pid_t pid)
+static void prepared_died(struct launcher *l, struct prepared_spare *spare, int status)
 {
-    if (pid != l->spare)
+    bool in_order = WIFEXITED(status) && WEXITSTATUS(status) == 0;
+    spare->pid = 0;
+    fd_replace(&spare->socket, -1);
+    l->prepare_not_before_ms =
+        launcher_now_ms() +
+        (in_order ? (uint64_t)LAUNCHER_PREPARE_AGAIN_MS : (uint64_t)LAUNCHER_PREPARE_FAILED_MS);
+}
+
+void launcher_spare_died(struct launcher *l, pid_t pid, int status)
+{
+    if (pid == l->spare) {
+        l->spare = 0;
+        fd_replace(&l->spare_socket, -1);
+    }
+    for (unsigned i = 0; i < LAUNCHER_PREPARED; i++)
+        if (pid == l->prepared[i].pid)
+            prepared_died(l, &l->prepared[i], status);
+}
+
+static void end_one(pid_t *pid, int *socket)
+{
+    if (*pid <= 0)
         return;
-    l->spare = 0;
-    fd_replace(&l->spare_socket, -1);
+    fd_replace(socket, -1);
+    kill(*pid, SIGKILL);
+    while (waitpid(*pid, NULL, 0) < 0 && errno == EINTR)
+        ;
+    *pid = 0;
 }
 
 void launcher_spare_end(struct launcher *l)
 {
-    fd_replace(&l->spare_socket, -1);
-    if (l->spare <= 0)
-        return;
-    kill(l->spare, SIGKILL);
-    while (waitpid(l->spare, NULL, 0) < 0 && errno == EINTR)
-        ;
-    l->spare = 0;
+    end_one(&l->spare, &l->spare_socket);
+    for (unsigned i = 0; i < LAUNCHER_PREPARED; i++)
+        end_one(&l->prepared[i].pid, &l->prepared[i].socket);
 }

@@ -264,3 +264,12 @@ int root_begin(const struct root_begin *w, int *ret_scratch, bool ret_bind[ROOTF
         *ret_scratch = take_fd(&scratch);
     return r;
 }
+
+int root_resize(int scratch, const char *size, const char *inodes)
+{
+    _cleanup_fd_ int fs = sys_fspick(scratch);
+    if (fs < 0 || sys_fsconfig_string(fs, "size", size) < 0 ||
+        sys_fsconfig_string(fs, "nr_inodes", inodes) < 0 || sys_fsconfig_reconfigure(fs) < 0)
+        return -errno;
+    return 0;
+}

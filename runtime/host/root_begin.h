@@ -27,3 +27,7 @@ struct root_begin {
  * are to be bound, of false ones. */
 int root_begin(const struct root_begin *what, int *ret_scratch, bool ret_bind[ROOTFS_STEPS_MAX],
                struct err *err);
+
+/* Other sizes for a scratch that was made before anybody knew them, by its mount. -errno: they are
+ * too small for what is in it. */
+int root_resize(int scratch, const char *size, const char *inodes);

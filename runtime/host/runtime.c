@@ -10,6 +10,7 @@
 #include "runtime/base/fd.h"
 #include "runtime/base/io.h"
 #include "runtime/host/lasting.h"
+#include "runtime/host/prepared.h"
 #include "runtime/plan/landlock.h"
 #include "runtime/stage/sys.h"
 
@@ -364,6 +365,7 @@ int runtime_open(struct runtime **ret, const struct runtime_options *options, st
     if (!rt)
         return err_set(err, ERR_INTERNAL, ENOMEM, "open the runtime", NULL, NULL);
     rt->records = rt->init = rt->files = rt->netns = rt->session_netns = -1;
+    rt->left[0] = rt->left[1] = -1;
     int r = runtime_setup(rt, options, err);
     if (r < 0) {
         runtime_close(rt);
@@ -381,6 +383,9 @@ void runtime_close(struct runtime *rt)
     fd_close(rt->init);
     fd_close(rt->files);
     fd_close(rt->netns);
+    fd_close(rt->left[0]);
+    fd_close(rt->left[1]);
+    prepared_free(rt->prepared);
     free(rt);
 }
 

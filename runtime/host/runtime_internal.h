@@ -15,6 +15,8 @@
 
 enum { DIR_SIZE = RUNTIME_DIR_SIZE };
 
+struct prepared;
+
 struct runtime {
     struct runtime_facts facts;
     struct cgroup_host cgroup;
@@ -25,8 +27,12 @@ struct runtime {
     int files;   /* O_PATH of the file worker's program; -1: not opened, none, or `files_err` */
     struct err files_err;
     int netns; /* for the next session that starts, and for no other; -1: it makes its own */
+    struct prepared *prepared; /* for the next one that lasts, and for no other; NULL */
     /* Of the session that is worked on, where it cannot be found by its init; -1. Borrowed. */
     int session_netns;
+    /* What the last session that was left has of launch_let_go(): closed with this, or with the
+     * next one, because that waits for grace periods of RCU and somebody for the answer. -1 */
+    int left[2];
     bool no_reaper;
     int gateway;           /* control socket, borrowed; 0 or -1: none */
     char reaper[DIR_SIZE]; /* program of the reaper's second half; "": this one */
@@ -57,9 +63,11 @@ struct session {
     struct network_namespace network; /* until it is handed over; all -1: none */
     struct publish publish;           /* its listeners until they are handed over */
     int publish_netns;                /* its network, where it publishes; -1 */
-    int unrouted[2];                  /* snmp and snmp6 of one without a network; -1 */
-    int netns;        /* rootless, of one that lasts: nobody can find it by its init; -1 */
-    int stage_mounts; /* while launch() runs: the namespace that the stage leaves; -1 */
+    int unrouted[2];           /* snmp and snmp6 of one without a network; -1 */
+    int netns;                 /* rootless, of one that lasts: nobody can find it by its init; -1 */
+    int stage_mounts;          /* the namespace that the stage has left, until s is; -1 */
+    int cgroup_mount;          /* what ".." of init's cgroup ends at, until s is left; -1 */
+    struct prepared *prepared; /* while launch() runs: what it is made of; NULL */
     uint64_t epoch;
     const struct session_lasting *lasting; /* while it is made; NULL: ends with its maker */
     struct session_identity identity;
@@ -86,8 +94,8 @@ int run_clean(const struct cgroup_host *cgroup, const char *share_dir, const cha
  * may be NULL. */
 int launch(struct session *s, const struct spec *spec, const struct session_first *first,
            struct err *err);
-/* Lets go of the stage's namespace, which waits for a grace period of RCU: for whoever waits
- * anyway. */
+/* Lets go of the stage's namespace and of the cgroup's mount, which waits for grace periods of RCU.
+ */
 void launch_let_go(struct session *s);
 
 /* session_create_with() and session_create_lasting(): `first` or `lasting`, or neither. */

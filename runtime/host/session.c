@@ -6,6 +6,7 @@
 #include "runtime/agent/controller.h"
 #include "runtime/base/fd.h"
 #include "runtime/host/lasting.h"
+#include "runtime/host/prepared.h"
 #include "runtime/host/session_publish.h"
 #include "runtime/stage/sys.h"
 
@@ -78,7 +79,7 @@ static int create_once(struct session **ret, struct runtime *rt, const struct sp
         return err_set(err, ERR_INTERNAL, ENOMEM, "create a session", NULL, NULL);
     s->runtime = rt;
     s->record.fd = s->uid_lock = s->reaper_pipe = s->pidfd = s->control = s->frames = -1;
-    s->place = s->netns = s->publish_netns = s->stage_mounts = -1;
+    s->place = s->netns = s->publish_netns = s->stage_mounts = s->cgroup_mount = -1;
     s->unrouted[0] = s->unrouted[1] = -1;
     network_namespace_init(&s->network);
     publish_init(&s->publish);
@@ -95,6 +96,8 @@ static int create_once(struct session **ret, struct runtime *rt, const struct sp
      * of a session that lasts the launcher binds for who asks. */
     int r = lasting ? session_publish_bind(rt, &lasting->name, &spec->network, &s->publish, err)
                     : publish_bind(&spec->network, true, &s->publish, err);
+    if (r == 0 && lasting && rt->prepared && prepared_fits(rt->prepared, spec))
+        s->prepared = take_ptr(&rt->prepared); /* whatever comes of it: it is no other's */
     if (r == 0)
         r = launch(s, spec, first, err);
     if (r < 0) {
@@ -386,6 +389,7 @@ int session_destroy(struct session *s, struct err *err)
     network_namespace_fini(&s->network);
     publish_fini(&s->publish);
     fd_close(s->publish_netns);
+    launch_let_go(s);
     fd_close(s->unrouted[0]);
     fd_close(s->unrouted[1]);
     free(s);

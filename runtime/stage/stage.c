@@ -403,6 +403,12 @@ static unsigned place_identity(struct stage_args *args, const int *fds)
     unsigned n = 0;
     args->userns = fds[n++];
     args->cgroupns = args->late->has_cgroupns ? fds[n++] : -1;
+    return n;
+}
+
+static unsigned place_descriptors(struct stage_args *args, const int *fds)
+{
+    unsigned n = 0;
     for (int i = 0; i < AGENT_FD_END; i++)
         if (args->late->has_agent_fd[i])
             args->agent_fds[i] = fds[n++];
@@ -625,21 +631,20 @@ static void make_workspace(const struct stage_args *args, int root)
     }
 }
 
-static void assemble(struct stage_args *args, int *ret_sysctl_user)
+/* The root directory with what is the same for every session of its image. */
+static int make_system(const struct stage_args *args)
 {
-    mode_t umask_before = umask(0);
-    receive_late(args, place_roots);
     int root = make_root(args);
     if (!args->plan->fresh)
         populate(args, root);
     if (args->plan->fresh)
         bind_host(args, root);
     make_dev(args, root);
-    make_proc(args, root, ret_sysctl_user);
-    receive_late(args, place_workspace);
-    make_workspace(args, root);
-    umask(umask_before);
+    return root;
+}
 
+static void turn_to(const struct stage_args *args, int root)
+{
     TRY(fchdir(root), "enter the new root", NULL);
     TRY(sys_pivot_root(".", "."), "pivot to the new root", NULL);
     TRY(umount2(".", MNT_DETACH), "detach the host's root", NULL);
@@ -647,6 +652,30 @@ static void assemble(struct stage_args *args, int *ret_sysctl_user)
     char where[8];
     if (!getcwd(where, sizeof where) || strcmp(where, "/") != 0)
         stage_fail(args, "check that the root directory is the session's", NULL);
+}
+
+/* Where the root stands already, entering its namespace is the turn to it. */
+static int enter_prepared(struct stage_args *args)
+{
+    TRY(setns(args->mounts, CLONE_NEWNS), "enter the prepared root directory", NULL);
+    fd_close(args->mounts);
+    args->mounts = -1;
+    return TRY(open("/", O_PATH | O_DIRECTORY | O_CLOEXEC), "open the new root", NULL);
+}
+
+static void assemble(struct stage_args *args, int *ret_sysctl_user)
+{
+    mode_t umask_before = umask(0);
+    bool prepared = args->mounts >= 0;
+    if (!prepared)
+        receive_late(args, place_roots);
+    int root = prepared ? enter_prepared(args) : make_system(args);
+    make_proc(args, root, ret_sysctl_user);
+    receive_late(args, place_workspace);
+    make_workspace(args, root);
+    umask(umask_before);
+    if (!prepared)
+        turn_to(args, root);
 }
 
 /* ---- enter: namespaces, ids, descriptors ----------------------------------------------------- */
@@ -664,16 +693,19 @@ static void raise_loopback(const struct stage_args *args)
  * so nobody inside has rights over them. */
 static void make_outer_namespaces(struct stage_args *args)
 {
-    if (args->netns < 0) {
-        TRY(unshare(CLONE_NEWNS | CLONE_NEWNET), "make the session's mount and network namespaces",
-            NULL);
-        raise_loopback(args);
-        return;
+    int missing = (args->netns < 0 ? CLONE_NEWNET : 0) | (args->mounts < 0 ? CLONE_NEWNS : 0);
+    if (args->netns >= 0) {
+        TRY(setns(args->netns, CLONE_NEWNET), "enter the session's network namespace", NULL);
+        fd_close(args->netns);
+        args->netns = -1;
     }
-    TRY(setns(args->netns, CLONE_NEWNET), "enter the session's network namespace", NULL);
-    fd_close(args->netns);
-    args->netns = -1;
-    TRY(unshare(CLONE_NEWNS), "make the session's mount namespace", NULL);
+    if (missing)
+        TRY(unshare(missing), "make the session's mount and network namespaces", NULL);
+    if (missing & CLONE_NEWNET)
+        raise_loopback(args);
+    /* Mounts made here must not travel to the host's namespace, nor its to here. */
+    if (missing & CLONE_NEWNS)
+        TRY(mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL), "make mounts private", NULL);
 }
 
 /* The socket on which init will listen, by its own listen(2), so that who connects sees init's ids.
@@ -736,7 +768,8 @@ static void bound_namespaces(const struct stage_args *args, int sysctl_user)
 
 /* The session's cgroup as a mount of its own, in which ".." of whatever is opened ends: the rest of
  * the host's tree is out of init's reach. It goes with the host's root, and what is open in it
- * stays (to clone a mount and never attach it does the same, and costs a grace period of RCU). */
+ * stays (to clone a mount and never attach it does the same, and costs a grace period of RCU: where
+ * the host's root is gone already, the launcher does that and waits for it later). */
 static int hold_cgroup(const struct stage_args *args)
 {
     const char *path = args->cgroup_dir;
@@ -842,6 +875,8 @@ static void drop_descriptors(struct stage_args *args)
                          &args->init,
                          &args->image_tree,
                          &args->netns,
+                         &args->mounts,
+                         &args->scratch,
                          &args->listen_dir,
                          &args->agent_fds[AGENT_FD_HOLD]};
     int null = TRY(open("/dev/null", O_RDWR | O_CLOEXEC), "open /dev/null", NULL);
@@ -896,26 +931,46 @@ _Noreturn void stage_main(const struct stage_args *prepared)
     TRY(sigprocmask(SIG_SETMASK, &none, NULL), "clear the signal mask", NULL);
     TRY(prctl(PR_SET_NAME, "berth: stage", 0, 0, 0), "name the process", NULL);
     make_outer_namespaces(args);
-    /* Mounts made here must not travel to the host's namespace, nor its to here. */
-    TRY(mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL), "make mounts private", NULL);
     drop_inherited(args);
     take_oom_score(args);
     bool lasts = args->listen_dir >= 0;
     bind_listener(args);
 
-    int sysctl_user = -1, cgroup = hold_cgroup(args);
+    int sysctl_user = -1, cgroup = args->mounts < 0 ? hold_cgroup(args) : -1;
     assemble(args, &sysctl_user);
     receive_late(args, place_identity);
-    open_cgroup(args, cgroup);
     enter_namespaces(args, sysctl_user);
     take_ids(args);
     TRY(setsid(), "start a new terminal session", NULL);
-    TRY(prctl(PR_SET_PDEATHSIG, lasts ? 0 : SIGKILL, 0, 0, 0), "tie the session to its launcher",
-        NULL);
+    /* Other ids have cleared it. */
+    TRY(prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0), "tie the session to its launcher", NULL);
+    receive_late(args, place_descriptors);
+    open_cgroup(args, cgroup);
+    if (lasts)
+        TRY(prctl(PR_SET_PDEATHSIG, 0, 0, 0, 0), "free the session of its maker", NULL);
     take_descriptors(args);
 
     char name[] = "berth: init";
     char *const argv[] = {name, NULL}, *const envp[] = {NULL};
     sys_execveat(AGENT_FD_END, argv, envp);
     stage_fail(args, "start init's program", NULL);
+}
+
+_Noreturn void stage_root_main(const struct stage_args *prepared)
+{
+    struct stage_args copy = *prepared, *args = &copy;
+    TRY(prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0), "tie the process to its launcher", NULL);
+    drop_descriptors(args);
+    TRY(prctl(PR_SET_NAME, "berth: stage", 0, 0, 0), "name the process", NULL);
+    TRY(unshare(CLONE_NEWNS), "make a mount namespace", NULL);
+    TRY(mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL), "make mounts private", NULL);
+    umask(0);
+    turn_to(args, make_system(args));
+    const struct agent_frame ready = {
+        .magic = AGENT_MAGIC, .version = AGENT_VERSION, .type = AGENT_FRAME_READY};
+    TRY(write(args->agent_fds[AGENT_FD_FRAMES], &ready, sizeof ready), "tell that it stands", NULL);
+    char byte;
+    while (read(args->agent_fds[AGENT_FD_CONTROL], &byte, 1) < 0 && errno == EINTR)
+        ;
+    _exit(0);
 }

@@ -35,9 +35,10 @@ struct stage_node {
 extern const struct stage_node stage_nodes[STAGE_NODES];
 
 /* What the launcher finds out while this process assembles the root directory already: the two run
- * at the same time and meet at three messages on the control socket, whose descriptors are what was
- * made: first file systems of the root, then the workspace, then the session's identity. In memory
- * that both share; each part is written before its message is sent and read after it was received.
+ * at the same time and meet at four messages on the control socket, whose descriptors are what was
+ * made: first file systems of the root, then the workspace, then the session's identity, then what
+ * init is given. In memory that both share; each part is written before its message is sent and
+ * read after it was received.
  */
 struct stage_late {
     bool bind[ROOTFS_STEPS_MAX]; /* steps of the plan whose place in a fresh root is there */
@@ -65,8 +66,8 @@ struct stage_late {
 
 /* Descriptors of the messages, in this order. Root: a detached mount of the scratch, a fresh root
  * and /dev's content in it. Workspace: the workspace (when has_workspace), then mount_count
- * mounts. Identity: the user namespace, the cgroup namespace (when has_cgroupns), init's
- * descriptors (ascending, those of has_agent_fd). */
+ * mounts. Identity: the user namespace, the cgroup namespace (when has_cgroupns). Init's
+ * descriptors: ascending, those of has_agent_fd. */
 enum { STAGE_LATE_FDS_MAX = 2 + AGENT_FD_END + SPEC_MOUNTS_MAX };
 
 struct stage_args {
@@ -84,9 +85,10 @@ struct stage_args {
     bool single_uid;             /* only the default user's id is mapped inside */
     bool overlay_userxattr;
 
-    int image_tree;              /* `dir:` image: detached lower, else -1 */
-    int init;                    /* O_PATH of PID 1's program */
-    int netns;                   /* one that nobody has used, its loopback up; -1: made here */
+    int image_tree; /* `dir:` image: detached lower, else -1 */
+    int init;       /* O_PATH of PID 1's program */
+    int netns;      /* one that nobody has used, its loopback up; -1: made here */
+    int mounts;     /* of stage_root_main(), and nobody has been in it; -1: all is made here */
     int agent_fds[AGENT_FD_END]; /* what becomes descriptor n; -1: nothing. CONFIG comes late */
 
     /* A session that lasts: where its socket is bound and whose it is; -1: it ends with its
@@ -96,10 +98,16 @@ struct stage_args {
     uint32_t listen_uid, listen_gid; /* UINT32_MAX: who made it */
 
     struct stage_late *late; /* MAP_SHARED */
-    /* Filled by the stage from the message; -1: none. */
+    /* Filled by the stage from the message; -1: none. For stage_root_main() it is there. */
     int scratch, userns, cgroupns, workspace_tree;
     int mount_trees[SPEC_MOUNTS_MAX];
 };
 
 /* Never returns. */
 _Noreturn void stage_main(const struct stage_args *prepared);
+
+/* In a process of its own, before there is a session: makes a mount namespace, in it the root
+ * directory of a fresh image with all that is the same for every session (`scratch`
+ * and late->bind are there already), and lets the host's go. Then it sends an AGENT_FRAME_READY
+ * without payload, waits until its control socket ends, and exits. Never returns. */
+_Noreturn void stage_root_main(const struct stage_args *prepared);

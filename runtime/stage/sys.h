@@ -4,8 +4,8 @@
  * Async-signal-safe, so usable between clone() and execve(). Only runtime/host and runtime/stage
  * may include it (the layer lint checks that).
  *
- * Sources: fsopen(2), fsconfig(2), fsmount(2), open_tree(2), move_mount(2), mount_setattr(2),
- * openat2(2), clone(2), close_range(2).
+ * Sources: fsopen(2), fsconfig(2), fspick(2), fsmount(2), open_tree(2), move_mount(2),
+ * mount_setattr(2), openat2(2), clone(2), close_range(2).
  */
 #pragma once
 
@@ -49,6 +49,17 @@ static inline int sys_fsconfig_flag(int fs, const char *key)
 static inline int sys_fsconfig_create(int fs)
 {
     return (int)syscall(SYS_fsconfig, fs, 6u /* FSCONFIG_CMD_CREATE */, NULL, NULL, 0);
+}
+
+static inline int sys_fsconfig_reconfigure(int fs)
+{
+    return (int)syscall(SYS_fsconfig, fs, 7u /* FSCONFIG_CMD_RECONFIGURE */, NULL, NULL, 0);
+}
+
+/* The file system of a mount, to be configured anew. */
+static inline int sys_fspick(int mount)
+{
+    return (int)syscall(SYS_fspick, mount, "", 1u /* CLOEXEC */ | 8u /* EMPTY_PATH */);
 }
 
 static inline int sys_fsmount(int fs, uint64_t attributes)

@@ -147,6 +147,8 @@ class Service:
             children = [(child, title_of(child)) for child in children_of(launcher)]
             found["worker"] += [c for c, title in children if title in ("berth: worker", "berth: launcher")]
             found["ready"] += [c for c, title in children if title in ("berth: spare", "berth: network")]
+        # What one that prepares has begun.
+        found["ready"] += [child for spare in found["ready"] for child in children_of(spare)]
         return found
 
     def inits(self):
