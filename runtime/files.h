@@ -39,7 +39,7 @@
     X(TREE_WRITE, "tree_write", 1, 0) /* such a stream, into a directory that is made */           \
     X(TAR_READ, "tar_read", 0, 1)     /* the same as tar */                                        \
     X(TAR_WRITE, "tar_write", 1, 0)   /* inside a session only (adr/0016) */                       \
-    X(UPLOAD, "upload", 1, 0)         /* a file of FILES_UPLOADS, as SPEC_UID_NOBODY (adr/0017) */ \
+    X(UPLOAD, "upload", 1, 0)         /* a file of FILES_UPLOADS, as SPEC_UID_NOBODY (adr/0018) */ \
     X(COLLECT, "collect", 0, 1)       /* struct files_output records, sorted */                    \
     X(WATCH, "watch", 0, 1)           /* struct files_change records, until the reader goes away */
 

@@ -55,7 +55,7 @@ enum {
     SPEC_UID_ROOT = 0,
     SPEC_UID_USER = 1000,
     SPEC_UID_INIT = 65533,   /* PID 1's own; no command may have it */
-    SPEC_UID_NOBODY = 65534, /* owns what the session may only read (adr/0017); no command's */
+    SPEC_UID_NOBODY = 65534, /* owns what the session may only read (adr/0018); no command's */
     SPEC_UID_SPAN = 65536,
 };
 

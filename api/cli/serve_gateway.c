@@ -131,7 +131,7 @@ int serve_hand_over(int channel, char kind, int fd)
 int serve_tell_gateway(const struct serve_launch *launch, int channel, struct err *err)
 {
     struct gateway_config config;
-    int r = fill(launch->plan, &config, err);
+    int r = fill(launch->plan, true, &config, err);
     if (r < 0)
         return r;
     _cleanup_fd_ int memfd = child_sealed("berth-gateway-config", &config, sizeof config, NULL, 0);

@@ -1,5 +1,5 @@
 /* This file gives a session a file that its commands can only read: it never lets a worker begin
- * before all bytes are here and are what the client says they are (docs/adr/0017).
+ * before all bytes are here and are what the client says they are (docs/adr/0018).
  */
 #include "api/front/files.h"
 

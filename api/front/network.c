@@ -155,7 +155,7 @@ void session_publish_handle(struct front_call *call)
     policy_compile_network(policy, &spec->network);
     if (capability_check(spec, call->front->capabilities, &missing, &err) < 0)
         front_call_refuse_missing(call, &err, &missing);
-    else if (call->front->ceiling && policy_network_within(policy, call->front->ceiling, &err) < 0)
+    else if (front_network_within(call, policy, &err) < 0)
         front_call_refuse(call, &err, "/port");
     else
         provider_session_publish(call->front->provider, front_call_ask(call, NULL), &port);

@@ -129,6 +129,7 @@ static int build(struct prepared *p, const struct runtime *rt, const struct stag
         .root_gid = p->uid_base,
         .user_uid = p->uid_base + SPEC_UID_USER,
         .user_gid = p->uid_base + SPEC_UID_USER,
+        .nobody = p->uid_base + SPEC_UID_NOBODY,
         .make_nodes = true,
         .image_tree = -1,
         .init = -1,
@@ -184,6 +185,7 @@ static int make(struct prepared *p, const struct runtime *rt, struct err *err)
         .root_gid = p->uid_base,
         .user_uid = p->uid_base + SPEC_UID_USER,
         .user_gid = p->uid_base + SPEC_UID_USER,
+        .nobody = p->uid_base + SPEC_UID_NOBODY,
         .make_nodes = true,
     };
     memset(late.bind, 0, sizeof late.bind);
