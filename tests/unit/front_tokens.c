@@ -274,6 +274,7 @@ static const struct {
     {"PUT", "sessions/s1/network", "{\"allow\":[{\"host\":\"b.example.org\"}]}", NULL, 200},
     {"PUT", "sessions/s1/network", "{\"egress\":\"allow\"}", "/egress", 422},
     {"PUT", "sessions/s1/network", "{\"allow\":[{\"cidr\":\"192.0.2.0/24\"}]}", "/allow/0", 422},
+    {"POST", "sessions/s1/ports", "{\"port\":3000}", "/port", 422},
     {"POST", "sessions/s1/execs", "{\"argv\":[\"id\"]}", NULL, 201},
     {"POST", "sessions/s1/execs", "{\"argv\":[\"id\"],\"user\":\"1000\"}", NULL, 201},
     {"POST", "sessions/s1/execs", "{\"argv\":[\"id\"],\"user\":\"root\"}", "/user", 422},
