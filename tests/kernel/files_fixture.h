@@ -21,6 +21,14 @@ struct answer {
     size_t length; /* of out */
 };
 
+/* Where the test is. */
+static const struct place *here;
+
+static inline char *path(const char *name)
+{
+    return at(here->work, name);
+}
+
 /* One at a time. */
 static struct answer got;
 static struct files_request asked;
@@ -166,4 +174,12 @@ static inline void become(uid_t uid)
 {
     CHECK(setgroups(0, NULL) == 0 && setresgid(uid, uid, uid) == 0 && setresuid(uid, uid, uid) == 0,
           "become %u", uid);
+}
+
+/* As an ordinary user from here on. */
+static inline void begin_as_user(const struct place *p, mode_t mask)
+{
+    here = p;
+    become(ALICE);
+    umask(mask);
 }

@@ -10,20 +10,12 @@
 
 #define WORKSPACE_SUITE files_handover
 
-static const struct place *here;
 static struct files_view inside = {.root = -1};
-
-static char *path(const char *name)
-{
-    return at(here->work, name);
-}
 
 /* The workspace as the root of a session, with what berth makes there. */
 static void begin(const struct place *p)
 {
-    here = p;
-    become(ALICE);
-    umask(0);
+    begin_as_user(p, 0);
     CHECK(mkdir(path("mnt"), 0755) == 0 && mkdir(path("mnt/session"), 0755) == 0 &&
               mkdir(path("mnt/session/uploads"), 0755) == 0,
           "directories");

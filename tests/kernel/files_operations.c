@@ -10,20 +10,6 @@
 
 #define WORKSPACE_SUITE files_operations
 
-static const struct place *here;
-
-static char *path(const char *name)
-{
-    return at(here->work, name);
-}
-
-static void begin(const struct place *p)
-{
-    here = p;
-    become(ALICE);
-    umask(022);
-}
-
 static void run(enum files_operation operation, const char *name)
 {
     ask(operation, name[0] == '/' ? name : path(name));
@@ -41,7 +27,7 @@ static void run_write(const char *name, const char *text)
 
 static void reads(const struct place *p)
 {
-    begin(p);
+    begin_as_user(p, 022);
     put_text(path("f"), "0123456789");
     static const struct {
         uint64_t offset, length;
@@ -98,7 +84,7 @@ static void conditions(const struct place *p)
     static const char hash[] = "776cb326ab0cd5f0a974c1b9606044d8485201f2db19cf8e3749bdee5f36e200";
     char first[FILES_ETAG_MAX], now[FILES_ETAG_MAX];
     struct stat st;
-    begin(p);
+    begin_as_user(p, 022);
     write_if("f", "*", "", "x");
     must_fail(ERR_PRECONDITION_FAILED, "there is nothing");
     write_if("f", "-", "", "one");
@@ -140,7 +126,7 @@ IN_A_PLACE(FS_3_a_write_holds_to_what_must_stand_there_and_to_its_hash, conditio
 
 static void refuses_to_read(const struct place *p)
 {
-    begin(p);
+    begin_as_user(p, 022);
     put_text(path("f"), "x");
     put_text(path("secret"), "x");
     CHECK(chmod(path("secret"), 0) == 0 && symlink("loop", path("loop")) == 0, "files");
@@ -161,7 +147,7 @@ IN_A_PLACE(a_read_that_cannot_be_says_why, refuses_to_read)
 
 static void kernel_files(const struct place *p)
 {
-    begin(p);
+    begin_as_user(p, 022);
     static const char *const magic[] = {"/proc/self/environ", "/proc/self/root/etc/passwd",
                                         "/proc/self/fd/0",    "/proc/self/exe",
                                         "/proc/1/cwd",        "/sys/kernel/mm",
@@ -186,7 +172,7 @@ IN_A_PLACE(FS_1_no_file_of_the_kernels_own_filesystems_is_reached, kernel_files)
 
 static void special(const struct place *p)
 {
-    begin(p);
+    begin_as_user(p, 022);
     int s = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     struct sockaddr_un a = {.sun_family = AF_UNIX};
     snprintf(a.sun_path, sizeof a.sun_path, "%s", path("socket"));
@@ -225,7 +211,7 @@ IN_A_PLACE(FS_2_fifos_sockets_and_devices_are_refused_at_once_and_never_opened, 
 
 static void writes(const struct place *p)
 {
-    begin(p);
+    begin_as_user(p, 022);
     run_write("a/b/c", "one");
     must_do("a new one");
     CHECK(text_is(path("a/b/c"), "one") && mode_of(path("a/b/c")) == 0644 &&
@@ -252,7 +238,7 @@ IN_A_PLACE(FS_3_a_write_makes_parents_and_keeps_the_mode, writes)
 
 static void short_writes(const struct place *p)
 {
-    begin(p);
+    begin_as_user(p, 022);
     put_text(path("f"), "old");
     ask(FILES_WRITE, path("f"));
     asked.has_length = 1;
@@ -282,7 +268,7 @@ IN_A_PLACE(FS_3_a_write_that_ends_early_or_is_too_large_leaves_the_old_file, sho
 
 static void refuses_to_write(const struct place *p)
 {
-    begin(p);
+    begin_as_user(p, 022);
     CHECK(mkdir(path("d"), 0755) == 0 && mkdir(path("closed"), 0555) == 0, "directories");
     put_text(path("fixed"), "fixed");
     CHECK(chmod(path("fixed"), 0444) == 0, "chmod");
@@ -308,7 +294,7 @@ IN_A_PLACE(a_write_that_cannot_be_says_why_and_leaves_nothing, refuses_to_write)
 static void atomic(const struct place *p)
 {
     enum { ROUNDS = 400, SIZE = 8192 };
-    begin(p);
+    begin_as_user(p, 022);
     char block[SIZE];
     memset(block, 'a', sizeof block);
     ask(FILES_WRITE, path("f"));
@@ -352,7 +338,7 @@ IN_A_PLACE(FS_3_a_reader_sees_the_old_or_the_new_beside_two_writers, atomic)
 
 static void killed(const struct place *p)
 {
-    begin(p);
+    begin_as_user(p, 022);
     put_text(path("f"), "old");
     for (int round = 0; round < 12; round++) {
         int in[2], answer[2];
@@ -381,7 +367,7 @@ IN_A_PLACE(FS_3_what_a_killed_writer_leaves_is_taken_away_by_the_next, killed)
 
 static void squatted(const struct place *p)
 {
-    begin(p);
+    begin_as_user(p, 022);
     put_text(path("keep"), "keep");
     CHECK(mkdir(path(".berth-write-0"), 0755) == 0 && mkfifo(path(".berth-write-1"), 0600) == 0 &&
               symlink("keep", path(".berth-write-2")) == 0 &&
@@ -408,7 +394,7 @@ IN_A_PLACE(what_stands_at_the_private_names_is_neither_removed_nor_in_the_way, s
 
 static void stats(const struct place *p)
 {
-    begin(p);
+    begin_as_user(p, 022);
     put_text(path("f"), "12345");
     CHECK(symlink("f", path("l")) == 0 && symlink("none", path("d")) == 0, "links");
     run(FILES_STAT, "l");
@@ -430,7 +416,7 @@ IN_A_PLACE(stat_tells_of_what_a_link_leads_to, stats)
 
 static void lists(const struct place *p)
 {
-    begin(p);
+    begin_as_user(p, 022);
     static const char *const names[] = {"b.txt", "b",       "a",    "c\nd", "\x1b[2J", "-rf",
                                         "\xff",  ".hidden", "zz z", "b/x",  "b/y",     "b/x/1"};
     static const char *const wanted = "\x1b[2J 1\n-rf 1\n.hidden 1\na 1\nb 2\nb/x 2\nb/x/1 1\n"
@@ -480,7 +466,7 @@ IN_A_PLACE(lists_are_sorted_by_part_paged_and_exact_whatever_the_names, lists)
 static void long_list(const struct place *p)
 {
     enum { COUNT = 5000 };
-    begin(p);
+    begin_as_user(p, 022);
     for (int i = 0; i < COUNT; i++) {
         char name[32];
         snprintf(name, sizeof name, "%05d", (i * 7919) % COUNT);
@@ -505,7 +491,7 @@ IN_A_PLACE(pages_of_a_large_directory_miss_nothing, long_list)
 
 static void changes(const struct place *p)
 {
-    begin(p);
+    begin_as_user(p, 022);
     ask(FILES_MKDIR, path("a/b/c"));
     asked.mode = 0700;
     in_view(whole_view(), NULL, 0);
@@ -557,7 +543,7 @@ IN_A_PLACE(mkdir_move_and_chmod_do_what_they_say_and_no_more, changes)
 
 static void removes(const struct place *p)
 {
-    begin(p);
+    begin_as_user(p, 022);
     CHECK(mkdir(path("keep"), 0755) == 0 && mkdir(path("d"), 0755) == 0 &&
               mkdir(path("d/e"), 0755) == 0 && mkfifo(path("d/fifo"), 0600) == 0 &&
               symlink(path("keep"), path("d/link")) == 0 &&

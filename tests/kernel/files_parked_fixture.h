@@ -12,7 +12,6 @@
 #include <stdio.h>
 #include <string.h>
 
-static const struct place *here;
 static struct runtime rt;
 static struct spec spec;
 static uint32_t asker = ALICE;

@@ -6,20 +6,6 @@
 
 #define WORKSPACE_SUITE files_tar
 
-static const struct place *here;
-
-static char *path(const char *name)
-{
-    return at(here->work, name);
-}
-
-static void begin(const struct place *p)
-{
-    here = p;
-    become(ALICE);
-    umask(0);
-}
-
 static char archive[60000];
 static size_t length;
 
@@ -62,7 +48,7 @@ static void send_archive(const char *to)
 
 static void there_and_back(const struct place *p)
 {
-    begin(p);
+    begin_as_user(p, 0);
     CHECK(mkdir(path("from"), 0755) == 0 && mkdir(path("from/d"), 0700) == 0 &&
               mkfifo(path("from/fifo"), 0600) == 0 &&
               symlink("/etc/passwd", path("from/d/link")) == 0,
@@ -90,7 +76,7 @@ IN_A_PLACE(an_archive_goes_out_and_comes_in_the_same, there_and_back)
 
 static void hostile(const struct place *p)
 {
-    begin(p);
+    begin_as_user(p, 0);
     CHECK(mkdir(path("outside"), 0755) == 0, "outside");
     put_text(path("outside/f"), "outside");
 
@@ -145,7 +131,7 @@ IN_A_PLACE(FS_1_a_hostile_archive_stays_beneath_and_follows_nothing, hostile)
 static void torn(const struct place *p)
 {
     static char keep[sizeof archive];
-    begin(p);
+    begin_as_user(p, 0);
     add(FILES_FILE, 0, "whole", "", "whole");
     add(FILES_FILE, 0, "torn", "", "torn and torn");
     size_t whole = length;
@@ -202,7 +188,7 @@ static int ask_endless(void *data, int in, int out, int answer, struct err *err)
 
 static void many(const struct place *p)
 {
-    begin(p);
+    begin_as_user(p, 0);
     for (unsigned i = 0; i < 100; i++)
         add(FILES_DIRECTORY, 0, ".", "", NULL);
     ask(FILES_TAR_WRITE, path("t"));

@@ -5,20 +5,6 @@
 
 #define WORKSPACE_SUITE files_tree
 
-static const struct place *here;
-
-static char *path(const char *name)
-{
-    return at(here->work, name);
-}
-
-static void begin(const struct place *p)
-{
-    here = p;
-    become(ALICE);
-    umask(0);
-}
-
 static char stream[65536];
 static size_t stream_length;
 
@@ -45,7 +31,7 @@ static void send_stream(const char *to)
 
 static void there_and_back(const struct place *p)
 {
-    begin(p);
+    begin_as_user(p, 0);
     CHECK(mkdir(path("from"), 0755) == 0 && mkdir(path("from/empty"), 0700) == 0 &&
               mkdir(path("from/d"), 0555 | 0200) == 0 && mkfifo(path("from/fifo"), 0600) == 0 &&
               symlink("/etc/passwd", path("from/d/link")) == 0 &&
@@ -77,7 +63,7 @@ IN_A_PLACE(a_tree_goes_out_and_comes_in_the_same, there_and_back)
 
 static void hostile_streams(const struct place *p)
 {
-    begin(p);
+    begin_as_user(p, 0);
     CHECK(mkdir(path("outside"), 0755) == 0, "outside");
     put_text(path("outside/f"), "outside");
 
@@ -120,7 +106,7 @@ IN_A_PLACE(a_hostile_stream_stays_beneath_and_follows_nothing, hostile_streams)
 
 static void torn_streams(const struct place *p)
 {
-    begin(p);
+    begin_as_user(p, 0);
     add(FILES_FILE, "whole", 0644, "whole");
     add(FILES_FILE, "torn", 0644, "torn and torn");
     size_t whole = stream_length;
@@ -158,7 +144,7 @@ IN_A_PLACE(a_torn_stream_leaves_whole_files_only, torn_streams)
 
 static void many(const struct place *p)
 {
-    begin(p);
+    begin_as_user(p, 0);
     add(FILES_DIRECTORY, "d", 0755, NULL);
     for (int i = 0; i < 300; i++) {
         char name[32];

@@ -7,20 +7,12 @@
 
 #define WORKSPACE_SUITE files_watch
 
-static const struct place *here;
 static pid_t worker;
 static int changes, answers;
 
-static char *path(const char *name)
-{
-    return at(here->work, name);
-}
-
 static void begin(const struct place *p)
 {
-    here = p;
-    become(ALICE);
-    umask(0);
+    begin_as_user(p, 0);
     CHECK(mkdir(path("d"), 0755) == 0 && mkdir(path("d/s"), 0755) == 0, "directories");
 }
 
