@@ -198,14 +198,13 @@ static int watch_below(struct watching *w, const char *path, bool told)
 
 /* ---- events ---------------------------------------------------------------------------------- */
 
-/* What was not seen is not guessed: whoever watches looks for himself. */
+/* What was not seen is not guessed: whoever watches looks for himself. He is told when everything is
+ * watched again, so that what happens after he was told is seen. */
 static int lose(struct watching *w)
 {
-    int r = tell(w, FILES_OVERFLOW, 0, "");
-    if (r < 0)
-        return r;
     drop(w, "");
-    return watch_below(w, "", false);
+    int r = watch_below(w, "", false);
+    return r < 0 ? r : tell(w, FILES_OVERFLOW, 0, "");
 }
 
 static uint32_t type_at(struct watching *w, const char *path)
