@@ -64,6 +64,9 @@ static int create_all(struct cgroup_session *cg, struct err *err)
     char path[CGROUP_PATH_MAX];
     snprintf(path, sizeof path, "%s/%s", cg->host->v2, cg->name);
     int r = make_directory(AT_FDCWD, path, &cg->s_fd, err);
+    /* Whatever the umask: the session's first process opens `run` in it with ids of the session. */
+    if (r == 0 && fchmod(cg->s_fd, 0755) < 0)
+        r = err_set(err, ERR_UNAVAILABLE, errno, "open a session's cgroup to itself", path, NULL);
     if (r == 0)
         r = make_directory(cg->s_fd, "init", &cg->init_fd, err);
     return r;
