@@ -47,9 +47,6 @@ struct files_view {
     uint32_t owner_uid, owner_gid, inside_uid, inside_gid;
 };
 
-/* Does it change anything? False of what is no operation. */
-bool files_changes(unsigned operation);
-
 /* Does what `request` (checked) says. `in`, `out`: pipes, -1 where the operation has none;
  * `answer`: where files_begin and the result are written. 0, or -errno with `err` filled; the
  * result has been written in both cases if it could be. */

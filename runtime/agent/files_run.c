@@ -37,18 +37,13 @@ static const struct {
     [FILES_WATCH] = {files_watch, false},
 };
 
-bool files_changes(unsigned operation)
-{
-    return operation < FILES_OPERATION_END && operations[operation].changes;
-}
-
 static int run(struct files_job *job, struct err *err)
 {
     const char *wrong = files_request_check(job->request);
     if (wrong)
         return err_set(err, ERR_INVALID_REQUEST, 0, "check the request", NULL,
                        "It is malformed: %s.", wrong);
-    if (job->view->access != FILES_WRITABLE && files_changes(job->request->operation))
+    if (job->view->access != FILES_WRITABLE && operations[job->request->operation].changes)
         return job->view->access == FILES_ARCHIVED
                    ? err_set(err, ERR_INVALID_STATE, EROFS, "change files", job->request->path,
                              "The session is archived: its files can be read, and not changed.")

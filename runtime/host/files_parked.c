@@ -1,14 +1,14 @@
 /* This file opens the workspace of a session that does not run and has the file worker's core do
- * one operation beneath it; it never mounts, and never makes a volume.
+ * one operation beneath it; it never mounts, never locks, and never makes a volume.
  *
  * PRIVILEGED: the launcher's worker. Namespace: the host's mount namespace. Should: take the
  * owner's rights before the first path of a client is looked at. Mustn't: resolve such a path with
  * its own rights, or let one lead out of the workspace. Callers: the launcher of `berth serve`.
  *
- * Who changes a volume has its lock meanwhile (WS-2), as a session that lives has it: one user at a
- * time. A frozen session has it already. The launcher's worker holds the lock of the session's row,
- * so whatever becomes of the session next waits until nothing is written any more. That it does not
- * wait long, it dies with the launcher, whose front it would answer.
+ * Nothing is locked here: who may change a workspace that another session uses is decided where
+ * sessions are known, a frozen session holds its own lock, and the launcher's worker holds that of
+ * the session's row, so whatever becomes of the session next waits until nothing is written any
+ * more. That it does not wait long, it dies with the launcher, whose front it would answer.
  */
 #include "runtime/host/files_parked.h"
 
@@ -16,7 +16,6 @@
 #include "runtime/base/fd.h"
 #include "runtime/base/units.h"
 #include "runtime/host/runtime_internal.h"
-#include "runtime/host/volume.h"
 #include "runtime/host/workspace_home.h"
 #include "runtime/host/workspace_internal.h"
 
@@ -38,8 +37,6 @@ struct parked {
     struct asker asker; /* who asks */
     struct asker owner; /* who the session's user is on the host */
     int root;
-    int lock;     /* of the volume, while files in it are changed; -1 */
-    bool changes; /* what is asked for */
     struct stat stat;
     struct files_view view;
     const char *protect[SPEC_PROTECT_MAX + SPEC_MOUNTS_MAX + OWN_COUNT];
@@ -72,15 +69,11 @@ static int open_volume(struct parked *p, struct err *err)
     const char *name = spec->workspace.volume;
     if (!id_valid(spec->workspace_id) || !id_valid(name))
         return err_set(err, ERR_INVALID_REQUEST, 0, step_name, name, "Not a valid id.");
-    int n =
-        snprintf(path, sizeof path, "%s/volumes/%s/%s", p->rt->state_dir, spec->workspace_id, name);
+    int n = snprintf(path, sizeof path, "%s/volumes/%s/%s/data", p->rt->state_dir,
+                     spec->workspace_id, name);
     if (n < 0 || (size_t)n >= sizeof path)
         return err_set(err, ERR_INTERNAL, ENAMETOOLONG, step_name, name, NULL);
-    _cleanup_fd_ int folder =
-        pin_openat2(AT_FDCWD, path, O_PATH | O_DIRECTORY, RESOLVE_NO_MAGICLINKS);
-    p->root = folder < 0 ? folder
-                         : pin_openat2(folder, "data", O_PATH | O_DIRECTORY,
-                                       RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS);
+    p->root = pin_openat2(AT_FDCWD, path, O_PATH | O_DIRECTORY, RESOLVE_NO_MAGICLINKS);
     if (p->root < 0)
         return p->root == -ENOENT
                    ? err_set(err, ERR_NOT_FOUND, ENOENT, step_name, name,
@@ -91,11 +84,7 @@ static int open_volume(struct parked *p, struct err *err)
     p->owner.uid = p->stat.st_uid;
     p->owner.gid = p->stat.st_gid;
     p->view.uids = p->view.gids = p->rt->facts.rootless ? FILES_IDS_ROTATED : FILES_IDS_SAME;
-    if (!p->changes)
-        return 0;
-    char own[160];
-    snprintf(own, sizeof own, VOLUME_HOLDER, spec->session_id, spec->workspace_id);
-    return volume_lock_change(folder, name, own, &p->lock, err);
+    return 0;
 }
 
 static int open_root(struct parked *p, struct err *err)
@@ -271,9 +260,6 @@ int files_parked(struct runtime *rt, const struct spec *spec, uint32_t asker_uid
     struct parked p = {.rt = rt,
                        .spec = spec,
                        .root = -1,
-                       .lock = -1,
-                       .changes = !read_only && !spec->workspace.read_only &&
-                                  files_changes(request->operation),
                        .asker = {.uid = own ? rt->facts.caller_uid : asker_uid,
                                  .gid = own ? rt->facts.caller_gid : asker_gid,
                                  .groups = asker_groups,
@@ -281,7 +267,6 @@ int files_parked(struct runtime *rt, const struct spec *spec, uint32_t asker_uid
     int r = work(&p, request, result_fd, data_fd, read_only, &here);
     if (r < 0 && err)
         *err = here;
-    fd_close(p.lock);
     fd_close(p.root);
     return r;
 }

@@ -206,23 +206,6 @@ int volume_lock(int folder, const char *name, bool read_only, const char *holder
     return 0;
 }
 
-int volume_lock_change(int folder, const char *name, const char *own, int *ret_lock,
-                       struct err *err)
-{
-    char holder[256], text[256] = "";
-    *ret_lock = -1;
-    snprintf(holder, sizeof holder, "%schanging files while parked)", own);
-    int r = volume_lock(folder, name, false, holder, ret_lock, err);
-    if (r == 0 || err->code != ERR_WORKSPACE_IN_USE)
-        return r;
-    _cleanup_fd_ int lock = openat(folder, "lock", O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
-    if (lock < 0 || pread(lock, text, sizeof text - 1, 0) < 0 ||
-        strncmp(text, own, strlen(own)) != 0)
-        return r;
-    *err = (struct err){0};
-    return 0;
-}
-
 int volume_open(const char *workspace_id, const char *name, const struct workspace_options *options,
                 struct volume *ret, struct err *err)
 {

@@ -28,19 +28,10 @@ int volume_open(const char *workspace_id, const char *name, const struct workspa
 
 int volume_sync(const struct volume *v);
 
-/* How the holder of a volume begins: session, workspace. */
-#define VOLUME_HOLDER "session %.64s of workspace %.64s ("
-
 /* WS-2: an exclusive flock, or a shared one when read-only. ERR_WORKSPACE_IN_USE names the holder.
  */
 int volume_lock(int folder, const char *name, bool read_only, const char *holder, int *ret_lock,
                 struct err *err);
-
-/* The same for one change of files beneath a session that does not run: exclusive, for as long as
- * the change takes. `own` begins what that session writes as holder: where it holds the lock
- * itself, because it is frozen, that is enough, and `ret_lock` is -1. */
-int volume_lock_change(int folder, const char *name, const char *own, int *ret_lock,
-                       struct err *err);
 
 /* What a process that was killed in the middle of making a volume has left. */
 int volume_reap(const char *state_dir, unsigned *count, struct err *err);

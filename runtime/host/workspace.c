@@ -431,8 +431,8 @@ int workspace_open(struct workspace *ws, const struct spec *spec,
             options->default_uid == spec->process.uid ? spec->process.gid : options->default_uid,
     };
     o.as = options->rootless ? NULL : &o.asker;
-    snprintf(o.holder, sizeof o.holder, VOLUME_HOLDER "process %ld)", spec->session_id,
-             spec->workspace_id, (long)getpid());
+    snprintf(o.holder, sizeof o.holder, "session %.64s of workspace %.64s (process %ld)",
+             spec->session_id, spec->workspace_id, (long)getpid());
     workspace_init(ws);
     int r = mounts_open(&o, err);
     if (r == 0)

@@ -2,6 +2,11 @@
  * of it is reached, whatever its owner and others do to it meanwhile. Needs root; the rootless test
  * is an ordinary user in a user namespace of his own.
  */
+#include "tests/kernel/files_fixture.h"
+
+#include "runtime/host/files_parked.h"
+#include "runtime/host/runtime_internal.h"
+
 #include <linux/fs.h>
 #include <poll.h>
 #include <sys/ioctl.h>
@@ -9,7 +14,56 @@
 #include <sys/syscall.h>
 
 #define WORKSPACE_SUITE files_parked
-#include "tests/kernel/files_parked_fixture.h"
+
+static struct runtime rt;
+static struct spec spec;
+static uint32_t asker = ALICE;
+static bool archived;
+
+static char *work(const char *name)
+{
+    return at(here->work, name);
+}
+
+static void begin(const struct place *p)
+{
+    here = p;
+    rt.facts.caller_uid = rt.facts.caller_gid = 0;
+    snprintf(rt.state_dir, sizeof rt.state_dir, "%s", p->state);
+    snprintf(rt.share_dir, sizeof rt.share_dir, "%s", p->share);
+    snprintf(rt.runtime_dir, sizeof rt.runtime_dir, "%s/run", p->top);
+    spec_directory(&spec, p->work);
+}
+
+static const uint32_t *groups;
+static uint32_t group_count;
+
+static int ask_parked(void *data, int in, int out, int answer, struct err *err)
+{
+    (void)data;
+    int pipe = files_operation_has_in(asked.operation)    ? in
+               : files_operation_has_out(asked.operation) ? out
+                                                          : -1;
+    return files_parked(&rt, &spec, asker, asker, groups, group_count, &asked, answer, pipe,
+                        archived, err);
+}
+
+static void run_asked(const char *bytes)
+{
+    through_pipes(ask_parked, NULL, bytes, bytes ? strlen(bytes) : 0);
+}
+
+static void run(enum files_operation operation, const char *path)
+{
+    ask(operation, path);
+    run_asked(NULL);
+}
+
+static void run_write(const char *path, const char *text)
+{
+    ask(FILES_WRITE, path);
+    run_asked(text);
+}
 
 static uid_t owner_of(const char *path)
 {
