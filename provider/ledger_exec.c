@@ -161,7 +161,8 @@ int ledger_event_page(struct ledger_tx *tx, const char *workspace_id, const char
     _cleanup_row_ sqlite3_stmt *s = NULL;
     size_t n = 0;
     int r = ledger_first(tx, SQL_EVENT_PAGE,
-                         VALUES(V_TEXT(workspace_id), V_TEXT(session_id), V_INT(after), V_INT(max)),
+                         VALUES(V_TEXT(workspace_id), V_TEXT(session_id), V_INT(after), V_INT(max),
+                                V_TEXT(tx->policy ? tx->policy : "")),
                          &s, err);
     while (r == 0 && n < max) {
         struct event_row *row = &ret[n++];

@@ -120,7 +120,7 @@
     X(EVENT_PAGE, "workspace",                                                                     \
       "SELECT v.session, v.seq, v.time_ms, v.type, v.data FROM events v"                           \
       " WHERE v.session IN (SELECT s.id FROM sessions s"                                           \
-      "  WHERE s.workspace_id = ?1 AND s.session_id = ?2)"                                         \
+      "  WHERE s.workspace_id = ?1 AND s.session_id = ?2 AND (?5 = '' OR s.policy = ?5))"          \
       " AND v.seq > ?3 ORDER BY v.seq LIMIT ?4")                                                   \
     X(KEY_FIND, "workspace",                                                                       \
       "SELECT id, workspace_id, method, path, key, fingerprint, status, created_ms, expires_ms,"   \

@@ -74,6 +74,9 @@ int front_network_within(const struct front_call *call, const struct policy *pol
 
 /* ---- commands -------------------------------------------------------------------------------- */
 
+/* Where time is bound, a command has no more of it to end in. */
+enum { GRACE_MAX_MS = 10000 };
+
 /* "root", "0", "0:0", "1000:0": as the provider reads it, which refuses what is none. */
 static bool is_root(const char *user)
 {
@@ -118,6 +121,13 @@ int front_exec_within(const struct front_call *call, const struct provider_exec 
     if (timeout_ms > 0 && exec->timeout_ms != UINT64_MAX &&
         (exec->timeout_ms == 0 || exec->timeout_ms > timeout_ms))
         return beyond(err, "timeout_ms", "That much time");
+    /* What a command that does not end may take beyond it, and what its children may. */
+    *ret_pointer = "/grace_ms";
+    if (timeout_ms > 0 && exec->grace_ms != UINT64_MAX && exec->grace_ms > GRACE_MAX_MS)
+        return beyond(err, "grace_ms", "That much time to end");
+    *ret_pointer = "/keep_children";
+    if (timeout_ms > 0 && exec->keep_children)
+        return beyond(err, "keep_children", "What stays when a command has ended");
     *ret_pointer = "/output_limit_bytes";
     if (output_bytes > 0 && exec->output_limit_bytes > output_bytes)
         return beyond(err, "output_limit_bytes", "That much output");

@@ -42,13 +42,16 @@ struct front_call *front_call_new(struct front *front, struct exchange *x)
         .data = call,
     };
     if (request->idempotency_key) {
+        /* The answer to another policy's caller may show what this one is not to meet. */
+        snprintf(call->body_hash, sizeof call->body_hash, "%s%s", request->fingerprint,
+                 call->policy);
         /* A route across workspaces has a scope of its own: "" is no workspace's id. */
         call->key = (struct idempotency_request){
             .workspace_id = request->names.workspace_id ? request->names.workspace_id : "",
             .method = http_method_name(request->route->method),
             .path = request->path,
             .key = request->idempotency_key,
-            .body_sha256 = request->fingerprint,
+            .body_sha256 = call->body_hash,
         };
         call->provider.key = &call->key;
     }

@@ -44,8 +44,9 @@ struct front_call {
     struct provider_call provider; /* `data` is this call */
     struct idempotency_request key;
     char who[SPEC_ID_MAX + 8], session_id[SPEC_ID_MAX + 8];
-    char policy[65]; /* whose hash the token of who asks is bound to; "": to none */
-    bool waiting;    /* the provider will call back */
+    char policy[65];         /* whose hash the token of who asks is bound to; "": to none */
+    char body_hash[65 + 65]; /* with a key: and that hash, so that it is another request's */
+    bool waiting;            /* the provider will call back */
 
     void (*room)(struct front_call *call);
     void (*body_end)(struct front_call *call, enum exchange_body how, uint64_t bytes);
@@ -169,7 +170,9 @@ void upload_handle(struct front_call *call);
 void collect_handle(struct front_call *call);
 void files_watch_handle(struct front_call *call);
 
+/* 0, or refused: a rule opens a port of the host that the operator has not, or one that he has is to
+ * be published. */
+int front_check_door(struct front_call *call, const struct spec_network *net, const char *pointer,
+                     const char *publish_pointer);
 /* The page of a list: after, state, owner, label, limit. -EINVAL: refused. */
-/* 0, or refused: a rule opens a port of the host that the operator has not. */
-int front_check_door(struct front_call *call, const struct spec_network *net, const char *pointer);
 int front_call_page(struct front_call *call, struct provider_page *ret);

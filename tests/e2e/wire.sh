@@ -295,9 +295,16 @@ W_8_a_token_that_is_bound_to_a_policy() {
     if [ "$MODE" != self ]; then chown "$UID_HERE" "$D/bound.jsonc"; fi
     token --workspace a
     free=$TOKEN
-    call POST $A -d '{"session_id": "s2"}'
+    call POST $A -d '{"session_id": "s2"}' -H 'Idempotency-Key: free'
     answered 201 'of who is not bound'
+    call POST $A -d '{"session_id": "s1"}'
+    answered 201 'a life before'
+    call DELETE $A/s1
+    answered 200 'its end'
     token --workspace a --policy "$D/bound.jsonc"
+    call POST $A -d '{"session_id": "s2"}' -H 'Idempotency-Key: free'
+    answered 422 "another's key"
+    said idempotency_mismatch
     # What goes beyond it, by whatever member; nothing was made.
     for body in '{"session_id": "s1", "policy": "balanced"}' '{"session_id": "s1", "limits": {"exec_timeout": "2m"}}' \
         '{"session_id": "s1", "policy": {"version": 1, "limits": {"exec_timeout": "1m", "output": "2MiB"}}}'; do
@@ -310,6 +317,9 @@ W_8_a_token_that_is_bound_to_a_policy() {
     answered 404 'what was refused'
     call POST $A -d '{"session_id": "s1"}' -H 'Idempotency-Key: bound'
     answered 201 'without a policy'
+    call GET $A/s1/events?follow=false
+    if grep -q session.deleted "$OUT"; then fail 'events of the life before, which was under no policy'; fi
+    grep -q session.running "$OUT" || fail "none of its own: $(head -c 300 "$OUT")"
     call POST "$A/s1/execs?wait_ms=10000" -d '{"argv": ["true"]}'
     said '"exit_code":0'
     call POST $A/s1/execs -d '{"argv": ["true"], "user": "root"}'

@@ -282,6 +282,10 @@ static const struct {
     {"POST", "sessions/s1/execs", "{\"argv\":[\"id\"],\"user\":\"5:0\"}", "/user", 422},
     {"POST", "sessions/s1/execs", "{\"argv\":[\"id\"],\"timeout_ms\":60000}", NULL, 201},
     {"POST", "sessions/s1/execs", "{\"argv\":[\"id\"],\"timeout_ms\":60001}", "/timeout_ms", 422},
+    {"POST", "sessions/s1/execs", "{\"argv\":[\"id\"],\"grace_ms\":10000}", NULL, 201},
+    {"POST", "sessions/s1/execs", "{\"argv\":[\"id\"],\"grace_ms\":10001}", "/grace_ms", 422},
+    {"POST", "sessions/s1/execs", "{\"argv\":[\"id\"],\"keep_children\":true}", "/keep_children",
+     422},
     {"POST", "sessions/s1/execs", "{\"argv\":[\"id\"],\"output_limit_bytes\":1048577}",
      "/output_limit_bytes", 422},
 };
