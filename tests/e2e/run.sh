@@ -98,6 +98,17 @@ normal_run_is_silent() {
     [ ! -s "$ERR" ] || fail "says: $(head -c 300 "$ERR")"
 }
 
+a_umask_closes_nothing() {
+    local before mask
+    before=$(umask)
+    for mask in 077 027; do
+        umask $mask
+        session -- /bin/sh -c umask
+        umask "$before"
+        status_is 0 "umask $mask"
+    done
+}
+
 # ---- streams ----
 
 stdin_pipe() {
@@ -483,7 +494,7 @@ doctor_agrees() {
     fi
 }
 
-CASES='own_status death_by_signal timeout_status oom_status result_record quiet_says_nothing normal_run_is_silent stdin_pipe
+CASES='own_status death_by_signal timeout_status oom_status result_record quiet_says_nothing normal_run_is_silent a_umask_closes_nothing stdin_pipe
 stdin_file stdin_closed stdout_file_and_pipe stdout_append reader_goes_away dev_null_streams socket_streams terminal
 terminal_interrupt terminal_never terminal_always signal_forwarded signal_ends killed_nine killed_with_reaper
 placeholders_after_kill parent_dies children_end owner_outside root_owned disposable_root nothing_of_the_host
