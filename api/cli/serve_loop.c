@@ -314,7 +314,8 @@ static void reload(struct supervisor *s)
     if (changed >= 0 && s->front.channel >= 0)
         (void)serve_hand_over(s->front.channel, 'F', s->launch->config);
     struct err err;
-    if (changed > 0 && s->gateway.pid &&
+    /* Without a key for it, the host's resolvers: they may be others though no key is. */
+    if (changed >= 0 && s->gateway.pid &&
         serve_tell_gateway(s->launch, s->gateway.channel, &err) < 0) {
         cli_fail(&err);
         kill(s->gateway.pid, SIGKILL); /* the next one is started with what is in force */

@@ -70,7 +70,27 @@ static bool door_is_open(const struct serve_config *config, const struct spec_ru
     return open;
 }
 
-int front_check_door(struct front_call *call, const struct spec_network *net, const char *pointer)
+/* Who reaches the host's port by its door is not to meet another session there. */
+static int check_published(struct front_call *call, const struct spec_network *net,
+                           const char *pointer)
+{
+    const struct serve_config *config = call->front->config;
+    struct err err;
+    for (unsigned i = 0; i < net->publish_count; i++)
+        for (unsigned k = 0; k < config->door_count; k++)
+            if (net->publish[i].host_port == config->door_ports[k]) {
+                int r = err_set(&err, ERR_POLICY_REJECTED, 0, "policy", "network.publish",
+                                "Port %u of the host is one that the operator has opened to "
+                                "sessions (\"host_door\"): publish at another.",
+                                net->publish[i].host_port);
+                front_call_refuse(call, &err, pointer);
+                return r;
+            }
+    return 0;
+}
+
+int front_check_door(struct front_call *call, const struct spec_network *net, const char *pointer,
+                     const char *publish_pointer)
 {
     struct err err;
     for (unsigned i = 0; i < net->allow_count; i++) {
@@ -85,7 +105,7 @@ int front_check_door(struct front_call *call, const struct spec_network *net, co
         front_call_refuse(call, &err, pointer);
         return r;
     }
-    return 0;
+    return check_published(call, net, publish_pointer);
 }
 
 static void ask(struct front_call *call, const struct body *body, const struct policy *policy)
@@ -102,7 +122,7 @@ static void ask(struct front_call *call, const struct body *body, const struct p
         front_call_refuse_missing(call, &err, &missing);
     else if (front_network_within(call, policy, &err) < 0)
         refuse(call, body, &err);
-    else if (front_check_door(call, &spec->network, "/allow") == 0)
+    else if (front_check_door(call, &spec->network, "/allow", "/publish") == 0)
         provider_session_network(
             call->front->provider, front_call_ask(call, NULL),
             &(struct provider_network){.network = &spec->network,
@@ -157,6 +177,6 @@ void session_publish_handle(struct front_call *call)
         front_call_refuse_missing(call, &err, &missing);
     else if (front_network_within(call, policy, &err) < 0)
         front_call_refuse(call, &err, "/port");
-    else
+    else if (check_published(call, &spec->network, "/host_port") == 0)
         provider_session_publish(call->front->provider, front_call_ask(call, NULL), &port);
 }

@@ -75,7 +75,7 @@ void session_create_handle(struct front_call *call)
     front_owner(call->front, exchange_request(call->x), owner, sizeof owner);
     if (check_host_paths(call, create.spec) < 0 || check_capabilities(call, create.spec) < 0 ||
         check_authority(call, create.policy) < 0 ||
-        front_check_door(call, &create.spec->network, "/network/allow") < 0)
+        front_check_door(call, &create.spec->network, "/network/allow", "/network/publish") < 0)
         return;
     const struct provider_create asked = {
         .spec = create.spec,

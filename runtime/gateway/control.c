@@ -286,18 +286,19 @@ static int watch_control(struct gateway *g, int fd)
 }
 
 /* Limits stay: what they bound may be there already. */
-static void take_config(struct gateway *g, int fd)
+static int take_config(struct gateway *g, int fd)
 {
     struct gateway_config config;
     ssize_t n = pread(fd, &config, sizeof config, 0);
     if (n < 0 || gateway_config_check(&config, (size_t)n))
-        return;
+        return -EINVAL;
     g->config.resolver_count = config.resolver_count;
     memcpy(g->config.resolvers, config.resolvers, sizeof g->config.resolvers);
     g->config.door_count = config.door_count;
     memcpy(g->config.door_ports, config.door_ports, sizeof g->config.door_ports);
     resolver_changed(g);
     session_doors(g);
+    return 0;
 }
 
 /* 'C' and 'E' bring a new control and events socket, 'F' a configuration. Its end is ours. */
@@ -316,8 +317,9 @@ static void life_happened(struct gateway *g, struct watch *watch, uint32_t event
         close_all(fds, count);
         return;
     }
-    if (n == 1 && count == 1 && what == 'F')
-        take_config(g, fds[0]);
+    /* One that does not know what is in force opens nothing any more: the next begins with it. */
+    if (n == 1 && what == 'F' && (count != 1 || take_config(g, fds[0]) < 0))
+        g->over = true;
     if (n == 1 && count == 1 && (what == 'C' || what == 'E')) {
         struct watch *old = what == 'C' ? &g->control : &g->reader;
         watch_close(g, old);
