@@ -330,6 +330,30 @@ Test(front_routes, NET_7_a_port_of_the_host_that_its_operator_has_not_opened_is_
     }
 }
 
+Test(front_routes, NET_7_a_port_of_the_host_that_its_operator_has_opened_is_no_sessions_to_publish)
+{
+    static const char *const rows[][4] = {
+        {"POST", S "/ports", "{\"port\":5432}", "/host_port"},
+        {"POST", S "/ports", "{\"port\":80,\"host_port\":5432}", "/host_port"},
+        {"PUT", S "/network", "{\"publish\":[\"5432:80\"]}", "/publish"},
+        {"POST", "/v1/workspaces/w/sessions",
+         "{\"session_id\":\"d1\",\"network\":{\"publish\":[\"5432:80\"]}}", "/network/publish"},
+    };
+    fake_config.door_count = 1;
+    fake_config.door_ports[0] = 5432;
+    unsigned before = fake.asked_count;
+    for (unsigned i = 0; i < ARRAY_LENGTH(rows); i++) {
+        char pointer[64];
+        const char *answer = front_ask(rows[i][0], rows[i][1], "", rows[i][2]);
+        snprintf(pointer, sizeof pointer, "\"pointer\":\"%s\"", rows[i][3]);
+        cr_expect(strstr(answer, " 422 ") && strstr(answer, "\"code\":\"policy_rejected\"") &&
+                      strstr(answer, pointer),
+                  "%s: %s", rows[i][2], answer);
+    }
+    cr_expect_eq(fake.asked_count, before);
+    fake_config.door_count = 0;
+}
+
 Test(front_routes, POL_2_rules_beyond_the_ceiling_are_refused_and_nothing_else_of_it_counts)
 {
     static const char ceiling[] =
