@@ -5,6 +5,9 @@
  * Inside, the worker is a command of init's that is no row of the ledger: not in lists, without
  * spool or events. Its number stands between those of commands (provider_exec.h). Its answer comes
  * on a pipe whose end is the end of the operation, whatever became of the worker.
+ *
+ * This file is long because an operation has two carriers and one life: what becomes of it when one
+ * of them ends is read in one place.
  */
 #include "provider/provider_exec.h"
 #include "provider/spec_store.h"

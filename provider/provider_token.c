@@ -107,18 +107,21 @@ static bool is_over(const struct token *token, int64_t now)
     return token->over || row->revoked_ms > 0 || (row->expires_ms > 0 && row->expires_ms <= now);
 }
 
+/* For the next that was not ended yet, also when its time has come since it was looked at. */
 static void set_timer(struct tokens *t)
 {
     int64_t now = now_ms(), next = INT64_MAX;
     for (size_t i = 0; i < t->count; i++) {
         const struct token_row *row = &t->list[i]->row;
-        if (row->expires_ms > 0 && !is_over(t->list[i], now) && row->expires_ms < next)
+        if (row->expires_ms > 0 && row->revoked_ms == 0 && !t->list[i]->over &&
+            row->expires_ms < next)
             next = row->expires_ms;
     }
     loop_timer_clear(t->timer);
     if (next < INT64_MAX)
-        loop_timer_set(t->timer,
-                       next - now < LOOK_MOST_MS ? (uint64_t)(next - now) : (uint64_t)LOOK_MOST_MS);
+        loop_timer_set(t->timer, next <= now                 ? 0
+                                 : next - now < LOOK_MOST_MS ? (uint64_t)(next - now)
+                                                             : (uint64_t)LOOK_MOST_MS);
 }
 
 static void end_token(struct tokens *t, struct token *token)

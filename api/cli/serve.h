@@ -44,8 +44,8 @@ struct serve_plan {
     char ceiling_path[SPEC_PATH_MAX];
     char resolvers[SERVE_RESOLVERS_MAX][SERVE_RESOLVER_SIZE]; /* as they are written */
     unsigned resolver_count;                                  /* 0: the host's */
-    bool file_read; /* there is a file */
-    bool log_said;  /* how the log is written was said: also what stops a start goes into it */
+    bool file_read;                                           /* there is a file */
+    bool log_said; /* how the log is written was said: also what stops a start goes into it */
 };
 
 /* `given`, from here; its caller's directory is / later. */

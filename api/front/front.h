@@ -170,8 +170,8 @@ void upload_handle(struct front_call *call);
 void collect_handle(struct front_call *call);
 void files_watch_handle(struct front_call *call);
 
-/* 0, or refused: a rule opens a port of the host that the operator has not, or one that he has is to
- * be published. */
+/* 0, or refused: a rule opens a port of the host that the operator has not, or one that he has is
+ * to be published. */
 int front_check_door(struct front_call *call, const struct spec_network *net, const char *pointer,
                      const char *publish_pointer);
 /* The page of a list: after, state, owner, label, limit. -EINVAL: refused. */

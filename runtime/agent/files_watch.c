@@ -198,8 +198,8 @@ static int watch_below(struct watching *w, const char *path, bool told)
 
 /* ---- events ---------------------------------------------------------------------------------- */
 
-/* What was not seen is not guessed: whoever watches looks for himself. He is told when everything is
- * watched again, so that what happens after he was told is seen. */
+/* What was not seen is not guessed: whoever watches looks for himself. He is told when everything
+ * is watched again, so that what happens after he was told is seen. */
 static int lose(struct watching *w)
 {
     drop(w, "");

@@ -45,7 +45,7 @@ struct gateway_config {
     } resolvers[GATEWAY_RESOLVERS_MAX];
     uint32_t sessions_max, connections_per_session, connections_max, queries_per_second;
     uint32_t connect_timeout_ms, idle_timeout_ms;
-    uint32_t log_role;    /* of `berth serve`: 1 lines of JSON, 2 of text; 0: says things plainly */
+    uint32_t log_role;   /* of `berth serve`: 1 lines of JSON, 2 of text; 0: says things plainly */
     uint32_t door_count; /* ports of the host's loopback that host.berth.internal leads to, where a
                             rule names them; 0: the name is closed */
     uint16_t door_ports[GATEWAY_DOOR_MAX];

@@ -63,7 +63,7 @@ struct session {
     struct network_namespace network; /* until it is handed over; all -1: none */
     struct publish publish;           /* its listeners until they are handed over */
     int publish_netns;                /* its network, where it publishes; -1 */
-    int unrouted[2];           /* snmp and snmp6 of one without a network; -1 */
+    int unrouted[2];                  /* snmp and snmp6 of one without a network; -1 */
     int netns;                 /* rootless, of one that lasts: nobody can find it by its init; -1 */
     int stage_mounts;          /* the namespace that the stage has left, until s is; -1 */
     int cgroup_mount;          /* what ".." of init's cgroup ends at, until s is left; -1 */
