@@ -35,8 +35,12 @@ static void send_signal(const char *name, int signo)
         try_denied(name, errno);
         return;
     }
-    usleep(50000);
+    /* Also on a loaded machine: he has to run once to stop. */
     char state = target_state();
+    for (int i = 0; i < 50 && state != 'T' && state != 't' && state != 'Z' && state != 'X'; i++) {
+        usleep(10000);
+        state = target_state();
+    }
     if (state == 'T' || state == 't' || state == 'Z' || state == 'X')
         try_succeeded(name, "state %c", state);
     else

@@ -9,7 +9,7 @@ own_namespaces "$@"
 make_scene
 if [ "$(id -u)" = 0 ] && [ -d /run/berth-share ]; then mount -t tmpfs -o mode=755 none /run/berth-share; fi
 
-if [ ! -e "$TREE/provider/ledger_schema.c" ] || ! command -v make >/dev/null || ! command -v cc >/dev/null; then
+if [ ! -e "$TREE/provider/ledger_schema.c" ] || ! command -v make >/dev/null || ! cc -E -x c - <<<'#include <sqlite3.h>' >/dev/null 2>&1; then
     echo 'skip an_upgrade: needs the sources and a compiler'
     summary
     exit
