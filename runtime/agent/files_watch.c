@@ -199,12 +199,13 @@ static int watch_below(struct watching *w, const char *path, bool told)
 /* ---- events ---------------------------------------------------------------------------------- */
 
 /* What was not seen is not guessed: whoever watches looks for himself. He is told when everything
- * is watched again, so that what happens after he was told is seen. */
+ * is watched again, so that what happens after he was told is seen; where it cannot be, that is the
+ * end. */
 static int lose(struct watching *w)
 {
     drop(w, "");
-    int r = watch_below(w, "", false);
-    return r < 0 ? r : tell(w, FILES_OVERFLOW, 0, "");
+    int r = watch_below(w, "", false), told = tell(w, FILES_OVERFLOW, 0, "");
+    return r < 0 ? r : told;
 }
 
 static uint32_t type_at(struct watching *w, const char *path)
