@@ -14,6 +14,7 @@
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -124,12 +125,27 @@ static int listen_one(struct serve_address *at, int *ret_fd)
     return r;
 }
 
+enum { WAIT_FOR_THE_DEAD_MS = 1000, LOOK_AGAIN_MS = 10 };
+
+/* The front of a berth that was killed closes its copies one after the other: its address may be
+ * taken for a moment after its unix socket was seen free. The kernel names nobody for it. */
+static int listen_after_the_dead(struct serve_address *at, int *ret_fd)
+{
+    int r = listen_one(at, ret_fd);
+    for (unsigned waited_ms = 0; r == -EADDRINUSE && waited_ms < WAIT_FOR_THE_DEAD_MS;
+         waited_ms += LOOK_AGAIN_MS) {
+        poll(NULL, 0, LOOK_AGAIN_MS);
+        r = listen_one(at, ret_fd);
+    }
+    return r;
+}
+
 int serve_listen_tcp(const struct serve_plan *plan, struct serve_place *place, struct err *err)
 {
     for (uint32_t i = 0; i < plan->config.tcp_count; i++) {
         struct serve_address at = plan->addresses[i];
         char url[SERVE_URL_SIZE];
-        int r = listen_one(&at, &place->tcp[i]);
+        int r = listen_after_the_dead(&at, &place->tcp[i]);
         serve_address_format(&at, place->urls[i]);
         memcpy(url, place->urls[i], sizeof url);
         if (r < 0)

@@ -14,13 +14,14 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
+#include <unistd.h>
 
 static int failed(struct err *err, int sys, const char *step, const char *path)
 {
@@ -110,15 +111,26 @@ static int make_beneath(int parent, const char *name, uint32_t uid, uint32_t gid
 /* ---- locks --------------------------------------------------------------------------------------
  */
 
-enum { LOCK_WAIT_MS = 5000 };
+enum { WAIT_FOR_THE_DEAD_MS = 5000, LOOK_AGAIN_MS = 10 };
+
+/* A zombie is dead as well: its parent may take long to ask for it. */
+static bool is_dead(pid_t pid)
+{
+    if (pid <= 0)
+        return false;
+    _cleanup_fd_ int fd = (int)syscall(SYS_pidfd_open, pid, 0);
+    if (fd < 0)
+        return errno == ESRCH;
+    struct pollfd end = {.fd = fd, .events = POLLIN};
+    return poll(&end, 1, 0) == 1 && (end.revents & POLLIN);
+}
 
 /* Killed; a child that it had just made has a copy of the lock until it has closed what is not its
  * own, a moment later. */
 static bool holder_is_dead(const char *pid)
 {
     uint64_t number;
-    return units_parse_u64(pid, &number) == 0 && number > 0 && number <= INT_MAX &&
-           kill((pid_t)number, 0) < 0 && errno == ESRCH;
+    return units_parse_u64(pid, &number) == 0 && number <= INT_MAX && is_dead((pid_t)number);
 }
 
 static int lock(int directory, const char *whole, int *ret_lock, struct err *err)
@@ -128,18 +140,18 @@ static int lock(int directory, const char *whole, int *ret_lock, struct err *err
     if (fd < 0)
         return failed(err, errno, "open the lock in", whole);
     char text[64] = "";
-    for (unsigned waited_ms = 0; flock(fd, LOCK_EX | LOCK_NB) < 0; waited_ms += 10) {
+    for (unsigned waited_ms = 0; flock(fd, LOCK_EX | LOCK_NB) < 0; waited_ms += LOOK_AGAIN_MS) {
         int sys = errno;
         ssize_t n = pread(fd, text, sizeof text - 1, 0);
         text[n > 0 ? strspn(text, "0123456789") : 0] = 0;
         if (sys != EWOULDBLOCK)
             return failed(err, sys, "lock", whole);
-        if (!holder_is_dead(text) || waited_ms >= LOCK_WAIT_MS)
+        if (!holder_is_dead(text) || waited_ms >= WAIT_FOR_THE_DEAD_MS)
             return err_set(err, ERR_UNAVAILABLE, 0, "lock the directory", whole,
                            "Another berth serves it%s%s%s. Use that one, stop it, or choose other "
                            "directories with BERTH_STATE_DIR and BERTH_RUNTIME_DIR.",
                            text[0] ? " (process " : "", text, text[0] ? ")" : "");
-        poll(NULL, 0, 10);
+        poll(NULL, 0, LOOK_AGAIN_MS);
     }
     int n = snprintf(text, sizeof text, "%ld\n", (long)getpid());
     if (ftruncate(fd, 0) < 0 || pwrite(fd, text, (size_t)n, 0) != n)
@@ -162,6 +174,30 @@ static int address(const char *path, struct sockaddr_un *ret, struct err *err)
     return 0;
 }
 
+enum listening { NOBODY, DYING, SOMEBODY };
+
+/* DYING: the supervisor that made the listener was killed, and its front, which has a copy, is not
+ * yet gone (it goes with its parent). Who called listen() is what the kernel names as the peer:
+ * unix(7), SO_PEERCRED. A full queue, of which it names nobody, is looked at again as well. */
+static int who_listens(const struct sockaddr_un *at, enum listening *ret)
+{
+    _cleanup_fd_ int probe = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (probe < 0)
+        return -errno;
+    *ret = SOMEBODY;
+    if (connect(probe, (const struct sockaddr *)at, sizeof *at) < 0) {
+        *ret = errno == ECONNREFUSED || errno == ENOENT ? NOBODY
+               : errno == EAGAIN                        ? DYING
+                                                        : SOMEBODY;
+        return 0;
+    }
+    struct ucred maker;
+    socklen_t size = sizeof maker;
+    if (getsockopt(probe, SOL_SOCKET, SO_PEERCRED, &maker, &size) == 0 && is_dead(maker.pid))
+        *ret = DYING;
+    return 0;
+}
+
 /* 0: nothing is there, or a socket on which nobody listens. */
 static int check_stale(const char *path, const struct sockaddr_un *at, struct err *err)
 {
@@ -172,10 +208,16 @@ static int check_stale(const char *path, const struct sockaddr_un *at, struct er
         return err_set(err, ERR_UNAVAILABLE, 0, "listen on", path,
                        "Something that is not a socket of yours is there. Remove it, or choose "
                        "another path with --socket.");
-    _cleanup_fd_ int probe = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (probe < 0)
-        return failed(err, errno, "make a socket", path);
-    if (connect(probe, (const struct sockaddr *)at, sizeof *at) == 0 || errno != ECONNREFUSED)
+    enum listening there = DYING;
+    for (unsigned waited_ms = 0; there == DYING && waited_ms < WAIT_FOR_THE_DEAD_MS;
+         waited_ms += LOOK_AGAIN_MS) {
+        if (waited_ms > 0)
+            poll(NULL, 0, LOOK_AGAIN_MS);
+        int r = who_listens(at, &there);
+        if (r < 0)
+            return failed(err, -r, "make a socket for", path);
+    }
+    if (there != NOBODY)
         return err_set(err, ERR_UNAVAILABLE, 0, "listen on", path,
                        "Somebody serves there. Stop it, or choose another path with --socket.");
     return 0;

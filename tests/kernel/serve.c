@@ -488,6 +488,23 @@ Test(serve, what_is_wrong_in_the_configuration_is_told_at_its_place)
     cr_expect(wait_text(err_path, "nobody else can write", 1000));
 }
 
+/* As a killed berth does: who listened is dead, a child that has the socket too goes `ms` later. */
+static void leave_a_listener_behind(const struct sockaddr_un *at, int ms)
+{
+    unlink(at->sun_path);
+    pid_t maker = fork();
+    if (maker == 0) {
+        int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        if (fd < 0 || bind(fd, (const struct sockaddr *)at, sizeof *at) < 0 || listen(fd, 1) < 0)
+            _exit(1);
+        if (fork() == 0)
+            poll(NULL, 0, ms);
+        _exit(0);
+    }
+    int status;
+    cr_assert(maker > 0 && waitpid(maker, &status, 0) == maker && status == 0);
+}
+
 Test(serve, a_socket_of_ones_own_choice_is_replaced_only_when_it_is_stale)
 {
     char other[96];
@@ -505,6 +522,7 @@ Test(serve, a_socket_of_ones_own_choice_is_replaced_only_when_it_is_stale)
     cr_expect_eq(wait_end(pid, 20000), 125);
     cr_expect(wait_text(err_path, "Somebody serves there", 1000));
     close(fd);
+    leave_a_listener_behind(&at, 300);
     berth = start("--socket", other);
     cr_expect(wait_text(out_path, other, 20000));
     stop_serving();
