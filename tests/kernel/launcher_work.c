@@ -20,6 +20,14 @@ static void send_for(unsigned type, int64_t row)
     ask(&r, NULL, 0);
 }
 
+/* Until so many workers have begun: they are at work now, and not before. */
+static void wait_creates(unsigned many)
+{
+    for (unsigned i = 0; i < 2000 * test_slower() && shared->creates < many; i++)
+        nap(5);
+    cr_assert_geq(shared->creates, many);
+}
+
 Test(launcher_work, an_answer_has_what_was_read_back)
 {
     start_fake();
@@ -112,8 +120,7 @@ Test(launcher_work, a_cancel_ends_the_worker_or_the_wait_and_both_are_answered)
     struct launcher_request waiting = request_of(LAUNCHER_LAUNCH, 2);
     ask(&waiting, &fd, 1);
     close(fd);
-    for (unsigned i = 0; i < 400 && !shared->creates; i++)
-        nap(5);
+    wait_creates(1);
     struct launcher_request cancel = request_of(LAUNCHER_CANCEL, 0);
     cancel.ticket = waiting.ticket;
     ask(&cancel, NULL, 0);
@@ -151,7 +158,7 @@ Test(launcher_work, the_end_of_an_init_is_told_once_and_after_the_answer)
     cr_expect(reply.type == LAUNCHER_REQUEST_END && reply.row == ROW_HAS_INIT &&
               reply.incarnation == 1);
     cr_expect_eq(hear(&reply, 200), -1);
-    for (unsigned i = 0; i < 400 && kill(init, 0) == 0; i++)
+    for (unsigned i = 0; i < 400 * test_slower() && kill(init, 0) == 0; i++)
         nap(5);
     cr_expect(kill(init, 0) < 0, "the launcher has waited for it: no zombie");
     stop_launcher();
@@ -184,8 +191,7 @@ Test(launcher_work, what_has_ended_is_not_heard_of_while_a_worker_still_has_its_
     }
     cr_expect_eq(hear(&reply, 200), -1);
     launch(ROW_SLOW);
-    for (unsigned i = 0; i < 400 && shared->creates < 3; i++)
-        nap(5);
+    wait_creates(3);
     cr_expect_eq(watched_but_closed(), 0);
     send_for(LAUNCHER_END, ROW_HAS_INIT); /* ends the second one's init */
     cr_assert_eq(hear(&reply, 5000), 1);
@@ -265,8 +271,7 @@ Test(launcher_work, when_front_or_the_supervisor_ends_workers_finish_and_the_lau
 {
     start_fake();
     launch(ROW_SLOW);
-    for (unsigned i = 0; i < 400 && !shared->creates; i++)
-        nap(5);
+    wait_creates(1);
     fd_replace(&life, -1);
     cr_expect_eq(wait_launcher(300), -1, "a worker is under way");
     shared->go = true;
@@ -281,8 +286,7 @@ Test(launcher_work, a_worker_that_lost_its_launcher_finishes_before_the_next_one
 {
     start_fake();
     launch(ROW_SLOW);
-    for (unsigned i = 0; i < 400 && !shared->creates; i++)
-        nap(5);
+    wait_creates(1);
     kill(launcher, SIGKILL);
     cr_assert_eq(wait_launcher(5000), 128 + SIGKILL);
     fd_replace(&front, -1);
