@@ -85,6 +85,10 @@ case "${1:-} ${2:-}" in
         sleep 0.5
     done
     printf '%s\n' "$new" | sed 's/^/not ok left behind: /'
+    printf '%s\n' "$new" | sed -n 's/^cgroup //p' | while read -r directory; do
+        find "$directory" -type d -printf '# %u:%g %m %p\n' -exec grep -sHE '^(populated|frozen)|^[0-9]' \
+            {}/cgroup.events {}/cgroup.procs \; 2>&1 | sed 's/^[^#]/# &/'
+    done
     exit 1 ;;
 *)
     echo 'usage: tests/leftovers.sh baseline|check FILE' >&2
