@@ -22,7 +22,7 @@ struct life {
     int supervisor, listener;
     struct loop_watch *watch;
     struct loop_timer *quiet;
-    uint64_t quiet_since_ms;
+    uint64_t quiet_since_ms, connections_seen;
     bool on_demand, idle, stopping, failed;
     struct err why;
 };
@@ -185,15 +185,18 @@ static void on_supervisor(void *owner, unsigned events)
 
 /* ---- on demand ------------------------------------------------------------------------------- */
 
-/* Looks once a second while no session is live: a connection that is open is a client. */
+/* Looks once a second while no session is live: a connection that is open is a client, and so was
+ * who came and went since the last look. */
 static void on_quiet(void *owner)
 {
     struct life *life = owner;
     uint64_t now = loop_now_ms(life->front.loop);
     if (!life->idle || life->stopping)
         return;
-    if (server_connections(life->server) > 0)
+    uint64_t taken = server_connections_taken(life->server);
+    if (server_connections(life->server) > 0 || taken != life->connections_seen)
         life->quiet_since_ms = now;
+    life->connections_seen = taken;
     if (now - life->quiet_since_ms >= QUIET_MS) {
         tell(life, 'I');
         life->quiet_since_ms = now;

@@ -145,6 +145,7 @@ struct server {
     struct connection *connections;
     struct connection *ready;
     unsigned connection_count;
+    uint64_t connections_taken;
     struct uid_count *uids;
     size_t uid_count, uid_capacity;
     uint64_t bodies_bytes; /* in `text` of all connections */

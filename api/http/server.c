@@ -105,6 +105,11 @@ unsigned server_connections(const struct server *server)
     return server->connection_count;
 }
 
+uint64_t server_connections_taken(const struct server *server)
+{
+    return server->connections_taken;
+}
+
 /* ---- taking connections ---------------------------------------------------------------------- */
 
 /* One answer for who is one too many; what it sent is not read. */
@@ -155,7 +160,9 @@ static void take(struct server *server, int *fd)
     if (connection_new(server, fd, &peer, &err) < 0) {
         count_out(server, peer.uid);
         turn_away(*fd);
+        return;
     }
+    server->connections_taken++;
 }
 
 static void listen_again(struct server *server, unsigned events)

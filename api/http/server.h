@@ -60,6 +60,9 @@ void server_cut(struct server *server, int64_t caller);
 
 unsigned server_connections(const struct server *server);
 
+/* Taken since the server was made: one that came and went between two looks is seen by it. */
+uint64_t server_connections_taken(const struct server *server);
+
 /* What is open now, for metrics. */
 struct server_counts {
     unsigned local, tcp;             /* connections */
