@@ -175,7 +175,7 @@ attack_symlinked_cwd() {
 }
 
 # Rows that attack as root of the session: a session of one id has none.
-need_inner_root() { [ "$MODE" != single ] || need 'a session of one id has no root inside'; [ -z "$SKIP" ]; }
+need_inner_root() { [ -z "$ONE_ID" ] || need 'a session of one id has no root inside'; [ -z "$SKIP" ]; }
 
 # A root file system of our own: busybox and directories. $1: where.
 make_image() {
@@ -278,7 +278,7 @@ attack_image_race() {
 attack_caps() {
     inside caps /usr/bin/su /usr/bin/passwd
     all_denied caps 15 "$CAPS_ALLOWED"
-    if [ "$MODE" = single ]; then return; fi
+    if [ -n "$ONE_ID" ]; then return; fi
     place caps
     session --user root -- "$WS/.attack/caps"
     all_denied caps 15 "$CAPS_ALLOWED"
@@ -551,7 +551,7 @@ attack_pid1() {
     inside pid1 1
     all_denied pid1 30
     status_is 0 'the session goes on'
-    if [ "$MODE" != single ]; then
+    if [ -z "$ONE_ID" ]; then
         session --user root -- "$WS/.attack/pid1" 1
         all_denied pid1 30
         status_is 0 'the session goes on'
@@ -611,7 +611,7 @@ attack_pid1_explained() {
 attack_cgroup() {
     inside cgroup
     all_denied cgroup 6
-    if [ "$MODE" = single ]; then return; fi
+    if [ -n "$ONE_ID" ]; then return; fi
     session --user root -- "$WS/.attack/cgroup"
     all_denied cgroup 6
 }

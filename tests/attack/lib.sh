@@ -72,7 +72,8 @@ modes_here() {
     if [ "$(id -u)" = 0 ]; then echo "${MODES:-root subuid single}"; else echo self; fi
 }
 
-# enter_mode MODE: D, WS (a fresh workspace), UID_HERE, AS (words that make a command the user's).
+# enter_mode MODE: D, WS (a fresh workspace), UID_HERE, AS (words that make a command the user's),
+# ONE_ID (a session has one id inside, no root).
 enter_mode() {
     MODE=$1
     case $MODE in
@@ -81,6 +82,8 @@ enter_mode() {
     single) UID_HERE=$SOLO_UID AS=(setpriv --reuid $SOLO_UID --regid $SOLO_UID --clear-groups --) ;;
     self) UID_HERE=$(id -u) AS=() ;;
     esac
+    ONE_ID=
+    if [ "$MODE" = single ] || { [ "$MODE" = self ] && ! grep -qsE "^($(id -un)|$UID_HERE):" /etc/subuid; }; then ONE_ID=yes; fi
     D=$T/$MODE
     mkdir -p "$D/home" "$D/state" "$D/run" "$D/out"
     slow_host

@@ -80,7 +80,7 @@ pid1_is_out_of_reach() { # 17
     place_in s1 pid1
     for user in user root; do
         # An ordinary user without subordinate ids has one id inside.
-        if [ "$MODE$user" = singleroot ]; then continue; fi
+        if [ "$ONE_ID$user" = yesroot ]; then continue; fi
         berth exec --tty never --user $user s1 -- ./pid1 1
         all_denied pid1 30
         status_is 0 "PID 1 is reached for as $user"

@@ -25,7 +25,7 @@ def collect(session, path=None):
 
 
 def one_id():
-    return os.environ["TEST_MODE"] == "single"
+    return os.environ["TEST_ONE_ID"] == "yes"
 
 
 def need_ids():

@@ -15,7 +15,7 @@ over() {
     fresh_workspace
     : >"$D/out/serve.log"
     if [ "$MODE" != self ]; then chown "$UID_HERE" "$D/out/serve.log"; fi
-    timeout -k 5 $((200 * ${TEST_SLOWER:-1})) "${AS[@]}" "${ENVIRONMENT[@]}" "BERTH=$BERTH" "TEST_MODE=$MODE" "TEST_WORKSPACE=$WS" \
+    timeout -k 5 $((200 * ${TEST_SLOWER:-1})) "${AS[@]}" "${ENVIRONMENT[@]}" "BERTH=$BERTH" "TEST_MODE=$MODE" "TEST_ONE_ID=$ONE_ID" "TEST_WORKSPACE=$WS" \
         "TEST_SLOWER=${TEST_SLOWER:-1}" ${TIMES:+"TIMES=1"} PYTHONDONTWRITEBYTECODE=1 python3 "$HERE/$1.py" "${@:2}" </dev/null 2>"$D/out/$1.err" | tee "$log"
     status=${PIPESTATUS[0]}
     passed=$((passed + $(grep -c '^ok ' "$log")))
