@@ -284,6 +284,17 @@ static int check_alone(const struct seat *seat, const struct exec *exec, bool ke
     return 0;
 }
 
+/* As a session whose own user is another is refused when it is made. */
+static int check_user(const struct seat *seat, const struct exec_start *start, struct err *err)
+{
+    if (seat->identity.uid_count != 1 ||
+        (start->uid == SPEC_UID_USER && start->gid == SPEC_UID_USER))
+        return 0;
+    return err_set(err, ERR_CAPABILITY_UNAVAILABLE, EINVAL, "start the command", "user",
+                   "This session has one id only, that of \"user\". `berth doctor` says what would "
+                   "give sessions more (/etc/subuid).");
+}
+
 /* IDEM-4: it attaches to the same command. Without a wait that is the stored acceptance; with one
  * it is what the first request waits for too. The id is in what was stored, as make_answer() wrote
  * it. */
@@ -337,7 +348,7 @@ static void accepted(struct work *work)
     exec->asker = start;
     exec->asked_us = call->born_us;
     if (check_alone(seat, exec, start->keep_children, &err) < 0 || check_unsent(seat, &err) < 0 ||
-        prepare(start, exec, &err) < 0)
+        prepare(start, exec, &err) < 0 || check_user(seat, exec->start, &err) < 0)
         exec_not_sent(exec, "not_started", &err);
     else
         execs_send(seat);

@@ -50,6 +50,19 @@ def a_session_with_one_id_keeps_nothing_from_its_commands_and_says_so():
 
 
 @case
+def a_command_of_another_user_is_refused_where_a_session_has_one_id():
+    s = Session("one-id-exec").made()
+    for user, uid in (("root", "0"), ("5:7", "5")):
+        if one_id():
+            answer = s.post("execs?wait_ms=20000", {"argv": ["id", "-u"], "user": user})
+            check("/etc/subuid" in answer.is_(422, "capability_unavailable").raw.decode(), answer)
+        else:
+            same(s.run("id -u", user=user)["text"], uid + "\n")
+    same(s.run("id -u", user="user")["text"], "1000\n")
+    s.destroy()
+
+
+@case
 def an_upload_is_there_whole_and_no_command_changes_it():
     need_ids()
     s = Session("given").made()
