@@ -58,9 +58,9 @@ struct launcher_calls {
 
 struct launcher_options {
     int front; /* SOCK_SEQPACKET; taken */
-    /* SOCK_SEQPACKET: a byte 'C' + a new socket of the gateway's comes in, its end means: end.
-     * The launcher sends 'C' when it has lost the gateway's. Taken. A pipe does for an end alone.
-     */
+    /* SOCK_SEQPACKET: a byte 'C' + a new socket of the gateway's comes in, or 'D': the one whose
+     * socket came last has ended, and was waited for. Its end means: end. The launcher sends 'C'
+     * when it has lost the gateway's. Taken. A pipe does for an end alone. */
     int supervisor;
     /* SOCK_SEQPACKET, runtime/gateway/gateway.h; -1: there is none yet, 0: and will be none; taken
      */

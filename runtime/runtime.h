@@ -276,7 +276,8 @@ int session_network_replace(struct runtime *rt, const struct session_name *name,
                             const struct spec_network *net, uint64_t generation, uint32_t *ret_cut,
                             struct err *err);
 
-/* What has ended is served no more; success where the gateway does not know it, or is gone. */
+/* What has ended is served no more; success where the gateway does not know it, or has ended for
+ * certain. -ENOLINK: it could not be told, and may serve it still. */
 int session_network_forget(struct runtime *rt, const struct session_name *name, struct err *err);
 
 /* All 0 for one without a network. */

@@ -106,6 +106,13 @@ static void start_gateway(struct supervisor *s)
         (void)serve_hand_over(s->front.channel, 'V', events);
 }
 
+/* Now its listeners are closed, and what it was told is void: nobody else can know that. */
+static void tell_launcher_of_end(const struct supervisor *s)
+{
+    if (s->launcher.pid)
+        (void)send(s->launcher.channel, "D", 1, MSG_NOSIGNAL | MSG_DONTWAIT);
+}
+
 static void start_due(struct supervisor *s)
 {
     uint64_t now = serve_now_ms();
@@ -126,6 +133,8 @@ static void start_due(struct supervisor *s)
         return;
     }
     int r = serve_start_launcher(s->launch, of_launcher, control, &s->launcher, &err);
+    if (r == 0 && s->gateway.pid == 0)
+        tell_launcher_of_end(s);
     if (r == 0 && both) {
         r = serve_start_front(s->launch, of_front, events, &s->front, &err);
         if (r < 0)
@@ -194,6 +203,7 @@ static void reap(struct supervisor *s)
         } else if (pid == s->gateway.pid) {
             told_end(s, SERVE_GATEWAY, status);
             set_due(&s->gateway);
+            tell_launcher_of_end(s);
         } else if (pid == s->front.pid) {
             told_end(s, SERVE_FRONT, status);
             set_due(&s->front);

@@ -23,6 +23,7 @@ struct control {
     uint64_t flush_ticket; /* of a FLUSH that is not answered yet; 0: none */
     int flush_answer;      /* where; -1: on the control socket */
     bool paused;
+    int spare; /* a place for a descriptor, so that an answer can always be given; -1 */
 };
 
 static const uint32_t watched = EPOLLIN;
@@ -148,17 +149,6 @@ static void take_request(struct gateway *g, const struct gateway_request *reques
     answer_on(g, given, &reply);
 }
 
-/* This process has no room for the descriptors of a request: what needs none is done all the same,
- * as ending a session makes room. Whoever asked sees his socket for the answer closed. */
-static void take_without(struct gateway *g, struct gateway_request *request, size_t length)
-{
-    struct gateway_reply unsent = {0};
-    int none = -1;
-    request->answer = 0;
-    if (!gateway_request_check(request, length, 0) && request->type != GATEWAY_FLUSH)
-        (void)serve(g, request, &none, 0, &unsent);
-}
-
 void control_tick(struct gateway *g)
 {
     struct control *k = g->requests;
@@ -175,11 +165,22 @@ void control_tick(struct gateway *g)
 
 /* ---- messages with descriptors --------------------------------------------------------------- */
 
+/* False: this process has no room for another descriptor. */
+static bool keep_spare(struct gateway *g)
+{
+    struct control *k = g->requests;
+    if (k->spare < 0)
+        k->spare = fcntl(g->epoll, F_DUPFD_CLOEXEC, 0);
+    return k->spare >= 0;
+}
+
 /* Length, 0 at the end, -errno. Descriptors are the caller's. -EMSGSIZE: it was longer than a
- * message, or had more of them. *ret_lost: this process has no room for all of them. */
-static ssize_t receive(int fd, void *data, size_t size, int fds[GATEWAY_FDS_MAX],
+ * message, or had more of them. *ret_lost: this process has no room for all of them. What comes is
+ * given the spare one's place, where there is no other. */
+static ssize_t receive(struct gateway *g, int fd, void *data, size_t size, int fds[GATEWAY_FDS_MAX],
                        unsigned *ret_count, bool *ret_lost)
 {
+    fd_closep(&g->requests->spare);
     union {
         struct cmsghdr head;
         char bytes[CMSG_SPACE(GATEWAY_FDS_MAX * sizeof(int))];
@@ -219,6 +220,14 @@ static void close_all(int *fds, unsigned count)
         fd_closep(&fds[i]);
 }
 
+/* What would take the last place is not taken. A request that brings nothing but where to answer
+ * gives it back: to end a session, which makes room, is always possible. */
+static bool has_room(struct gateway *g, const struct gateway_request *request, size_t length,
+                     unsigned fd_count)
+{
+    return keep_spare(g) || (length == sizeof *request && request->answer && fd_count == 1);
+}
+
 static void control_happened(struct gateway *g, struct watch *watch, uint32_t events)
 {
     struct gateway_request request;
@@ -228,18 +237,21 @@ static void control_happened(struct gateway *g, struct watch *watch, uint32_t ev
         int fds[GATEWAY_FDS_MAX];
         unsigned count = 0;
         bool lost = false;
-        ssize_t n = receive(watch->fd, &request, sizeof request, fds, &count, &lost);
+        ssize_t n = receive(g, watch->fd, &request, sizeof request, fds, &count, &lost);
+        bool room = has_room(g, &request, n > 0 ? (size_t)n : 0, count);
         if (n == -EAGAIN || n == -EINTR)
             return;
-        if (n > 0 && lost) {
+        /* Whoever asked sees his socket for the answer closed. */
+        if (n > 0 && (lost || !room)) {
             close_all(fds, count);
-            take_without(g, &request, (size_t)n);
+            (void)keep_spare(g);
             continue;
         }
         const char *wrong = n <= 0 ? "an end" : gateway_request_check(&request, (size_t)n, count);
         if (!wrong)
             take_request(g, &request, fds, count);
         close_all(fds, count);
+        (void)keep_spare(g);
         /* Whoever is started again brings a new one. */
         if (wrong) {
             watch_close(g, watch);
@@ -309,7 +321,8 @@ static void life_happened(struct gateway *g, struct watch *watch, uint32_t event
     char what = 0;
     bool lost = false;
     (void)events;
-    ssize_t n = receive(watch->fd, &what, 1, fds, &count, &lost);
+    ssize_t n = receive(g, watch->fd, &what, 1, fds, &count, &lost);
+    (void)keep_spare(g);
     if (n == -EAGAIN || n == -EINTR)
         return;
     if (n <= 0 && n != -EMSGSIZE) {
@@ -327,6 +340,7 @@ static void life_happened(struct gateway *g, struct watch *watch, uint32_t event
             fds[0] = -1;
     }
     close_all(fds, count);
+    (void)keep_spare(g);
 }
 
 static bool is_open(int fd)
@@ -339,7 +353,8 @@ int control_start(struct gateway *g)
     g->requests = calloc(1, sizeof *g->requests);
     if (!g->requests)
         return -ENOMEM;
-    g->requests->flush_answer = -1;
+    g->requests->flush_answer = g->requests->spare = -1;
+    (void)keep_spare(g);
     int r = watch_add(g, &g->life, GATEWAY_FD_LIFE, EPOLLIN, life_happened);
     if (r == 0 && is_open(GATEWAY_FD_CONTROL))
         r = watch_control(g, GATEWAY_FD_CONTROL);

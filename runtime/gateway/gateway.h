@@ -3,8 +3,9 @@
  *
  * Control: the launcher (or `berth run`) asks, the gateway answers each request once by its
  * `ticket`; it also sends NEED_SOCKETS unasked. A message that gateway_request_check() refuses ends
- * the connection. A gateway that has no room for the descriptors of a message does what needs none
- * (REMOVE, which makes room), and answers nothing. Events: the gateway sends, front (or `berth
+ * the connection. A gateway that has no room for the descriptors of a message does and answers
+ * nothing; for one that brings only where to answer (REMOVE, which makes room) it keeps a place.
+ * Events: the gateway sends, front (or `berth
  * run`) reads and acknowledges nothing; when the socket is full, events wait coalesced in a table
  * of bounded size.
  */

@@ -71,6 +71,11 @@ struct job {
     struct err why;               /* KILLED, CLEANING: what the answer says */
     struct launcher_reply *reply; /* what the worker said; NULL: nothing yet */
     int given;                    /* came with it: LOOK a pidfd, LAUNCH a network; -1 */
+    /* As its worker was told: which gateway, and that it has ended. */
+    uint64_t gateway_number;
+    bool gateway_ended;
+    bool again;                /* the gateway was not told: another worker does it once more */
+    uint64_t unheard_until_ms; /* it waits for what becomes of the gateway; 0 */
 };
 
 struct live {
@@ -114,8 +119,10 @@ struct launcher {
     } prepared[LAUNCHER_PREPARED];
     uint64_t prepare_not_before_ms;
     struct netns_pool pool;
-    int gateway;       /* its control socket; -1: there was none yet */
-    bool gateway_lost; /* it has ended, or was not there yet: another one will come */
+    int gateway;             /* its control socket; -1: there was none yet */
+    bool gateway_lost;       /* it has ended, or was not there yet: another one will come */
+    bool gateway_ended;      /* the supervisor has waited for it: its descriptors are closed */
+    uint64_t gateway_number; /* of its socket: how many there were */
     uint64_t gateway_ask_ms, gateway_until_ms;
     pid_t restorer; /* makes the gateway know every session; 0 */
     bool restore_wanted;
@@ -208,6 +215,13 @@ int launcher_network_open(struct launcher *l, int fd);
 /* There is none, and there will be one soon. */
 void launcher_network_await(struct launcher *l);
 void launcher_network_hear(struct launcher *l);
+/* The supervisor says that it is gone. */
+void launcher_network_ended(struct launcher *l);
+/* May its worker take that for granted? */
+bool launcher_network_is_over(const struct launcher *l, const struct job *job);
+/* Its answer is here: is it to be done once more, because it was not the gateway of now that was
+ * told, or nobody? */
+bool launcher_network_again(struct launcher *l, struct job *job);
 /* Does it need the gateway, which is being started again? */
 bool launcher_network_awaits(const struct launcher *l, const struct job *job);
 /* To be called each turn: *wait_ms becomes shorter where something is due before. */

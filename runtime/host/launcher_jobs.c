@@ -178,6 +178,7 @@ static void in_worker(struct launcher *l, const struct job *job, bool clean, int
     fd_close(l->supervisor);
     fd_close(l->epoll);
     fd_close(l->signals);
+    l->gateway_ended = job->gateway_ended;
     /* Those of other sessions. */
     netns_pool_fini(&l->pool);
     launcher_live_close(l);
@@ -218,6 +219,8 @@ static int start(struct launcher *l, struct job *job, bool clean)
     int result = -1;
     /* Given to this worker alone; a copy of the launcher's ends below. */
     _cleanup_fd_ int netns = clean ? -1 : netns_for(l, &job->request);
+    job->gateway_ended = launcher_network_is_over(l, job);
+    job->gateway_number = l->gateway_number;
     pid_t pid = launcher_spare_take(l, job, clean, netns, &result);
     if (pid == 0)
         pid = fork_worker(l, job, clean, &netns, &result);
@@ -274,7 +277,8 @@ void launcher_drop_waiting(struct launcher *l)
 bool launcher_is_ending(const struct launcher *l, int64_t row, int64_t incarnation)
 {
     for (const struct job *job = l->jobs; job; job = job->next)
-        if (job->request.row == row && job->request.incarnation == incarnation && job->worker &&
+        if (job->request.row == row && job->request.incarnation == incarnation &&
+            (job->worker || job->unheard_until_ms) &&
             (job->request.type == LAUNCHER_END || job->state == JOB_CLEANING))
             return true;
     return false;
@@ -327,6 +331,12 @@ int launcher_result(struct launcher *l, struct job *job)
     launcher_unwatch(l, &job->result);
     if (r < 0)
         return r;
+    if (r == 0 && launcher_network_again(l, job)) {
+        job->again = true;
+        free(take_ptr(&job->reply));
+        fd_closep(&job->given);
+        return 0;
+    }
     if (r > 0 || job->state == JOB_CLEANING || job->answered)
         return 0;
     struct launcher_reply *copy = malloc(sizeof *copy);
@@ -389,6 +399,13 @@ static int worker_gone(struct launcher *l, struct job *job, int status)
     int r = job->result >= 0 ? launcher_result(l, job) : 0;
     if (r < 0)
         return r;
+    if (job->again && job->state != JOB_KILLED) {
+        job->again = false;
+        if (job->state == JOB_CLEANING)
+            return start(l, job, true);
+        job->state = JOB_WAITING;
+        return 0;
+    }
     if (job->state == JOB_CLEANING) {
         r = cleaned(l, job);
         let_go(l, &job->request);

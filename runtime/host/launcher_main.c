@@ -232,7 +232,7 @@ static int watch_front_for(struct launcher *l)
     return epoll_ctl(l->epoll, EPOLL_CTL_MOD, l->front, &event) < 0 ? -errno : 0;
 }
 
-/* 'C' and a socket of the gateway's, or the end. */
+/* 'C' and a socket of the gateway's, 'D': it is dead, or the end. */
 static int hear_supervisor(struct launcher *l)
 {
     struct arrival arrival;
@@ -243,6 +243,8 @@ static int hear_supervisor(struct launcher *l)
         launcher_unwatch(l, &l->supervisor);
     else if (arrival.length == 1 && *(const char *)&arrival.request == 'C' && arrival.fd_count == 1)
         r = launcher_network_open(l, take_fd(&arrival.fds[0]));
+    else if (arrival.length == 1 && *(const char *)&arrival.request == 'D')
+        launcher_network_ended(l);
     close_all(&arrival);
     return r < 0 ? r : 0;
 }

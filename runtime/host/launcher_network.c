@@ -47,7 +47,8 @@ int launcher_network_open(struct launcher *l, int fd)
     launcher_connect_stop(l);
     launcher_unwatch(l, &l->gateway);
     l->gateway = fd;
-    l->gateway_lost = false;
+    l->gateway_number++;
+    l->gateway_lost = l->gateway_ended = false;
     if (setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience) < 0)
         return -errno;
     struct epoll_event event = {.events = EPOLLIN, .data.ptr = (void *)(uintptr_t)&watch_gateway};
@@ -67,8 +68,77 @@ void launcher_network_await(struct launcher *l)
     l->gateway_until_ms = now + GRACE_MS;
 }
 
+void launcher_network_ended(struct launcher *l)
+{
+    if (!l->gateway_lost) {
+        epoll_ctl(l->epoll, EPOLL_CTL_DEL, l->gateway, NULL);
+        launcher_network_await(l);
+    }
+    l->gateway_ended = true;
+}
+
+/* ---- who has been told -------------------------------------------------------------------------
+ *
+ * That a session has ended, stands still or moves is told to a gateway by a worker. One that was
+ * answered has told it. One that was not may have told nobody, while a gateway that lives serves on
+ * by another socket: only the supervisor's word that it is gone is as good as an answer. And who
+ * had that word while the next gateway came may have been late: what brings sessions back may have
+ * given it this one before the worker had the row's lock. Then it is done once more, and told to
+ * the one of now.
+ */
+
+static bool is_told(const struct job *job)
+{
+    switch (job->request.type) {
+    case LAUNCHER_END:
+    case LAUNCHER_FREEZE:
+    case LAUNCHER_THAW:
+    case LAUNCHER_LOOK:
+        return true;
+    default:
+        return job->state == JOB_CLEANING;
+    }
+}
+
+static bool is_news(const struct launcher *l, const struct job *job)
+{
+    return l->gateway_number != job->gateway_number || (l->gateway_ended && !job->gateway_ended);
+}
+
+/* A frozen session is thawed without a gateway too: whoever comes is told by what the kernel says,
+ * as it is told of every session. */
+bool launcher_network_is_over(const struct launcher *l, const struct job *job)
+{
+    bool frozen = job->request.type == LAUNCHER_FREEZE || job->request.type == LAUNCHER_THAW;
+    return l->gateway_ended || (frozen && job->unheard_until_ms && !is_news(l, job));
+}
+
+bool launcher_network_again(struct launcher *l, struct job *job)
+{
+    int result = job->reply->result;
+    bool untold = result == -ENOLINK;
+    if (job->answered || !is_told(job) || (!untold && (result != 0 || !job->gateway_ended)))
+        return false;
+    /* Its end may be in the socket, and not heard yet. */
+    if (l->gateway >= 0 && !l->gateway_lost)
+        launcher_network_hear(l);
+    if (is_news(l, job))
+        return true;
+    if (!untold || !l->gateway_lost || job->unheard_until_ms || job->state == JOB_CLEANING)
+        return false;
+    job->unheard_until_ms = launcher_now_ms() + GRACE_MS;
+    return true;
+}
+
+static bool waits_for_news(const struct launcher *l, const struct job *job)
+{
+    return job->state == JOB_WAITING && job->unheard_until_ms && !is_news(l, job);
+}
+
 bool launcher_network_awaits(const struct launcher *l, const struct job *job)
 {
+    if (waits_for_news(l, job))
+        return launcher_now_ms() < job->unheard_until_ms;
     if (!l->gateway_lost || launcher_now_ms() >= l->gateway_until_ms)
         return false;
     if (job->request.type != LAUNCHER_LAUNCH)
@@ -255,6 +325,9 @@ void launcher_network_tend(struct launcher *l, int *wait_ms)
     uint64_t now = launcher_now_ms();
     if (l->front < 0 || l->supervisor < 0)
         return;
+    for (const struct job *job = l->jobs; job && l->gateway_lost; job = job->next)
+        if (waits_for_news(l, job) && now < job->unheard_until_ms)
+            wait_until(now, job->unheard_until_ms, wait_ms);
     if (l->gateway_lost) {
         ask_again(l, now, wait_ms);
         return;

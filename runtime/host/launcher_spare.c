@@ -32,6 +32,7 @@ struct order {
      * it, or the last, is the gateway's socket, which is not the one that the spare was born with
      */
     uint32_t clean, netns, gateway;
+    uint32_t gateway_lost, gateway_ended; /* of struct launcher, and of struct job */
 };
 
 enum { ORDER_FDS = LAUNCHER_FDS_MAX + 2 };
@@ -148,6 +149,8 @@ static void be_spare(struct launcher *l, pid_t launcher, int socket, bool prepar
         _exit(0);
     prctl(PR_SET_PDEATHSIG, 0, 0, 0, 0); /* what was begun is finished without a launcher */
     title_set("berth: worker");
+    l->gateway_lost = order.gateway_lost != 0;
+    l->gateway_ended = order.gateway_ended != 0;
     _exit(launcher_work(l, &job, order.clean != 0, netns, socket));
 }
 
@@ -212,18 +215,23 @@ void launcher_spare_make(struct launcher *l, uint64_t now_ms)
         l->prepare_not_before_ms = now_ms + LAUNCHER_PREPARE_FAILED_MS;
 }
 
-static int send_order(int socket, const struct job *job, bool clean, int netns, int gateway)
+static int send_order(const struct launcher *l, int socket, const struct job *job, bool clean,
+                      int netns)
 {
     union control control;
     int fds[ORDER_FDS];
     unsigned count = job->fd_count;
     memcpy(fds, job->fds, count * sizeof(int));
-    if (gateway >= 0)
-        fds[count++] = gateway;
+    if (l->gateway >= 0)
+        fds[count++] = l->gateway;
     if (netns >= 0)
         fds[count++] = netns;
-    struct order order = {
-        .request = job->request, .clean = clean, .netns = netns >= 0, .gateway = gateway >= 0};
+    struct order order = {.request = job->request,
+                          .clean = clean,
+                          .netns = netns >= 0,
+                          .gateway = l->gateway >= 0,
+                          .gateway_lost = l->gateway_lost,
+                          .gateway_ended = job->gateway_ended};
     struct iovec part = {&order, sizeof order};
     struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1};
     if (count > 0) {
@@ -265,7 +273,7 @@ static pid_t take_prepared(struct launcher *l, const struct job *job, int netns,
 {
     for (unsigned i = 0; i < LAUNCHER_PREPARED; i++) {
         struct prepared_spare *spare = &l->prepared[i];
-        if (!is_ready(spare) || send_order(spare->socket, job, false, netns, l->gateway) < 0)
+        if (!is_ready(spare) || send_order(l, spare->socket, job, false, netns) < 0)
             continue;
         pid_t pid = spare->pid;
         *ret_result = take_fd(&spare->socket);
@@ -283,7 +291,7 @@ pid_t launcher_spare_take(struct launcher *l, const struct job *job, bool clean,
         return pid;
     pid = l->spare;
     l->spare_wanted = true;
-    if (pid <= 0 || send_order(l->spare_socket, job, clean, netns, l->gateway) < 0)
+    if (pid <= 0 || send_order(l, l->spare_socket, job, clean, netns) < 0)
         return 0;
     *ret_result = take_fd(&l->spare_socket);
     l->spare = 0;

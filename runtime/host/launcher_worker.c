@@ -434,8 +434,9 @@ int launcher_work(const struct launcher *l, const struct job *job, bool clean, i
         fd_replace(job->request.type == LAUNCHER_LAUNCH ? &l->runtime->netns
                                                         : &l->runtime->session_netns,
                    netns);
-    if (l->gateway >= 0)
+    if (l->gateway >= 0 || l->gateway_lost)
         l->runtime->gateway = l->gateway;
+    l->runtime->gateway_ended = l->gateway_ended;
     const struct launcher_request *request = &job->request;
     struct work *w = &the_work;
     *w = (struct work){.l = l, .job = job, .given = -1};

@@ -50,8 +50,10 @@ static int receive(int socket, struct gateway_reply *ret)
     return gateway_reply_check(ret, (size_t)n) ? -EPROTO : 0;
 }
 
+enum asked { ASKED_NOT, ASKED_SENT, ASKED_ANSWERED };
+
 static int ask(int control, struct gateway_request *request, const int *fds, unsigned count,
-               struct gateway_reply *ret, bool *ret_sent, struct err *err)
+               struct gateway_reply *ret, enum asked *ret_asked, struct err *err)
 {
     int pair[2], all[GATEWAY_FDS_MAX];
     if (count >= GATEWAY_FDS_MAX)
@@ -68,13 +70,15 @@ static int ask(int control, struct gateway_request *request, const int *fds, uns
     request->answer = 1;
     struct gateway_reply reply = {0};
     int r = send_request(control, request, all, count + 1);
-    *ret_sent = r == 0;
+    if (r == 0)
+        *ret_asked = ASKED_SENT;
     /* Its own end is the only one left: its death is the end of the answer. */
     fd_replace(&theirs, -1);
     if (r == 0)
         r = receive(mine, &reply);
     if (r < 0)
         return gone(-r, request, err);
+    *ret_asked = ASKED_ANSWERED;
     if (reply.result < 0) {
         /* Its words, in the places that are escaped when they are shown. */
         return err_set(err, (enum err_code)reply.err.code, -reply.result, "ask the gateway",
@@ -88,13 +92,19 @@ static int ask(int control, struct gateway_request *request, const int *fds, uns
 int network_ask(int control, struct gateway_request *request, const int *fds, unsigned count,
                 struct gateway_reply *ret, struct err *err)
 {
-    bool sent = false;
-    return ask(control, request, fds, count, ret, &sent, err);
+    enum asked asked = ASKED_NOT;
+    return ask(control, request, fds, count, ret, &asked, err);
 }
 
 int network_deliver(int control, struct gateway_request *request, struct err *err)
 {
-    bool sent = false;
-    int r = ask(control, request, NULL, 0, NULL, &sent, err);
-    return sent || r == -EPIPE || r == -ECONNRESET || r == -ENOTCONN ? 0 : r;
+    enum asked asked = ASKED_NOT;
+    int r = ask(control, request, NULL, 0, NULL, &asked, err);
+    if (asked == ASKED_ANSWERED)
+        return 0;
+    if (r == -ETIMEDOUT && asked == ASKED_SENT)
+        return r;
+    return err_set(err, ERR_UNAVAILABLE, ENOLINK, "tell the gateway",
+                   gateway_request_name(request->type),
+                   "It has ended, or uses another socket by now.");
 }

@@ -15,8 +15,8 @@ enum { NETWORK_ASK_MS = 2000 };
 int network_ask(int control, struct gateway_request *request, const int *fds, unsigned count,
                 struct gateway_reply *ret, struct err *err);
 
-/* For what is to be known to the gateway, whatever it makes of it. 0: it was sent, or nobody is
- * there any more. A gateway does what it was sent even when it cannot answer, and one that has
- * thrown this socket away is told again, or swept, by the launcher's next one. -errno: it could not
- * be sent; again. */
+/* For what is to be known to the gateway, whatever it makes of it. 0: it has answered. -ENOLINK:
+ * nobody did, and nobody will on this socket: the gateway has ended, or uses another one and serves
+ * on as if nothing had been said. -ETIMEDOUT: it was sent, and a gateway that stands still does it
+ * when it goes on, unless it ends first. */
 int network_deliver(int control, struct gateway_request *request, struct err *err);

@@ -34,7 +34,8 @@ struct runtime {
      * next one, because that waits for grace periods of RCU and somebody for the answer. -1 */
     int left[2];
     bool no_reaper;
-    int gateway;           /* control socket, borrowed; 0 or -1: none */
+    int gateway;           /* control socket, borrowed; 0: none; -1: none now, to the launcher */
+    bool gateway_ended;    /* the last one has, with its descriptors: nothing is left to tell it */
     char reaper[DIR_SIZE]; /* program of the reaper's second half; "": this one */
     bool overlay_userxattr;
 };

@@ -461,11 +461,11 @@ int session_network_replace(struct runtime *rt, const struct session_name *name,
 }
 
 /* Nobody lives in it any more: what the gateway makes of this is no reason to keep its session.
- * That it could not be told is, or a published port would stay open for nobody. */
+ * That nobody knows whether it has heard it is, or a published port would stay open for nobody. */
 int session_network_forget(struct runtime *rt, const struct session_name *name, struct err *err)
 {
     _cleanup_fd_ int place = -1;
-    if (rt->gateway <= 0)
+    if (rt->gateway == 0 || rt->gateway_ended)
         return 0;
     int r = find_place(rt, name, &place, err);
     if (r < 0)

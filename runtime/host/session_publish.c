@@ -259,7 +259,7 @@ int session_publish_hold(struct runtime *rt, const struct session_name *name, bo
 {
     struct lasting_names names;
     _cleanup_fd_ int place = -1;
-    if (rt->gateway <= 0)
+    if (rt->gateway == 0 || rt->gateway_ended)
         return 0;
     int r = lasting_names_make(name, &names, err);
     if (r == 0)

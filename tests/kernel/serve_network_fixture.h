@@ -101,11 +101,11 @@ HELPER int sealed(const void *data, size_t length)
     return fd;
 }
 
-/* The answer's result, which is in `answer`. */
-HELPER int order_as(unsigned type, int64_t row, uint64_t generation, const void *data,
-                    size_t length)
+static uint64_t ticket; /* of the last order */
+
+HELPER void send_order(unsigned type, int64_t row, uint64_t generation, const void *data,
+                       size_t length)
 {
-    static uint64_t ticket;
     struct launcher_request request = {.magic = LAUNCHER_MAGIC,
                                        .version = LAUNCHER_VERSION,
                                        .type = (uint16_t)type,
@@ -119,14 +119,31 @@ HELPER int order_as(unsigned type, int64_t row, uint64_t generation, const void 
     int fd = data ? sealed(data, length) : -1;
     send_with(front, &request, sizeof request, &fd, data ? 1 : 0);
     fd_close(fd);
-    for (;;) {
+}
+
+/* The answer to the last order has come, and is in `answer`. */
+HELPER bool is_answered(int patience_ms)
+{
+    long long until = milliseconds() + patience_ms;
+    for (long long now; (now = milliseconds()) <= until;) {
         struct pollfd p = {.fd = front, .events = POLLIN};
-        MUST(104, poll(&p, 1, 2 * PATIENCE_MS) == 1);
+        if (poll(&p, 1, (int)(until - now)) != 1)
+            return false;
         ssize_t n = recv(front, &answer, sizeof answer, 0);
         MUST(105, n > 0 && !launcher_reply_check(&answer, (size_t)n));
         if (answer.ticket == ticket)
-            return answer.result;
+            return true;
     }
+    return false;
+}
+
+/* The answer's result, which is in `answer`. */
+HELPER int order_as(unsigned type, int64_t row, uint64_t generation, const void *data,
+                    size_t length)
+{
+    send_order(type, row, generation, data, length);
+    MUST(104, is_answered(2 * PATIENCE_MS));
+    return answer.result;
 }
 
 HELPER void order(unsigned type, int64_t row)
@@ -201,6 +218,8 @@ HELPER void kill_gateway(void)
     MUST(108, waitpid(gateway_pid, NULL, 0) == gateway_pid);
     fd_closep(&life);
     fd_closep(&events);
+    if (channel >= 0)
+        (void)send(channel, "D", 1, MSG_NOSIGNAL);
 }
 
 /* As the supervisor does. */

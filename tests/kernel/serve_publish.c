@@ -449,40 +449,6 @@ Test(serve_network, clients_of_a_frozen_session_are_reset_at_once_and_its_port_s
     run_in_child(frozen);
 }
 
-/* The gateway throws the launcher's socket away while a session ends: nobody told it. */
-static void end_unheard(void)
-{
-    int pair[2];
-    make_world();
-    default_config();
-    config.sessions_max = 100;
-    start_gateway();
-    MUST(1, ask(GATEWAY_FLUSH, NULL, NULL, 0) == 0);
-    unsigned before = resting();
-    start_launcher(fcntl(control, F_DUPFD_CLOEXEC, 3));
-    publish_ports(1, one_port);
-    launch(1);
-    MUST(2, send(control, "garbage", 7, MSG_NOSIGNAL) == 7);
-    fd_closep(&control);
-    order(LAUNCHER_END, 1);
-    /* As the supervisor does when it is asked. */
-    char asked;
-    MUST(3, recv(channel, &asked, 1, 0) == 1 && asked == 'C');
-    MUST(4, socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) == 0);
-    send_with(life, "C", 1, &pair[1], 1);
-    send_with(channel, "C", 1, &pair[0], 1);
-    fd_close(pair[0]);
-    fd_close(pair[1]);
-    closed_soon(PORT);
-    EXPECT(settled(before) == before, "the gateway has something of it");
-    kill_launcher();
-}
-
-Test(serve_network, a_session_whose_end_the_gateway_did_not_hear_is_swept)
-{
-    run_in_child(end_unheard);
-}
-
 static void ordinary_users(void)
 {
     serving.rootless = 1;

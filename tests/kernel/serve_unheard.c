@@ -1,0 +1,293 @@
+/* This file proves that what a gateway is to be told of a session's end, its freezing and thawing
+ * counts when the gateway that serves it has heard it, or has ended, and never before; with the
+ * launcher and the gateway that are real (serve_network_fixture.h). Needs root.
+ */
+#include "tests/kernel/serve_network_fixture.h"
+
+enum { PORT = 23200, INSIDE = 3000, MOMENT_MS = 300 };
+
+static const char worker_title[] = "berth: worker";
+
+/* A session that publishes a port at which nobody listens inside: reset, while it is open. */
+static void begin_published(void)
+{
+    make_world();
+    default_config();
+    config.sessions_max = 100;
+    start_gateway();
+    /* The test keeps an end, by which it can have the gateway throw the socket away. */
+    start_launcher(fcntl(control, F_DUPFD_CLOEXEC, 3));
+    set_rules(SPEC_EGRESS_DENY, "", "");
+    record.network.publish_count = 1;
+    record.network.publish[0] = (struct spec_publish){PORT, INSIDE};
+    launch(1);
+}
+
+static const char *said_at_port(void)
+{
+    return talk(dial_address("127.0.0.1", PORT));
+}
+
+static void expect_closed(const char *when)
+{
+    const char *said = said_at_port();
+    EXPECT(strcmp(said, "ECONNREFUSED") == 0, "%s: its port says %s", when, said);
+}
+
+static void wait_for_port(const char *wanted)
+{
+    const char *said = "";
+    for (long long until = milliseconds() + PATIENCE_MS; milliseconds() < until; poll(NULL, 0, 10))
+        if (strcmp(said = said_at_port(), wanted) == 0)
+            return;
+    say("its port says %s instead of %s", said, wanted);
+}
+
+static void forget_control(void)
+{
+    MUST(1, send(control, "garbage", 7, MSG_NOSIGNAL) == 7);
+    fd_closep(&control);
+}
+
+/* As the supervisor does when it is asked. */
+static void bring_another_control(void)
+{
+    int pair[2];
+    MUST(2, socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) == 0);
+    send_with(life, "C", 1, &pair[1], 1);
+    send_with(channel, "C", 1, &pair[0], 1);
+    fd_close(pair[0]);
+    fd_close(pair[1]);
+}
+
+/* ---- a gateway that lives and uses another socket ----------------------------------------------
+ */
+
+static void thrown_away(void)
+{
+    begin_published();
+    forget_control();
+    send_order(LAUNCHER_END, 1, 0, NULL, 0);
+    bool early = is_answered(MOMENT_MS);
+    if (early && answer.result == 0)
+        expect_closed("an end that was answered for before anybody had heard it");
+    bring_another_control();
+    MUST(3, early || is_answered(PATIENCE_MS));
+    EXPECT(answer.result == 0, "the end: %s: %s", answer.err.step, answer.err.detail);
+    expect_closed("an end that was answered for");
+    kill_launcher();
+}
+
+Test(serve_network, an_end_that_the_gateway_did_not_hear_is_none_until_it_has)
+{
+    run_in_child(thrown_away);
+}
+
+/* Nobody brings another socket: the end is refused, and asked for again it is one. */
+static void thrown_away_for_long(void)
+{
+    begin_published();
+    forget_control();
+    int r = order_as(LAUNCHER_END, 1, 0, NULL, 0);
+    EXPECT(r < 0 && answer.err.code == ERR_UNAVAILABLE, "%d: %s", r, answer.err.detail);
+    EXPECT(strcmp(said_at_port(), "ECONNRESET") == 0, "its port is not open: %s", said_at_port());
+    bring_another_control();
+    order(LAUNCHER_END, 1);
+    expect_closed("the second end");
+    kill_launcher();
+}
+
+Test(serve_network, an_end_that_nobody_can_be_told_is_refused_and_can_be_asked_for_again)
+{
+    run_in_child(thrown_away_for_long);
+}
+
+/* ---- a gateway that has ended ------------------------------------------------------------------
+ */
+
+static void ended(void)
+{
+    begin_published();
+    order(LAUNCHER_FREEZE, 1);
+    kill_gateway();
+    /* Nobody starts another: neither a thaw nor an end waits for one. */
+    order(LAUNCHER_THAW, 1);
+    order(LAUNCHER_FREEZE, 1);
+    order(LAUNCHER_THAW, 1);
+    order(LAUNCHER_END, 1);
+    expect_closed("an end without a gateway");
+    kill_launcher();
+}
+
+Test(serve_network, a_gateway_that_has_ended_keeps_no_session_frozen_and_none_alive)
+{
+    run_in_child(ended);
+}
+
+/* The launcher hears the end by its own socket before the supervisor has waited for it. */
+static void ended_unsaid(void)
+{
+    begin_published();
+    order(LAUNCHER_FREEZE, 1);
+    int said = channel;
+    channel = -1;
+    kill_gateway();
+    channel = said;
+    order(LAUNCHER_THAW, 1);
+    send_order(LAUNCHER_END, 1, 0, NULL, 0);
+    bool early = is_answered(MOMENT_MS);
+    EXPECT(!early || answer.result < 0, "it took for granted what it could not know");
+    MUST(4, send(channel, "D", 1, MSG_NOSIGNAL) == 1);
+    EXPECT((early                      ? order_as(LAUNCHER_END, 1, 0, NULL, 0)
+            : is_answered(PATIENCE_MS) ? answer.result
+                                       : -ETIMEDOUT) == 0,
+           "the end: %s: %s", answer.err.step, answer.err.detail);
+    expect_closed("an end without a gateway");
+    kill_launcher();
+}
+
+Test(serve_network, a_thaw_waits_for_no_gateway_and_an_end_for_the_proof_that_it_is_gone)
+{
+    run_in_child(ended_unsaid);
+}
+
+/* A gateway that stands still has heard nothing of an end. */
+static void stands_still(void)
+{
+    begin_published();
+    order(LAUNCHER_FREEZE, 1);
+    kill(gateway_pid, SIGSTOP);
+    order(LAUNCHER_THAW, 1);
+    int r = order_as(LAUNCHER_END, 1, 0, NULL, 0);
+    EXPECT(r < 0 && answer.err.code == ERR_UNAVAILABLE, "an end that nobody heard: %d: %s", r,
+           answer.err.detail);
+    kill(gateway_pid, SIGCONT);
+    order(LAUNCHER_END, 1);
+    expect_closed("an end that was heard");
+    kill_launcher();
+}
+
+Test(serve_network, a_gateway_that_stands_still_keeps_no_session_frozen)
+{
+    run_in_child(stands_still);
+}
+
+/* ---- a worker that is late ---------------------------------------------------------------------
+ *
+ * It was given the socket of a gateway that is killed, and has its row only when what brings
+ * sessions back has given the session to the next one.
+ */
+
+static int row_lock = -1;
+
+static void hold_row(void)
+{
+    char path[SPEC_PATH_MAX + 16];
+    struct flock one = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = 1, .l_len = 1};
+    snprintf(path, sizeof path, "%s/workers", serving.runtime_dir);
+    row_lock = open(path, O_RDWR | O_CLOEXEC);
+    MUST(5, row_lock >= 0 && fcntl(row_lock, F_OFD_SETLKW, &one) == 0);
+}
+
+static bool is_worker(pid_t pid)
+{
+    char path[48], text[32] = "";
+    snprintf(path, sizeof path, "/proc/%d/comm", pid);
+    return io_read_at(AT_FDCWD, path, text, sizeof text) > 0 &&
+           strncmp(text, worker_title, sizeof worker_title - 1) == 0;
+}
+
+/* A worker of the launcher's; -1: there is none. */
+static pid_t look_for_worker(void)
+{
+    char path[64], text[4096];
+    snprintf(path, sizeof path, "/proc/%d/task/%d/children", launcher, launcher);
+    MUST(6, io_read_at(AT_FDCWD, path, text, sizeof text) >= 0);
+    for (char *save = NULL, *word = strtok_r(text, " \n", &save); word;
+         word = strtok_r(NULL, " \n", &save)) {
+        pid_t pid = (pid_t)strtol(word, NULL, 10);
+        if (is_worker(pid))
+            return pid;
+    }
+    return -1;
+}
+
+/* Whoever has answered may not have gone yet. */
+static void wait_for_no_worker(void)
+{
+    long long until = milliseconds() + PATIENCE_MS;
+    while (look_for_worker() > 0 && milliseconds() < until)
+        poll(NULL, 0, 5);
+    MUST(7, look_for_worker() < 0);
+}
+
+static pid_t wait_for_worker(void)
+{
+    pid_t pid;
+    long long until = milliseconds() + PATIENCE_MS;
+    while ((pid = look_for_worker()) < 0 && milliseconds() < until)
+        poll(NULL, 0, 5);
+    MUST(8, pid > 0);
+    return pid;
+}
+
+/* `before`: what the port says when the next gateway has the session. */
+static void order_late(unsigned type, const char *before)
+{
+    hold_row();
+    wait_for_no_worker();
+    send_order(type, 1, 0, NULL, 0);
+    pid_t worker = wait_for_worker();
+    MUST(9, kill(worker, SIGSTOP) == 0);
+    kill_gateway();
+    start_another_gateway();
+    fd_closep(&row_lock);
+    wait_for_port(before);
+    MUST(10, kill(worker, SIGCONT) == 0);
+    MUST(11, is_answered(PATIENCE_MS));
+    EXPECT(answer.result == 0, "%s: %s: %s", launcher_request_name(type), answer.err.step,
+           answer.err.detail);
+}
+
+static void serve_loopback(void)
+{
+    struct sockaddr_in at = {.sin_family = AF_INET,
+                             .sin_port = htons(INSIDE),
+                             .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    int one = 1, listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+    MUST(12, bind(listener, (void *)&at, sizeof at) == 0 && listen(listener, 64) == 0);
+    for (;;) {
+        char text[8];
+        int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+        ssize_t n = recv(fd, text, 5, MSG_WAITALL);
+        (void)!send(fd, text, n > 0 ? (size_t)n : 0, MSG_NOSIGNAL);
+        fd_close(fd);
+    }
+}
+
+static void late(void)
+{
+    begin_published();
+    enter_network_of(&answer.identity);
+    fd_closep(&control);
+    pid_t server = child();
+    if (server == 0)
+        _exit(in_session(serve_loopback));
+    wait_for_port("echo");
+    order(LAUNCHER_FREEZE, 1);
+    order_late(LAUNCHER_THAW, "ECONNRESET");
+    expect_address("127.0.0.1", PORT, "echo");
+    order_late(LAUNCHER_FREEZE, "echo");
+    expect_address("127.0.0.1", PORT, "ECONNRESET");
+    order_late(LAUNCHER_END, "ECONNRESET");
+    expect_closed("an end that was late");
+    kill(server, SIGKILL);
+    waitpid(server, NULL, 0);
+    kill_launcher();
+}
+
+Test(serve_network, who_is_late_tells_the_gateway_that_serves_it_by_then)
+{
+    run_in_child(late);
+}
