@@ -205,7 +205,8 @@ void launcher_spare_make(struct launcher *l, uint64_t now_ms);
  * none) is copied, and the launcher's socket of the gateway. */
 pid_t launcher_spare_take(struct launcher *l, const struct job *job, bool clean, int netns,
                           int *ret_result);
-/* In a fork that does no request: what only the launcher may hold, but for the gateway's. */
+/* In a fork that does no request: what only the launcher may hold, but for the gateway's and what
+ * launcher_live_close() closes. */
 void launcher_close_others(struct launcher *l);
 void launcher_spare_died(struct launcher *l, pid_t pid, int status);
 void launcher_spare_end(struct launcher *l);

@@ -126,7 +126,13 @@ int launcher_live_count(struct launcher *l, struct err *err)
 int launcher_live_netns(struct launcher *l, int64_t row, int64_t incarnation)
 {
     const struct live *live = launcher_live_find(l, row, incarnation);
-    return live && live->netns >= 0 ? fcntl(live->netns, F_DUPFD_CLOEXEC, 3) : -1;
+    int netns = live ? live->netns : -1;
+    /* Its worker has answered, and is not gone yet. */
+    for (const struct job *job = l->jobs; job && netns < 0; job = job->next)
+        if (job->request.type == LAUNCHER_LAUNCH && job->request.row == row &&
+            job->request.incarnation == incarnation)
+            netns = job->given;
+    return netns >= 0 ? fcntl(netns, F_DUPFD_CLOEXEC, 3) : -1;
 }
 
 void launcher_live_close(struct launcher *l)
@@ -134,6 +140,8 @@ void launcher_live_close(struct launcher *l)
     for (unsigned i = 0; i < LAUNCHER_BUCKETS; i++)
         for (struct live *live = l->live[i]; live; live = live->next)
             fd_closep(&live->netns);
+    for (struct job *job = l->jobs; job; job = job->next)
+        fd_closep(&job->given);
 }
 
 void launcher_live_fini(struct launcher *l)

@@ -59,7 +59,6 @@ void launcher_close_others(struct launcher *l)
         for (unsigned i = 0; i < job->fd_count; i++)
             fd_close(job->fds[i]);
         fd_close(job->result);
-        fd_close(job->given);
     }
 }
 
