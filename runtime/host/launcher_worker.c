@@ -437,6 +437,8 @@ int launcher_work(const struct launcher *l, const struct job *job, bool clean, i
     if (l->gateway >= 0 || l->gateway_lost)
         l->runtime->gateway = l->gateway;
     l->runtime->gateway_ended = l->gateway_ended;
+    l->runtime->door_ports = l->config->door_ports;
+    l->runtime->door_count = l->config->door_count;
     const struct launcher_request *request = &job->request;
     struct work *w = &the_work;
     *w = (struct work){.l = l, .job = job, .given = -1};

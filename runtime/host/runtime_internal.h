@@ -34,8 +34,12 @@ struct runtime {
      * next one, because that waits for grace periods of RCU and somebody for the answer. -1 */
     int left[2];
     bool no_reaper;
-    int gateway;           /* control socket, borrowed; 0: none; -1: none now, to the launcher */
-    bool gateway_ended;    /* the last one has, with its descriptors: nothing is left to tell it */
+    int gateway;        /* control socket, borrowed; 0: none; -1: none now, to the launcher */
+    bool gateway_ended; /* the last one has, with its descriptors: nothing is left to tell it */
+    /* Ports of the host that are no session's to have, where any will do (`host_door`). Borrowed.
+     */
+    const uint16_t *door_ports;
+    unsigned door_count;
     char reaper[DIR_SIZE]; /* program of the reaper's second half; "": this one */
     bool overlay_userxattr;
 };

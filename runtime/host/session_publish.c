@@ -84,8 +84,19 @@ static void moved_fini(struct moved *moved)
         fd_close(moved->fds[--moved->count]);
 }
 
+/* A port that was to be any, and is one by which sessions reach the host; 0: none. */
+static uint16_t at_a_door(const struct runtime *rt, const struct spec_publish *wanted,
+                          const struct publish *publish)
+{
+    for (unsigned i = 0; i < publish->count; i++)
+        for (unsigned k = 0; wanted[i].host_port == 0 && k < rt->door_count; k++)
+            if (publish->ports[i].host_port == rt->door_ports[k])
+                return rt->door_ports[k];
+    return 0;
+}
+
 /* The kernel's choice of what is to be any is moved, where it is another session's that has lost
- * it. 0; 1: it was, look again. */
+ * it, or a door's. 0; 1: it was, look again. */
 static int move_any(const struct spec_publish *wanted, struct publish *publish, uint16_t taken,
                     struct moved *moved, struct err *err)
 {
@@ -112,8 +123,9 @@ static int claim_all(struct runtime *rt, const struct session_name *name,
     uint16_t taken = 0;
     int r = publish->count > 0 ? 1 : 0;
     for (int tries = ANY_TRIES; r > 0 && tries > 0; tries--) {
-        struct claim claim = {.rt = rt, .name = name, .publish = publish};
-        r = session_list(rt, name->instance, compare, &claim, err);
+        struct claim claim = {
+            .rt = rt, .name = name, .publish = publish, .taken = at_a_door(rt, wanted, publish)};
+        r = claim.taken ? 0 : session_list(rt, name->instance, compare, &claim, err);
         taken = claim.taken;
         if (r < 0 || !taken)
             return r < 0 ? r : 0;

@@ -13,7 +13,7 @@
 
 /* For a session that begins. All or none; ERR_PORT_IN_USE also where another session that lives has
  * one of them: its listener may be about to be brought back. What is to be any is one that none
- * has. */
+ * has, and no door of the host's. */
 int session_publish_bind(struct runtime *rt, const struct session_name *name,
                          const struct spec_network *net, struct publish *ret, struct err *err);
 

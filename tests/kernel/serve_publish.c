@@ -412,6 +412,39 @@ Test(serve_network, a_port_that_is_any_is_never_one_that_another_session_has_los
     run_in_child(any_but_lost);
 }
 
+/* All but one port of the host that are anybody's to choose are doors to the host. */
+static void any_but_doors(void)
+{
+    static const struct spec_publish any[] = {{0, INSIDE}}, two[] = {{0, INSIDE}, {0, 3001}};
+    serving.door_count = 3;
+    for (uint16_t i = 0; i < serving.door_count; i++)
+        serving.door_ports[i] = (uint16_t)(PORT + i);
+    make_world();
+    default_config();
+    config.sessions_max = 100;
+    start_gateway();
+    start_launcher(control);
+    control = -1;
+    sh("sysctl -qw net.ipv4.ip_local_port_range='%d %d'", PORT, PORT + 3);
+    publish_ports(1, any);
+    launch(1);
+    EXPECT(published(1)->ports[0].host_port == PORT + 3, "%u was had at a start",
+           answer.network.published.ports[0].host_port);
+    EXPECT(replace_ports(2, 2, two) == -EADDRINUSE && answer.err.code == ERR_PORT_IN_USE,
+           "one more of none: %d, %u", answer.result, answer.network.published.ports[1].host_port);
+    EXPECT(replace_ports(3, 0, NULL) == 0 && replace_ports(4, 1, any) == 0 &&
+               answer.network.published.ports[0].host_port == PORT + 3,
+           "%u was had by other rules: %s", answer.network.published.ports[0].host_port,
+           answer.err.detail);
+    order(LAUNCHER_END, 1);
+    kill_launcher();
+}
+
+Test(serve_network, NET_7_a_port_that_is_any_is_never_a_door_to_the_host)
+{
+    run_in_child(any_but_doors);
+}
+
 /* ---- frozen ------------------------------------------------------------------------------------
  */
 
