@@ -191,7 +191,11 @@ void call_fail(struct call *call, const struct err *err, const struct document_p
         if (more->missing)
             reply.missing = *more->missing;
     }
-    document_problem(&document, &reply.err, more);
+    /* Whatever is not there for now says when to ask again. */
+    struct document_problem all = more ? *more : (struct document_problem){0};
+    if (reply.err.code == ERR_UNAVAILABLE && reply.retry_after_s == 0)
+        all.retry_after_s = reply.retry_after_s = 1;
+    document_problem(&document, &reply.err, &all);
     tell(call, &reply, &document);
 }
 

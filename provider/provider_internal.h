@@ -350,7 +350,6 @@ void verb_succeed(struct verb *verb, enum session_event outcome); /* the effect 
 int sealed_memfd(const char *name, const void *data, size_t size, int *ret, struct err *err);
 /* provider_network.c */
 int network_prepare(struct ledger_tx *tx, struct verb *verb, struct err *err);
-int network_prepared(const struct verb *verb, struct err *err);
 int network_answer(struct verb *verb, struct spec *scratch, int64_t revision, struct err *err);
 /* A park or an archive ends that came over other rules: they are the row's now. */
 int network_settle(struct ledger_tx *tx, struct verb *verb, struct err *err);

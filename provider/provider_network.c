@@ -146,14 +146,6 @@ static void add_port(struct spec_network *net, const struct spec_publish *port, 
         net->publish[net->publish_count++] = *port;
 }
 
-int network_prepared(const struct verb *verb, struct err *err)
-{
-    if (verb->unable.code == ERR_NONE)
-        return 0;
-    *err = verb->unable;
-    return -EINVAL;
-}
-
 int network_prepare(struct ledger_tx *tx, struct verb *verb, struct err *err)
 {
     struct spec *spec = &verb->call.work.p->ledger_scratch;

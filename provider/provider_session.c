@@ -12,7 +12,7 @@
 #include <stdlib.h>
 
 /* Beyond enum coordinator_outcome. */
-enum { VERB_ACCEPT_LOSS = 100, VERB_VOLUME_SHARED };
+enum { VERB_ACCEPT_LOSS = 100, VERB_VOLUME_SHARED, VERB_UNABLE };
 
 static void verb_fini(struct call *call)
 {
@@ -147,7 +147,7 @@ static int open_apply(struct ledger_tx *tx, struct work *work, struct err *err)
         r = coordinator_open(tx, &verb->request, &verb->ticket, &verb->replay_status, &verb->replay,
                              err);
     if (r == 0)
-        r = network_prepared(verb, err);
+        r = verb->unable.code != ERR_NONE ? VERB_UNABLE : 0;
     if (r == 0)
         r = check_loss(tx, verb, err);
     if (r == 0)
@@ -208,6 +208,9 @@ static void refuse_outcome(struct verb *verb, int outcome)
                 "Its workspace is in memory and would be lost. Say accept_loss: true if that is "
                 "meant.");
         more.pointer = "/accept_loss";
+        break;
+    case VERB_UNABLE:
+        err = verb->unable;
         break;
     case COORDINATOR_NOT_FOUND:
         no_session(call, &err);

@@ -173,12 +173,21 @@ Test(provider_network, NET_6_a_port_more_is_published_beside_what_there_is)
     cr_assert_eq(publish(&c, "s", 0, 3000, NULL)->status, 200, "%s", c.answer.text);
     cr_assert_eq(the_box()->rules.publish_count, 3);
     uint64_t generation = the_box()->generation;
-    cr_assert_eq(publish(&c, "s", 8080, 3001, NULL)->status, 409, "%s", c.answer.text);
-    HAS(c, "port_in_use");
+    /* A refusal is kept as any, and does not ask to be asked again. */
+    for (int i = 0; i < 2; i++) {
+        cr_assert_eq(publish(&c, "s", 8080, 3001, "taken")->status, 409, "%s", c.answer.text);
+        HAS(c, "port_in_use");
+        cr_assert_eq(c.answer.replayed, i == 1);
+        cr_assert_eq(c.answer.retry_after_s, 0);
+    }
     for (unsigned i = 3; i < SPEC_PUBLISH_MAX; i++)
         cr_assert_eq(publish(&c, "s", 9000 + i, 3000, i == 3 ? "q" : NULL)->status, 200, "%s",
                      c.answer.text);
-    cr_assert_eq(publish(&c, "s", 9999, 3000, NULL)->status, 400, "%s", c.answer.text);
+    for (int i = 0; i < 2; i++) {
+        cr_assert_eq(publish(&c, "s", 9999, 3000, "full")->status, 400, "%s", c.answer.text);
+        cr_assert_eq(c.answer.replayed, i == 1);
+        cr_assert_eq(c.answer.retry_after_s, 0);
+    }
     cr_assert_eq(publish(&c, "s", 9003, 3000, "q")->status, 200, "a full table keeps no answer");
     cr_assert(c.answer.replayed);
     cr_assert_eq(the_box()->generation, generation + SPEC_PUBLISH_MAX - 3);
@@ -491,6 +500,21 @@ Test(provider_network, a_port_that_is_taken_is_told_and_leaves_the_rules_of_befo
     HAS(c, "port_in_use");
     expect_shown("s", "\"allow\":[]");
     cr_assert_eq(fake.asked[LAUNCHER_NETWORK], 2, "the new rules, and then those of before");
+}
+
+Test(provider_network, IDEM_3_a_port_that_cannot_be_had_now_says_when_to_ask_again)
+{
+    static struct client c;
+    must_create("s");
+    /* Its init is dead, and the row does not say so yet. */
+    err_set(&fake.fail_with, ERR_INVALID_STATE, ENOENT, "find a session that lives", NULL, NULL);
+    fake.fail[LAUNCHER_NETWORK] = 1;
+    cr_assert_eq(publish(&c, "s", 8080, 3000, "k")->status, 503, "%s", c.answer.text);
+    cr_assert_eq(c.answer.retry_after_s, 1);
+    HAS(c, "\"retry_after\":1");
+    for (int i = 0; i < 5000 && publish(&c, "s", 8080, 3000, "k")->status != 200; i++)
+        fixture_for_ms(1);
+    cr_assert_eq(c.answer.status, 200, "%s", c.answer.text);
 }
 
 Test(provider_network, USE_1_what_the_rules_counted_is_of_all_starts)
