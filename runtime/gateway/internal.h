@@ -241,8 +241,8 @@ void relay_tick(struct gateway *g);
 /* resolve.c */
 int resolver_new(struct gateway *g, struct err *err); /* before rights are dropped: seeds itself */
 int resolver_start(struct gateway *g);
-/* The configuration has others: they are asked as soon as no question to those of before is open.
- */
+/* The configuration has others: they are asked from now on. Whoever waits for those of before has
+ * their answer in a moment, or none (ECANCELED). */
 void resolver_changed(struct gateway *g);
 void resolver_lookup(struct gateway *g, struct connection *c, const char *host);
 void resolver_forget(struct gateway *g, struct connection *c);

@@ -4,6 +4,10 @@
  * Connections of one session that dial one name at the same time share a lookup. IPv4 addresses
  * wait a moment for the IPv6 ones (RFC 8305), and these for those: where IPv6 leads nowhere, IPv4
  * is what is left.
+ *
+ * There are two channels. When the configuration names other servers while those of before are
+ * waited for, the second channel asks the new ones at once; the first has DRAIN_MS for the answers
+ * that are under way, and what is not answered by then has failed.
  */
 #include "runtime/gateway/internal.h"
 
@@ -23,6 +27,7 @@ enum {
     TIMEOUT_MS = 1500, /* of one try at one server */
     TRIES = 2,
     SECOND_FAMILY_MS = 50,
+    DRAIN_MS = 2000,
     ANSWERS_MAX = 8, /* of each family */
 };
 
@@ -31,20 +36,29 @@ struct server_socket {
     struct link link;
     struct watch watch; /* a copy of c-ares's descriptor: theirs is closed before they say so */
     int fd;
+    struct channel *channel;
+};
+
+struct channel {
+    struct gateway *g;
+    ares_channel ares;
+    struct link sockets;
+    unsigned pending; /* questions that are not answered */
 };
 
 struct resolver {
-    struct gateway *g;
-    ares_channel channel;
-    struct link sockets, lookups;
-    unsigned pending; /* questions that are not answered */
-    bool changed;     /* other servers are to be asked */
+    struct channel channels[2];
+    struct channel *now, *before; /* whom is asked; whose answers are waited for still */
+    struct link lookups;
+    uint64_t drained_ms; /* until when; while `before` has any pending */
+    bool changed;        /* other servers are to be asked */
 };
 
 struct lookup {
     struct grave grave; /* first: see bury() */
     struct link in_session, in_resolver, waiters;
     struct gateway *g;
+    struct channel *channel;
     struct session *session; /* NULL: it ended */
     unsigned pending, count;
     uint64_t deliver_ms; /* 0: when both are answered */
@@ -60,13 +74,13 @@ static void socket_happened(struct gateway *g, struct watch *watch, uint32_t eve
 {
     struct server_socket *s = list_owner(watch, struct server_socket, watch);
     bool in = events & (EPOLLIN | EPOLLHUP | EPOLLERR), out = events & EPOLLOUT;
-    ares_process_fd(g->resolver->channel, in ? s->fd : ARES_SOCKET_BAD,
-                    out ? s->fd : ARES_SOCKET_BAD);
+    (void)g;
+    ares_process_fd(s->channel->ares, in ? s->fd : ARES_SOCKET_BAD, out ? s->fd : ARES_SOCKET_BAD);
 }
 
-static struct server_socket *find_socket(struct resolver *r, int fd)
+static struct server_socket *find_socket(struct channel *channel, int fd)
 {
-    for (struct link *l = r->sockets.next; l != &r->sockets; l = l->next) {
+    for (struct link *l = channel->sockets.next; l != &channel->sockets; l = l->next) {
         struct server_socket *s = list_owner(l, struct server_socket, link);
         if (s->fd == fd)
             return s;
@@ -76,10 +90,10 @@ static struct server_socket *find_socket(struct resolver *r, int fd)
 
 static void socket_state(void *data, ares_socket_t fd, int in, int out)
 {
-    struct resolver *r = data;
-    struct gateway *g = r->g;
+    struct channel *channel = data;
+    struct gateway *g = channel->g;
     uint32_t events = (in ? (uint32_t)EPOLLIN : 0) | (out ? (uint32_t)EPOLLOUT : 0);
-    struct server_socket *s = find_socket(r, fd);
+    struct server_socket *s = find_socket(channel, fd);
     if (s && events == 0) {
         watch_close(g, &s->watch);
         list_remove(&s->link);
@@ -96,16 +110,16 @@ static void socket_state(void *data, ares_socket_t fd, int in, int out)
             return;
         }
         s->fd = fd;
+        s->channel = channel;
         list_init(&s->link);
-        list_put(&r->sockets, &s->link);
+        list_put(&channel->sockets, &s->link);
     }
 }
 
 /* Everything that c-ares would look for in files and the environment is said, so that it looks for
  * nothing; its random numbers are seeded here, before the way to their source is closed. */
-int resolver_new(struct gateway *g, struct err *err)
+static int open_channel(struct channel *channel)
 {
-    struct resolver *r = calloc(1, sizeof *r);
     static struct in_addr nowhere;
     static char lookups[] = "b";
     static char *no_domain[1];
@@ -121,22 +135,31 @@ int resolver_new(struct gateway *g, struct err *err)
                                    .ndomains = 0,
                                    .lookups = lookups,
                                    .sock_state_cb = socket_state,
-                                   .sock_state_cb_data = r,
+                                   .sock_state_cb_data = channel,
                                    .sortlist = no_sorting,
                                    .nsort = 0,
                                    .ednspsz = 1232};
+    return ares_init_options(&channel->ares, &options,
+                             ARES_OPT_FLAGS | ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES | ARES_OPT_NDOTS |
+                                 ARES_OPT_SERVERS | ARES_OPT_DOMAINS | ARES_OPT_LOOKUPS |
+                                 ARES_OPT_SOCK_STATE_CB | ARES_OPT_SORTLIST | ARES_OPT_EDNSPSZ |
+                                 ARES_OPT_NOROTATE);
+}
+
+int resolver_new(struct gateway *g, struct err *err)
+{
+    struct resolver *r = calloc(1, sizeof *r);
     if (!r)
         return err_set(err, ERR_INTERNAL, ENOMEM, "start the resolver", NULL, NULL);
-    r->g = g;
-    list_init(&r->sockets);
     list_init(&r->lookups);
+    r->now = &r->channels[0];
+    r->before = &r->channels[1];
     int code = ares_library_init(ARES_LIB_INIT_ALL);
-    if (code == ARES_SUCCESS)
-        code = ares_init_options(&r->channel, &options,
-                                 ARES_OPT_FLAGS | ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES |
-                                     ARES_OPT_NDOTS | ARES_OPT_SERVERS | ARES_OPT_DOMAINS |
-                                     ARES_OPT_LOOKUPS | ARES_OPT_SOCK_STATE_CB | ARES_OPT_SORTLIST |
-                                     ARES_OPT_EDNSPSZ | ARES_OPT_NOROTATE);
+    for (unsigned i = 0; i < ARRAY_LENGTH(r->channels) && code == ARES_SUCCESS; i++) {
+        r->channels[i].g = g;
+        list_init(&r->channels[i].sockets);
+        code = open_channel(&r->channels[i]);
+    }
     if (code != ARES_SUCCESS) {
         free(r);
         return err_set(err, ERR_INTERNAL, EIO, "start the resolver", NULL, "%s",
@@ -159,14 +182,33 @@ int resolver_start(struct gateway *g)
     }
     if (g->config.resolver_count == 0)
         return 0;
-    return ares_set_servers_ports(g->resolver->channel, nodes) == ARES_SUCCESS ? 0 : -EINVAL;
+    return ares_set_servers_ports(g->resolver->now->ares, nodes) == ARES_SUCCESS ? 0 : -EINVAL;
 }
 
-/* c-ares (1.18) exchanges no servers while it waits for an answer of theirs. */
+/* c-ares (1.18) exchanges no servers while it waits for an answer of theirs. Whoever asks from here
+ * on shares no lookup with who asked before. */
+static void change_channel(struct gateway *g)
+{
+    struct resolver *r = g->resolver;
+    struct channel *next = r->before;
+    if (next->pending > 0)
+        ares_cancel(next->ares);
+    r->before = r->now;
+    r->now = next;
+    r->drained_ms = g->now_ms + DRAIN_MS;
+    for (struct link *l = r->lookups.next; l != &r->lookups; l = l->next)
+        list_remove(&list_owner(l, struct lookup, in_resolver)->in_session);
+}
+
 static void change_servers(struct gateway *g)
 {
-    if (g->resolver->changed && g->resolver->pending == 0 && resolver_start(g) == 0)
-        g->resolver->changed = false;
+    struct resolver *r = g->resolver;
+    if (!r->changed)
+        return;
+    r->changed = false; /* who is told of a failure here may not begin it again */
+    if (r->now->pending > 0)
+        change_channel(g);
+    r->changed = resolver_start(g) < 0;
 }
 
 void resolver_changed(struct gateway *g)
@@ -187,6 +229,8 @@ static int code_of(int status)
         return ETIMEDOUT;
     case ARES_ECONNREFUSED:
         return ECONNREFUSED;
+    case ARES_ECANCELLED:
+        return ECANCELED;
     case ARES_ENOMEM:
         return ENOMEM;
     default:
@@ -238,7 +282,7 @@ static void answered(struct lookup *lookup, int family, int status, const unsign
                      int length)
 {
     lookup->pending--;
-    lookup->g->resolver->pending--;
+    lookup->channel->pending--;
     if (status == ARES_SUCCESS && lookup->session && !lookup->delivered)
         add_addresses(lookup, family, answer, length);
     else if (status != ARES_SUCCESS)
@@ -302,11 +346,13 @@ void resolver_lookup(struct gateway *g, struct connection *c, const char *host)
     session->lookup_count++;
     list_put(&lookup->waiters, &c->in_lookup);
     change_servers(g);
-    g->resolver->pending += 2;
+    lookup->channel = g->resolver->now;
+    lookup->channel->pending += 2;
     /* Either may answer before it returns; with one pending, and none held back until the tick, the
      * lookup is there until the second has answered. */
-    ares_query(g->resolver->channel, lookup->host, ns_c_in, ns_t_aaaa, answered_six, lookup);
-    ares_query(g->resolver->channel, lookup->host, ns_c_in, ns_t_a, answered_four, lookup);
+    ares_channel asked = lookup->channel->ares;
+    ares_query(asked, lookup->host, ns_c_in, ns_t_aaaa, answered_six, lookup);
+    ares_query(asked, lookup->host, ns_c_in, ns_t_a, answered_four, lookup);
 }
 
 void resolver_forget(struct gateway *g, struct connection *c)
@@ -327,14 +373,35 @@ void resolver_session_ends(struct gateway *g, struct session *session)
     }
 }
 
+/* Its timeouts, and milliseconds until the next; -1: none. */
+static int tick_channel(struct channel *channel)
+{
+    struct timeval most = {1, 0}, next;
+    if (channel->pending > 0)
+        ares_process_fd(channel->ares, ARES_SOCKET_BAD, ARES_SOCKET_BAD);
+    if (channel->pending == 0)
+        return -1;
+    struct timeval *in = ares_timeout(channel->ares, &most, &next);
+    return in ? (int)(in->tv_sec * 1000 + in->tv_usec / 1000) + 1 : 1000;
+}
+
+static int sooner(int a, int b)
+{
+    return a < 0 || (b >= 0 && b < a) ? b : a;
+}
+
 int resolver_tick(struct gateway *g)
 {
     struct resolver *r = g->resolver;
-    struct timeval most = {1, 0}, next;
-    if (r->pending == 0)
-        return -1;
-    ares_process_fd(r->channel, ARES_SOCKET_BAD, ARES_SOCKET_BAD);
     int wait = -1;
+    if (r->now->pending == 0 && r->before->pending == 0)
+        return -1;
+    if (r->before->pending > 0 && g->now_ms >= r->drained_ms)
+        ares_cancel(r->before->ares);
+    for (unsigned i = 0; i < ARRAY_LENGTH(r->channels); i++)
+        wait = sooner(wait, tick_channel(&r->channels[i]));
+    if (r->before->pending > 0)
+        wait = sooner(wait, (int)(r->drained_ms - g->now_ms));
     for (struct link *l = r->lookups.next, *after; l != &r->lookups; l = after) {
         struct lookup *lookup = list_owner(l, struct lookup, in_resolver);
         after = l->next;
@@ -343,9 +410,7 @@ int resolver_tick(struct gateway *g)
         if (g->now_ms >= lookup->deliver_ms)
             deliver(lookup);
         else
-            wait = (int)(lookup->deliver_ms - g->now_ms);
+            wait = sooner(wait, (int)(lookup->deliver_ms - g->now_ms));
     }
-    struct timeval *in = ares_timeout(r->channel, &most, &next);
-    int ares_wait = in ? (int)(in->tv_sec * 1000 + in->tv_usec / 1000) + 1 : 1000;
-    return wait >= 0 && wait < ares_wait ? wait : ares_wait;
+    return wait;
 }

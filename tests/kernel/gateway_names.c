@@ -209,7 +209,7 @@ static void give_config(void)
     fd_close(fd);
 }
 
-/* Until it is so: what is being asked of a resolver is waited for. */
+/* Who has just changed may be a moment late. */
 static void name_becomes(const char *name, int port, const char *wanted)
 {
     const char *said = "";
@@ -267,6 +267,103 @@ static void read_again(void)
 Test(gateway, NET_7_a_door_that_is_shut_while_it_runs_cuts_what_goes_through_it)
 {
     run_in_child(read_again);
+}
+
+/* ---- other resolvers ------------------------------------------------------------------------- */
+
+enum { SILENT_PORT = 5399, SILENT_TOO_PORT = 5398 };
+
+static int shout[2], answer_back[2];
+
+/* The test does something at this point, and says when it has. */
+static void turn_of_the_test(void)
+{
+    char byte;
+    MUST(20, write(shout[1], "t", 1) == 1 && read(answer_back[0], &byte, 1) == 1);
+}
+
+static void expect_reset(int fd)
+{
+    char byte;
+    struct pollfd p = {.fd = fd, .events = POLLIN};
+    EXPECT(poll(&p, 1, PATIENCE_MS) == 1 && recv(fd, &byte, 1, 0) < 0 && errno == ECONNRESET,
+           "it waits for a resolver that is asked no more");
+    fd_close(fd);
+}
+
+/* Each by one resolver; all of the same name. */
+static void dial_by_each(void)
+{
+    int by_first = dial_name("four.example", 443, DNS_TYPE_A);
+    MUST(21, by_first >= 0);
+    turn_of_the_test();
+    int by_second = dial_name("four.example", 443, DNS_TYPE_A);
+    MUST(22, by_second >= 0);
+    turn_of_the_test();
+    /* Nobody is asked about it who is silent; and it does not wait for those who are. */
+    const char *said = talk(dial_name("four.example", 443, DNS_TYPE_A));
+    EXPECT(strcmp(said, "echo") == 0, "by the resolver of now: %s", said);
+    expect_reset(by_first);
+    expect_reset(by_second);
+}
+
+static int listen_silently(int port)
+{
+    struct sockaddr_storage at;
+    socklen_t length = address_make("127.0.0.1", port, &at);
+    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    MUST(23, fd >= 0 && bind(fd, (void *)&at, length) == 0);
+    return fd;
+}
+
+static void ask_silent(int port)
+{
+    MUST(24, address_parse("127.0.0.1", &config.resolvers[0].address) == 0);
+    config.resolvers[0].port = (uint16_t)port;
+}
+
+/* Until the silent one was asked, the lookup is not one of his. */
+static void next_resolver(int silent)
+{
+    char byte;
+    struct pollfd p = {.fd = silent, .events = POLLIN};
+    MUST(25, read(shout[0], &byte, 1) == 1);
+    EXPECT(poll(&p, 1, PATIENCE_MS) == 1, "the resolver at that time was not asked");
+    give_config();
+    /* LIFE and the listeners are heard in one round, in any order: what follows follows. */
+    EXPECT(ask(GATEWAY_FLUSH, NULL, NULL, 0) == 0, "flush: %d", reply.result);
+    EXPECT(ask(GATEWAY_FLUSH, NULL, NULL, 0) == 0, "flush: %d", reply.result);
+    MUST(26, write(answer_back[1], "g", 1) == 1);
+}
+
+static void resolvers_change(void)
+{
+    struct gateway_event event;
+    default_config();
+    const struct gateway_config good = config;
+    ask_silent(SILENT_PORT);
+    make_all(SPEC_EGRESS_DENY, "four.example:443", "");
+    int silent = listen_silently(SILENT_PORT), silent_too = listen_silently(SILENT_TOO_PORT);
+    MUST(27, pipe2(shout, O_CLOEXEC) == 0 && pipe2(answer_back, O_CLOEXEC) == 0);
+    pid_t pid = child();
+    if (pid == 0)
+        _exit(in_session(dial_by_each));
+    ask_silent(SILENT_TOO_PORT);
+    next_resolver(silent);
+    config = good;
+    next_resolver(silent_too);
+    int status = -1;
+    waitpid(pid, &status, 0);
+    EXPECT(status == 0, "the program: %d", status);
+    for (int i = 0; i < 2; i++)
+        EXPECT(take_event(GATEWAY_DENIED, &event) && event.sys == ECANCELED &&
+                   strcmp(event.host, "four.example") == 0,
+               "told: %s, %s", event.host, strerrorname_np(event.sys));
+}
+
+Test(gateway, other_resolvers_are_asked_at_once_and_those_of_before_are_not_waited_for)
+{
+    run_in_child(resolvers_change);
 }
 
 /* ---- DNS ------------------------------------------------------------------------------------- */
