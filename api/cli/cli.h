@@ -45,6 +45,7 @@ int cli_cp(int argc, char **argv);
 int cli_events(int argc, char **argv); /* events_cmd.c, and usage */
 int cli_usage(int argc, char **argv);
 int cli_volume(int argc, char **argv);
+int cli_port(int argc, char **argv);
 int cli_token(int argc, char **argv);
 int cli_ledger(int argc, char **argv);
 int cli_reap(int argc, char **argv);

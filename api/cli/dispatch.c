@@ -24,6 +24,8 @@ static const struct verb verbs[] = {
     {"cp", cli_cp, "Copy files into and out of a session.", "berth cp build:dist ./dist", false},
     {"events", cli_events, "Say what happened to a session.", "berth events build --follow", false},
     {"usage", cli_usage, "Say what sessions have used.", "berth usage", false},
+    {"port", cli_port, "Publish ports of sessions on the host, and close them again.",
+     "berth port add build 3000", true},
     {"volume", cli_volume, "Make, list and remove volumes.", "berth volume list", true},
     {"token", cli_token, "Let callers over a network in, and out again.", "berth token list", true},
     {"ledger", cli_ledger, "Copy what a berth knows, and bring it back.",

@@ -63,8 +63,7 @@ void network_rule_text(const struct json_node *rule, struct buf *out)
         buf_printf(out, "%s%" PRIu64, p == ports->first ? ":" : ",", p->magnitude);
 }
 
-/* A value of a document as JSON again. */
-static void put_node(const struct json_node *node, struct buf *out)
+void network_node_text(const struct json_node *node, struct buf *out)
 {
     bool object = node && node->kind == JSON_OBJECT;
     if (!node) {
@@ -93,7 +92,7 @@ static void put_node(const struct json_node *node, struct buf *out)
                 buf_json_string(out, m->key);
                 buf_putc(out, ':');
             }
-            put_node(m, out);
+            network_node_text(m, out);
         }
         buf_putc(out, object ? '}' : ']');
         return;
@@ -184,7 +183,7 @@ static int load_present(struct request *request, const struct json_node *root, s
     if (request->revision == 0)
         request->revision = revision;
     buf_puts(&text, "{\"version\": 1, \"network\": ");
-    put_node(network, &text);
+    network_node_text(network, &text);
     buf_putc(&text, '}');
     return policy_load_text(ret, "session", buf_text(&text), text.length, err);
 }
@@ -272,9 +271,9 @@ static int run(struct verb *verb, struct request *request)
         status = replace(verb, request, root);
     else if (status == 0 && verb->json) {
         buf_puts(&out, "{\"revision\":");
-        put_node(json_member(root, "network_revision"), &out);
+        network_node_text(json_member(root, "network_revision"), &out);
         buf_puts(&out, ",\"network\":");
-        put_node(json_member(root, "network"), &out);
+        network_node_text(json_member(root, "network"), &out);
         buf_puts(&out, "}\n");
         status = cli_print(STDOUT_FILENO, &out);
     } else if (status == 0 && (status = print(root, "network_revision", &out)) == 0) {

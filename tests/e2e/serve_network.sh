@@ -347,6 +347,59 @@ NET_5_published_ports_are_had_again_after_berth() {
     is_closed 23456
 }
 
+ports_are_published_listed_and_closed_one_at_a_time() {
+    local any='' _
+    berth session create p8 --allow web.example:80
+    serving p8
+    berth port add p8 23456:3000
+    status_is 0
+    said '^127\.0\.0\.1:23456 → 3000$'
+    leads_inside 23456
+    for _ in 1 2; do # two of a kind
+        berth port add p8 0:3000
+        status_is 0
+        said '^127\.0\.0\.1:[0-9]+ → 3000$'
+        any="$any $(sed -n 's/^127\.0\.0\.1:\([0-9]*\) .*/\1/p' "$OUT")"
+    done
+    # shellcheck disable=SC2086 # two words
+    set -- $any
+    [ "$1" != "$2" ] || fail "any that is free: $any"
+    berth port list p8
+    said '^HOST +PORT +STATE$'
+    said '^127\.0\.0\.1:23456 +3000 +open$'
+    said "^127\\.0\\.0\\.1:$1 +3000 +open\$"
+    said "^127\\.0\\.0\\.1:$2 +3000 +open\$"
+    berth --json port list p8
+    said '"host_port": *23456'
+    berth port remove p8 3000
+    status_is 125
+    complains '3 ports of the host lead to it'
+    berth port remove p8 "$1:3000"
+    status_is 0
+    is_closed "$1"
+    leads_inside "$2"
+    leads_inside 23456
+    berth port remove p8 23456:3000
+    status_is 0
+    is_closed 23456
+    leads_inside "$2"
+    berth port remove p8 23456:3000
+    status_is 125
+    complains 'publishes no such port'
+    berth port add p8 0
+    status_is 125
+    complains 'Write PORT or HOST:PORT'
+    # What else it may reach is what it was.
+    berth session network p8
+    said '^allow +web\.example:80$'
+    berth session park p8
+    berth port add p8 0:3001
+    said '^3001 is published when p8 runs$'
+    berth port remove p8 3001
+    status_is 0
+    berth session destroy p8 --delete-volume
+}
+
 frozen() { # a client of a frozen session is not left to wait
     local _ was
     for _ in $(seq $((100 * SLOWER))); do
@@ -474,6 +527,7 @@ NET_6_a_parked_session_has_its_new_rules_when_it_is_resumed
 a_published_port_leads_into_a_session_that_lasts_for_as_long_as_it_runs
 a_port_of_the_host_that_is_taken_is_refused_and_nothing_is_made
 NET_6_other_published_ports_close_those_of_before NET_5_published_ports_are_had_again_after_berth
+ports_are_published_listed_and_closed_one_at_a_time
 clients_of_a_frozen_session_are_reset_and_its_port_stays_its_own
 NET_7_the_host_is_reached_by_its_own_name_at_the_ports_that_its_operator_opened'
 if [ $# -gt 0 ]; then CASES=$*; fi

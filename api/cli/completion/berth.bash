@@ -25,7 +25,7 @@ _berth() {
         done
     fi
     case $verb:$before in
-    :*) mapfile -t COMPREPLY < <(compgen -W "run session exec shell ps logs cp events usage volume token ledger reap policy capabilities doctor serve openapi help --help --version --json --quiet --workspace-id --host" -- "$word") ;;
+    :*) mapfile -t COMPREPLY < <(compgen -W "run session exec shell ps logs cp events usage port volume token ledger reap policy capabilities doctor serve openapi help --help --version --json --quiet --workspace-id --host" -- "$word") ;;
     *:--policy | *:-p | *:--within) mapfile -t COMPREPLY < <(compgen -W "$presets" -A file -- "$word") ;;
     *:--tty | *:-t | *:--die-with-parent) mapfile -t COMPREPLY < <(compgen -W "auto always never" -- "$word") ;;
     *:--net) mapfile -t COMPREPLY < <(compgen -W "deny public-only allow" -- "$word") ;;
@@ -48,6 +48,7 @@ _berth() {
     session:session) mapfile -t COMPREPLY < <(compgen -W "create list show network park resume interrupt archive destroy" -- "$word") ;;
     ledger:ledger) mapfile -t COMPREPLY < <(compgen -W "backup restore" -- "$word") ;;
     token:token) mapfile -t COMPREPLY < <(compgen -W "create list revoke" -- "$word") ;;
+    port:port) mapfile -t COMPREPLY < <(compgen -W "add list remove" -- "$word") ;;
     volume:volume) mapfile -t COMPREPLY < <(compgen -W "create list show remove" -- "$word") ;;
     *:--mode) mapfile -t COMPREPLY < <(compgen -W "stop freeze" -- "$word") ;;
     *:--idle-action) mapfile -t COMPREPLY < <(compgen -W "park destroy" -- "$word") ;;
@@ -69,6 +70,7 @@ _berth() {
     session:*) mapfile -t COMPREPLY < <(compgen -W "--policy --workspace --workspace-at --read-only-workspace --ro --rw --protect --image --net --allow --deny --publish --memory --cpus --pids --open-files --scratch --timeout --env --user --seccomp --explain --require --owner --label --ttl --idle --idle-action --accept-loss --exclusive --workspace-id --host --json --quiet --help --all --state --after --limit --mode --reason --delete-volume --add --revision" -- "$word") ;;
     ledger:*) mapfile -t COMPREPLY < <(compgen -f -W "--config --workspace-id --host --json --quiet --help" -- "$word") ;;
     token:*) mapfile -t COMPREPLY < <(compgen -W "--workspace --verbs --expires --name --policy --workspace-id --host --json --quiet --help" -- "$word") ;;
+    port:*) mapfile -t COMPREPLY < <(compgen -W "--workspace-id --host --json --quiet --help" -- "$word") ;;
     volume:*) mapfile -t COMPREPLY < <(compgen -W "--workspace-id --host --json --quiet --help" -- "$word") ;;
     policy:policy) mapfile -t COMPREPLY < <(compgen -W "check explain show schema" -- "$word") ;;
     policy:*)
@@ -81,7 +83,7 @@ _berth() {
     serve:*) mapfile -t COMPREPLY < <(compgen -W "--config --socket --listen --log-format --on-demand --check-config --config-schema --config-reference --help" -- "$word") ;;
     openapi:*) mapfile -t COMPREPLY < <(compgen -W "--help" -- "$word") ;;
     capabilities:* | doctor:*) mapfile -t COMPREPLY < <(compgen -W "--json --quiet --help" -- "$word") ;;
-    help:*) mapfile -t COMPREPLY < <(compgen -W "run session exec shell ps logs cp events usage volume token ledger reap policy capabilities doctor serve openapi help" -- "$word") ;;
+    help:*) mapfile -t COMPREPLY < <(compgen -W "run session exec shell ps logs cp events usage port volume token ledger reap policy capabilities doctor serve openapi help" -- "$word") ;;
     esac
 }
 complete -F _berth berth
