@@ -464,6 +464,47 @@ a_reload_changes_what_it_can_and_says_what_waits() {
     kill "$STREAM" 2>/dev/null
     wait "$STREAM"
 }
+# On the socket and over TCP, also of a session that was made before there was a ceiling.
+POL_2_a_command_is_held_to_the_ceiling() {
+    local body where
+    local beyond=('{"argv": ["id", "-u"], "user": "root"}' '{"argv": ["id", "-u"], "timeout_ms": 60001}'
+        '{"argv": ["id", "-u"], "output_limit_bytes": 1048577}' '{"argv": ["id", "-u"], "grace_ms": 10001}'
+        '{"argv": ["id", "-u"], "keep_children": true}')
+    token --workspace a
+    call POST $A -d '{"session_id": "s1"}'
+    answered 201
+    for body in "${beyond[@]}"; do
+        call POST "$A/s1/execs?wait_ms=$((10000 * SLOWER))" -d "$body"
+        # Not every user's berth can give all of it; it is no matter of policy then.
+        if [ "$CODE" = 422 ]; then said capability_unavailable; else answered 201 "without a ceiling: $body"; fi
+    done
+    echo '{"version": 1, "process": {"user": "user"}, "limits": {"exec_timeout": "1m", "output": "1MiB"}}' >"$D/ceiling.jsonc"
+    chmod 644 "$D/ceiling.jsonc"
+    echo "{\"ceiling\": \"$D/ceiling.jsonc\"}" >"$D/berth.jsonc"
+    kill -HUP "$SERVICE"
+    wait_for "$D/out/log" 'In force now: ceiling'
+    wait_for "$D/out/log" 'It was read again.'
+    for where in "$URL" "http://berth --unix-socket $D/run/berth.sock"; do
+        set -- $where
+        for body in "${beyond[@]}"; do
+            URL=$1 call POST "$A/s1/execs" -d "$body" "${@:2}"
+            answered 422 "$where: $body"
+            said policy_rejected
+            said '(ceiling:'
+        done
+        URL=$1 call POST "$A/s1/execs" -d '{"argv": ["id"], "user": "root", "timeout_ms": 60001}' "${@:2}"
+        answered 422 'two of them'
+        said 'user: root (body:1:26)'
+        said 'timeout_ms: 60001ms (body:1:48), where 1m is allowed'
+        URL=$1 call POST "$A/s1/execs?wait_ms=$((10000 * SLOWER))" -d '{"argv": ["id", "-u"], "user": "user", "timeout_ms": 60000}' "${@:2}"
+        answered 201 'within it'
+        said '"exit_code":0'
+    done
+    OUT=$D/out/cli ERR=$D/out/cli.err
+    berth exec -w a --user root s1 -- id
+    status_is 125 'by the command line'
+    grep -q '^berth: policy_rejected' "$ERR" || fail "the command line says $(cat "$ERR")"
+}
 health_by_name() { # until it is answered so
     local _
     for _ in $(seq $((200 * SLOWER))); do
@@ -561,7 +602,7 @@ a_configuration_is_checked() {
 CASES='a_session_over_tcp W_1_who_has_no_token_learns_nothing W_3_two_workspaces_two_tokens W_3_a_verb_that_it_has_not
 W_5_a_revoked_token_is_over_at_once W_5_a_token_expires_while_it_follows tokens_and_listeners_outlive_processes
 W_6_no_directory_of_the_host W_8_a_token_that_is_bound_to_a_policy only_the_owner_makes_tokens listens_where_it_should
-a_reload_changes_what_it_can_and_says_what_waits a_configuration_is_checked each_line_of_the_log_is_one_object slow_and_many_clients_hold_nobody_up'
+a_reload_changes_what_it_can_and_says_what_waits POL_2_a_command_is_held_to_the_ceiling a_configuration_is_checked each_line_of_the_log_is_one_object slow_and_many_clients_hold_nobody_up'
 if [ $# -gt 0 ]; then CASES=$*; fi
 
 for mode in ${MODES:-$(modes_here)}; do
