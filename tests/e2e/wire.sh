@@ -515,7 +515,7 @@ health_by_name() { # until it is answered so
 }
 # Whoever says it, and whatever happens meanwhile; and who did what is in it.
 each_line_of_the_log_is_one_object() {
-    local first second who pid
+    local first second made who pid
     service_end
     service_start --listen 127.0.0.1:0 --log-format json
     token --workspace a
@@ -524,6 +524,14 @@ each_line_of_the_log_is_one_object() {
     call POST "$A/s1/execs?wait_ms=5000" -d '{"argv": ["true", "not-in-the-log"], "env": {"SECRET": "not-in-the-log"}, "exec_id": "e1"}'
     call PUT "$A/s1/files?path=/workspace/not-in-the-log" -d not-in-the-log
     call DELETE "$A/s2"
+    # A name that berth makes; given again, the answer is about that one.
+    call POST "$A" -d '{"labels": {"k": "v"}}' -H 'Idempotency-Key: made'
+    answered 201
+    made=$(python3 -c 'import json, sys; print(json.load(sys.stdin)["session_id"])' <"$OUT")
+    call POST "$A" -d '{"labels": {"k": "v"}}' -H 'Idempotency-Key: made'
+    answered 201 'the same again'
+    call DELETE "$A/$made?delete_volume=true"
+    answered 200
     token --workspace a --verbs read
     second=$ID
     call DELETE "$A/s1"
@@ -540,7 +548,7 @@ each_line_of_the_log_is_one_object() {
     call GET $A/s1 --retry 10 --retry-connrefused
     service_end
     if grep -q 'not-in-the-log' "$D/out/log"; then fail 'what a client sent is in it'; fi
-    python3 - "$D/out/log" "$first" "$second" >"$D/out/judged" 2>&1 <<'PYTHON' || fail "$(tail -n 2 "$D/out/judged")"
+    python3 - "$D/out/log" "$first" "$second" "$made" >"$D/out/judged" 2>&1 <<'PYTHON' || fail "$(tail -n 2 "$D/out/judged")"
 import json, re, sys
 lines = [json.loads(line) for line in open(sys.argv[1], encoding="utf-8")]
 for line in lines:
@@ -554,6 +562,8 @@ for wanted in ((sys.argv[2], "SESSION_CREATE", "a", "s1", None, 201), (sys.argv[
                (sys.argv[2], "FILE_WRITE", "a", "s1", None, 200), (sys.argv[2], "SESSION_DESTROY", "a", "s2", None, 404),
                (sys.argv[3], "SESSION_DESTROY", "a", "s1", None, 403)):
     assert wanted in audit, (wanted, audit)
+named = [line[3] for line in audit if line[1] == "SESSION_CREATE"]
+assert named == ["s1", sys.argv[4], sys.argv[4]], named
 assert any(line["event"] == "audit" and line["what"] == "TOKEN_CREATE" and "uid" in line for line in lines), audit
 assert not any(line["event"] == "audit" and line["what"].endswith("_GET") for line in lines), audit
 PYTHON
