@@ -1,5 +1,8 @@
 /* This file tests the verbs against a server that follows a script: what is repeated and with which
- * key, streams that go on after their connection ended, and what a hostile listing may not do. */
+ * key, streams that go on after their connection ended, and what a hostile listing or archive may
+ * not do.
+ *
+ * This file is long because the scripts of all verbs are read by one server. */
 #include "api/cli/cp.h"
 #include "api/cli/exec.h"
 
