@@ -193,11 +193,16 @@ static void special(const struct place *p)
     static const enum files_operation operations[] = {FILES_READ, FILES_WRITE, FILES_CHMOD};
     for (size_t i = 0; i < ARRAY_LENGTH(all); i++)
         for (size_t k = 0; k < ARRAY_LENGTH(operations); k++) {
-            int64_t start = now_ms();
-            ask(operations[k], all[i]);
-            in_view(whole_view(), "x", 1);
-            must_fail(ERR_NOT_A_REGULAR_FILE, all[i]);
-            CHECK(now_ms() - start < 100, "%s took %ld ms", all[i], (long)(now_ms() - start));
+            int64_t took = INT64_MAX;
+            /* What waits for the other side does so each time; who is not scheduled does not. */
+            for (unsigned tries = 0; tries < 5 && took >= 100 * (int64_t)test_slower(); tries++) {
+                int64_t start = now_ms();
+                ask(operations[k], all[i]);
+                in_view(whole_view(), "x", 1);
+                must_fail(ERR_NOT_A_REGULAR_FILE, all[i]);
+                took = now_ms() - start;
+            }
+            CHECK(took < 100 * (int64_t)test_slower(), "%s took %ld ms", all[i], (long)took);
         }
     int status;
     CHECK(waitpid(waiting, &status, WNOHANG) == 0, "the FIFO was opened");
@@ -429,7 +434,8 @@ static void killed(const struct place *p)
             _exit(0);
         }
         CHECK(write(in[1], "half", 4) == 4, "write");
-        for (int64_t start = now_ms(); entries(here->work) < 2 && now_ms() - start < 5000;)
+        for (int64_t start = now_ms();
+             entries(here->work) < 2 && now_ms() - start < 5000 * (int64_t)test_slower();)
             poll(NULL, 0, 1);
         CHECK(entries(here->work) == 2, "round %d: it writes: %u", round, entries(here->work));
         kill(worker, SIGKILL);
