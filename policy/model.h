@@ -109,6 +109,12 @@ void value_append(struct policy_value *value, struct policy_item *item);
  * give one that was filled before. */
 void policy_network(const struct policy *policy, struct spec_network *net);
 
+/* ---- within.c ---- */
+
+/* One value that is no list, by its row's rule. */
+bool policy_scalar_within(enum schema_row_id id, const struct policy_value *mine,
+                          const struct policy *ceiling);
+
 /* ---- show.c ---- */
 
 /* Entries come from outside, and values of the environment may hold control characters: none may

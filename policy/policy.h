@@ -58,6 +58,11 @@ int policy_within(const struct policy *policy, const struct policy *ceiling, str
 /* The same over the rows of `network` alone: for rules that replace those of a session (NET-6). */
 int policy_network_within(const struct policy *policy, const struct policy *ceiling,
                           struct err *err);
+/* Is what a command asks for by itself (the body of POST …/execs, whose fields were checked: user,
+ * timeout_ms, output_limit_bytes, grace_ms, keep_children) within `ceiling`? 0, or
+ * ERR_POLICY_REJECTED naming all that is not, each with both places. */
+int policy_command_within(const struct json_node *body, const struct policy *ceiling,
+                          struct err *err);
 
 /* The part that policy_compile() fills of a spec's network. */
 void policy_compile_network(const struct policy *policy, struct spec_network *ret);

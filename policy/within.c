@@ -247,6 +247,15 @@ static bool (*const rules_of[WITHIN_COUNT])(const struct comparison *, struct br
     [WITHIN_DENIES] = denies,   [WITHIN_SUBSET] = subset,
 };
 
+bool policy_scalar_within(enum schema_row_id id, const struct policy_value *mine,
+                          const struct policy *ceiling)
+{
+    const struct comparison c = {
+        .row = &schema_rows[id], .ceiling = ceiling, .mine = mine, .its = &ceiling->values[id]};
+    struct breach breach = {0};
+    return rules_of[c.row->within](&c, &breach);
+}
+
 /* ---- the answer ---- */
 
 static int reject(const struct comparison *c, const struct breach *breach, struct err *err)

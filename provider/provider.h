@@ -192,11 +192,22 @@ struct provider_files_reply {
     const struct err *err; /* NULL: done */
     const struct files_result *result;
     uint32_t allowed; /* invalid_state: events of the session, a bit each */
+    int64_t session;  /* which life of its name it was; 0: none was found */
 };
-/* `done` once; the reply of `from` is not used, its data is what provider_forget() knows it by. */
+/* What changes something is in the audit, and an event where much came in, before it is done.
+ * `done` once; the reply of `from` is not used, its data is what provider_forget() knows it by. */
 void provider_files(struct provider *p, const struct provider_call *from,
                     const struct provider_files *files,
                     void (*done)(void *data, const struct provider_files_reply *reply), void *data);
+/* A collection that its caller has found good: into the audit, and an event. The reply is 200, or
+ * that it could not be written down; nothing else depends on that. */
+struct provider_collected {
+    int64_t session; /* of the operation's reply */
+    const char *path;
+    uint64_t entries, bytes, left_out;
+};
+void provider_collected(struct provider *p, const struct provider_call *from,
+                        const struct provider_collected *collected);
 
 /* ---- volumes, resources ---------------------------------------------------------------------- */
 

@@ -46,21 +46,34 @@ struct operation {
     char answer[ANSWER_MAX];
     size_t length;
     bool waits_launcher, ended; /* its end of the pipe; `launcher` is still to answer */
+    bool carried;               /* somebody was asked to do it */
     bool gone;                  /* nothing more is told of its worker */
     struct files_result result;
     bool has_result, began;
     struct err why; /* why there is no result */
 };
 
-static void operation_fini(struct call *call)
+static void leave_list(struct operation *op)
 {
-    struct operation *op = (struct operation *)call;
-    struct provider *p = call->work.p;
-    struct operation **at = &p->operations;
+    struct operation **at = &op->call.work.p->operations;
     while (*at && *at != op)
         at = &(*at)->next;
     if (*at)
         *at = op->next;
+}
+
+/* The worker has its own copies. */
+static void give_away(struct operation *op)
+{
+    fd_closep(&op->answer_write);
+    fd_closep(&op->data_in);
+    fd_closep(&op->data_out);
+}
+
+static void operation_fini(struct call *call)
+{
+    struct operation *op = (struct operation *)call;
+    leave_list(op);
     loop_watch_free(op->watch);
     fd_close(op->answer_read);
     fd_close(op->answer_write);
@@ -77,8 +90,9 @@ static void told(struct call *call, struct provider_reply *reply)
     void (*done)(void *, const struct provider_files_reply *) = op->done;
     op->done = NULL;
     if (done)
-        done(op->done_data,
-             &(struct provider_files_reply){.err = &reply->err, .allowed = reply->allowed});
+        done(op->done_data, &(struct provider_files_reply){.err = &reply->err,
+                                                           .allowed = reply->allowed,
+                                                           .session = op->row.id});
 }
 
 static void forget(struct call *call)
@@ -86,32 +100,83 @@ static void forget(struct call *call)
     ((struct operation *)call)->done = NULL;
 }
 
+/* ---- the end --------------------------------------------------------------------------------- */
+
+static void tell_end(struct operation *op)
+{
+    if (!op->has_result) {
+        const struct document_problem more = {
+            .allowed = op->why.code == ERR_INVALID_STATE ? session_allowed(op->row.state) : 0};
+        call_fail(&op->call, &op->why, &more);
+    } else {
+        void (*done)(void *, const struct provider_files_reply *) = op->done;
+        const struct provider_files_reply reply = {.err = op->result.result < 0 ? &op->result.err
+                                                                                : NULL,
+                                                   .result = &op->result,
+                                                   .session = op->row.id};
+        op->done = NULL;
+        if (done)
+            done(op->done_data, &reply);
+    }
+    call_free(&op->call);
+}
+
+static enum err_code code_of(const struct operation *op)
+{
+    if (!op->has_result)
+        return (enum err_code)op->why.code;
+    return op->result.result < 0 ? (enum err_code)op->result.err.code : ERR_NONE;
+}
+
+/* A refusal counts, as with every verb; that berth could not, only if something may have happened.
+ * A collection that its worker has made is still to be looked at (provider_collected()). */
+static bool is_recorded(const struct operation *op)
+{
+    const enum err_code code = code_of(op);
+    if (op->request.operation == FILES_COLLECT && code == ERR_NONE)
+        return false;
+    return op->call.what[0] && (op->carried || err_code_status(code) < 500);
+}
+
+static int record_apply(struct ledger_tx *tx, struct work *work, struct err *err)
+{
+    struct operation *op = (struct operation *)work;
+    return files_record(tx, &op->call, op->row.id, &op->request,
+                        op->has_result ? &op->result : NULL, code_of(op), err);
+}
+
+static void recorded(struct work *work)
+{
+    tell_end((struct operation *)work);
+}
+
+/* What has become of it is known, once: it is written down, and then told. */
+static void settle(struct operation *op)
+{
+    leave_list(op);
+    loop_watch_free(take_ptr(&op->watch));
+    give_away(op);
+    if (is_recorded(op))
+        work_job(&op->call.work, LEDGER_OP_AUDIT_ADD, record_apply, recorded);
+    else
+        tell_end(op);
+}
+
 static void fail(struct operation *op, const struct err *err)
 {
-    const struct document_problem more = {
-        .allowed = err->code == ERR_INVALID_STATE ? session_allowed(op->row.state) : 0};
-    call_fail(&op->call, err, &more);
-    call_free(&op->call);
+    op->why = *err;
+    op->has_result = false;
+    settle(op);
 }
 
 static void finish(struct operation *op)
 {
-    void (*done)(void *, const struct provider_files_reply *) = op->done;
-    if (!op->has_result) {
-        if (op->why.code == ERR_NONE)
-            err_set(&op->why, ERR_UNAVAILABLE, ECONNRESET,
-                    files_operation_name(op->request.operation), op->request.path,
-                    "Its worker was ended: by an interrupt, by the end of the session, or for want "
-                    "of memory. Try again.");
-        fail(op, &op->why);
-        return;
-    }
-    op->done = NULL;
-    const struct provider_files_reply reply = {
-        .err = op->result.result < 0 ? &op->result.err : NULL, .result = &op->result};
-    if (done)
-        done(op->done_data, &reply);
-    call_free(&op->call);
+    if (!op->has_result && op->why.code == ERR_NONE)
+        err_set(&op->why, ERR_UNAVAILABLE, ECONNRESET, files_operation_name(op->request.operation),
+                op->request.path,
+                "Its worker was ended: by an interrupt, by the end of the session, or for want "
+                "of memory. Try again.");
+    settle(op);
 }
 
 /* ---- the answer ------------------------------------------------------------------------------ */
@@ -249,14 +314,6 @@ static int open_answer(struct operation *op, struct err *err)
     return r < 0 ? r : loop_watch_set(op->watch, LOOP_READ | LOOP_CLOSED);
 }
 
-/* The worker has its own copies. */
-static void give_away(struct operation *op)
-{
-    fd_closep(&op->answer_write);
-    fd_closep(&op->data_in);
-    fd_closep(&op->data_out);
-}
-
 /* ---- while it runs --------------------------------------------------------------------------- */
 
 static uint64_t next_number(struct seat *seat)
@@ -337,6 +394,7 @@ static void send_inside(struct work *work)
         return;
     }
     op->seat_row = seat->row;
+    op->carried = true;
     seat->files_running++;
     trust_more(seat);
     give_away(op);
@@ -499,6 +557,7 @@ static void outside(struct operation *op)
             fds[n++] = op->client_socket;
         op->waits_launcher = true;
         r = provider_ask(p, &request, fds, (unsigned)n, on_files, op, &err);
+        op->waits_launcher = op->carried = r >= 0;
     }
     if (r < 0)
         fail(op, &err);
@@ -580,7 +639,8 @@ void provider_files(struct provider *p, const struct provider_call *from,
     struct provider_call plain = *from;
     plain.key = NULL; /* files have no idempotency: each of them can be repeated */
     plain.reply = NULL;
-    struct operation *op = call_new(p, &plain, sizeof *op, "", begin, operation_fini);
+    struct operation *op = call_new(
+        p, &plain, sizeof *op, files_record_name(files->request->operation), begin, operation_fini);
     struct err err;
     if (!op) {
         fd_close(files->data_in);

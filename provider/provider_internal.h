@@ -17,7 +17,7 @@
  * provider_read.c      get and list
  * provider_timer.c     what is due, retention
  * provider_usage.c     samples
- * provider_files.c     file operations
+ * provider_files.c     file operations (provider_files_record.c: what the ledger has of them)
  * provider_volume.c    volumes
  * provider_reap.c      what an owner has; health
  * provider_token.c     tokens of callers over a network
@@ -389,6 +389,13 @@ void files_told(struct seat *seat, const struct agent_table_row *row); /* one of
 /* Those in the session have ended, or are not waited for any longer. */
 void files_over(struct seat *seat);
 unsigned files_watches(const struct seat *seat); /* of its file workers: who only watch */
+/* What the audit calls it; "": it changes nothing. */
+const char *files_record_name(unsigned operation);
+/* Part of a job: its row of the audit, and an event where it has one. `result` NULL: no worker has
+ * said anything; `code` ERR_NONE: it is done. */
+int files_record(struct ledger_tx *tx, const struct call *call, int64_t session,
+                 const struct files_request *request, const struct files_result *result,
+                 enum err_code code, struct err *err);
 /* The same outside of it: its workspace is about to be changed under them. */
 void files_cancel(struct provider *p, int64_t row);
 void exec_adopt(struct seat *seat, const struct exec_row *row, uint64_t cgroup, bool kill);

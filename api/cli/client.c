@@ -188,8 +188,13 @@ static int send_upload(int fd, const struct client_request *request, const struc
             want = (size_t)(st->st_size - at);
         if (sized && want == 0)
             return 0;
-        ssize_t n =
-            sized ? pread(request->upload, data, want, at) : read(request->upload, data, want);
+        size_t made = 0;
+        int failed = request->more ? request->more(request->more_data, data, want, &made, err) : 0;
+        if (failed < 0)
+            return failed;
+        ssize_t n = request->more ? (ssize_t)made
+                    : sized       ? pread(request->upload, data, want, at)
+                                  : read(request->upload, data, want);
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0 || (n == 0 && sized))
@@ -305,6 +310,11 @@ const struct client_head *client_stream_head(const struct client_stream *s)
     return &s->head;
 }
 
+const struct client_left_out *client_stream_left_out(const struct client_stream *s)
+{
+    return &s->body.left_out;
+}
+
 void client_stream_free(struct client_stream *s)
 {
     if (!s)
@@ -413,7 +423,10 @@ static int attempt(struct client *c, const struct client_request *request, struc
     _cleanup_buf_ struct buf head = {0};
     struct stat st = {0};
     *ret_stale = false;
-    if (request->has_upload && fstat(request->upload, &st) < 0)
+    if (request->more) {
+        st.st_mode = S_IFIFO;     /* its length is not known */
+        fd_replace(&c->idle, -1); /* nor can it be made twice, if nobody reads there any more */
+    } else if (request->has_upload && fstat(request->upload, &st) < 0)
         return err_set(err, ERR_INVALID_REQUEST, errno, "read what is copied", NULL, NULL);
     s = stream_new();
     if (!s)
@@ -451,6 +464,8 @@ static int attempt(struct client *c, const struct client_request *request, struc
 static bool may_repeat(const struct client_request *request)
 {
     struct stat st;
+    if (request->more)
+        return false;
     if (request->has_upload)
         return fstat(request->upload, &st) == 0 && S_ISREG(st.st_mode);
     return strcmp(request->method, "POST") != 0 || request->key || request->repeats;

@@ -45,6 +45,10 @@ struct client_request {
     uint64_t last_event;       /* Last-Event-ID; 0: none */
     int upload;                /* a body from this descriptor; only when has_upload */
     bool has_upload, once;     /* once: one try, no waiting */
+    /* A body that is made while it is sent, instead of `upload`; one try. 0 with *ret_length bytes,
+     * none at its end; negative: the request is given up, and the connection with it. */
+    int (*more)(void *data, char *to, size_t size, size_t *ret_length, struct err *err);
+    void *more_data;
     bool repeats; /* a POST that comes to the same when it is done twice, and takes no key */
 };
 
@@ -85,6 +89,9 @@ int client_stream_next(struct client_stream *s, const char **ret_piece, size_t *
 /* The same, waiting. */
 int client_stream_wait(struct client_stream *s, const char **ret_piece, size_t *ret_length,
                        struct err *err);
+
+/* What the server says that an archive does not have; when the body is whole. */
+const struct client_left_out *client_stream_left_out(const struct client_stream *s);
 
 /* A POST whose body is written, in chunks, while something else goes on (standard input of a
  * command): its head is sent on a connection of its own, which is the caller's. One try. */

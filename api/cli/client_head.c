@@ -1,9 +1,13 @@
-/* This file reads the head and the framing of an answer; it never keeps a byte of it. */
+/* This file reads the head and the framing of an answer; it never keeps a byte of it but of what
+ * stands behind an archive. */
 #include "api/cli/client_head.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 #include <strings.h>
+
+enum { FIELDS_BEHIND_MAX = 16 };
 
 static int bad(struct err *err, const char *what)
 {
@@ -177,6 +181,44 @@ static int hex_digit(char c)
     return c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
 }
 
+/* A whole line behind the last chunk. What is not known is passed over. */
+static int end_field(struct client_body *body, struct err *err)
+{
+    static const char count[] = "x-berth-left-out:", names[] = "x-berth-left-out-names:";
+    char *line = body->field;
+    line[body->field_length] = 0;
+    const char *value = strchr(line, ':');
+    if (++body->fields > FIELDS_BEHIND_MAX || !value || value == line)
+        return bad(err, "What stands behind the last chunk is no field.");
+    value++;
+    value += strspn(value, " ");
+    if (strncasecmp(line, count, sizeof count - 1) == 0 &&
+        !read_number(value, strlen(value), &body->left_out.count))
+        return bad(err, "How much was left out is no number.");
+    if (strncasecmp(line, names, sizeof names - 1) == 0)
+        snprintf(body->left_out.names, sizeof body->left_out.names, "%s", value);
+    body->field_length = 0;
+    body->state = CLIENT_BODY_FIELD;
+    return 0;
+}
+
+static int step_field(struct client_body *body, char c, struct err *err)
+{
+    if (body->state == CLIENT_BODY_FIELD && c == '\r')
+        body->state = CLIENT_BODY_FIELD_LF;
+    else if (body->state == CLIENT_BODY_FIELD) {
+        if ((unsigned char)c < ' ' || body->field_length + 1 >= sizeof body->field)
+            return bad(err, "What stands behind the last chunk is no field, or too long.");
+        body->field[body->field_length++] = c;
+    } else if (c != '\n')
+        return bad(err, "A line behind the last chunk does not end where it should.");
+    else if (body->field_length == 0)
+        body->state = CLIENT_BODY_DONE;
+    else
+        return end_field(body, err);
+    return 0;
+}
+
 /* One byte of what stands between the pieces. */
 static int step(struct client_body *body, char c, struct err *err)
 {
@@ -186,8 +228,6 @@ static int step(struct client_body *body, char c, struct err *err)
     } fixed[] = {
         [CLIENT_BODY_DATA_CR] = {'\r', CLIENT_BODY_DATA_LF},
         [CLIENT_BODY_DATA_LF] = {'\n', CLIENT_BODY_SIZE},
-        [CLIENT_BODY_LAST_CR] = {'\r', CLIENT_BODY_LAST_LF},
-        [CLIENT_BODY_LAST_LF] = {'\n', CLIENT_BODY_DONE},
     };
     if (body->state == CLIENT_BODY_SIZE) {
         int digit = hex_digit(c);
@@ -206,9 +246,11 @@ static int step(struct client_body *body, char c, struct err *err)
         if (c != '\n')
             return bad(err, "The size of a chunk is none.");
         body->digits = 0;
-        body->state = body->left ? CLIENT_BODY_DATA : CLIENT_BODY_LAST_CR;
+        body->state = body->left ? CLIENT_BODY_DATA : CLIENT_BODY_FIELD;
         return 0;
     }
+    if (body->state == CLIENT_BODY_FIELD || body->state == CLIENT_BODY_FIELD_LF)
+        return step_field(body, c, err);
     if (c != fixed[body->state].want)
         return bad(err, "A chunk does not end where it should.");
     body->state = fixed[body->state].next;

@@ -44,15 +44,24 @@ enum client_body_state {
     CLIENT_BODY_DATA,
     CLIENT_BODY_DATA_CR,
     CLIENT_BODY_DATA_LF,
-    CLIENT_BODY_LAST_CR,
-    CLIENT_BODY_LAST_LF,
+    CLIENT_BODY_FIELD, /* behind the last chunk: a field's line, or the empty one */
+    CLIENT_BODY_FIELD_LF,
     CLIENT_BODY_DONE,
+};
+
+/* What stands behind the chunks of an archive (X-Berth-Left-Out, X-Berth-Left-Out-Names). */
+struct client_left_out {
+    uint64_t count;
+    char names[3200]; /* as they were sent, "%XX" and ", " */
 };
 
 struct client_body {
     enum client_body_state state;
     uint64_t left;
-    unsigned digits;
+    unsigned digits, fields;
+    size_t field_length;
+    char field[3328];
+    struct client_left_out left_out;
 };
 
 /* `none`: the answer to HEAD, which has a length and no body. -EPROTO: no framing at all. */

@@ -3,7 +3,12 @@
  *
  *   cp_cmd.c     words, and which of the two ways
  *   cp_down.c    out of the session      cp_up.c   into it
+ *   cp_tar_down.c, cp_tar_up.c           a directory as one archive
  *   cp_remote.c  the requests
+ *
+ * A directory goes as one archive. Where that cannot be (into a session that does not run), and
+ * where it breaks off because the service is started anew, it goes file by file: each request
+ * waits for the service, and what is there already is written again.
  *
  * Names, types, modes and sizes that come from a session are a hostile program's data. Below the
  * place that the user named nothing on this side is reached by more than one name at a time, no
@@ -14,14 +19,16 @@
 #include "api/cli/verb.h"
 
 #include <sys/types.h>
+#include <time.h>
 
-enum { CP_DEPTH_MAX = 128, CP_NAME_MAX = 255 };
+enum { CP_DEPTH_MAX = 128, CP_NAME_MAX = 255, CP_BEHIND_MAX = 1 << 20 };
 
 struct cp {
     struct verb *verb;
     struct buf base; /* "/v1/workspaces/W/sessions/S" */
     mode_t mask;     /* the umask */
     uint64_t files, directories, bytes, left_out;
+    struct buf lines; /* what was left out; told at the end */
 };
 
 /* May this be the name of one entry of a directory here? Not "", ".", "..", nor with a slash or a
@@ -51,6 +58,13 @@ int cp_remote_get(struct cp *cp, const char *path, int fd, struct client_head *r
 int cp_remote_put(struct cp *cp, const char *path, int fd, mode_t mode, bool has_mode,
                   struct err *err);
 int cp_remote_mkdir(struct cp *cp, const char *path, mode_t mode, struct err *err);
+/* A tar into a directory, which is made: from `fd`, or where that is -1 what `more` gives. */
+int cp_remote_unpack(struct cp *cp, const char *path, int fd,
+                     int (*more)(void *data, char *to, size_t size, size_t *ret_length,
+                                 struct err *err),
+                     void *data, struct err *err);
+/* A directory as tar, piece by piece. */
+int cp_remote_pack(struct cp *cp, const char *path, struct client_stream **ret, struct err *err);
 /* A page of a directory. */
 int cp_remote_list(struct cp *cp, const char *path, const char *after, struct buf *ret_document,
                    struct err *err);
@@ -61,8 +75,23 @@ int cp_remote_list(struct cp *cp, const char *path, const char *after, struct bu
 int cp_down(struct cp *cp, const char *path, const char *word, struct err *err);
 int cp_up(struct cp *cp, const char *word, const char *path, bool into, struct err *err);
 
-/* A file at `name` beneath `directory`, whole or not at all. For cp_down() and its tests. */
-int cp_down_file(struct cp *cp, const char *path, int directory, const char *name, bool has_mode,
-                 mode_t mode, struct err *err);
-/* What was not copied, on stderr. */
+/* The content of a directory. Negative with ERR_UNAVAILABLE: the connection was lost, or (up)
+ * ERR_INVALID_STATE: the session takes no archive now. */
+int cp_tar_down(struct cp *cp, const char *path, int directory, struct err *err);
+/* What the session's side says that its archive does not have. */
+void cp_tar_left_out(struct cp *cp, const char *path, const struct client_left_out *out);
+int cp_tar_up(struct cp *cp, int fd, const char *path, struct err *err);
+/* A file at `name` beneath `directory`, whole or not at all: `fill` writes it and says the rest. */
+struct cp_file {
+    mode_t mode;
+    bool has_time;
+    struct timespec modified;
+};
+int cp_down_new(struct cp *cp, int directory, const char *name,
+                int (*fill)(void *data, int fd, struct cp_file *ret, struct err *err), void *data,
+                struct err *err);
+/* What was not copied, on stderr at the end. */
 void cp_left_out(struct cp *cp, const char *path, const char *why);
+void cp_left_out_in(struct cp *cp, const char *top, const char *path, const char *why);
+/* Everything is copied again in another way: what was counted until now was not. */
+void cp_begin_again(struct cp *cp);

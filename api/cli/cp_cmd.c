@@ -3,23 +3,28 @@
 #include "api/cli/cp.h"
 
 #include "runtime/base/fd.h"
+#include "runtime/base/io.h"
 #include "runtime/base/units.h"
 
 #include <errno.h>
 #include <inttypes.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 static const struct verb_spec spec = {
     .name = "cp",
     .example = "Examples: berth cp ./src build:/workspace/src\n"
                "          berth cp build:dist ./dist\n"
-               "          berth cp build:result.json -\n",
+               "          berth cp build:result.json -\n"
+               "          berth cp build:dist - | zstd > dist.tar.zst\n",
     .usage = "berth cp SRC DST [options]",
     .text = "Copies a file or a directory; one of the two is SESSION:PATH, - is a standard\n"
-            "stream. A path in a session that is not absolute begins in the workspace. What\n"
-            "has a colon and is here is written ./a:b. A file appears whole or not at all.\n"
-            "Links and special files are not copied, and named.\n\n"
+            "stream: of a directory as a tar archive, and into one (DST is a directory there,\n"
+            "or ends with /) from one. A path in a session that is not absolute begins in the\n"
+            "workspace. What has a colon and is here is written ./a:b. A file appears whole or\n"
+            "not at all, with its mode, in a directory also its time. Links and special files\n"
+            "are not copied, and named; a stream has links.\n\n"
             "Exit status: 0; 1 when something was left out.",
     .words_min = 2,
     .words_max = 2,
@@ -101,6 +106,9 @@ int cli_cp(int argc, char **argv)
     umask(cp.mask);
     int r = copy(&cp, &err);
     buf_fini(&cp.base);
+    if (cp.lines.length > 0)
+        (void)io_write_full(STDERR_FILENO, buf_text(&cp.lines), cp.lines.length);
+    buf_fini(&cp.lines);
     if (r < 0)
         return verb_fail(&verb, &err);
     buf_printf(&out,

@@ -23,12 +23,23 @@ bool cp_name_ok(const char *name, size_t length)
 
 void cp_left_out(struct cp *cp, const char *path, const char *why)
 {
-    _cleanup_buf_ struct buf line = {0};
     cp->left_out++;
-    buf_puts(&line, "berth: not copied: ");
-    table_clean(&line, path, strlen(path));
-    buf_printf(&line, ": %s\n", why);
-    (void)io_write_full(STDERR_FILENO, buf_text(&line), line.length);
+    buf_puts(&cp->lines, "berth: not copied: ");
+    table_clean(&cp->lines, path, strlen(path));
+    buf_printf(&cp->lines, ": %s\n", why);
+}
+
+void cp_left_out_in(struct cp *cp, const char *top, const char *path, const char *why)
+{
+    _cleanup_buf_ struct buf whole = {0};
+    buf_printf(&whole, "%s/%s", strcmp(top, "/") == 0 ? "" : top, path);
+    cp_left_out(cp, buf_text(&whole), why);
+}
+
+void cp_begin_again(struct cp *cp)
+{
+    cp->files = cp->directories = cp->bytes = cp->left_out = 0;
+    buf_fini(&cp->lines);
 }
 
 static int local_fail(struct err *err, int sys, const char *name, const char *what)
@@ -52,17 +63,18 @@ static int open_temporary(int directory, char ret_name[64], int *ret_fd, struct 
     return *ret_fd < 0 ? local_fail(err, errno, "a new file beside it", "") : 0;
 }
 
-static int fill_and_rename(struct cp *cp, const char *path, int directory, const char *temporary,
-                           int fd, const char *name, bool has_mode, mode_t mode, struct err *err)
+static int fill_and_rename(struct cp *cp, int directory, const char *temporary, int fd,
+                           const char *name,
+                           int (*fill)(void *data, int fd, struct cp_file *ret, struct err *err),
+                           void *data, struct err *err)
 {
-    struct client_head head = {0};
+    struct cp_file file = {0};
     struct stat st;
-    int r = cp_remote_get(cp, path, fd, &head, err);
+    int r = fill(data, fd, &file, err);
     if (r < 0)
         return r;
-    if (!has_mode)
-        mode = head.has_mode ? head.mode : 0666;
-    if (fchmod(fd, mode & 0777 & ~cp->mask) < 0)
+    const struct timespec times[2] = {{.tv_nsec = UTIME_NOW}, file.modified};
+    if (fchmod(fd, file.mode & 0777 & ~cp->mask) < 0 || (file.has_time && futimens(fd, times) < 0))
         return local_fail(err, errno, name, "");
     if (fstatat(directory, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(st.st_mode))
         return local_fail(err, EISDIR, name, "A directory is not replaced by a file.");
@@ -70,8 +82,9 @@ static int fill_and_rename(struct cp *cp, const char *path, int directory, const
                                                                : 0;
 }
 
-int cp_down_file(struct cp *cp, const char *path, int directory, const char *name, bool has_mode,
-                 mode_t mode, struct err *err)
+int cp_down_new(struct cp *cp, int directory, const char *name,
+                int (*fill)(void *data, int fd, struct cp_file *ret, struct err *err), void *data,
+                struct err *err)
 {
     _cleanup_fd_ int fd = -1;
     char temporary[64];
@@ -80,12 +93,36 @@ int cp_down_file(struct cp *cp, const char *path, int directory, const char *nam
     int r = open_temporary(directory, temporary, &fd, err);
     if (r < 0)
         return r;
-    r = fill_and_rename(cp, path, directory, temporary, fd, name, has_mode, mode, err);
+    r = fill_and_rename(cp, directory, temporary, fd, name, fill, data, err);
     if (r < 0)
         unlinkat(directory, temporary, 0);
     else
         cp->files++;
     return r;
+}
+
+/* A file that is asked for by itself. */
+struct asked {
+    struct cp *cp;
+    const char *path;
+    bool has_mode;
+    mode_t mode;
+};
+
+static int fill_asked(void *data, int fd, struct cp_file *ret, struct err *err)
+{
+    const struct asked *asked = data;
+    struct client_head head = {0};
+    int r = cp_remote_get(asked->cp, asked->path, fd, &head, err);
+    ret->mode = asked->has_mode ? asked->mode : head.has_mode ? head.mode : 0666;
+    return r;
+}
+
+static int down_file(struct cp *cp, const char *path, int directory, const char *name,
+                     bool has_mode, mode_t mode, struct err *err)
+{
+    struct asked asked = {cp, path, has_mode, mode};
+    return cp_down_new(cp, directory, name, fill_asked, &asked, err);
 }
 
 /* ---- a directory ----------------------------------------------------------------------------- */
@@ -130,6 +167,8 @@ static int down_directory(struct cp *cp, const char *path, int directory, unsign
 
 /* A directory that is there is used, when it is one and no link to one. */
 static int down_child(struct cp *cp, const struct entry *entry, int directory, unsigned depth,
+                      int (*content)(struct cp *cp, const char *path, int directory, unsigned depth,
+                                     struct err *err),
                       struct err *err)
 {
     const char *name = buf_text(&entry->name);
@@ -141,7 +180,7 @@ static int down_child(struct cp *cp, const struct entry *entry, int directory, u
     if (child < 0)
         return local_fail(err, errno, name,
                           "There is something else of this name, and a link is not followed.");
-    int r = down_directory(cp, buf_text(&entry->path), child, depth + 1, err);
+    int r = content(cp, buf_text(&entry->path), child, depth, err);
     /* Its owner must be able to remove what came into it. */
     if (r == 0 && made && fchmod(child, (entry->mode & ~cp->mask) | 0700) < 0)
         r = local_fail(err, errno, name, "");
@@ -161,10 +200,9 @@ static int down_entry(struct cp *cp, const char *path, const struct json_node *n
     if (buf_failed(&name) || buf_failed(&whole))
         return err_set(err, ERR_INTERNAL, ENOMEM, "copy", path, NULL);
     if (strcmp(entry.type, "file") == 0)
-        return cp_down_file(cp, buf_text(&whole), directory, buf_text(&name), true, entry.mode,
-                            err);
+        return down_file(cp, buf_text(&whole), directory, buf_text(&name), true, entry.mode, err);
     if (strcmp(entry.type, "directory") == 0)
-        return down_child(cp, &entry, directory, depth, err);
+        return down_child(cp, &entry, directory, depth + 1, down_directory, err);
     cp_left_out(cp, buf_text(&whole),
                 strcmp(entry.type, "symlink") == 0 ? "a link" : "no regular file");
     return 0;
@@ -216,6 +254,17 @@ static int down_directory(struct cp *cp, const char *path, int directory, unsign
     return r;
 }
 
+/* What is in it, as one archive; file by file where that broke off. */
+static int down_content(struct cp *cp, const char *path, int directory, unsigned depth,
+                        struct err *err)
+{
+    int r = cp_tar_down(cp, path, directory, err);
+    if (r >= 0 || err->code != ERR_UNAVAILABLE)
+        return r;
+    cp_begin_again(cp);
+    return down_directory(cp, path, directory, depth, err);
+}
+
 /* ---- from here ------------------------------------------------------------------------------- */
 
 /* The directory that `word` stands in, which the user named: links on the way there are his. */
@@ -241,13 +290,13 @@ static int down_one(struct cp *cp, const char *path, const struct client_head *h
     _cleanup_fd_ int parent = -1;
     const char *name = cp_leaf(path);
     if (inside >= 0)
-        return cp_down_file(cp, path, inside, name, head->has_mode, head->mode, err);
+        return down_file(cp, path, inside, name, head->has_mode, head->mode, err);
     int r = open_parent(word, &parent, &name, err);
     if (r < 0)
         return r;
     if (name[0] == 0)
         return local_fail(err, ENOENT, word, "There is no such directory.");
-    return cp_down_file(cp, path, parent, name, head->has_mode, head->mode, err);
+    return down_file(cp, path, parent, name, head->has_mode, head->mode, err);
 }
 
 static int down_tree(struct cp *cp, const char *path, const struct client_head *head,
@@ -257,7 +306,7 @@ static int down_tree(struct cp *cp, const char *path, const struct client_head *
     _cleanup_buf_ struct buf name = {0}, plain = {0};
     const char *leaf = cp_leaf(path);
     if (inside >= 0 && leaf[0] == 0)
-        return down_directory(cp, path, inside, 0, err);
+        return down_content(cp, path, inside, 0, err);
     if (inside < 0) {
         buf_puts(&plain, word);
         while (plain.length > 1 && plain.data[plain.length - 1] == '/')
@@ -272,24 +321,48 @@ static int down_tree(struct cp *cp, const char *path, const struct client_head *
     buf_puts(&name, leaf);
     entry.name = name;
     buf_puts(&entry.path, path);
-    int r = down_child(cp, &entry, inside >= 0 ? inside : parent, 0, err);
+    int r = down_child(cp, &entry, inside >= 0 ? inside : parent, 0, down_content, err);
     buf_fini(&entry.path);
     return r;
+}
+
+/* The archive as it comes. What was left out of it is known behind its end. */
+static int down_archive(struct cp *cp, const char *path, struct err *err)
+{
+    struct client_stream *stream = NULL;
+    int r = cp_remote_pack(cp, path, &stream, err);
+    while (r == 0) {
+        const char *piece;
+        size_t length;
+        r = client_stream_wait(stream, &piece, &length, err);
+        if (r != 0)
+            break;
+        cp->bytes += length;
+        r = io_write_full(STDOUT_FILENO, piece, length);
+        if (r < 0)
+            r = local_fail(err, -r, "standard output", "");
+    }
+    if (r == CLIENT_STREAM_END)
+        cp_tar_left_out(cp, path, client_stream_left_out(stream));
+    client_stream_free(stream);
+    return r < 0 ? r : 0;
 }
 
 int cp_down(struct cp *cp, const char *path, const char *word, struct err *err)
 {
     struct client_head head;
-    if (strcmp(word, "-") == 0)
-        return cp_remote_get(cp, path, STDOUT_FILENO, NULL, err);
     int r = cp_remote_stat(cp, path, &head, err);
     if (r == CP_ABSENT)
         return err_set(err, ERR_NOT_FOUND, ENOENT, "copy", path,
                        "There is no such file in the session.");
     if (r < 0)
         return r;
+    const bool directory = strcmp(head.type, "directory") == 0;
+    if (strcmp(word, "-") == 0)
+        return directory ? down_archive(cp, path, err)
+                         : cp_remote_get(cp, path, STDOUT_FILENO, NULL, err);
     _cleanup_fd_ int inside = open(word, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (strcmp(head.type, "directory") == 0)
+    if (directory)
         return down_tree(cp, path, &head, word, inside, err);
     return down_one(cp, path, &head, word, inside, err);
 }

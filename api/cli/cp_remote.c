@@ -146,3 +146,27 @@ int cp_remote_list(struct cp *cp, const char *path, const char *after, struct bu
         *ret_document = answer.document;
     return r;
 }
+
+int cp_remote_unpack(struct cp *cp, const char *path, int fd,
+                     int (*more)(void *data, char *to, size_t size, size_t *ret_length,
+                                 struct err *err),
+                     void *data, struct err *err)
+{
+    _cleanup_buf_ struct buf target = {0};
+    files_path(cp, "/tar", path, &target);
+    const struct client_request request = {.method = "PUT",
+                                           .path = buf_text(&target),
+                                           .upload = fd,
+                                           .has_upload = true,
+                                           .more = fd < 0 ? more : NULL,
+                                           .more_data = data};
+    return client_call(cp->verb->client, &request, NULL, err);
+}
+
+int cp_remote_pack(struct cp *cp, const char *path, struct client_stream **ret, struct err *err)
+{
+    _cleanup_buf_ struct buf target = {0};
+    files_path(cp, "/tar", path, &target);
+    const struct client_request request = {.method = "GET", .path = buf_text(&target)};
+    return client_stream_open(cp->verb->client, &request, ret, err);
+}

@@ -85,6 +85,29 @@ static int up_directory(struct cp *cp, int fd, const char *path, unsigned depth,
     }
 }
 
+/* As one archive; file by file into a session that takes none now, and where it broke off. */
+static int up_content(struct cp *cp, int fd, const char *path, struct err *err)
+{
+    int r = cp_tar_up(cp, fd, path, err);
+    if (r >= 0 || (err->code != ERR_UNAVAILABLE && err->code != ERR_INVALID_STATE))
+        return r;
+    cp_begin_again(cp);
+    return up_directory(cp, fd, path, 0, err);
+}
+
+/* Standard input: a file, or where the target is a directory, an archive. */
+static int up_stream(struct cp *cp, const char *path, bool into, struct err *err)
+{
+    struct client_head head;
+    int r = cp_remote_stat(cp, path, &head, err);
+    if (r < 0)
+        return r;
+    bool directory = r == 0 && strcmp(head.type, "directory") == 0;
+    if (directory || into)
+        return cp_remote_unpack(cp, path, STDIN_FILENO, NULL, NULL, err);
+    return cp_remote_put(cp, path, STDIN_FILENO, 0, false, err);
+}
+
 /* Where it goes: into what is a directory there, else to that name. */
 static int choose_target(struct cp *cp, const char *word, const char *path, bool into,
                          bool is_directory, struct buf *out, struct err *err)
@@ -114,12 +137,8 @@ int cp_up(struct cp *cp, const char *word, const char *path, bool into, struct e
 {
     _cleanup_buf_ struct buf target = {0};
     struct stat st;
-    if (strcmp(word, "-") == 0) {
-        if (into)
-            return err_set(err, ERR_INVALID_REQUEST, EISDIR, "copy to", path,
-                           "Say the file's name.");
-        return cp_remote_put(cp, path, STDIN_FILENO, 0, false, err);
-    }
+    if (strcmp(word, "-") == 0)
+        return up_stream(cp, path, into, err);
     _cleanup_fd_ int fd = open(word, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
     if (fd < 0 || fstat(fd, &st) < 0)
         return local_fail(err, errno, word, "");
@@ -132,7 +151,7 @@ int cp_up(struct cp *cp, const char *word, const char *path, bool into, struct e
         return r;
     if (S_ISDIR(st.st_mode)) {
         r = cp_remote_mkdir(cp, buf_text(&target), st.st_mode & 0777, err);
-        return r < 0 ? r : up_directory(cp, fd, buf_text(&target), 0, err);
+        return r < 0 ? r : up_content(cp, fd, buf_text(&target), err);
     }
     r = cp_remote_put(cp, buf_text(&target), fd, st.st_mode & 0777, true, err);
     if (r == 0) {

@@ -445,9 +445,8 @@ const struct serve_key serve_keys[SERVE_KEY_COUNT] = {
      "the file is read."},
     {"ceiling", read_ceiling, show_ceiling, NULL, "the absolute path of a policy file",
      "{\"type\": \"string\", \"pattern\": \"^/\"}", "null", "\"/etc/berth/ceiling.jsonc\"",
-     "What goes beyond this policy is refused with 422. The policy is read when this file is: "
-     "after "
-     "a change of it, reload."},
+     "What a session, other rules for its network or a command ask for beyond this policy is "
+     "refused with 422. The policy is read when this file is: after a change of it, reload."},
     {"socket", read_socket, show_socket, keep_socket, "an absolute path",
      "{\"type\": \"string\", \"pattern\": \"^/\"}", "null", "\"/run/berth.sock\"",
      "The unix socket of clients. Without it, berth.sock in the runtime directory. `--socket` goes "

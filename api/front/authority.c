@@ -4,12 +4,7 @@
  */
 #include "api/front/front.h"
 
-#include "runtime/base/fd.h"
-#include "runtime/base/units.h"
-
 #include <errno.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 const char *front_token_policy(const struct front *front, const struct exchange_request *request)
@@ -72,64 +67,26 @@ int front_network_within(const struct front_call *call, const struct policy *pol
     return within(call, policy, policy_network_within, err);
 }
 
-/* ---- commands -------------------------------------------------------------------------------- */
-
-/* Where time is bound, a command has no more of it to end in. */
-enum { GRACE_MAX_MS = 10000 };
-
-/* "root", "0", "0:0", "1000:0": as the provider reads it, which refuses what is none. */
-static bool is_root(const char *user)
-{
-    char first[24];
-    uint64_t id;
-    size_t n = strcspn(user, ":");
-    if (strcmp(user, "root") == 0)
-        return true;
-    snprintf(first, sizeof first, "%.*s", (int)(n < sizeof first ? n : 0), user);
-    if (units_parse_u64(first, &id) == 0 && id == SPEC_UID_ROOT)
-        return true;
-    return user[n] == ':' && units_parse_u64(user + n + 1, &id) == 0 && id == SPEC_UID_ROOT;
-}
-
-static int beyond(struct err *err, const char *subject, const char *what)
-{
-    return err_set(err, ERR_POLICY_REJECTED, 0, "start the command", subject,
-                   "%s goes beyond the policy that this token is bound to.", what);
-}
-
-int front_exec_within(const struct front_call *call, const struct provider_exec *exec,
-                      const char **ret_pointer, struct err *err)
+/* Both are asked, so that the answer has all of what either of them does not allow. */
+int front_exec_within(const struct front_call *call, struct err *err)
 {
     __attribute__((cleanup(policy_freep))) struct policy *own = NULL;
-    _cleanup_free_ struct spec *spec = NULL;
+    const struct json_node *body = exchange_request(call->x)->body;
+    struct err also;
     int r = load(call, &own, err);
-    if (r < 0 || !own)
-        return r;
-    spec = calloc(1, sizeof *spec);
-    if (!spec)
-        return err_set(err, ERR_INTERNAL, ENOMEM, "start the command", NULL, NULL);
-    spec_init_zeroed(spec);
-    r = policy_compile(own, spec, err);
     if (r < 0)
         return r;
-    const uint64_t timeout_ms = spec->limits.exec_timeout_ms,
-                   output_bytes = spec->limits.output_bytes;
-    *ret_pointer = "/user";
-    if (exec->user && spec->process.uid != SPEC_UID_ROOT && is_root(exec->user))
-        return beyond(err, "user", "A command of root");
-    *ret_pointer = "/timeout_ms";
-    if (timeout_ms > 0 && exec->timeout_ms != UINT64_MAX &&
-        (exec->timeout_ms == 0 || exec->timeout_ms > timeout_ms))
-        return beyond(err, "timeout_ms", "That much time");
-    /* What a command that does not end may take beyond it, and what its children may. */
-    *ret_pointer = "/grace_ms";
-    if (timeout_ms > 0 && exec->grace_ms != UINT64_MAX && exec->grace_ms > GRACE_MAX_MS)
-        return beyond(err, "grace_ms", "That much time to end");
-    *ret_pointer = "/keep_children";
-    if (timeout_ms > 0 && exec->keep_children)
-        return beyond(err, "keep_children", "What stays when a command has ended");
-    *ret_pointer = "/output_limit_bytes";
-    if (output_bytes > 0 && exec->output_limit_bytes > output_bytes)
-        return beyond(err, "output_limit_bytes", "That much output");
-    return 0;
+    if (call->front->ceiling)
+        r = policy_command_within(body, call->front->ceiling, err);
+    if (own && (r == 0 || err->code == ERR_POLICY_REJECTED)) {
+        int bound = policy_command_within(body, own, &also);
+        if (bound < 0 && r < 0)
+            err_add(err, "%s", also.detail);
+        else if (bound < 0)
+            *err = also;
+        r = r < 0 ? r : bound;
+    }
+    if (r < 0 && err->code == ERR_POLICY_REJECTED)
+        err_add(err, "Ask for what is allowed, or have it raised.");
+    return r;
 }

@@ -133,10 +133,12 @@ void exec_start_handle(struct front_call *call)
         front_call_refuse(call, &err, NULL);
         return;
     }
-    const char *beyond;
+    char pointer[POLICY_POINTER_MAX] = "";
     struct err err;
-    if (front_exec_within(call, &exec, &beyond, &err) < 0) {
-        front_call_refuse(call, &err, err.code == ERR_POLICY_REJECTED ? beyond : NULL);
+    if (front_exec_within(call, &err) < 0) {
+        if (err.code == ERR_POLICY_REJECTED)
+            policy_body_pointer(exchange_request(call->x)->body, &err, pointer);
+        front_call_refuse(call, &err, pointer);
         return;
     }
     provider_exec_start(call->front->provider,

@@ -14,6 +14,7 @@ struct file_call {
     void (*begin)(void *data, const struct files_begin *begin); /* of a read; NULL */
     bool begun, partial, ended;
     struct err why;   /* a watch is over */
+    int64_t session;  /* of a collection: which life of its name it was made in */
     size_t held;      /* of an archive: bytes in list.raw that the client has no room for */
     uint64_t entries; /* that came with one */
     struct files_stat stat;

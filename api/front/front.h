@@ -116,10 +116,8 @@ int front_token_policy_check(const struct front_call *call, struct err *err);
 int front_within(const struct front_call *call, const struct policy *policy, struct err *err);
 int front_network_within(const struct front_call *call, const struct policy *policy,
                          struct err *err);
-/* A command asks for what its session's policy says otherwise: within the token's? `ret_pointer`:
- * where not. */
-int front_exec_within(const struct front_call *call, const struct provider_exec *exec,
-                      const char **ret_pointer, struct err *err);
+/* The same of what the body of a command asks for by itself; `err` has all that is not. */
+int front_exec_within(const struct front_call *call, struct err *err);
 
 /* metrics.c */
 void front_metrics_served(struct front *front, const struct http_served *served);

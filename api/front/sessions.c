@@ -58,6 +58,32 @@ static int check_host_paths(struct front_call *call, const struct spec *spec)
     return r;
 }
 
+/* An answer that is given again is about the session that was made then: the name that was made for
+ * this request is nobody's, and the log must not have it. */
+static void name_as_answered(struct front_call *call, const struct buf *document)
+{
+    const struct json_node *root = NULL, *id;
+    struct json_error error;
+    if (json_member(exchange_request(call->x)->body, "session_id"))
+        return;
+    exchange_named(call->x, "");
+    if (json_parse(exchange_arena(call->x), buf_text(document), document->length, MIB, false, &root,
+                   &error) < 0 ||
+        root->kind != JSON_OBJECT)
+        return;
+    id = json_member(root, "session_id");
+    if (id && id->kind == JSON_STRING)
+        exchange_named(call->x, id->text);
+}
+
+static void created_reply(void *data, struct provider_reply *reply)
+{
+    struct front_call *call = data;
+    if (reply->replayed)
+        name_as_answered(call, &reply->document);
+    front_call_reply(call, reply);
+}
+
 void session_create_handle(struct front_call *call)
 {
     char owner[SPEC_ID_MAX + 8];
@@ -95,7 +121,7 @@ void session_create_handle(struct front_call *call)
     call->provider.session_id = call->session_id;
     snprintf(call->session_id, sizeof call->session_id, "%s", create.spec->session_id);
     exchange_named(call->x, call->session_id);
-    provider_session_create(call->front->provider, front_call_ask(call, NULL), &asked);
+    provider_session_create(call->front->provider, front_call_ask(call, created_reply), &asked);
 }
 
 void session_list_handle(struct front_call *call)

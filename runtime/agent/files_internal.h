@@ -27,7 +27,7 @@ struct files_place {
     int dir, fd; /* -1: none; fd -1: there is nothing of that name */
     char name[FILES_NAME_MAX];
     struct stat stat; /* of fd */
-    unsigned made;    /* so many directories up from dir, itself the first, were made on the way */
+    bool missing;     /* FILES_LATER: a part on the way; `dir` is the last that is there */
     /* With view->beneath: of dir, relative to the root, "" for the root itself. */
     char text[FILES_PATH_MAX];
 };
@@ -36,12 +36,11 @@ enum {
     FILES_FOLLOW = 1 << 0,  /* a symbolic link at the end */
     FILES_MAKE = 1 << 1,    /* parents that are missing */
     FILES_MISSING = 1 << 2, /* success when only the last part is missing */
+    FILES_LATER = 1 << 3, /* with MISSING: also when a part on the way is, which is not made yet */
 };
 
 int files_resolve(const struct files_view *view, const char *path, unsigned flags,
                   struct files_place *ret, struct err *err);
-/* Takes the `made` directories above what `path` names away again, as far as they are empty. */
-void files_unmake(const struct files_view *view, const char *path, unsigned made);
 /* What stands at `place` becomes the directory `place->dir`, with no name. It must be one. */
 int files_enter(struct files_place *place);
 void files_place_fini(struct files_place *place);
@@ -136,8 +135,8 @@ int files_temporary_open(const struct files_view *view, int dir, struct files_te
                          struct err *err);
 /* Onto `name` (`fresh`: -EEXIST if there is something); gone afterwards in every case. *ret_stat is
  * what stands there then. */
-int files_temporary_publish(struct files_temporary *temporary, const char *name, bool fresh,
-                            struct stat *ret_stat);
+int files_temporary_publish(struct files_temporary *temporary, int dir, const char *name,
+                            bool fresh, struct stat *ret_stat);
 void files_temporary_drop(struct files_temporary *temporary); /* NULL and none allowed */
 #define _cleanup_temporary_ __attribute__((cleanup(files_temporary_drop)))
 

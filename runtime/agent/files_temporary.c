@@ -97,24 +97,24 @@ int files_temporary_open(const struct files_view *view, int dir, struct files_te
     return 0;
 }
 
-static int move_to(const struct files_temporary *t, const char *name, bool fresh)
+static int move_to(const struct files_temporary *t, int dir, const char *name, bool fresh)
 {
     struct stat st;
-    if (fresh && syscall(SYS_renameat2, t->dir, t->name, t->dir, name, RENAME_NOREPLACE) == 0)
+    if (fresh && syscall(SYS_renameat2, t->dir, t->name, dir, name, RENAME_NOREPLACE) == 0)
         return 0;
     if (fresh && errno != EINVAL && errno != ENOSYS)
         return -errno;
     /* A file system that cannot do both at once. */
-    if (fresh && fstatat(t->dir, name, &st, AT_SYMLINK_NOFOLLOW) == 0)
+    if (fresh && fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) == 0)
         return -EEXIST;
-    return renameat(t->dir, t->name, t->dir, name) < 0 ? -errno : 0;
+    return renameat(t->dir, t->name, dir, name) < 0 ? -errno : 0;
 }
 
-int files_temporary_publish(struct files_temporary *temporary, const char *name, bool fresh,
-                            struct stat *ret_stat)
+int files_temporary_publish(struct files_temporary *temporary, int dir, const char *name,
+                            bool fresh, struct stat *ret_stat)
 {
     struct stat st;
-    int r = move_to(temporary, name, fresh);
+    int r = move_to(temporary, dir, name, fresh);
     if (r == 0 && fstat(temporary->fd, &st) < 0)
         r = -errno;
     if (r < 0) {

@@ -188,7 +188,6 @@ struct walk {
     unsigned flags, links;
     /* With view->beneath: where in the mount path the walk stands; at its end it is in the root. */
     const char *mount;
-    bool made;                     /* place->fd is a directory that was made for this walk */
     char rest[2 * FILES_PATH_MAX]; /* what is still to go */
 };
 
@@ -229,7 +228,6 @@ static int reopen(struct walk *w)
 static int step_up(struct walk *w)
 {
     struct files_place *p = w->place;
-    p->made = 0;
     if (!w->view->beneath) {
         int fd = openat(p->dir, "..", O_PATH | O_DIRECTORY | O_CLOEXEC);
         if (fd < 0)
@@ -291,7 +289,6 @@ static int enter_link(struct walk *w, int link)
     if (n == 0 || (size_t)n == sizeof text - 1 || ++w->links > LINKS_MAX)
         return n == 0 ? -ENOENT : -ELOOP;
     text[n] = 0;
-    w->place->made = 0;
     size_t rest = strlen(w->rest);
     if ((size_t)n + 1 + rest >= sizeof w->rest)
         return -ENAMETOOLONG;
@@ -306,13 +303,11 @@ static int look(struct walk *w, const char *name, bool last)
 {
     struct files_place *p = w->place;
     int fd = open_path(w->view, p->dir, name);
-    w->made = false;
     if (fd == -ENOENT && !last && (w->flags & FILES_MAKE)) {
         int r = files_may_change(w->view, p, name, false, NULL);
         if (r < 0)
             return r;
-        w->made = mkdirat(p->dir, name, FILES_MODE_MADE) == 0;
-        if (!w->made && errno != EEXIST)
+        if (mkdirat(p->dir, name, FILES_MODE_MADE) < 0 && errno != EEXIST)
             return -errno;
         fd = open_path(w->view, p->dir, name);
     }
@@ -336,7 +331,6 @@ static int go_in(struct walk *w, const char *name)
     int r = w->view->beneath ? add_text(p, name) : 0;
     if (r == 0)
         fd_replace(&p->dir, take_fd(&p->fd));
-    p->made = w->made ? p->made + 1 : 0;
     return r;
 }
 
@@ -352,7 +346,8 @@ static int step(struct walk *w, const char *name, bool last, bool slash)
     if (!in_root(w))
         return step_mount(w, name);
     int r = look(w, name, last);
-    if (r == -ENOENT && last) {
+    if (r == -ENOENT && (last || (w->flags & FILES_LATER))) {
+        p->missing = !last;
         snprintf(p->name, sizeof p->name, "%s", name);
         return WALK_IS_THERE;
     }
@@ -424,29 +419,6 @@ int files_resolve(const struct files_view *view, const char *path, unsigned flag
     *ret = place;
     place.dir = place.fd = -1;
     return 0;
-}
-
-/* Its own text leads there: below the first of them no link was met. */
-void files_unmake(const struct files_view *view, const char *path, unsigned made)
-{
-    char text[FILES_PATH_MAX];
-    snprintf(text, sizeof text, "%s", path);
-    while (made > 0) {
-        _cleanup_place_ struct files_place place = FILES_NOWHERE;
-        char *slash = strrchr(text, '/');
-        while (slash > text && slash[-1] == '/')
-            slash--;
-        *slash = 0;
-        const char *last = strrchr(text, '/');
-        if (!last || strcmp(last, "/..") == 0)
-            return;
-        if (strcmp(last, "/.") == 0)
-            continue;
-        if (files_resolve(view, text, 0, &place, NULL) < 0 || !place.name[0] ||
-            unlinkat(place.dir, place.name, AT_REMOVEDIR) < 0)
-            return;
-        made--;
-    }
 }
 
 /* ---- what may be changed

@@ -1,7 +1,9 @@
 /* This file writes a file whole or not at all: a reader sees the old one or the new one (FS-3); it
  * never changes a file in place and never sets a bit of 07000.
  *
- * The new content goes to a private name in the same directory and is renamed into its place. So
+ * The new content goes to a private name in the same directory and is renamed into its place; where
+ * its parents are missing, in the last directory that is there: they are made when all of it has
+ * come, so that what is refused makes nothing, and nothing has to be taken away. So
  * the result has one name (other hard links keep the old content) and belongs to the session's
  * user. It is written back when the kernel does so, as what programs write is: an answer survives
  * the end of every process, not a loss of power in the next seconds.
@@ -125,7 +127,7 @@ static int check_old(const struct files_view *view, const struct files_place *pl
     return 0;
 }
 
-static int publish(struct files_temporary *temporary, const char *name, uint32_t mode,
+static int publish(struct files_temporary *temporary, int dir, const char *name, uint32_t mode,
                    const struct files_content *content, struct stat *ret_stat, struct err *err)
 {
     const struct timespec times[] = {{.tv_nsec = UTIME_OMIT}, content->modified};
@@ -134,44 +136,87 @@ static int publish(struct files_temporary *temporary, const char *name, uint32_t
     if (r == 0 && content->has_modified && futimens(temporary->fd, times) < 0)
         r = -errno;
     if (r == 0)
-        r = files_temporary_publish(temporary, name, fresh, ret_stat);
+        r = files_temporary_publish(temporary, dir, name, fresh, ret_stat);
     if (r == -EEXIST && fresh)
         return files_match(NULL, "-", ret_stat, content->path, err);
     return r < 0 ? files_failed(err, -r, step_name, content->path) : 0;
+}
+
+static int refuse_name(const struct files_content *content, struct err *err)
+{
+    return err_set(err, ERR_INVALID_REQUEST, EINVAL, step_name, content->path,
+                   "Names that begin with \".berth-write-\" are those of files that are being "
+                   "written; what a killed writer left under one is removed. Choose another.");
+}
+
+/* May the file be put at that name, and with which mode? */
+static int check_target(const struct files_view *view, const struct files_place *place,
+                        const char *name, const struct files_content *content, uint32_t *ret_mode,
+                        struct err *err)
+{
+    struct stat old;
+    int r = name[0] ? files_may_change(view, place, name, false, err)
+                    : files_failed(err, EISDIR, step_name, content->path);
+    if (r < 0)
+        return r;
+    if (files_temporary_is(name))
+        return refuse_name(content, err);
+    *ret_mode = content->mode;
+    if (fstatat(place->dir, name, &old, AT_SYMLINK_NOFOLLOW) == 0) {
+        r = check_old(view, place, name, &old);
+        if (r == 0 && content->keep_mode && S_ISREG(old.st_mode))
+            *ret_mode = old.st_mode & 0777u;
+    } else if (errno != ENOENT) {
+        r = -errno;
+    }
+    return r < 0 ? files_failed(err, -r, step_name, content->path) : 0;
+}
+
+/* The same where `name` is a directory that is still to be made: nothing is there yet. */
+static int check_missing(const struct files_view *view, const struct files_place *place,
+                         const char *name, const struct files_content *content, struct err *err)
+{
+    const char *slash = strrchr(content->path, '/');
+    int r = files_may_change(view, place, name, false, err);
+    if (r == 0 && slash && files_temporary_is(slash + 1))
+        return refuse_name(content, err);
+    if (r == 0 && slash && strlen(slash + 1) >= FILES_NAME_MAX)
+        return files_failed(err, ENAMETOOLONG, step_name, content->path);
+    return r < 0 ? r : files_match(view, content->match, NULL, content->path, err);
+}
+
+/* The bytes are here and are what they should be: now its parents are made. Nobody takes them away
+ * again: another request, or a program of the session, may have them already. */
+static int make_parents(const struct files_view *view, const struct files_content *content,
+                        struct files_place *ret, uint32_t *ret_mode, struct err *err)
+{
+    int r = files_resolve(view, content->path, FILES_FOLLOW | FILES_MISSING | FILES_MAKE, ret, err);
+    return r < 0 ? r : check_target(view, ret, ret->name, content, ret_mode, err);
 }
 
 int files_replace(const struct files_view *view, const struct files_place *place, const char *name,
                   const struct files_content *content, uint64_t *ret_written, struct stat *ret_stat,
                   struct err *err)
 {
-    struct stat old;
-    uint32_t mode = content->mode;
-    int r = name[0] ? files_may_change(view, place, name, false, err)
-                    : files_failed(err, EISDIR, step_name, content->path);
-    if (r < 0)
-        return r;
-    if (files_temporary_is(name))
-        return err_set(err, ERR_INVALID_REQUEST, EINVAL, step_name, content->path,
-                       "Names that begin with \".berth-write-\" are those of files that are being "
-                       "written; what a killed writer left under one is removed. Choose another.");
-    if (fstatat(place->dir, name, &old, AT_SYMLINK_NOFOLLOW) == 0) {
-        r = check_old(view, place, name, &old);
-        if (r == 0 && content->keep_mode && S_ISREG(old.st_mode))
-            mode = old.st_mode & 0777u;
-    } else if (errno != ENOENT) {
-        r = -errno;
-    }
-    if (r < 0)
-        return files_failed(err, -r, step_name, content->path);
+    _cleanup_place_ struct files_place made = FILES_NOWHERE;
     _cleanup_temporary_ struct files_temporary temporary = {.fd = -1};
-    r = match_now(view, place, name, content, err);
+    uint32_t mode = content->mode;
+    int r = place->missing ? check_missing(view, place, name, content, err)
+                           : check_target(view, place, name, content, &mode, err);
+    if (r == 0 && !place->missing)
+        r = match_now(view, place, name, content, err);
     if (r == 0)
         r = files_temporary_open(view, place->dir, &temporary, err);
     if (r == 0)
         r = fill(temporary.fd, content, ret_written, err);
+    if (r == 0 && place->missing) {
+        r = make_parents(view, content, &made, &mode, err);
+        place = &made;
+        name = made.name;
+    }
     if (r == 0) /* once more: the bytes may have been long in coming */
         r = match_now(view, place, name, content, err);
-    return r < 0 ? r : publish(&temporary, name, mode, content, ret_stat, err);
+    return r < 0 ? r : publish(&temporary, place->dir, name, mode, content, ret_stat, err);
 }
 
 int files_write(struct files_job *job, struct err *err)
@@ -190,20 +235,12 @@ int files_write(struct files_job *job, struct err *err)
     if (request->has_length && request->length > content.most)
         return too_large(content.most, request->path, err);
     _cleanup_place_ struct files_place place = FILES_NOWHERE;
-    /* What must be there already is no reason to make anything. */
-    bool must_be = request->match[0] && strcmp(request->match, "-") != 0;
-    unsigned make = must_be ? 0 : FILES_MAKE;
-    int r =
-        files_resolve(job->view, request->path, FILES_FOLLOW | FILES_MISSING | make, &place, err);
-    if (r == -ENOENT && must_be)
-        return files_match(job->view, request->match, NULL, request->path, err);
-    if (r < 0)
-        return r;
     struct stat st;
-    r = files_replace(job->view, &place, place.name, &content, &job->result->bytes, &st, err);
+    int r = files_resolve(job->view, request->path, FILES_FOLLOW | FILES_MISSING | FILES_LATER,
+                          &place, err);
+    if (r == 0)
+        r = files_replace(job->view, &place, place.name, &content, &job->result->bytes, &st, err);
     if (r == 0)
         files_tell(job->view, &st, &job->result->stat);
-    else
-        files_unmake(job->view, request->path, place.made);
     return r;
 }

@@ -191,6 +191,60 @@ a_ledger_is_copied_while_it_serves_and_comes_back() {
     [ "$code" = 401 ] || fail "a token of the copy: $code"
     rm -f "$D/home/copy" "$D/home/newer"
 }
+# Rows of the audit, as a copy has them: of what was done, of what was refused, without a path.
+what_is_done_to_files_is_in_the_audit() {
+    local s=http://berth/v1/workspaces/local/sessions/s1 hash upload
+    files() { # METHOD PATH [CURL OPTIONS…]: CODE
+        CODE=$(curl -sS -m $((20 * SLOWER)) --unix-socket "$SOCKET" -o "$D/out/body" -w '%{http_code}' -X "$1" \
+            -H "Content-Type: application/$([ "$1" = POST ] && echo json || echo octet-stream)" "$s$2" "${@:3}")
+    }
+    berth session create s1
+    mkdir -p "$D/out/tree/secret-name"
+    echo 12345 >"$D/out/tree/secret-name/f"
+    tar -C "$D/out/tree" -cf "$D/out/tree.tar" secret-name
+    hash=$(printf 12345 | sha256sum | cut -d ' ' -f 1)
+    files POST /files/mkdir -d '{"path": "/mnt/session/outputs/d"}'
+    files PUT '/files?path=/mnt/session/outputs/secret-name' --data-binary secret-content
+    files POST /files/move -d '{"from": "/mnt/session/outputs/secret-name", "to": "/mnt/session/outputs/d/m"}'
+    files POST /files/chmod -d '{"path": "/mnt/session/outputs/d/m", "mode": "0600"}'
+    files DELETE '/files?path=/workspace/not-there'
+    [ "$CODE" = 404 ] || fail "removing what is not there: $CODE"
+    files PUT '/tar?path=/workspace/t' --data-binary "@$D/out/tree.tar"
+    [ "$CODE" = 200 ] || fail "tar: $CODE $(cat "$D/out/body")"
+    files POST "/uploads?name=secret-name&size=5&sha256=$hash" --data-binary 12345
+    upload=$CODE # 409 where a session has one id only
+    files POST /outputs/collect -d '{}'
+    [ "$CODE" = 200 ] || fail "collect: $CODE $(cat "$D/out/body")"
+    files DELETE '/files?path=/workspace/t&recursive=true'
+    files GET '/files/list?path=/workspace'
+    berth --json events s1
+    cp "$OUT" "$D/out/events"
+    rm -f "$D/home/copy"
+    berth ledger backup "$D/home/copy"
+    status_is 0 backup
+    python3 - "$D/home/copy" "$D/out/events" "$upload" >"$D/out/judged" 2>&1 <<'PYTHON' || fail "$(tail -n 3 "$D/out/judged")"
+import json, sqlite3, sys
+rows = sqlite3.connect(f"file:{sys.argv[1]}?mode=ro", uri=True).execute(
+    "SELECT workspace_id, who, what, target, outcome FROM audit WHERE what LIKE 'file%' OR what IN"
+    " ('tar_write', 'upload', 'outputs_collect') ORDER BY id").fetchall()
+assert all(row[0] == "local" and row[1].startswith("uid ") and row[3] == "s1" for row in rows), rows
+uploaded = sys.argv[3] == "200"
+assert uploaded or sys.argv[3] == "409", sys.argv[3]
+assert [(row[2], row[4]) for row in rows] == [
+    ("files_mkdir", "done"), ("file_write", "done"), ("files_move", "done"), ("files_chmod", "done"),
+    ("file_remove", "not_found"), ("tar_write", "done"), ("upload", "done" if uploaded else "invalid_state"),
+    ("outputs_collect", "done"), ("file_remove", "done")], rows
+assert not any("secret" in str(row) for row in rows), rows
+events = [json.loads(line) for line in open(sys.argv[2], encoding="utf-8")]
+told = [(e["type"], e["data"]) for e in events if e["type"].startswith("files.")]
+copied = [("files.copied_in", {"by": "tar", "path": "/workspace/t", "entries": 2, "bytes": 6, "complete": True})]
+if uploaded:
+    copied.append(("files.copied_in", {"by": "upload", "path": "/mnt/session/uploads/secret-name", "entries": 1,
+                                       "bytes": 5, "complete": True}))
+assert told == copied + [("files.collected", {"path": "/mnt/session/outputs", "entries": 1, "bytes": 14, "left_out": 0})], told
+PYTHON
+    rm -f "$D/home/copy"
+}
 only_the_owner_copies_the_ledger() {
     local token code
     berth token create --workspace local
@@ -268,7 +322,7 @@ its_unit_is_no_more_exposed_than_is_argued() {
 
 CASES='numbers_are_those_of_what_was_done numbers_tell_of_processes_that_died
 W_4_numbers_name_nobody_and_have_a_token_of_their_own every_number_is_documented
-a_ledger_is_copied_while_it_serves_and_comes_back only_the_owner_copies_the_ledger
+a_ledger_is_copied_while_it_serves_and_comes_back what_is_done_to_files_is_in_the_audit only_the_owner_copies_the_ledger
 sockets_of_a_service_manager_are_served_and_stay_its_own a_berth_with_what_its_unit_leaves_it_does_all
 its_unit_is_no_more_exposed_than_is_argued'
 if [ $# -gt 0 ]; then CASES=$*; fi

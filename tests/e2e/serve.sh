@@ -123,6 +123,27 @@ copies_both_ways() {
     berth cp c1:copy "$WS/links"
     status_is 1 'a link is left out'
     [ ! -e "$WS/links/link" ] || fail 'the link was copied'
+    # As an archive, out and in; a parked session is written file by file.
+    "${AS[@]}" "${ENVIRONMENT[@]}" "$BERTH" cp c1:copy - 2>"$D/out/err" >"$D/out/tar"
+    tar -tf "$D/out/tar" | grep -qx 'sub/big' || fail "the archive: $(tar -tf "$D/out/tar" 2>&1 | head -n 3)"
+    STDIN=$D/out/tar berth cp - c1:unpacked/
+    status_is 0 'an archive on standard input'
+    STDIN=$D/out/tar berth cp - c1:as-a-file
+    status_is 0 'a file on standard input'
+    berth exec --tty never c1 -- sh -c 'diff -r --no-dereference copy unpacked && tar -tf as-a-file && cat as-a-file' >/dev/null
+    status_is 0 'what was unpacked'
+    touch -d '2020-01-02 03:04:05' "$WS/tree/a"
+    berth cp "$WS/tree" c1:dated
+    berth exec --tty never c1 -- stat -c '%a %Y' dated/a
+    said "755 $(stat -c %Y "$WS/tree/a")"
+    berth cp c1:dated "$WS/dated"
+    [ "$(stat -c '%a %Y' "$WS/dated/a")" = "755 $(stat -c %Y "$WS/tree/a")" ] || fail "mode and time: $(stat -c '%a %Y' "$WS/dated/a")"
+    berth session park c1
+    berth cp "$WS/tree" c1:parked
+    status_is 0 'into a parked session'
+    rm -rf "$WS/back"
+    berth cp c1:parked "$WS/back"
+    diff -r "$WS/tree" "$WS/back" >/dev/null || fail 'the copy of a parked session differs'
     berth cp c1:nothing "$WS/x"
     status_is 125
     complains not_found

@@ -464,6 +464,47 @@ a_reload_changes_what_it_can_and_says_what_waits() {
     kill "$STREAM" 2>/dev/null
     wait "$STREAM"
 }
+# On the socket and over TCP, also of a session that was made before there was a ceiling.
+POL_2_a_command_is_held_to_the_ceiling() {
+    local body where
+    local beyond=('{"argv": ["id", "-u"], "user": "root"}' '{"argv": ["id", "-u"], "timeout_ms": 60001}'
+        '{"argv": ["id", "-u"], "output_limit_bytes": 1048577}' '{"argv": ["id", "-u"], "grace_ms": 10001}'
+        '{"argv": ["id", "-u"], "keep_children": true}')
+    token --workspace a
+    call POST $A -d '{"session_id": "s1"}'
+    answered 201
+    for body in "${beyond[@]}"; do
+        call POST "$A/s1/execs?wait_ms=$((10000 * SLOWER))" -d "$body"
+        # Not every user's berth can give all of it; it is no matter of policy then.
+        if [ "$CODE" = 422 ]; then said capability_unavailable; else answered 201 "without a ceiling: $body"; fi
+    done
+    echo '{"version": 1, "process": {"user": "user"}, "limits": {"exec_timeout": "1m", "output": "1MiB"}}' >"$D/ceiling.jsonc"
+    chmod 644 "$D/ceiling.jsonc"
+    echo "{\"ceiling\": \"$D/ceiling.jsonc\"}" >"$D/berth.jsonc"
+    kill -HUP "$SERVICE"
+    wait_for "$D/out/log" 'In force now: ceiling'
+    wait_for "$D/out/log" 'It was read again.'
+    for where in "$URL" "http://berth --unix-socket $D/run/berth.sock"; do
+        set -- $where
+        for body in "${beyond[@]}"; do
+            URL=$1 call POST "$A/s1/execs" -d "$body" "${@:2}"
+            answered 422 "$where: $body"
+            said policy_rejected
+            said '(ceiling:'
+        done
+        URL=$1 call POST "$A/s1/execs" -d '{"argv": ["id"], "user": "root", "timeout_ms": 60001}' "${@:2}"
+        answered 422 'two of them'
+        said 'user: root (body:1:26)'
+        said 'timeout_ms: 60001ms (body:1:48), where 1m is allowed'
+        URL=$1 call POST "$A/s1/execs?wait_ms=$((10000 * SLOWER))" -d '{"argv": ["id", "-u"], "user": "user", "timeout_ms": 60000}' "${@:2}"
+        answered 201 'within it'
+        said '"exit_code":0'
+    done
+    OUT=$D/out/cli ERR=$D/out/cli.err
+    berth exec -w a --user root s1 -- id
+    status_is 125 'by the command line'
+    grep -q '^berth: policy_rejected' "$ERR" || fail "the command line says $(cat "$ERR")"
+}
 health_by_name() { # until it is answered so
     local _
     for _ in $(seq $((200 * SLOWER))); do
@@ -474,7 +515,7 @@ health_by_name() { # until it is answered so
 }
 # Whoever says it, and whatever happens meanwhile; and who did what is in it.
 each_line_of_the_log_is_one_object() {
-    local first second who pid
+    local first second made who pid
     service_end
     service_start --listen 127.0.0.1:0 --log-format json
     token --workspace a
@@ -483,6 +524,14 @@ each_line_of_the_log_is_one_object() {
     call POST "$A/s1/execs?wait_ms=5000" -d '{"argv": ["true", "not-in-the-log"], "env": {"SECRET": "not-in-the-log"}, "exec_id": "e1"}'
     call PUT "$A/s1/files?path=/workspace/not-in-the-log" -d not-in-the-log
     call DELETE "$A/s2"
+    # A name that berth makes; given again, the answer is about that one.
+    call POST "$A" -d '{"labels": {"k": "v"}}' -H 'Idempotency-Key: made'
+    answered 201
+    made=$(python3 -c 'import json, sys; print(json.load(sys.stdin)["session_id"])' <"$OUT")
+    call POST "$A" -d '{"labels": {"k": "v"}}' -H 'Idempotency-Key: made'
+    answered 201 'the same again'
+    call DELETE "$A/$made?delete_volume=true"
+    answered 200
     token --workspace a --verbs read
     second=$ID
     call DELETE "$A/s1"
@@ -499,7 +548,7 @@ each_line_of_the_log_is_one_object() {
     call GET $A/s1 --retry 10 --retry-connrefused
     service_end
     if grep -q 'not-in-the-log' "$D/out/log"; then fail 'what a client sent is in it'; fi
-    python3 - "$D/out/log" "$first" "$second" >"$D/out/judged" 2>&1 <<'PYTHON' || fail "$(tail -n 2 "$D/out/judged")"
+    python3 - "$D/out/log" "$first" "$second" "$made" >"$D/out/judged" 2>&1 <<'PYTHON' || fail "$(tail -n 2 "$D/out/judged")"
 import json, re, sys
 lines = [json.loads(line) for line in open(sys.argv[1], encoding="utf-8")]
 for line in lines:
@@ -513,6 +562,8 @@ for wanted in ((sys.argv[2], "SESSION_CREATE", "a", "s1", None, 201), (sys.argv[
                (sys.argv[2], "FILE_WRITE", "a", "s1", None, 200), (sys.argv[2], "SESSION_DESTROY", "a", "s2", None, 404),
                (sys.argv[3], "SESSION_DESTROY", "a", "s1", None, 403)):
     assert wanted in audit, (wanted, audit)
+named = [line[3] for line in audit if line[1] == "SESSION_CREATE"]
+assert named == ["s1", sys.argv[4], sys.argv[4]], named
 assert any(line["event"] == "audit" and line["what"] == "TOKEN_CREATE" and "uid" in line for line in lines), audit
 assert not any(line["event"] == "audit" and line["what"].endswith("_GET") for line in lines), audit
 PYTHON
@@ -561,7 +612,7 @@ a_configuration_is_checked() {
 CASES='a_session_over_tcp W_1_who_has_no_token_learns_nothing W_3_two_workspaces_two_tokens W_3_a_verb_that_it_has_not
 W_5_a_revoked_token_is_over_at_once W_5_a_token_expires_while_it_follows tokens_and_listeners_outlive_processes
 W_6_no_directory_of_the_host W_8_a_token_that_is_bound_to_a_policy only_the_owner_makes_tokens listens_where_it_should
-a_reload_changes_what_it_can_and_says_what_waits a_configuration_is_checked each_line_of_the_log_is_one_object slow_and_many_clients_hold_nobody_up'
+a_reload_changes_what_it_can_and_says_what_waits POL_2_a_command_is_held_to_the_ceiling a_configuration_is_checked each_line_of_the_log_is_one_object slow_and_many_clients_hold_nobody_up'
 if [ $# -gt 0 ]; then CASES=$*; fi
 
 for mode in ${MODES:-$(modes_here)}; do

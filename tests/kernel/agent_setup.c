@@ -217,7 +217,7 @@ Test(agent_setup, the_session_dies_with_the_process_that_started_it)
     kill(starter, SIGKILL);
     waitpid(starter, NULL, 0);
     bool gone = false;
-    for (int i = 0; i < 1000 && !gone; i++, usleep(2000)) {
+    for (unsigned i = 0; i < 1000 * test_slower() && !gone; i++, usleep(2000)) {
         char stat_text[256] = "";
         char file[80];
         snprintf(file, sizeof file, "%s/stat", path);

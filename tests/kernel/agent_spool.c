@@ -203,7 +203,7 @@ Test(agent_spool, a_reader_of_frames_that_sleeps_stops_no_spooled_command)
     run_spooled(2, &request);
     struct spool_status status = {0};
     struct err err;
-    for (int i = 0; i < 1000 && !status.ended; i++) {
+    for (unsigned i = 0; i < 1000 * test_slower() && !status.ended; i++) {
         spool_status(spool, &status, &err);
         usleep(10000);
     }

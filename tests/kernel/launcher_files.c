@@ -50,7 +50,7 @@ Test(launcher_files, files_of_one_session_are_worked_on_side_by_side_and_what_ch
     }
     struct launcher_request r = request_of(LAUNCHER_FILES, 9);
     ask(&r, (int[]){data[0], pipes[0][1], pipes[0][0], pair[0]}, 4);
-    for (unsigned i = 0; i < 1000 && !shared->log_length; i++)
+    for (unsigned i = 0; i < 1000 * test_slower() && !shared->log_length; i++)
         nap(5);
     cr_assert_eq(shared->log[0], NOTE_FILES, "it writes, and does not come to its end");
     struct launcher_request second = request_of(LAUNCHER_FILES, 9);
@@ -87,7 +87,7 @@ Test(launcher_files, FS_3_what_a_lost_launcher_writes_is_written_before_anything
     start_fake();
     struct launcher_request r = request_of(LAUNCHER_FILES, 9);
     ask(&r, (int[]){data, pipes[1], pipes[0], pair[0]}, 4);
-    for (unsigned i = 0; i < 1000 && !shared->log_length; i++)
+    for (unsigned i = 0; i < 1000 * test_slower() && !shared->log_length; i++)
         nap(5);
     cr_assert_eq(shared->log[0], NOTE_FILES);
     kill(launcher, SIGKILL);

@@ -32,6 +32,10 @@ INCLUDES = {
     "provider": ["provider/*", "policy/*", "runtime/base/*", "runtime/link/*", "runtime/*.h",
                  "runtime/host/probe.h", "runtime/agent/spool.h"],
     # json.h and arena.h: request bodies and policy files are read by the same strict reader.
+    # tar.h: the command line makes and reads archives by the same pure code as the worker.
+    "api/cli": ["api/*", "provider/*", "policy/policy.h", "policy/json.h", "policy/arena.h",
+                "runtime/base/*", "runtime/link/loop.h", "runtime/link/spool_reader.h", "runtime/*.h",
+                "runtime/agent/tar.h"],
     "api": ["api/*", "provider/*", "policy/policy.h", "policy/json.h", "policy/arena.h",
             "runtime/base/*", "runtime/link/loop.h", "runtime/link/spool_reader.h", "runtime/*.h"],
     # The program that speaks to clients gives up its rights by itself, before it knows one.

@@ -126,6 +126,33 @@ Test(client_body, a_length_is_kept_and_what_is_missing_is_seen)
     cr_expect_eq(body_of(false, 0, "", 0, 1, &none), CLIENT_BODY_END);
 }
 
+Test(client_body, what_stands_behind_the_last_chunk_is_kept_and_has_a_bound)
+{
+    static const char text[] =
+        "1\r\nx\r\n0\r\nDate: never\r\nX-Berth-Left-Out: 12\r\nx-berth-left-out-names:  a%20b, "
+        "c\r\n\r\n";
+    const struct client_head head = {.status = 200, .chunked = true};
+    struct client_body body;
+    _cleanup_buf_ struct buf out = {0}, many = {0}, longest = {0};
+    cr_assert_eq(client_body_init(&body, &head, false, NULL), 0);
+    for (size_t at = 0, used, n; at < sizeof text - 1; at += used) {
+        const char *piece;
+        cr_assert_geq(client_body_next(&body, text + at, 1, &used, &piece, &n, NULL), 0);
+    }
+    cr_expect_eq(body.state, CLIENT_BODY_DONE);
+    cr_expect_eq(body.left_out.count, 12u);
+    cr_expect_str_eq(body.left_out.names, "a%20b, c");
+    buf_puts(&many, "0\r\n");
+    buf_puts(&longest, "0\r\nX-Berth-Left-Out-Names: ");
+    for (unsigned i = 0; i < 4000; i++) {
+        if (i < 17)
+            buf_puts(&many, "A: b\r\n");
+        buf_putc(&longest, 'a');
+    }
+    cr_expect_lt(body_of(true, 0, buf_text(&many), many.length, 100, &out), 0);
+    cr_expect_lt(body_of(true, 0, buf_text(&longest), longest.length, 100, &out), 0);
+}
+
 Test(client_body, broken_chunks_are_refused)
 {
     static const char *const rows[] = {
@@ -136,7 +163,12 @@ Test(client_body, broken_chunks_are_refused)
         "5\nhello",
         "5\r\nhello0",
         "5\r\nhello\n0\r\n",
-        "0\r\nTrailer: x\r\n\r\n",
+        "0\r\nno field\r\n\r\n",
+        "0\r\n: x\r\n\r\n",
+        "0\r\nA: x\n\r\n",
+        "0\r\nA: \x01\r\n\r\n",
+        "0\r\nX-Berth-Left-Out: many\r\n\r\n",
+        "0\r\nX-Berth-Left-Out: -1\r\n\r\n",
         "-1\r\n",
         "1000000000000000\r\n",
         "0x5\r\nhello\r\n",

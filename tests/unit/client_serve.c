@@ -1,8 +1,12 @@
 /* This file tests the verbs against a server that follows a script: what is repeated and with which
- * key, streams that go on after their connection ended, and what a hostile listing may not do. */
+ * key, streams that go on after their connection ended, and what a hostile listing or archive may
+ * not do.
+ *
+ * This file is long because the scripts of all verbs are read by one server. */
 #include "api/cli/cp.h"
 #include "api/cli/exec.h"
 
+#include "runtime/agent/tar.h"
 #include "runtime/base/fd.h"
 #include "runtime/base/io.h"
 
@@ -24,6 +28,7 @@
 struct line {
     const char *fits;          /* a part of the request; NULL: any */
     const char *raw;           /* bytes as they are; or one of the next two */
+    size_t raw_length;         /* 0: to its NUL */
     const char *json, *events; /* in one chunk, with a head; none at all: the connection ends */
     int status;                /* 0: 200 */
     bool stay;                 /* the connection is kept */
@@ -62,7 +67,7 @@ static void send_line(int fd, const struct line *line)
     const char *body = line->json ? line->json : line->events;
     _cleanup_buf_ struct buf out = {0};
     if (line->raw)
-        buf_puts(&out, line->raw);
+        buf_add(&out, line->raw, line->raw_length ? line->raw_length : strlen(line->raw));
     else if (body)
         buf_printf(&out,
                    "HTTP/1.1 %d X\r\nContent-Type: %s\r\nTransfer-Encoding: "
@@ -469,6 +474,8 @@ Test(client_serve, standard_input_is_sent_in_chunks_and_closed_when_all_of_it_ar
 #define FILE_X \
     "HTTP/1.1 200 OK\r\nX-Berth-Type: file\r\nX-Berth-Mode: 6755\r\nContent-Length: 4\r\n\r\nevil"
 
+#define TAR_BROKEN_OFF "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+
 /* A listing of one entry, given as JSON. */
 static const char *listing(const char *entry, char *text, size_t size)
 {
@@ -504,6 +511,7 @@ Test(cp_down, FS_1_no_entry_of_a_hostile_listing_is_written_outside)
         struct scene scene;
         const struct line lines[] = {
             {.fits = "HEAD ", .raw = HEAD_DIRECTORY, .stay = true},
+            {.fits = "/tar?", .raw = TAR_BROKEN_OFF},
             {.fits = "/list?", .raw = listing(entries[i], text, sizeof text), .stay = true},
             {.raw = FILE_X, .stay = true, .again = true}};
         _cleanup_buf_ struct buf log = {0}, out = {0};
@@ -527,6 +535,100 @@ Test(cp_down, FS_1_no_entry_of_a_hostile_listing_is_written_outside)
     }
     rmdir(outside);
     cr_expect_eq(rmdir(place), 0);
+}
+
+/* Entries of a hostile archive, as its answer. */
+struct hostile {
+    uint32_t type;
+    const char *path, *link;
+    char kind; /* of the header, instead of what `type` gives; 0 */
+};
+
+static size_t put_entry(const struct hostile *entry, char *to)
+{
+    const struct files_stat stat = {.type = entry->type, .mode = 0777, .size = 4};
+    size_t n = tar_write(&stat, entry->path, entry->link ? entry->link : "", to);
+    if (entry->kind) { /* the last block is the entry's own */
+        unsigned char *block = (unsigned char *)to + n - TAR_BLOCK;
+        unsigned sum = 0;
+        char digits[16];
+        block[156] = (unsigned char)entry->kind;
+        memset(block + 148, ' ', 8);
+        for (unsigned i = 0; i < TAR_BLOCK; i++)
+            sum += block[i];
+        snprintf(digits, sizeof digits, "%06o", sum);
+        memcpy(block + 148, digits, 7);
+    }
+    if (entry->type == FILES_FILE && !entry->kind) {
+        memset(to + n, 0, TAR_BLOCK);
+        memcpy(to + n, "evil", 4);
+        n += TAR_BLOCK;
+    }
+    return n;
+}
+
+Test(cp_down, FS_1_no_entry_of_a_hostile_archive_is_written_outside)
+{
+    static const struct {
+        struct hostile entries[2];
+        int status;
+    } rows[] = {
+        {{{FILES_FILE, "../out", NULL, 0}}, CLI_EXIT_BERTH},
+        {{{FILES_FILE, "/etc/berth-out", NULL, 0}}, CLI_EXIT_BERTH},
+        {{{FILES_FILE, "a/../../out", NULL, 0}}, CLI_EXIT_BERTH},
+        {{{FILES_FILE, "..", NULL, 0}}, CLI_EXIT_BERTH},
+        {{{FILES_FILE, ".", NULL, 0}}, CLI_EXIT_BERTH},
+        {{{FILES_FILE, "no/parent", NULL, 0}}, CLI_EXIT_BERTH},
+        {{{FILES_FILE, "x", NULL, '1'}}, CLI_EXIT_BERTH}, /* a hard link */
+        {{{FILES_FILE, "x", NULL, '3'}}, CLI_EXIT_BERTH}, /* a device */
+        {{{FILES_FILE, "x", NULL, '6'}}, CLI_EXIT_BERTH}, /* a FIFO */
+        /* the place has a link of this name already: nothing behind it is reached */
+        {{{FILES_DIRECTORY, "link", NULL, 0}}, CLI_EXIT_BERTH},
+        {{{FILES_FILE, "link/x", NULL, 0}}, CLI_EXIT_BERTH},
+        /* one that it brings is left out, and what would go through it has nowhere to go */
+        {{{FILES_SYMLINK, "out", "../../outside", 0}, {FILES_FILE, "out/x", NULL, 0}},
+         CLI_EXIT_BERTH},
+        {{{FILES_SYMLINK, "out", "/etc", 0}}, CLI_EXIT_NO},
+    };
+    char place[] = "/tmp/berth-cp-test-XXXXXX", outside[64], path[96], words[128];
+    static char tar[4 * TAR_HEADER_MAX + 4 * TAR_BLOCK];
+    cr_assert(mkdtemp(place));
+    snprintf(outside, sizeof outside, "%s/outside", place);
+    cr_assert_eq(mkdir(outside, 0700), 0);
+    for (size_t i = 0; i < ARRAY_LENGTH(rows); i++) {
+        struct scene scene;
+        _cleanup_buf_ struct buf log = {0}, out = {0}, answer = {0};
+        size_t n = 0;
+        for (unsigned e = 0; e < 2 && rows[i].entries[e].path; e++)
+            n += put_entry(&rows[i].entries[e], tar + n);
+        memset(tar + n, 0, 2 * (size_t)TAR_BLOCK);
+        n += 2 * (size_t)TAR_BLOCK;
+        buf_printf(&answer, "HTTP/1.1 200 OK\r\nContent-Length: %zu\r\n\r\n", n);
+        buf_add(&answer, tar, n);
+        const struct line lines[] = {
+            {.fits = "HEAD ", .raw = HEAD_DIRECTORY, .stay = true},
+            {.fits = "/tar?", .raw = answer.data, .raw_length = answer.length, .stay = true}};
+        snprintf(path, sizeof path, "%s/into", place);
+        cr_assert_eq(mkdir(path, 0700), 0);
+        snprintf(path, sizeof path, "%s/into/d", place);
+        cr_assert_eq(mkdir(path, 0700), 0);
+        snprintf(path, sizeof path, "%s/into/d/link", place);
+        cr_assert_eq(symlink(outside, path), 0);
+        snprintf(words, sizeof words, "cp s1:/d %s/into", place);
+        begin(&scene, lines, ARRAY_LENGTH(lines));
+        cr_expect_eq(run(cli_cp, words, &out), rows[i].status, "row %zu", i);
+        finish(&scene, &log);
+        cr_expect_eq(unlink(path), 0);
+        snprintf(path, sizeof path, "%s/into/d", place);
+        cr_expect_eq(rmdir(path), 0, "row %zu left something", i);
+        snprintf(path, sizeof path, "%s/into", place);
+        cr_expect_eq(rmdir(path), 0, "row %zu left something", i);
+        cr_expect_eq(rmdir(outside), 0, "row %zu wrote outside", i);
+        mkdir(outside, 0700);
+    }
+    rmdir(outside);
+    cr_expect_eq(rmdir(place), 0);
+    cr_expect_lt(access("/etc/berth-out", F_OK), 0);
 }
 
 Test(cp_down, a_file_is_whole_or_absent_without_set_id_bits_and_replaces_a_link_itself)

@@ -60,6 +60,7 @@ static struct fake {
     int client_socket;
     char policy[65]; /* that who asked last is bound to; "-": to none */
     atomic_uint forgotten, stopped, frames_given, asked_count;
+    int collected_status; /* of provider_collected(); 0: 200 */
     int stdin_reader;
 } fake = {.lock = PTHREAD_MUTEX_INITIALIZER, .stdin_reader = -1};
 
@@ -569,6 +570,18 @@ void provider_files(struct provider *p, const struct provider_call *call,
     loop_timer_set(fake.timer, 0);
 }
 
+void provider_collected(struct provider *p, const struct provider_call *call,
+                        const struct provider_collected *collected)
+{
+    struct provider_reply reply = {.status = fake.collected_status ? fake.collected_status : 200};
+    (void)p;
+    fake_note("collected %s/%s session=%" PRId64 " path=%s entries=%" PRIu64 " bytes=%" PRIu64
+              " left_out=%" PRIu64,
+              call->workspace_id, call->session_id, collected->session, collected->path,
+              collected->entries, collected->bytes, collected->left_out);
+    call->reply(call->data, &reply);
+}
+
 static inline void fake_entry(int fd, const char *path, uint32_t type)
 {
     struct files_entry entry = {.magic = FILES_MAGIC, .path_length = (uint32_t)strlen(path)};
@@ -659,7 +672,8 @@ static inline void fake_file_end(struct fake_file *f, int code, const char *why)
     result.more = strcmp(f->request.path, "/more") == 0;
     if (code)
         err_set(&err, (enum err_code)code, 0, "work on files", f->request.path, "%s", why);
-    const struct provider_files_reply reply = {.err = code ? &err : NULL, .result = &result};
+    const struct provider_files_reply reply = {
+        .err = code ? &err : NULL, .result = &result, .session = 7};
     fd_replace(&f->in, -1);
     fd_replace(&f->out, -1);
     f->used = false;

@@ -372,3 +372,49 @@ Test(front_routes, POL_2_rules_beyond_the_ceiling_are_refused_and_nothing_else_o
     answer = front_ask("PUT", path, "", "{\"egress\":\"public-only\"}");
     cr_assert(strstr(answer, " 422 ") && strstr(answer, "\"pointer\":\"/egress\""), "%s", answer);
 }
+
+/* A command: by itself, and for a token that is bound to more and to less than the operator's. */
+Test(front_routes, POL_2_a_command_beyond_the_ceiling_is_refused_and_all_of_it_is_named)
+{
+    static const char ceiling[] = "{\"version\":1,\n \"limits\":{\"exec_timeout\":\"10m\"}}";
+    static const char path[] = "/v1/workspaces/a/sessions/s1/execs";
+    static const char within[] = "{\"argv\":[\"id\"],\"user\":\"4\",\"timeout_ms\":600000,"
+                                 "\"grace_ms\":10000,\"keep_children\":false,"
+                                 "\"output_limit_bytes\":16777216}";
+    static const char beyond[] = "{\"argv\":[\"id\"],\n\"user\":\"root\",\n\"timeout_ms\":600001,\n"
+                                 "\"grace_ms\":10001,\n\"keep_children\":true,\n"
+                                 "\"output_limit_bytes\":16777217}";
+    static const char *const names[] = {
+        "user: root (body:2:8), where user is allowed (preset balanced:",
+        "timeout_ms: 600001ms (body:3:14), where 10m is allowed (ceiling:2:27)",
+        "grace_ms: 10001ms (body:4:12), where 10s is allowed (ceiling:2:27)",
+        "keep_children: true (body:5:17), where false is allowed (ceiling:2:27)",
+        "output_limit_bytes: 16777217 (body:6:22), where 16MiB is allowed (preset balanced:",
+        "\"pointer\":\"/user\"",
+        "policy_rejected"};
+    struct err err;
+    unsigned before = fake.asked_count;
+    const char *answer = front_ask("POST", path, "", beyond);
+    cr_assert(strstr(answer, " 201 "), "without a ceiling: %s", answer);
+    cr_assert(policy_load_text(&fake_ceiling, "ceiling", ceiling, strlen(ceiling), &err) == 0);
+    fake_front.ceiling = fake_ceiling;
+    cr_assert_eq(fake.asked_count, before + 1);
+    answer = front_ask("POST", path, "", beyond);
+    cr_expect(strstr(answer, " 422 "), "%s", answer);
+    for (unsigned i = 0; i < ARRAY_LENGTH(names); i++)
+        cr_expect(strstr(answer, names[i]), "no %s in %s", names[i], answer);
+    cr_expect_eq(fake.asked_count, before + 1, "nobody was asked to start it");
+    answer = front_ask("POST", path, "", within);
+    cr_expect(strstr(answer, " 201 "), "%s", answer);
+    answer = front_ask("POST", path, "", "{\"argv\":[\"id\"]}");
+    cr_expect(strstr(answer, " 201 "), "%s", answer);
+    /* Over TCP: of a token that is not bound, and of one that is, to a minute. */
+    answer = front_ask_tcp("ta", "POST", path, beyond, true);
+    cr_expect(strstr(answer, " 422 ") && strstr(answer, names[4]), "%s", answer);
+    answer = front_ask_tcp("tp", "POST", path, "{\"argv\":[\"id\"],\"timeout_ms\":600001}", true);
+    cr_expect(strstr(answer, " 422 ") && strstr(answer, "where 10m is allowed (ceiling:") &&
+                  strstr(answer, "where 1m is allowed (the token's policy:"),
+              "%s", answer);
+    answer = front_ask_tcp("tp", "POST", path, "{\"argv\":[\"id\"],\"timeout_ms\":60001}", true);
+    cr_expect(strstr(answer, " 422 ") && !strstr(answer, "(ceiling:"), "%s", answer);
+}

@@ -240,6 +240,12 @@ Test(front_streams, a_collection_is_told_whole_or_not_at_all)
                   strstr(answer, "\"bytes\":7,\"left_out\":[{\"name\":\"l\",\"type\":\"symlink\"}],"
                                  "\"left_out_count\":1}"),
               "%s", answer);
+    cr_expect_str_eq(fake_asked(), "collected w/s1 session=7 path=" FILES_OUTPUTS
+                                   " entries=2 bytes=7 left_out=1");
+    /* Whether it could be written down is no matter of who collects. */
+    fake.collected_status = 503;
+    answer = front_ask("POST", S "/outputs/collect", "", "{}");
+    cr_expect(strstr(answer, " 200 ") && strstr(answer, "\"bytes\":7"), "%s", answer);
     static const char *const hostile[] = {"/many", "/up", "/heavy", "/twice", "/torn"};
     for (unsigned i = 0; i < ARRAY_LENGTH(hostile); i++) {
         char body[64];
@@ -247,6 +253,7 @@ Test(front_streams, a_collection_is_told_whole_or_not_at_all)
         answer = front_ask("POST", S "/outputs/collect", "", body);
         cr_expect(strstr(answer, " 503 ") && strstr(answer, "is no collection"), "%s: %s",
                   hostile[i], answer);
+        cr_expect(strncmp(fake_asked(), "files collect", 13) == 0, "told: %s", fake_asked());
     }
     answer = front_ask("POST", S "/outputs/collect", "Idempotency-Key: k\r\n", "{}");
     cr_expect(strstr(answer, " 400 "), "%s", answer);

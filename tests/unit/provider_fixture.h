@@ -5,6 +5,7 @@
 #pragma once
 
 #include "provider_fake.h"
+#include "tests/slower.h"
 
 #include <ftw.h>
 
@@ -33,7 +34,7 @@ static inline void fixture_on_idle(void *data, bool idle)
 /* Rounds of the loop until `*done`, at most a minute: a machine may be busy. */
 static inline void fixture_until(const volatile bool *done)
 {
-    int64_t by = now_boot_ms() + 60000;
+    int64_t by = now_boot_ms() + 60000 * (int64_t)test_slower();
     while (!*done) {
         cr_assert_lt(now_boot_ms(), by, "nothing came of it");
         loop_step(fixture_loop, false);

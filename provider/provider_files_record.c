@@ -1,0 +1,135 @@
+/* This file writes down what was done to the files of a session: a row of the audit, and an event
+ * where much came in or went out at once. It never names a path in the audit, and never holds up
+ * what has happened: what the ledger cannot take is told to its caller all the same.
+ */
+#include "provider/provider_internal.h"
+
+#include "provider/document.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+/* Of an event's path; a longer one is not told, as the event would not fit its row. */
+enum { PATH_TOLD_MAX = 1500 };
+
+/* As it is called in the audit, and by what its files came; "": it changes nothing. Who collects is
+ * written down too: these are what leaves the session. */
+static const struct {
+    const char *what, *by;
+} told_as[FILES_OPERATION_END] = {
+    [FILES_WRITE] = {"file_write", NULL},        [FILES_REMOVE] = {"file_remove", NULL},
+    [FILES_MKDIR] = {"files_mkdir", NULL},       [FILES_MOVE] = {"files_move", NULL},
+    [FILES_CHMOD] = {"files_chmod", NULL},       [FILES_TREE_WRITE] = {"tree_write", "tree"},
+    [FILES_TAR_WRITE] = {"tar_write", "tar"},    [FILES_UPLOAD] = {"upload", "upload"},
+    [FILES_COLLECT] = {"outputs_collect", NULL},
+};
+
+const char *files_record_name(unsigned operation)
+{
+    const char *what = operation < FILES_OPERATION_END ? told_as[operation].what : NULL;
+    return what ? what : "";
+}
+
+static int add_event(struct ledger_tx *tx, const struct call *call, int64_t session,
+                     const char *type, const struct buf *data, struct err *err)
+{
+    struct session_row row;
+    if (buf_failed(data))
+        return err_set(err, ERR_UNAVAILABLE, ENOMEM, "tell an event", NULL, NULL);
+    int r = ledger_session_get(tx, session, &row, err);
+    /* Nothing comes behind session.deleted. */
+    if (r != 0 || session_is_over(row.state) || strcmp(row.session_id, call->session_id) != 0 ||
+        strcmp(row.workspace_id, call->workspace_id) != 0)
+        return r < 0 ? r : 0;
+    return ledger_event_add(tx, session, type, buf_text(data), now_ms(), NULL, err);
+}
+
+static void put_path(const char *path, struct buf *out)
+{
+    _cleanup_buf_ struct buf text = {0};
+    buf_json_string(&text, path);
+    buf_puts(out, "\"path\":");
+    buf_puts(out, text.length > PATH_TOLD_MAX ? "null" : buf_text(&text));
+    out->failed |= text.failed;
+}
+
+/* A tree that was refused half way has come in as far as it has. */
+static int tell_copied(struct ledger_tx *tx, const struct call *call, int64_t session,
+                       const struct files_request *request, const struct files_result *result,
+                       struct err *err)
+{
+    _cleanup_buf_ struct buf data = {0};
+    const bool upload = request->operation == FILES_UPLOAD;
+    const uint64_t entries = upload && result->result == 0 ? 1 : result->entries;
+    if (entries == 0)
+        return 0;
+    buf_printf(&data, "{\"by\":\"%s\",", told_as[request->operation].by);
+    put_path(request->path, &data);
+    buf_printf(&data, ",\"entries\":%" PRIu64 ",\"bytes\":%" PRIu64 ",\"complete\":%s}", entries,
+               result->bytes, result->result == 0 ? "true" : "false");
+    return add_event(tx, call, session, "files.copied_in", &data, err);
+}
+
+int files_record(struct ledger_tx *tx, const struct call *call, int64_t session,
+                 const struct files_request *request, const struct files_result *result,
+                 enum err_code code, struct err *err)
+{
+    int r = ledger_audit_add(tx, call->workspace_id, call->who, call->what, call->session_id,
+                             code != ERR_NONE ? err_code_name(code) : "done", now_ms(), err);
+    if (r == 0 && result && told_as[request->operation].by)
+        r = tell_copied(tx, call, session, request, result, err);
+    return r;
+}
+
+/* ---- what was collected ---------------------------------------------------------------------- */
+
+struct collected_call {
+    struct call call; /* first */
+    struct provider_collected collected;
+    struct buf path;
+};
+
+static void collected_fini(struct call *call)
+{
+    buf_fini(&((struct collected_call *)call)->path);
+}
+
+static int collected_apply(struct ledger_tx *tx, struct work *work, struct err *err)
+{
+    const struct collected_call *own = (const struct collected_call *)work;
+    const struct call *call = &own->call;
+    _cleanup_buf_ struct buf data = {0};
+    buf_putc(&data, '{');
+    buf_add(&data, buf_text(&own->path), own->path.length);
+    data.failed |= own->path.failed;
+    buf_printf(&data, ",\"entries\":%" PRIu64 ",\"bytes\":%" PRIu64 ",\"left_out\":%" PRIu64 "}",
+               own->collected.entries, own->collected.bytes, own->collected.left_out);
+    int r = ledger_audit_add(tx, call->workspace_id, call->who, call->what, call->session_id,
+                             "done", now_ms(), err);
+    return r == 0 ? add_event(tx, call, own->collected.session, "files.collected", &data, err) : r;
+}
+
+static void collected_written(struct work *work)
+{
+    struct call *call = (struct call *)work;
+    struct buf none = {0};
+    call_answer(call, 200, &none);
+    call_free(call);
+}
+
+static void collected_begin(struct call *call)
+{
+    work_job(&call->work, LEDGER_OP_EVENT_ADD, collected_apply, collected_written);
+}
+
+void provider_collected(struct provider *p, const struct provider_call *from,
+                        const struct provider_collected *collected)
+{
+    struct collected_call *own = call_new(p, from, sizeof *own, files_record_name(FILES_COLLECT),
+                                          collected_begin, collected_fini);
+    if (!own)
+        return;
+    own->collected = *collected;
+    own->collected.path = NULL;
+    put_path(collected->path, &own->path);
+}
