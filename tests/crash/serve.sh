@@ -21,12 +21,13 @@ alone() {
 # The campaign then destroys what it made, and ends.
 child=
 trap '[ -z "$child" ] || kill -KILL "$child"; exit 130' INT TERM HUP
-if [ "$rounds" -ge 1000 ]; then kills=$rounds restarts=20 reboots=10; else kills=$((rounds / 14)) restarts=4 reboots=1; fi
+kills=$((rounds / 14)) restarts=4 reboots=1 calls=12
+if [ "$rounds" -ge 1000 ]; then kills=$rounds restarts=20 reboots=10 calls=0; fi
 a_service_is_killed_at_random_instants() { alone kill "$kills"; }
 a_service_is_killed_at_every_fail_point() { alone points 0; }
-# Every call of every program takes an hour: only the whole does it.
-any_process_is_killed_at_calls() { [ "$rounds" -lt 1000 ] || alone calls 0; }
-calls_are_refused() { [ "$rounds" -lt 1000 ] || alone refuse 0; }
+# Every call of every program takes an hour: only the whole does it, else the first few that are met.
+any_process_is_killed_at_calls() { alone calls "$calls"; }
+calls_are_refused() { alone refuse "$calls"; }
 the_host_is_restarted() { alone reboot "$reboots"; }
 the_verdict_finds_what_is_wrong() { alone seeded 0; }
 a_service_is_restarted_while_a_hundred_print() { alone hundred "$restarts"; }

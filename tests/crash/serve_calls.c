@@ -463,16 +463,16 @@ void __wrap_title_set(const char *title)
     __real_title_set(title);
 }
 
-int __real_launcher_work(const struct launcher *l, const struct job *job, bool clean, int result);
-int __wrap_launcher_work(const struct launcher *l, const struct job *job, bool clean, int result);
-int __wrap_launcher_work(const struct launcher *l, const struct job *job, bool clean, int result)
+/* By the type of what is wrapped: another one does not compile. */
+__typeof__(launcher_work) __real_launcher_work, __wrap_launcher_work;
+int __wrap_launcher_work(const struct launcher *l, const struct job *job, bool clean, int netns,
+                         int result)
 {
     role = (unsigned)ROLE_WORKER + job->request.type + (clean ? 32u : 0u);
-    return __real_launcher_work(l, job, clean, result);
+    return __real_launcher_work(l, job, clean, netns, result);
 }
 
-_Noreturn void __real_stage_main(const struct stage_args *prepared);
-_Noreturn void __wrap_stage_main(const struct stage_args *args);
+_Noreturn __typeof__(stage_main) __real_stage_main, __wrap_stage_main;
 _Noreturn void __wrap_stage_main(const struct stage_args *args)
 {
     /* Of a session of the probe or of a worker. */
@@ -480,8 +480,7 @@ _Noreturn void __wrap_stage_main(const struct stage_args *args)
     __real_stage_main(args);
 }
 #elif CALLS_PROGRAM == 1
-_Noreturn void __real_child_run(const struct child_plan *plan);
-_Noreturn void __wrap_child_run(const struct child_plan *plan);
+_Noreturn __typeof__(child_run) __real_child_run, __wrap_child_run;
 _Noreturn void __wrap_child_run(const struct child_plan *plan)
 {
     role = ROLE_CHILD;
