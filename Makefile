@@ -378,7 +378,7 @@ $(BUILD)/tests/crash/berth-front: $(CRASH_FRONT_OBJECTS) $(filter-out $(LIB_serv
 # The shipped programs, linked once more: each of their calls that changes something is a fail point
 # (tests/crash/serve_calls.c). Their other objects are those that are shipped.
 comma        := ,
-CALLS_NAMES  := $(shell sed -nE 's/^ +X[[:punct:]]([a-z_0-9]+),.*/\1/p; s/^[_a-zA-Z].*__wrap_([a-z_0-9]+)[[:punct:]].*;$$/\1/p' $(CRASH_CALLS))
+CALLS_NAMES  := $(shell sed -nE 's/^ +X[[:punct:]]([a-z_0-9]+),.*/\1/p; s/^[_a-zA-Z].*__wrap_([a-z_0-9]+)([[:punct:]].*)?;$$/\1/p' $(CRASH_CALLS))
 CALLS_WRAP   := $(addprefix -Wl$(comma)--wrap=,$(CALLS_NAMES))
 
 $(patsubst %,$(BUILD)/failpoint/calls-%.o,0 1 2 3): $(BUILD)/failpoint/calls-%.o: $(CRASH_CALLS) $(BUILD)/stamp/flags

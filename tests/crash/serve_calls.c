@@ -463,8 +463,10 @@ void __wrap_title_set(const char *title)
     __real_title_set(title);
 }
 
-/* By the type of what is wrapped: another one does not compile. */
-__typeof__(launcher_work) __real_launcher_work, __wrap_launcher_work;
+/* By the type of what is wrapped: another one does not compile. The Makefile reads the names of the
+ * wrappers from lines like these. */
+__typeof__(launcher_work) __real_launcher_work;
+__typeof__(launcher_work) __wrap_launcher_work;
 int __wrap_launcher_work(const struct launcher *l, const struct job *job, bool clean, int netns,
                          int result)
 {
@@ -472,7 +474,8 @@ int __wrap_launcher_work(const struct launcher *l, const struct job *job, bool c
     return __real_launcher_work(l, job, clean, netns, result);
 }
 
-_Noreturn __typeof__(stage_main) __real_stage_main, __wrap_stage_main;
+_Noreturn __typeof__(stage_main) __real_stage_main;
+_Noreturn __typeof__(stage_main) __wrap_stage_main;
 _Noreturn void __wrap_stage_main(const struct stage_args *args)
 {
     /* Of a session of the probe or of a worker. */
@@ -480,7 +483,8 @@ _Noreturn void __wrap_stage_main(const struct stage_args *args)
     __real_stage_main(args);
 }
 #elif CALLS_PROGRAM == 1
-_Noreturn __typeof__(child_run) __real_child_run, __wrap_child_run;
+_Noreturn __typeof__(child_run) __real_child_run;
+_Noreturn __typeof__(child_run) __wrap_child_run;
 _Noreturn void __wrap_child_run(const struct child_plan *plan)
 {
     role = ROLE_CHILD;
