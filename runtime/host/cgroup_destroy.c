@@ -231,31 +231,74 @@ static int destroy_in_scope(const struct cgroup_host *host, const char *scope, c
         return errno == ENOENT
                    ? 0
                    : err_set(err, ERR_UNAVAILABLE, errno, "open a session's cgroup", path, NULL);
-    int r = destroy(&other, name, s, timeout_ms, err);
-    /* The scope may have more sessions, and its manager may be quicker. */
-    if (r == 0 && rmdir(other.v2) == 0) {
-        *strrchr(other.v2, '/') = 0;
-        rmdir(other.v2);
+    return destroy(&other, name, s, timeout_ms, err);
+}
+
+unsigned cgroup_sweep_leaves(int dir)
+{
+    unsigned removed = 0;
+    int listed = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *stream = listed < 0 ? NULL : fdopendir(listed);
+    if (!stream) {
+        fd_close(listed);
+        return 0;
     }
-    return r;
+    /* One that still has a member refuses with EBUSY. */
+    for (struct dirent *e; (e = readdir(stream));)
+        if (strncmp(e->d_name, CGROUP_LEAF_PREFIX, sizeof CGROUP_LEAF_PREFIX - 1) == 0)
+            removed += unlinkat(dir, e->d_name, AT_REMOVEDIR) == 0;
+    closedir(stream);
+    return removed;
+}
+
+/* The user's systemd looks once, when the last process has gone: what it could not remove then,
+ * because a session's cgroup was in it, nobody does but us. A scope in which no berth has been yet
+ * has neither a base nor a leaf and is left alone: its first process is on its way. */
+static void sweep_scope(const struct cgroup_host *host, int place, const char *scope)
+{
+    _cleanup_fd_ int dir = openat(place, scope, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (dir < 0 || is_populated(dir) != 0)
+        return;
+    /* A base that a session is in stays, and the scope with it. */
+    bool emptied = unlinkat(dir, strrchr(host->v2, '/') + 1, AT_REMOVEDIR) == 0;
+    emptied = cgroup_sweep_leaves(dir) > 0 || emptied;
+    if (emptied)
+        (void)unlinkat(place, scope, AT_REMOVEDIR);
+}
+
+static bool is_scope(const char *name)
+{
+    static const char prefix[] = CGROUP_SCOPE_PREFIX, suffix[] = CGROUP_SCOPE_SUFFIX;
+    size_t length = strlen(name);
+    return length > sizeof suffix && strncmp(name, prefix, sizeof prefix - 1) == 0 &&
+           strcmp(name + length - (sizeof suffix - 1), suffix) == 0;
+}
+
+void cgroup_sweep_scopes(const struct cgroup_host *host)
+{
+    DIR *stream = host->place[0] ? opendir(host->place) : NULL;
+    if (!stream)
+        return;
+    for (struct dirent *e; (e = readdir(stream));)
+        if (is_scope(e->d_name))
+            sweep_scope(host, dirfd(stream), e->d_name);
+    closedir(stream);
 }
 
 static int destroy_in_scopes(const struct cgroup_host *host, const char *name, unsigned timeout_ms,
                              struct err *err)
 {
-    static const char prefix[] = CGROUP_SCOPE_PREFIX, suffix[] = CGROUP_SCOPE_SUFFIX;
     DIR *stream = opendir(host->place);
     if (!stream)
         return errno == ENOENT
                    ? 0
                    : err_set(err, ERR_UNAVAILABLE, errno, "look for scopes", host->place, NULL);
     int r = 0;
-    for (struct dirent *e; r == 0 && (e = readdir(stream));) {
-        size_t length = strlen(e->d_name);
-        if (length > sizeof suffix && strncmp(e->d_name, prefix, sizeof prefix - 1) == 0 &&
-            strcmp(e->d_name + length - (sizeof suffix - 1), suffix) == 0)
+    for (struct dirent *e; r == 0 && (e = readdir(stream));)
+        if (is_scope(e->d_name)) {
             r = destroy_in_scope(host, e->d_name, name, timeout_ms, err);
-    }
+            sweep_scope(host, dirfd(stream), e->d_name);
+        }
     closedir(stream);
     return r;
 }

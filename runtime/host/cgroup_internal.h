@@ -67,12 +67,20 @@ void cgroup_host_none(struct cgroup_host *host, const char *fmt, ...)
 /* Scopes of berth's own asking are berth-PID-TIME.scope. */
 #define CGROUP_SCOPE_PREFIX "berth-"
 #define CGROUP_SCOPE_SUFFIX ".scope"
+/* A berth process's own cgroup, beside the base, is PREFIX + PID. */
+#define CGROUP_LEAF_PREFIX "berth-launch-"
 
 /* Asks the user's service manager for a delegated scope that holds this process. `program` is
  * busctl, `runtime_dir` the user's. 0 when this process has been moved, `wait_ms` bounds it all.
  * On failure ret_why says in one sentence why not. */
 int cgroup_scope_ask(const char *program, const char *runtime_dir, unsigned wait_ms, char *ret_why,
                      size_t size);
+
+/* Leaves below `dir` of processes that are gone; how many. */
+unsigned cgroup_sweep_leaves(int dir);
+
+/* What is left of scopes in host->place in which nothing lives and no session's cgroup is. */
+void cgroup_sweep_scopes(const struct cgroup_host *host);
 
 /* v1, cgroup_v1.c */
 int cgroup_v1_create(struct cgroup_session *cg, struct err *err);

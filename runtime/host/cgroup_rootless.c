@@ -21,8 +21,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define LEAF_PREFIX "berth-launch-"
-#define BUSCTL      "/usr/bin/busctl"
+#define BUSCTL "/usr/bin/busctl"
 
 static const uint32_t ALL = SPEC_LIMIT_MEMORY | SPEC_LIMIT_CPU | SPEC_LIMIT_PIDS;
 
@@ -39,7 +38,7 @@ static int own_directory(const struct cgroup_mounts *mounts, char *ret, size_t s
         return r;
     /* A child of a berth process is born in that one's leaf: the delegated cgroup is above it. */
     char *last = strrchr(ret, '/');
-    if (last && strncmp(last + 1, LEAF_PREFIX, strlen(LEAF_PREFIX)) == 0)
+    if (last && strncmp(last + 1, CGROUP_LEAF_PREFIX, strlen(CGROUP_LEAF_PREFIX)) == 0)
         *last = 0;
     return 0;
 }
@@ -56,26 +55,9 @@ static bool is_delegated(int dir)
     return true;
 }
 
-/* Leaves of processes that are gone; one that still has a member refuses with EBUSY. */
-static void sweep_leaves(int dir)
-{
-    int listed = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (listed < 0)
-        return;
-    DIR *stream = fdopendir(listed);
-    if (!stream) {
-        fd_close(listed);
-        return;
-    }
-    for (struct dirent *e; (e = readdir(stream));)
-        if (strncmp(e->d_name, LEAF_PREFIX, strlen(LEAF_PREFIX)) == 0)
-            unlinkat(dir, e->d_name, AT_REMOVEDIR);
-    closedir(stream);
-}
-
 static int move_to_leaf(int dir, char *ret_leaf, size_t size)
 {
-    snprintf(ret_leaf, size, LEAF_PREFIX "%d", getpid());
+    snprintf(ret_leaf, size, CGROUP_LEAF_PREFIX "%d", getpid());
     if (mkdirat(dir, ret_leaf, 0755) < 0 && errno != EEXIST)
         return -errno;
     char procs[96];
@@ -104,7 +86,7 @@ static int use_delegated(struct cgroup_host *host, const char *path)
     if (io_read_at(dir, "cgroup.controllers", text, sizeof text) < 0)
         text[0] = 0;
     uint32_t available = cgroup_limits_named(text), have = 0;
-    sweep_leaves(dir);
+    cgroup_sweep_leaves(dir);
     if (available) {
         char leaf[64];
         int r = move_to_leaf(dir, leaf, sizeof leaf);
@@ -164,6 +146,8 @@ void cgroup_open_rootless(struct cgroup_host *host, const struct cgroup_mounts *
     if (!unified) {
         if (r < 0)
             memset(host, 0, sizeof *host);
+        else
+            cgroup_sweep_scopes(host);
         snprintf(host->reason, sizeof host->reason,
                  "this host limits through cgroup v1, which no ordinary user can be given: boot "
                  "with systemd.unified_cgroup_hierarchy=1, or run berth as root");
@@ -172,6 +156,8 @@ void cgroup_open_rootless(struct cgroup_host *host, const struct cgroup_mounts *
     /* A delegation with fewer controllers than the manager could give is not worth a scope. */
     if (r < 0 || !host->limits)
         r = ask_and_use(host, mounts);
+    if (r == 0)
+        cgroup_sweep_scopes(host);
     if (r < 0 && !host->reason[0])
         cgroup_host_none(host, "%s",
                          r == -EBUSY

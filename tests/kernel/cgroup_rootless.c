@@ -239,6 +239,47 @@ static void left_in_a_scope(void)
     MUST(7, access(scope, F_OK) < 0 && errno == ENOENT);
 }
 
+static void make_all(const char *scope, const char *const *below, size_t count)
+{
+    char path[400];
+    for (size_t i = 0; i < count; i++) {
+        snprintf(path, sizeof path, "%s%s", scope, below[i]);
+        MUST(30, mkdir(path, 0755) == 0);
+    }
+}
+
+/* The manager could remove nothing: a session of another scope's berth is in the base. */
+static void left_with_a_leaf(void)
+{
+    static const char *const below[] = {"", "/berth-launch-7", "/berth", "/berth/test-a",
+                                        "/berth/test-b"};
+    be_user_in(delegated);
+    struct cgroup_host host;
+    struct err err;
+    char scope[300], fresh[300], path[400];
+    MUST(1, cgroup_host_open(&host, true, NULL) == 0);
+    snprintf(scope, sizeof scope, "%s/berth-7-abc.scope", delegated);
+    snprintf(fresh, sizeof fresh, "%s/berth-8-abc.scope", delegated);
+    make_all(scope, below, ARRAY_LENGTH(below));
+    make_all(fresh, below, 1);
+    MUST(2, cgroup_leftover_destroy(&host, "test-a", 2000, &err) == 0);
+    snprintf(path, sizeof path, "%s/berth/test-b", scope);
+    MUST(3, access(path, F_OK) == 0);
+    MUST(4, cgroup_leftover_destroy(&host, "test-b", 2000, &err) == 0);
+    MUST(5, access(scope, F_OK) < 0 && errno == ENOENT);
+    MUST(6, access(fresh, F_OK) == 0); /* its first process is on its way */
+    /* Killed between the last two removals. */
+    make_all(scope, below, 3);
+    MUST(7, cgroup_host_open(&host, true, NULL) == 0);
+    MUST(8, access(scope, F_OK) < 0 && errno == ENOENT);
+    MUST(9, access(fresh, F_OK) == 0 && rmdir(fresh) == 0);
+}
+
+USER_TEST(a_scope_that_its_manager_gave_up_is_removed_with_its_last_session)
+{
+    cr_assert_eq(in_child(left_with_a_leaf), 0, "step %d", last);
+}
+
 USER_TEST(what_a_killed_berth_left_in_its_scope_is_removed_by_the_next)
 {
     cr_assert_eq(in_child(left_in_a_scope), 0, "step %d", last);
