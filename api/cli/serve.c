@@ -210,9 +210,14 @@ int cli_serve(int argc, char **argv)
     struct serve_place place = {.state_lock = -1, .runtime_lock = -1, .listen = -1};
     struct serve_launch launch = {
         .program = -1, .gateway = -1, .config = -1, .capabilities = -1, .status = -1};
-    int status;
-    if (keep_options(&options, &err) < 0 || prepare(&options, &place, &launch, &err) < 0) {
+    int status, r = keep_options(&options, &err);
+    if (r == 0)
+        r = prepare(&options, &place, &launch, &err);
+    if (r < 0) {
         status = cli_fail(&err);
+        /* Whoever asked for one has it: the other's. */
+        if (r == -EALREADY && options.on_demand)
+            status = 0;
     } else {
         /* Read before the name of the process goes over it; children get none of it. */
         const char *given = getenv("NOTIFY_SOCKET");

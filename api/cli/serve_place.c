@@ -146,11 +146,13 @@ static int lock(int directory, const char *whole, int *ret_lock, struct err *err
         text[n > 0 ? strspn(text, "0123456789") : 0] = 0;
         if (sys != EWOULDBLOCK)
             return failed(err, sys, "lock", whole);
-        if (!holder_is_dead(text) || waited_ms >= WAIT_FOR_THE_DEAD_MS)
-            return err_set(err, ERR_UNAVAILABLE, 0, "lock the directory", whole,
-                           "Another berth serves it%s%s%s. Use that one, stop it, or choose other "
-                           "directories with BERTH_STATE_DIR and BERTH_RUNTIME_DIR.",
-                           text[0] ? " (process " : "", text, text[0] ? ")" : "");
+        if (!holder_is_dead(text) || waited_ms >= WAIT_FOR_THE_DEAD_MS) {
+            err_set(err, ERR_UNAVAILABLE, 0, "lock the directory", whole,
+                    "Another berth serves it%s%s%s. Use that one, stop it, or choose other "
+                    "directories with BERTH_STATE_DIR and BERTH_RUNTIME_DIR.",
+                    text[0] ? " (process " : "", text, text[0] ? ")" : "");
+            return -EALREADY;
+        }
         poll(NULL, 0, LOOK_AGAIN_MS);
     }
     int n = snprintf(text, sizeof text, "%ld\n", (long)getpid());

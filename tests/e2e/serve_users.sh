@@ -148,6 +148,23 @@ each_process_killed() {
     berth session destroy k1 --delete-volume
     status_is 0
 }
+# Another one that holds the directories and does not listen yet: it is waited for, and followed if it goes.
+another_is_coming_up() {
+    local pid
+    berth session create u1
+    pid=$(service_pid)
+    kill -TERM "$pid"
+    gone "$pid" 10 || fail 'the service did not end'
+    "${AS[@]}" flock "$D/state/lock" sh -c 'echo $$ >"$1"; exec sleep 2' sh "$D/state/lock" &
+    pid=$!
+    sleep 0.5
+    berth session list
+    status_is 0 'the directories are held'
+    grep -q '^u1 .*running' "$OUT" || fail "after another one: $(head -n 1 "$ERR")"
+    wait "$pid"
+    berth session destroy u1 --delete-volume
+    status_is 0
+}
 # A server runs; what can be done beside it.
 beside_a_command() {
     local id
@@ -244,7 +261,7 @@ ALL_MODES=${MODES:-$(modes_here)}
 for mode in $ALL_MODES; do
     enter_mode "$mode"
     seen
-    for name in own_directories every_verb each_process_killed beside_a_command; do
+    for name in own_directories every_verb each_process_killed another_is_coming_up beside_a_command; do
         # Those of root are the machine's.
         if [ "$mode $name" = 'root own_directories' ] || ! asked_for "$name"; then continue; fi
         fresh_workspace
