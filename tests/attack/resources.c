@@ -130,7 +130,8 @@ static int take_memory(const char *kind, size_t mebibytes, const char *directory
     char path[512];
     snprintf(path, sizeof path, "%s/memory", directory);
     int fd = -1;
-    if (strcmp(kind, "tmpfs") == 0 || strcmp(kind, "cache") == 0)
+    bool synced = strcmp(kind, "cache-synced") == 0, cache = synced || strcmp(kind, "cache") == 0;
+    if (strcmp(kind, "tmpfs") == 0 || cache)
         fd = open(path, O_CREAT | O_RDWR | O_CLOEXEC, 0600);
     else if (strcmp(kind, "memfd") == 0)
         fd = memfd_create("attack", MFD_CLOEXEC);
@@ -171,7 +172,7 @@ static int take_memory(const char *kind, size_t mebibytes, const char *directory
             }
             taken = bytes / MIB;
         } else if (fd >= 0) {
-            if (write(fd, block, MIB) != MIB)
+            if (write(fd, block, MIB) != MIB || (synced && taken % 16 == 0 && fdatasync(fd) < 0))
                 break;
         } else {
             return 2;
@@ -181,7 +182,7 @@ static int take_memory(const char *kind, size_t mebibytes, const char *directory
     printf("taken %zu of %zu%s%s\n", taken, mebibytes, taken < mebibytes ? " then " : "",
            taken < mebibytes ? strerrorname_np(sys) : "");
     fflush(stdout);
-    if (strcmp(kind, "cache") == 0)
+    if (cache)
         unlink(path);
     return taken < mebibytes ? 3 : 0;
 }
