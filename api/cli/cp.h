@@ -81,6 +81,10 @@ int cp_tar_down(struct cp *cp, const char *path, int directory, struct err *err)
 /* What the session's side says that its archive does not have. */
 void cp_tar_left_out(struct cp *cp, const char *path, const struct client_left_out *out);
 int cp_tar_up(struct cp *cp, int fd, const char *path, struct err *err);
+/* After so much another archive is begun. */
+extern struct cp_tar_bounds {
+    uint64_t headers, bytes;
+} cp_tar_up_most;
 /* A file at `name` beneath `directory`, whole or not at all: `fill` writes it and says the rest. */
 struct cp_file {
     mode_t mode;
