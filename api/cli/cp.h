@@ -21,14 +21,15 @@
 #include <sys/types.h>
 #include <time.h>
 
-enum { CP_DEPTH_MAX = 128, CP_NAME_MAX = 255, CP_BEHIND_MAX = 1 << 20 };
+enum { CP_DEPTH_MAX = 128, CP_NAME_MAX = 255, CP_BEHIND_MAX = 1 << 20, CP_LINES_MAX = 1000 };
 
 struct cp {
     struct verb *verb;
     struct buf base; /* "/v1/workspaces/W/sessions/S" */
     mode_t mask;     /* the umask */
     uint64_t files, directories, bytes, left_out;
-    struct buf lines; /* what was left out; told at the end */
+    struct buf lines;                 /* what was left out; told at the end */
+    uint64_t lines_count, lines_left; /* those that are there, and that would be too many */
 };
 
 /* May this be the name of one entry of a directory here? Not "", ".", "..", nor with a slash or a
@@ -97,5 +98,6 @@ int cp_down_new(struct cp *cp, int directory, const char *name,
 /* What was not copied, on stderr at the end. */
 void cp_left_out(struct cp *cp, const char *path, const char *why);
 void cp_left_out_in(struct cp *cp, const char *top, const char *path, const char *why);
+void cp_left_out_end(struct cp *cp); /* how many more there were */
 /* Everything is copied again in another way: what was counted until now was not. */
 void cp_begin_again(struct cp *cp);

@@ -637,6 +637,83 @@ Test(cp_down, FS_1_no_entry_of_a_hostile_archive_is_written_outside)
     cr_expect_lt(access("/etc/berth-out", F_OK), 0);
 }
 
+Test(cp_down, an_archive_ends_with_two_blocks_of_zeros_and_zeros_behind_them)
+{
+    /* Blocks: 'e' an entry, '0' zeros, 'x' something else. */
+    static const struct {
+        const char *blocks;
+        int status;
+    } rows[] = {{"00", 0},    {"000", 0},  {"e00", 0},   {"0", 125},
+                {"0e0", 125}, {"0x", 125}, {"00x", 125}, {"00e00", 125}};
+    char place[] = "/tmp/berth-cp-test-XXXXXX", path[96], words[128];
+    cr_assert(mkdtemp(place));
+    snprintf(words, sizeof words, "cp s1:/d %s", place);
+    for (size_t i = 0; i < ARRAY_LENGTH(rows); i++) {
+        static char tar[8 * TAR_HEADER_MAX];
+        struct scene scene;
+        _cleanup_buf_ struct buf log = {0}, out = {0}, answer = {0};
+        size_t n = 0;
+        memset(tar, 0, sizeof tar);
+        for (const char *b = rows[i].blocks; *b; b++) {
+            const struct files_stat stat = {.type = FILES_DIRECTORY, .mode = 0755};
+            if (*b == 'e')
+                tar_write(&stat, "e", "", tar + n);
+            tar[n] = *b == 'x' ? 'x' : tar[n];
+            n += TAR_BLOCK;
+        }
+        buf_printf(&answer, "HTTP/1.1 200 OK\r\nContent-Length: %zu\r\n\r\n", n);
+        buf_add(&answer, tar, n);
+        const struct line lines[] = {
+            {.fits = "HEAD ", .raw = HEAD_DIRECTORY, .stay = true},
+            {.fits = "/tar?", .raw = answer.data, .raw_length = answer.length, .stay = true}};
+        begin(&scene, lines, ARRAY_LENGTH(lines));
+        cr_expect_eq(run(cli_cp, words, &out), rows[i].status, "%s", rows[i].blocks);
+        finish(&scene, &log);
+        snprintf(path, sizeof path, "%s/d/e", place);
+        rmdir(path);
+        snprintf(path, sizeof path, "%s/d", place);
+        cr_expect_eq(rmdir(path), 0);
+    }
+    cr_expect_eq(rmdir(place), 0);
+}
+
+Test(cp_down, a_directory_is_not_written_to_a_terminal)
+{
+    struct scene scene;
+    const struct line lines[] = {{.fits = "HEAD ", .raw = HEAD_DIRECTORY, .stay = true},
+                                 {.fits = "/tar?", .raw = FILE_X}};
+    char words[] = "cp", from[] = "s1:/d", to[] = "-", *argv[] = {words, from, to, NULL};
+    _cleanup_buf_ struct buf log = {0};
+    _cleanup_fd_ int terminal = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC), keep = dup(1);
+    cr_assert(terminal >= 0 && unlockpt(terminal) == 0);
+    _cleanup_fd_ int other = open(ptsname(terminal), O_RDWR | O_NOCTTY | O_CLOEXEC);
+    begin(&scene, lines, ARRAY_LENGTH(lines));
+    dup2(other, 1);
+    int status = cli_cp(3, argv);
+    dup2(keep, 1);
+    finish(&scene, &log);
+    cr_expect_neq(status, 0);
+    cr_expect(strstr(buf_text(&log), "HEAD ") && !strstr(buf_text(&log), "/tar?"));
+}
+
+Test(cp_down, what_is_left_out_is_named_a_thousand_times_and_then_counted)
+{
+    struct cp cp = {0};
+    for (unsigned i = 0; i < CP_LINES_MAX; i++)
+        cp_left_out(&cp, "/a", "a link");
+    cp_left_out_end(&cp);
+    cr_expect_eq(times(buf_text(&cp.lines), "\n"), CP_LINES_MAX);
+    cp_left_out(&cp, "/b", "a link");
+    cp_left_out(&cp, "/b", "a link");
+    cp_left_out_end(&cp);
+    cr_expect_eq(times(buf_text(&cp.lines), "\n"), CP_LINES_MAX + 1);
+    cr_expect(strstr(buf_text(&cp.lines), "berth: not copied: 2 more"));
+    cr_expect_eq(cp.left_out, CP_LINES_MAX + 2u);
+    cp_begin_again(&cp);
+    cp_left_out_end(&cp);
+    cr_expect(cp.lines.length == 0 && cp.left_out == 0);
+}
+
 static void make_files(const char *directory, unsigned count, bool make)
 {
     char path[128];
