@@ -38,6 +38,8 @@ struct provider_options {
     void (*distrusted)(void *data, const char *why); /* the gateway said what none of ours says */
     /* Nobody may use this token any more: it was revoked, or has expired. May be NULL. */
     void (*token_over)(void *data, int64_t token);
+    /* Something has happened to files whose row of the audit, or event, is lost. May be NULL. */
+    void (*unwritten)(void *data, const struct err *err);
     void *data;
 };
 
@@ -199,8 +201,8 @@ struct provider_files_reply {
 void provider_files(struct provider *p, const struct provider_call *from,
                     const struct provider_files *files,
                     void (*done)(void *data, const struct provider_files_reply *reply), void *data);
-/* A collection that its caller has found good: into the audit, and an event. The reply is 200, or
- * that it could not be written down; nothing else depends on that. */
+/* A collection that its caller has found good: into the audit, and an event. The reply is 200 also
+ * when that could not be written down: nobody's outputs are kept from him for it. */
 struct provider_collected {
     int64_t session; /* of the operation's reply */
     const char *path;

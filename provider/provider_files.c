@@ -47,10 +47,12 @@ struct operation {
     size_t length;
     bool waits_launcher, ended; /* its end of the pipe; `launcher` is still to answer */
     bool carried;               /* somebody was asked to do it */
+    bool never_began;           /* and could not */
     bool gone;                  /* nothing more is told of its worker */
     struct files_result result;
     bool has_result, began;
-    struct err why; /* why there is no result */
+    struct err why;    /* why there is no result */
+    struct err untold; /* why there is no event of it */
 };
 
 static void leave_list(struct operation *op)
@@ -141,13 +143,20 @@ static bool is_recorded(const struct operation *op)
 static int record_apply(struct ledger_tx *tx, struct work *work, struct err *err)
 {
     struct operation *op = (struct operation *)work;
-    return files_record(tx, &op->call, op->row.id, &op->request,
-                        op->has_result ? &op->result : NULL, code_of(op), err);
+    const struct files_record record = {.session = op->row.id,
+                                        .request = &op->request,
+                                        .result = op->has_result ? &op->result : NULL,
+                                        .carried = op->carried && !op->never_began,
+                                        .code = code_of(op)};
+    op->untold = (struct err){0};
+    return files_record(tx, &op->call, &record, &op->untold, err);
 }
 
 static void recorded(struct work *work)
 {
-    tell_end((struct operation *)work);
+    struct operation *op = (struct operation *)work;
+    provider_written(work, op->call.workspace_id, op->call.session_id, &op->untold);
+    tell_end(op);
 }
 
 /* What has become of it is known, once: it is written down, and then told. */
@@ -450,6 +459,7 @@ void files_frame(struct seat *seat, const struct agent_frame *frame, const void 
     if (frame->type == AGENT_FRAME_START_FAILED && op) {
         struct agent_start_failed failed;
         memcpy(&failed, payload, sizeof failed);
+        op->never_began = true;
         if (op->request.operation == FILES_UPLOAD && failed.sys == EPERM)
             err_set(&op->why, ERR_INVALID_STATE, EPERM, "upload", op->request.path,
                     "This session has one id only, so nothing in it can be kept from its commands: "

@@ -6,6 +6,7 @@
 
 #include "provider/document.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <string.h>
 
@@ -53,32 +54,53 @@ static void put_path(const char *path, struct buf *out)
     out->failed |= text.failed;
 }
 
-/* A tree that was refused half way has come in as far as it has. */
-static int tell_copied(struct ledger_tx *tx, const struct call *call, int64_t session,
-                       const struct files_request *request, const struct files_result *result,
-                       struct err *err)
+/* A tree that was refused half way has come in as far as it has. How far it came of whose worker
+ * nothing was heard, nobody knows; an upload is there whole or not at all, and is not told then. */
+static int tell_copied(struct ledger_tx *tx, const struct call *call,
+                       const struct files_record *record, struct err *err)
 {
+    static const struct files_result unknown = {.result = -ECONNRESET};
     _cleanup_buf_ struct buf data = {0};
+    const struct files_request *request = record->request;
     const bool upload = request->operation == FILES_UPLOAD;
+    const bool silent = !record->result && record->carried && !upload;
+    const struct files_result *result = record->result ? record->result : &unknown;
     const uint64_t entries = upload && result->result == 0 ? 1 : result->entries;
-    if (entries == 0)
+    if (entries == 0 && !silent)
         return 0;
     buf_printf(&data, "{\"by\":\"%s\",", told_as[request->operation].by);
     put_path(request->path, &data);
-    buf_printf(&data, ",\"entries\":%" PRIu64 ",\"bytes\":%" PRIu64 ",\"complete\":%s}", entries,
-               result->bytes, result->result == 0 ? "true" : "false");
-    return add_event(tx, call, session, "files.copied_in", &data, err);
+    if (silent)
+        buf_puts(&data, ",\"entries\":null,\"bytes\":null,\"complete\":false}");
+    else
+        buf_printf(&data, ",\"entries\":%" PRIu64 ",\"bytes\":%" PRIu64 ",\"complete\":%s}",
+                   entries, result->bytes, result->result == 0 ? "true" : "false");
+    return add_event(tx, call, record->session, "files.copied_in", &data, err);
 }
 
-int files_record(struct ledger_tx *tx, const struct call *call, int64_t session,
-                 const struct files_request *request, const struct files_result *result,
-                 enum err_code code, struct err *err)
+int files_record(struct ledger_tx *tx, const struct call *call, const struct files_record *record,
+                 struct err *ret_untold, struct err *err)
 {
+    const enum err_code code = record->code;
     int r = ledger_audit_add(tx, call->workspace_id, call->who, call->what, call->session_id,
                              code != ERR_NONE ? err_code_name(code) : "done", now_ms(), err);
-    if (r == 0 && result && told_as[request->operation].by)
-        r = tell_copied(tx, call, session, request, result, err);
+    /* A failure that is not the event's own ends the batch of jobs, whatever is returned here. */
+    if (r == 0 && told_as[record->request->operation].by)
+        tell_copied(tx, call, record, ret_untold);
     return r;
+}
+
+void provider_written(const struct work *work, const char *workspace_id, const char *session_id,
+                      const struct err *untold)
+{
+    struct provider *p = work->p;
+    const struct err *lost = work->job.result < 0                 ? &work->job.err
+                             : untold && untold->code != ERR_NONE ? untold
+                                                                  : NULL;
+    if (work->job.result == 0)
+        provider_committed(p, workspace_id, session_id);
+    if (lost && p->options.unwritten)
+        p->options.unwritten(p->options.data, lost);
 }
 
 /* ---- what was collected ---------------------------------------------------------------------- */
@@ -87,6 +109,7 @@ struct collected_call {
     struct call call; /* first */
     struct provider_collected collected;
     struct buf path;
+    struct err untold;
 };
 
 static void collected_fini(struct call *call)
@@ -96,7 +119,7 @@ static void collected_fini(struct call *call)
 
 static int collected_apply(struct ledger_tx *tx, struct work *work, struct err *err)
 {
-    const struct collected_call *own = (const struct collected_call *)work;
+    struct collected_call *own = (struct collected_call *)work;
     const struct call *call = &own->call;
     _cleanup_buf_ struct buf data = {0};
     buf_putc(&data, '{');
@@ -106,13 +129,18 @@ static int collected_apply(struct ledger_tx *tx, struct work *work, struct err *
                own->collected.entries, own->collected.bytes, own->collected.left_out);
     int r = ledger_audit_add(tx, call->workspace_id, call->who, call->what, call->session_id,
                              "done", now_ms(), err);
-    return r == 0 ? add_event(tx, call, own->collected.session, "files.collected", &data, err) : r;
+    own->untold = (struct err){0};
+    if (r == 0)
+        add_event(tx, call, own->collected.session, "files.collected", &data, &own->untold);
+    return r;
 }
 
 static void collected_written(struct work *work)
 {
     struct call *call = (struct call *)work;
     struct buf none = {0};
+    provider_written(work, call->workspace_id, call->session_id,
+                     &((struct collected_call *)call)->untold);
     call_answer(call, 200, &none);
     call_free(call);
 }

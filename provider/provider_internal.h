@@ -391,11 +391,21 @@ void files_over(struct seat *seat);
 unsigned files_watches(const struct seat *seat); /* of its file workers: who only watch */
 /* What the audit calls it; "": it changes nothing. */
 const char *files_record_name(unsigned operation);
-/* Part of a job: its row of the audit, and an event where it has one. `result` NULL: no worker has
- * said anything; `code` ERR_NONE: it is done. */
-int files_record(struct ledger_tx *tx, const struct call *call, int64_t session,
-                 const struct files_request *request, const struct files_result *result,
-                 enum err_code code, struct err *err);
+struct files_record {
+    int64_t session;
+    const struct files_request *request;
+    const struct files_result *result; /* NULL: no worker has said anything */
+    bool carried;                      /* but one was asked */
+    enum err_code code;                /* ERR_NONE: it is done */
+};
+/* Part of a job: its row of the audit, and an event where it has one. The row is kept when the
+ * event cannot be told: then *ret_untold says why. */
+int files_record(struct ledger_tx *tx, const struct call *call, const struct files_record *record,
+                 struct err *ret_untold, struct err *err);
+/* The job has ended: those who follow events are woken, and what is lost (`untold` NULL: all of it
+ * is in the job) is said. */
+void provider_written(const struct work *work, const char *workspace_id, const char *session_id,
+                      const struct err *untold);
 /* The same outside of it: its workspace is about to be changed under them. */
 void files_cancel(struct provider *p, int64_t row);
 void exec_adopt(struct seat *seat, const struct exec_row *row, uint64_t cgroup, bool kill);

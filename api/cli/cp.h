@@ -21,14 +21,15 @@
 #include <sys/types.h>
 #include <time.h>
 
-enum { CP_DEPTH_MAX = 128, CP_NAME_MAX = 255, CP_BEHIND_MAX = 1 << 20 };
+enum { CP_DEPTH_MAX = 128, CP_NAME_MAX = 255, CP_BEHIND_MAX = 1 << 20, CP_LINES_MAX = 1000 };
 
 struct cp {
     struct verb *verb;
     struct buf base; /* "/v1/workspaces/W/sessions/S" */
     mode_t mask;     /* the umask */
     uint64_t files, directories, bytes, left_out;
-    struct buf lines; /* what was left out; told at the end */
+    struct buf lines;                 /* what was left out; told at the end */
+    uint64_t lines_count, lines_left; /* those that are there, and that would be too many */
 };
 
 /* May this be the name of one entry of a directory here? Not "", ".", "..", nor with a slash or a
@@ -81,6 +82,10 @@ int cp_tar_down(struct cp *cp, const char *path, int directory, struct err *err)
 /* What the session's side says that its archive does not have. */
 void cp_tar_left_out(struct cp *cp, const char *path, const struct client_left_out *out);
 int cp_tar_up(struct cp *cp, int fd, const char *path, struct err *err);
+/* After so much another archive is begun. */
+extern struct cp_tar_bounds {
+    uint64_t headers, bytes;
+} cp_tar_up_most;
 /* A file at `name` beneath `directory`, whole or not at all: `fill` writes it and says the rest. */
 struct cp_file {
     mode_t mode;
@@ -93,5 +98,6 @@ int cp_down_new(struct cp *cp, int directory, const char *name,
 /* What was not copied, on stderr at the end. */
 void cp_left_out(struct cp *cp, const char *path, const char *why);
 void cp_left_out_in(struct cp *cp, const char *top, const char *path, const char *why);
+void cp_left_out_end(struct cp *cp); /* how many more there were */
 /* Everything is copied again in another way: what was counted until now was not. */
 void cp_begin_again(struct cp *cp);

@@ -106,6 +106,7 @@ int cli_cp(int argc, char **argv)
     umask(cp.mask);
     int r = copy(&cp, &err);
     buf_fini(&cp.base);
+    cp_left_out_end(&cp);
     if (cp.lines.length > 0)
         (void)io_write_full(STDERR_FILENO, buf_text(&cp.lines), cp.lines.length);
     buf_fini(&cp.lines);

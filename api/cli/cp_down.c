@@ -10,9 +10,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 bool cp_name_ok(const char *name, size_t length)
 {
@@ -24,9 +26,21 @@ bool cp_name_ok(const char *name, size_t length)
 void cp_left_out(struct cp *cp, const char *path, const char *why)
 {
     cp->left_out++;
+    if (cp->lines_count == CP_LINES_MAX) {
+        cp->lines_left++;
+        return;
+    }
+    cp->lines_count++;
     buf_puts(&cp->lines, "berth: not copied: ");
     table_clean(&cp->lines, path, strlen(path));
     buf_printf(&cp->lines, ": %s\n", why);
+}
+
+void cp_left_out_end(struct cp *cp)
+{
+    if (cp->lines_left)
+        buf_printf(&cp->lines, "berth: not copied: %" PRIu64 " more that are not named\n",
+                   cp->lines_left);
 }
 
 void cp_left_out_in(struct cp *cp, const char *top, const char *path, const char *why)
@@ -39,6 +53,7 @@ void cp_left_out_in(struct cp *cp, const char *top, const char *path, const char
 void cp_begin_again(struct cp *cp)
 {
     cp->files = cp->directories = cp->bytes = cp->left_out = 0;
+    cp->lines_count = cp->lines_left = 0;
     buf_fini(&cp->lines);
 }
 
@@ -330,6 +345,11 @@ static int down_tree(struct cp *cp, const char *path, const struct client_head *
 static int down_archive(struct cp *cp, const char *path, struct err *err)
 {
     struct client_stream *stream = NULL;
+    /* What it says may be anything, to a terminal too. */
+    if (isatty(STDOUT_FILENO))
+        return err_set(err, ERR_USAGE, 0, "copy", path,
+                       "A directory comes as an archive, which is nothing for a terminal: send "
+                       "standard output to a file or a program.");
     int r = cp_remote_pack(cp, path, &stream, err);
     while (r == 0) {
         const char *piece;

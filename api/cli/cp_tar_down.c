@@ -177,6 +177,14 @@ static int make(struct unpacker *u, struct err *err)
 
 enum { ARCHIVE_ENDS = 1 };
 
+static const char more_behind[] = "there is more behind its end";
+
+static bool is_zero(const void *data, size_t length)
+{
+    const char *bytes = data;
+    return length == 0 || (bytes[0] == 0 && memcmp(bytes, bytes + 1, length - 1) == 0);
+}
+
 static int next(struct unpacker *u, struct err *err)
 {
     unsigned char block[TAR_BLOCK];
@@ -187,8 +195,12 @@ static int next(struct unpacker *u, struct err *err)
     r = tar_read(&u->reader, block, &u->entry, &wrong);
     if (r < 0)
         return malformed(u, wrong, err);
-    if (r == TAR_ZERO)
-        return ARCHIVE_ENDS;
+    if (r == TAR_ZERO) {
+        r = take(u, block, sizeof block, err);
+        if (r < 0)
+            return r;
+        return is_zero(block, sizeof block) ? ARCHIVE_ENDS : malformed(u, more_behind, err);
+    }
     if (r == TAR_ENTRY)
         return make(u, err);
     size_t size = (size_t)u->entry.size;
@@ -238,10 +250,13 @@ int cp_tar_down(struct cp *cp, const char *path, int directory, struct err *err)
     /* The rest is zeros, and the last chunk says that the archive is whole. */
     for (uint64_t behind = 0; r == ARCHIVE_ENDS;) {
         int more = fill(u, err);
+        const bool zeros = is_zero(u->piece, u->length);
         behind += u->length;
         u->length = 0;
         if (more < 0)
             r = more;
+        else if (!zeros)
+            r = malformed(u, more_behind, err);
         else if (behind > CP_BEHIND_MAX)
             r = malformed(u, "its end has no end", err);
         else if (more == CLIENT_STREAM_END)

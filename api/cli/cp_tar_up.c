@@ -1,5 +1,8 @@
 /* This file makes an archive of a directory here while it is sent; it never follows a link below
  * the place that was named, and never waits for what is no regular file.
+ *
+ * An archive has a bounded number of headers and bytes (runtime/agent/files_tar.c): what is larger
+ * goes as several, one after the other, and the reading of directories goes on between them.
  */
 #include "api/cli/cp.h"
 
@@ -26,8 +29,13 @@ struct packer {
     int file; /* whose content goes out; -1 */
     uint64_t left;
     size_t padding;
-    bool ended;
+    struct cp_tar_bounds in; /* this archive */
+    size_t leaf;             /* of path: the entry's name */
+    bool ended, held;        /* the archive; the entry at path goes into the next one */
 };
+
+/* Less than a session takes, and for its last file as many bytes again. */
+struct cp_tar_bounds cp_tar_up_most = {.headers = 400000, .bytes = UINT64_C(1) << 39};
 
 static int local_fail(struct err *err, int sys, const char *name, const char *what)
 {
@@ -54,6 +62,7 @@ static void header(struct packer *p, const struct stat *st)
     };
     p->block_length = tar_write(&stat, p->path, "", p->block);
     p->sent = 0;
+    p->in.headers += p->block_length > TAR_BLOCK ? 2 : 1; /* one before it, of what has no room */
 }
 
 /* The directory `fd`, which is taken, at p->path. */
@@ -103,18 +112,27 @@ static int take(struct packer *p, int directory, const char *name, struct err *e
     p->padding = tar_padding(p->left);
     p->cp->files++;
     p->cp->bytes += p->left;
+    p->in.bytes += p->left;
+    return 0;
+}
+
+static int end(struct packer *p)
+{
+    zeros(p, 2 * (size_t)TAR_BLOCK);
+    p->ended = true;
     return 0;
 }
 
 /* The next entry, or the end of the archive. */
 static int next(struct packer *p, struct err *err)
 {
-    if (p->depth == 0) {
-        zeros(p, 2 * (size_t)TAR_BLOCK);
-        p->ended = true;
-        return 0;
-    }
+    if (p->depth == 0)
+        return end(p);
     DIR *directory = p->level[p->depth - 1];
+    if (p->held) {
+        p->held = false;
+        return take(p, dirfd(directory), p->path + p->leaf, err);
+    }
     size_t at = p->length[p->depth - 1];
     errno = 0;
     const struct dirent *entry = readdir(directory);
@@ -135,7 +153,9 @@ static int next(struct packer *p, struct err *err)
         p->path[at++] = '/';
     memcpy(p->path + at, entry->d_name, n + 1);
     p->own = at + n;
-    return take(p, dirfd(directory), entry->d_name, err);
+    p->leaf = at;
+    p->held = p->in.headers >= cp_tar_up_most.headers || p->in.bytes >= cp_tar_up_most.bytes;
+    return p->held ? end(p) : take(p, dirfd(directory), p->path + at, err);
 }
 
 /* Up to `size` bytes of the file's content. */
@@ -191,8 +211,12 @@ int cp_tar_up(struct cp *cp, int fd, const char *path, struct err *err)
     p->to = path;
     p->file = -1;
     int r = enter(p, own, err);
-    if (r == 0)
-        r = cp_remote_unpack(cp, path, -1, more, p, err);
+    do {
+        p->ended = false;
+        p->in = (struct cp_tar_bounds){0};
+        if (r == 0)
+            r = cp_remote_unpack(cp, path, -1, more, p, err);
+    } while (r == 0 && p->held);
     while (p->depth > 0)
         closedir(p->level[--p->depth]);
     fd_close(p->file);

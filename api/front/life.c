@@ -236,6 +236,12 @@ static void on_distrusted(void *data, const char *why)
     front_log_event("gateway", why);
 }
 
+static void on_unwritten(void *data, const struct err *err)
+{
+    (void)data;
+    front_log_failure(NULL, err);
+}
+
 /* The supervisor decides when we end: a terminal's or a service manager's signal to all of us must
  * not take clients their answers. */
 static int ignore_signals(struct err *err)
@@ -285,6 +291,7 @@ static int begin(struct life *life, const struct front_start *start, int launche
         .events = start->has_events ? SERVE_FD_EVENTS : -1,
         .distrusted = on_distrusted,
         .recovered = on_recovered,
+        .unwritten = on_unwritten,
         .idle = on_idle,
         .token_over = on_token_over,
         .data = life,

@@ -28,6 +28,7 @@ struct files_place {
     char name[FILES_NAME_MAX];
     struct stat stat; /* of fd */
     bool missing;     /* FILES_LATER: a part on the way; `dir` is the last that is there */
+    char rest[2 * FILES_PATH_MAX]; /* then: what comes behind `name`, links read */
     /* With view->beneath: of dir, relative to the root, "" for the root itself. */
     char text[FILES_PATH_MAX];
 };

@@ -82,8 +82,10 @@ static int hard_link(struct unpacking *u, struct err *err)
     if (r == 0)
         r = files_tree_name(t->parent.dir, name,
                             &(struct files_tree_new){.link_dir = dir, .link_name = target});
+    if (r < 0)
+        return files_tree_failed(err, -r, step_name, u->entry.path);
     t->job->result->entries++;
-    return r < 0 ? files_tree_failed(err, -r, step_name, u->entry.path) : 0;
+    return 0;
 }
 
 static int unpack(struct unpacking *u, struct err *err)

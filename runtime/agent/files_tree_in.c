@@ -140,8 +140,11 @@ static int write_file(struct files_tree_writer *t, const char *name, const struc
                        "With it more than %llu bytes would come. What came before it was written.",
                        (unsigned long long)t->most);
     int r = files_replace(t->job->view, &t->parent, name, &content, &written, &st, err);
+    if (r < 0)
+        return r;
     t->job->result->bytes += written;
-    return r;
+    t->job->result->entries++;
+    return 0;
 }
 
 int files_tree_put(struct files_tree_writer *t, const struct files_stat *stat, const char *link,
@@ -151,7 +154,6 @@ int files_tree_put(struct files_tree_writer *t, const struct files_stat *stat, c
     int r = files_tree_parent(t, &name);
     if (r < 0)
         return files_tree_failed(err, -r, "write the tree", t->path);
-    t->job->result->entries++;
     if (stat->type == FILES_FILE)
         return write_file(t, name, stat, modified, err);
     r = files_may_change(t->job->view, &t->parent, name, false, err);
@@ -160,7 +162,10 @@ int files_tree_put(struct files_tree_writer *t, const struct files_stat *stat, c
     r = stat->type == FILES_DIRECTORY
             ? write_directory(t, name, stat->mode)
             : files_tree_name(t->parent.dir, name, &(struct files_tree_new){.symlink = link});
-    return r < 0 ? files_tree_failed(err, -r, "write the tree", t->path) : 0;
+    if (r < 0)
+        return files_tree_failed(err, -r, "write the tree", t->path);
+    t->job->result->entries++;
+    return 0;
 }
 
 /* What a symbolic link of the stream says. */

@@ -349,6 +349,7 @@ static int step(struct walk *w, const char *name, bool last, bool slash)
     if (r == -ENOENT && (last || (w->flags & FILES_LATER))) {
         p->missing = !last;
         snprintf(p->name, sizeof p->name, "%s", name);
+        snprintf(p->rest, sizeof p->rest, "%s", w->rest);
         return WALK_IS_THERE;
     }
     if (r < 0)

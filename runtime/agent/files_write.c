@@ -16,6 +16,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -139,6 +140,10 @@ static int publish(struct files_temporary *temporary, int dir, const char *name,
         r = files_temporary_publish(temporary, dir, name, fresh, ret_stat);
     if (r == -EEXIST && fresh)
         return files_match(NULL, "-", ret_stat, content->path, err);
+    if (r == -EXDEV)
+        return err_set(err, ERR_UNAVAILABLE, EXDEV, step_name, content->path,
+                       "While its bytes came, something on its way became a directory of another "
+                       "file system. The file was left as it was. Try again.");
     return r < 0 ? files_failed(err, -r, step_name, content->path) : 0;
 }
 
@@ -172,16 +177,54 @@ static int check_target(const struct files_view *view, const struct files_place 
     return r < 0 ? files_failed(err, -r, step_name, content->path) : 0;
 }
 
-/* The same where `name` is a directory that is still to be made: nothing is there yet. */
+/* Takes the next part of *at. Its length, 0: none is left. */
+static size_t take_part(const char **at, const char **ret_part)
+{
+    *ret_part = *at + strspn(*at, "/");
+    size_t length = strcspn(*ret_part, "/");
+    *at = *ret_part + length;
+    return length;
+}
+
+/* Whether the way from `name`, the first directory that is to be made, can be gone: making it is
+ * not tried before the bytes have come. */
+static int check_way(const struct files_view *view, const struct files_place *place,
+                     const char *name, const struct files_content *content, struct err *err)
+{
+    char way[sizeof place->name + 1 + sizeof place->rest];
+    size_t used = (size_t)snprintf(way, sizeof way, "%s", name), leaf = 0, length;
+    const char *at = place->rest, *part;
+    bool ends_in_itself = false;
+    while ((length = take_part(&at, &part)) > 0) {
+        if (length >= FILES_NAME_MAX)
+            return files_failed(err, ENAMETOOLONG, step_name, content->path);
+        if (length == 2 && memcmp(part, "..", 2) == 0)
+            return err_set(err, ERR_NOT_FOUND, ENOENT, step_name, content->path,
+                           "It goes up (..) from a directory that is not there yet. Write the path "
+                           "without \"..\", or make the directory first.");
+        ends_in_itself = length == 1 && part[0] == '.';
+        if (ends_in_itself)
+            continue;
+        way[used] = '/';
+        leaf = used + 1;
+        memcpy(way + leaf, part, length);
+        used = leaf + length;
+        way[used] = 0;
+    }
+    if (ends_in_itself)
+        return files_failed(err, EISDIR, step_name, content->path);
+    if (files_temporary_is(way + leaf))
+        return refuse_name(content, err);
+    if (view->beneath && strlen(place->text) + 1 + leaf > sizeof place->text)
+        return files_failed(err, ENAMETOOLONG, step_name, content->path);
+    return files_may_change(view, place, way, false, err);
+}
+
+/* As check_target() where `name` is a directory that is still to be made: nothing is there yet. */
 static int check_missing(const struct files_view *view, const struct files_place *place,
                          const char *name, const struct files_content *content, struct err *err)
 {
-    const char *slash = strrchr(content->path, '/');
-    int r = files_may_change(view, place, name, false, err);
-    if (r == 0 && slash && files_temporary_is(slash + 1))
-        return refuse_name(content, err);
-    if (r == 0 && slash && strlen(slash + 1) >= FILES_NAME_MAX)
-        return files_failed(err, ENAMETOOLONG, step_name, content->path);
+    int r = check_way(view, place, name, content, err);
     return r < 0 ? r : files_match(view, content->match, NULL, content->path, err);
 }
 

@@ -327,7 +327,38 @@ static void makes_parents_late(const struct place *p)
     must_fail(ERR_PRECONDITION_FAILED, "what must be there is not");
     run_write("a/" FILES_TEMPORARY "x", "x");
     must_fail(ERR_INVALID_REQUEST, "a name of ours");
+    static const struct {
+        const char *name;
+        enum err_code code;
+    } ways[] = {
+        {"a/b/..", ERR_NOT_FOUND},
+        {"a/../../f", ERR_NOT_FOUND},
+        {"a/b/.", ERR_NOT_A_REGULAR_FILE},
+        {"a/b/./", ERR_NOT_A_REGULAR_FILE},
+        {"a/./" FILES_TEMPORARY "x/.", ERR_NOT_A_REGULAR_FILE},
+        {"a/" FILES_TEMPORARY "x/", ERR_INVALID_REQUEST},
+    };
+    for (size_t i = 0; i < ARRAY_LENGTH(ways); i++) {
+        run_write(ways[i].name, "x");
+        must_fail(ways[i].code, ways[i].name);
+    }
+    char name[300], whole[400];
+    memset(name, 'n', sizeof name);
+    name[256] = 0;
+    for (unsigned i = 0; i < 3; i++) {
+        snprintf(whole, sizeof whole, "a/%s%s%s", i == 1 ? "b/" : "", name, i == 0 ? "/f" : "");
+        run_write(whole, "x");
+        must_fail(ERR_INVALID_REQUEST, "a name that is too long");
+    }
     CHECK(entries(here->work) == 0, "what is refused makes nothing");
+    CHECK(symlink("to/new/d", path("l")) == 0 && mkdir(path("to"), 0755) == 0, "a link to nothing");
+    run_write("l/./e//f", "x");
+    must_do("what a link says is part of the way");
+    CHECK(text_is(path("to/new/d/e/f"), "x"), "behind it");
+    CHECK(unlink(path("to/new/d/e/f")) == 0 && rmdir(path("to/new/d/e")) == 0 &&
+              rmdir(path("to/new/d")) == 0 && rmdir(path("to/new")) == 0 &&
+              rmdir(path("to")) == 0 && unlink(path("l")) == 0,
+          "away");
     /* Another request makes it meanwhile, and is told that it is there: it stays. */
     struct slow_write w = begin_slowly("a/b/f", FILES_TEMPORARY "0");
     CHECK(access(path("a"), F_OK) < 0, "made before the bytes have come");

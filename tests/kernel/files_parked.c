@@ -337,6 +337,20 @@ static void protected(const struct place *p)
     }
     run_write("/workspace/.git/config", "x");
     must_do("beside it");
+    /* What is above it is not made either, and not a byte is waited for. */
+    spec_add_protect(&spec, "vcs/hooks", true);
+    static const char *const absent[] = {"/workspace/vcs/hooks/x", "/workspace/vcs/hooks",
+                                         "/workspace/vcs/./hooks//x/y"};
+    for (size_t i = 0; i < ARRAY_LENGTH(absent); i++) {
+        ask(FILES_WRITE, absent[i]);
+        asked.has_length = 1;
+        asked.length = 4;
+        run_asked("");
+        must_fail(ERR_FORBIDDEN, absent[i]);
+    }
+    CHECK(access(work("vcs"), F_OK) < 0, "nothing was made");
+    run_write("/workspace/vcs/config", "x");
+    must_do("beside what is protected");
     run_write("/workspace/home-only", "x");
     must_do("what is protected in homes only");
     run(FILES_STAT, "/workspace/.git/hooks");

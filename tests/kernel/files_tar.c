@@ -142,8 +142,18 @@ static void torn(const struct place *p)
         in_view(whole_view(), archive, n);
         must_fail(ERR_INVALID_REQUEST, "an archive that ends early");
         CHECK(n >= 3 * TAR_BLOCK + 13 || !exists(path("t/torn")), "a file in part, at %zu", n);
+        bool first = n >= TAR_BLOCK + 5, second = n >= 3 * TAR_BLOCK + 13;
+        CHECK(got.result.entries == (unsigned)first + second &&
+                  got.result.bytes == (first ? 5u : 0u) + (second ? 13u : 0u),
+              "what is not there is counted, at %zu: %u", n, (unsigned)got.result.entries);
     }
     length = 0;
+    add(FILES_DIRECTORY, 0, "d", "", NULL);
+    add(FILES_FILE, 0, "f", "", "x");
+    add(FILES_FILE, '1', "d", "f", NULL);
+    send_archive("links");
+    CHECK(got.result.result < 0 && got.result.entries == 2 && got.result.bytes == 1,
+          "a hard link that was not made is counted");
     add(FILES_FILE, 0, "a", "", "12345");
     add(FILES_FILE, 0, "b", "", "67890");
     ask(FILES_TAR_WRITE, path("u"));

@@ -50,13 +50,14 @@ struct client_end {
     char text[REQUEST_MAX];
 };
 
-static size_t request_length(const char *text)
+static size_t request_length(const char *text, size_t have)
 {
     const char *end = strstr(text, "\r\n\r\n"), *length = strstr(text, "Content-Length: ");
     size_t body = length && end && length < end ? strtoul(length + 16, NULL, 10) : 0;
     const char *chunked = strstr(text, "Transfer-Encoding: chunked");
     if (end && chunked && chunked < end) {
-        const char *last = strstr(end, "\r\n0\r\n\r\n");
+        static const char close[] = "\r\n0\r\n\r\n";
+        const char *last = memmem(end, have - (size_t)(end - text), close, sizeof close - 1);
         return last ? (size_t)(last + 7 - text) : 0;
     }
     return end ? (size_t)(end + 4 - text) + body : 0;
@@ -82,7 +83,11 @@ static void send_line(int fd, const struct line *line)
 static bool answer(struct client_end *end, int log, const struct line *lines, size_t count,
                    bool *used)
 {
-    dprintf(log, "== %s\n", end->text);
+    _cleanup_buf_ struct buf asked = {0};
+    for (size_t i = 0; i < end->have; i++)
+        if (end->text[i])
+            buf_putc(&asked, end->text[i]);
+    dprintf(log, "== %s\n", buf_text(&asked));
     end->have = 0;
     for (size_t i = 0; i < count; i++) {
         if (used[i] || (lines[i].fits && !strstr(end->text, lines[i].fits)) ||
@@ -113,7 +118,8 @@ static void serve(int listener, int log, const struct line *lines, size_t count)
             ssize_t n = read(end->fd, end->text + end->have, REQUEST_MAX - 1 - end->have);
             end->have += n > 0 ? (size_t)n : 0;
             end->text[end->have] = 0;
-            bool whole = request_length(end->text) && end->have >= request_length(end->text);
+            size_t length = request_length(end->text, end->have);
+            bool whole = length && end->have >= length;
             if (n <= 0 || (whole && !answer(end, log, lines, count, used))) {
                 close(end->fd);
                 end->fd = -1;
@@ -629,6 +635,134 @@ Test(cp_down, FS_1_no_entry_of_a_hostile_archive_is_written_outside)
     rmdir(outside);
     cr_expect_eq(rmdir(place), 0);
     cr_expect_lt(access("/etc/berth-out", F_OK), 0);
+}
+
+Test(cp_down, an_archive_ends_with_two_blocks_of_zeros_and_zeros_behind_them)
+{
+    /* Blocks: 'e' an entry, '0' zeros, 'x' something else. */
+    static const struct {
+        const char *blocks;
+        int status;
+    } rows[] = {{"00", 0},    {"000", 0},  {"e00", 0},   {"0", 125},
+                {"0e0", 125}, {"0x", 125}, {"00x", 125}, {"00e00", 125}};
+    char place[] = "/tmp/berth-cp-test-XXXXXX", path[96], words[128];
+    cr_assert(mkdtemp(place));
+    snprintf(words, sizeof words, "cp s1:/d %s", place);
+    for (size_t i = 0; i < ARRAY_LENGTH(rows); i++) {
+        static char tar[8 * TAR_HEADER_MAX];
+        struct scene scene;
+        _cleanup_buf_ struct buf log = {0}, out = {0}, answer = {0};
+        size_t n = 0;
+        memset(tar, 0, sizeof tar);
+        for (const char *b = rows[i].blocks; *b; b++) {
+            const struct files_stat stat = {.type = FILES_DIRECTORY, .mode = 0755};
+            if (*b == 'e')
+                tar_write(&stat, "e", "", tar + n);
+            tar[n] = *b == 'x' ? 'x' : tar[n];
+            n += TAR_BLOCK;
+        }
+        buf_printf(&answer, "HTTP/1.1 200 OK\r\nContent-Length: %zu\r\n\r\n", n);
+        buf_add(&answer, tar, n);
+        const struct line lines[] = {
+            {.fits = "HEAD ", .raw = HEAD_DIRECTORY, .stay = true},
+            {.fits = "/tar?", .raw = answer.data, .raw_length = answer.length, .stay = true}};
+        begin(&scene, lines, ARRAY_LENGTH(lines));
+        cr_expect_eq(run(cli_cp, words, &out), rows[i].status, "%s", rows[i].blocks);
+        finish(&scene, &log);
+        snprintf(path, sizeof path, "%s/d/e", place);
+        rmdir(path);
+        snprintf(path, sizeof path, "%s/d", place);
+        cr_expect_eq(rmdir(path), 0);
+    }
+    cr_expect_eq(rmdir(place), 0);
+}
+
+Test(cp_down, a_directory_is_not_written_to_a_terminal)
+{
+    struct scene scene;
+    const struct line lines[] = {{.fits = "HEAD ", .raw = HEAD_DIRECTORY, .stay = true},
+                                 {.fits = "/tar?", .raw = FILE_X}};
+    char words[] = "cp", from[] = "s1:/d", to[] = "-", *argv[] = {words, from, to, NULL};
+    _cleanup_buf_ struct buf log = {0};
+    _cleanup_fd_ int terminal = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC), keep = dup(1);
+    cr_assert(terminal >= 0 && unlockpt(terminal) == 0);
+    _cleanup_fd_ int other = open(ptsname(terminal), O_RDWR | O_NOCTTY | O_CLOEXEC);
+    begin(&scene, lines, ARRAY_LENGTH(lines));
+    dup2(other, 1);
+    int status = cli_cp(3, argv);
+    dup2(keep, 1);
+    finish(&scene, &log);
+    cr_expect_neq(status, 0);
+    cr_expect(strstr(buf_text(&log), "HEAD ") && !strstr(buf_text(&log), "/tar?"));
+}
+
+Test(cp_down, what_is_left_out_is_named_a_thousand_times_and_then_counted)
+{
+    struct cp cp = {0};
+    for (unsigned i = 0; i < CP_LINES_MAX; i++)
+        cp_left_out(&cp, "/a", "a link");
+    cp_left_out_end(&cp);
+    cr_expect_eq(times(buf_text(&cp.lines), "\n"), CP_LINES_MAX);
+    cp_left_out(&cp, "/b", "a link");
+    cp_left_out(&cp, "/b", "a link");
+    cp_left_out_end(&cp);
+    cr_expect_eq(times(buf_text(&cp.lines), "\n"), CP_LINES_MAX + 1);
+    cr_expect(strstr(buf_text(&cp.lines), "berth: not copied: 2 more"));
+    cr_expect_eq(cp.left_out, CP_LINES_MAX + 2u);
+    cp_begin_again(&cp);
+    cp_left_out_end(&cp);
+    cr_expect(cp.lines.length == 0 && cp.left_out == 0);
+}
+
+static void make_files(const char *directory, unsigned count, bool make)
+{
+    char path[128];
+    for (unsigned i = 0; i < count; i++) {
+        snprintf(path, sizeof path, "%s/file-%u", directory, i);
+        if (!make) {
+            cr_assert_eq(unlink(path), 0);
+            continue;
+        }
+        _cleanup_fd_ int fd = open(path, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
+        cr_assert_eq(write(fd, "xy", 2), 2);
+    }
+}
+
+Test(cp_up, a_tree_beyond_the_bounds_of_an_archive_goes_as_several)
+{
+    static const struct {
+        uint64_t headers, bytes;
+        unsigned archives;
+    } rows[] = {{6, 100, 1}, {5, 100, 2}, {2, 100, 3}, {1, 100, 6}, {100, 1, 5}, {100, 3, 3}};
+    const struct line lines[] = {
+        {.fits = "HEAD ", .raw = HEAD_DIRECTORY, .stay = true},
+        {.fits = "/mkdir", .json = "{}", .stay = true},
+        {.fits = "PUT /v1/workspaces/local/sessions/s1/tar?path=/d/", .json = "{}", .again = true}};
+    char place[] = "/tmp/berth-cp-test-XXXXXX", path[96], words[128], name[32];
+    cr_assert(mkdtemp(place));
+    snprintf(path, sizeof path, "%s/deep", place);
+    cr_assert_eq(mkdir(path, 0700), 0);
+    make_files(path, 5, true);
+    snprintf(words, sizeof words, "cp --json %s s1:/d/", place);
+    for (size_t i = 0; i < ARRAY_LENGTH(rows); i++) {
+        struct scene scene;
+        _cleanup_buf_ struct buf log = {0}, out = {0};
+        cp_tar_up_most.headers = rows[i].headers;
+        cp_tar_up_most.bytes = rows[i].bytes;
+        begin(&scene, lines, ARRAY_LENGTH(lines));
+        cr_expect_eq(run(cli_cp, words, &out), 0, "row %zu", i);
+        finish(&scene, &log);
+        cr_expect_eq(times(buf_text(&log), "/tar?"), rows[i].archives, "row %zu: %u", i,
+                     times(buf_text(&log), "/tar?"));
+        for (unsigned k = 0; k < 5; k++) {
+            snprintf(name, sizeof name, "deep/file-%u", k);
+            cr_expect_eq(times(buf_text(&log), name), 1, "row %zu: %s", i, name);
+        }
+        cr_expect(strstr(buf_text(&out), "\"files\": 5, \"directories\": 2, \"bytes\": 10,"), "%s",
+                  buf_text(&out));
+    }
+    make_files(path, 5, false);
+    cr_expect(rmdir(path) == 0 && rmdir(place) == 0);
 }
 
 Test(cp_down, a_file_is_whole_or_absent_without_set_id_bits_and_replaces_a_link_itself)

@@ -152,6 +152,84 @@ Test(provider_files, what_came_in_at_once_is_an_event_and_single_files_are_none)
     cr_assert(strstr(events(), "\"path\":null,\"entries\":1,"), "%s", seen.text);
 }
 
+static void until_seen(const char *text)
+{
+    for (unsigned i = 0; i < 500 && !strstr(seen.text, text); i++)
+        fixture_for_ms(10);
+    cr_assert(strstr(seen.text, text), "no %s: %s", text, seen.text);
+}
+
+Test(provider_files, who_follows_events_hears_of_files_when_they_have_come_and_gone)
+{
+    static struct operated o;
+    static struct client c, follower;
+    struct err err;
+    const struct provider_follow what = {.follow = true, .event = on_event, .end = on_end};
+    memset(&seen, 0, sizeof seen);
+    client_call(&follower, "w", "s", NULL, "");
+    struct provider_follower *open =
+        provider_events_follow(fixture_provider, &follower.call, &what, &err);
+    cr_assert(open);
+    fixture_for_ms(50);
+    operate(&o, FILES_UPLOAD, FILES_UPLOADS "/a", (struct files_result){.bytes = 5});
+    until_seen("files.copied_in");
+    const struct provider_collected collected = {.session = o.session, .path = FILES_OUTPUTS};
+    provider_collected(fixture_provider, client_call(&c, "w", "s", NULL, ""), &collected);
+    until_seen("files.collected");
+    cr_assert_not(seen.ended);
+    provider_follow_stop(open);
+}
+
+/* Its worker, inside, which ends without a word. */
+static void operate_silently(struct operated *o, enum files_operation what, const char *path)
+{
+    unsigned before = box()->exec_count;
+    ask(o, what, path);
+    for (unsigned i = 0; i < 500 && box()->exec_count == before; i++)
+        fixture_for_ms(10);
+    fake_exec_end(box(), box()->execs[before].number, AGENT_REASON_SIGNAL, 9);
+    fixture_until(&o->came);
+    cr_assert_eq(o->err.code, ERR_UNAVAILABLE);
+}
+
+Test(provider_files, what_a_killed_worker_unpacked_is_told_as_not_complete)
+{
+    static struct operated o;
+    operate_silently(&o, FILES_WRITE, "/workspace/f");
+    operate_silently(&o, FILES_UPLOAD, FILES_UPLOADS "/a");
+    cr_assert_str_eq(events(), "");
+    operate_silently(&o, FILES_TAR_WRITE, "/workspace/t");
+    cr_assert_str_eq(events(), "files.copied_in \"data\":{\"by\":\"tar\",\"path\":\"/workspace/t\","
+                               "\"entries\":null,\"bytes\":null,\"complete\":false}}\n");
+}
+
+static struct err unwritten;
+
+static void on_unwritten(void *data, const struct err *err)
+{
+    (void)data;
+    unwritten = *err;
+}
+
+Test(provider_files, what_the_ledger_did_not_take_is_said_and_what_it_took_is_not)
+{
+    static struct operated o;
+    struct work work = {.p = fixture_provider};
+    struct err untold = {0};
+    fixture_provider->options.unwritten = on_unwritten;
+    operate(&o, FILES_MKDIR, "/workspace/d", (struct files_result){0});
+    operate(&o, FILES_TAR_WRITE, "/workspace/t", (struct files_result){.entries = 1});
+    provider_written(&work, "w", "s", NULL);
+    provider_written(&work, "w", "s", &untold);
+    cr_assert_eq(unwritten.code, ERR_NONE, "%s", unwritten.detail);
+    err_set(&untold, ERR_UNAVAILABLE, ENOMEM, "tell an event", NULL, NULL);
+    provider_written(&work, "w", "s", &untold);
+    cr_assert_eq(unwritten.sys, ENOMEM);
+    work.job.result = err_set(&work.job.err, ERR_UNAVAILABLE, EIO, "write the ledger", NULL, NULL);
+    provider_written(&work, "w", "s", &untold);
+    cr_assert_eq(unwritten.sys, EIO);
+}
+
 Test(provider_files, what_was_collected_is_told_of_the_life_it_was_collected_from)
 {
     static struct operated o;
