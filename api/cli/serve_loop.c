@@ -32,6 +32,7 @@ enum {
     FRONT_STOP_MS = 6000, /* it drains for 5 s */
     LAUNCHER_STOP_MS = 10000,
     GATEWAY_STOP_MS = 1000,
+    GATEWAY_STILL_MS = 5000, /* the launcher asks it for longer, before it says that it is still */
     FRONT_TRIES = 20, /* a quarter of a minute: a berth that ends may hold the ledger still */
 };
 
@@ -295,7 +296,18 @@ static void hear_front(struct supervisor *s)
     }
 }
 
-/* The launcher has lost the gateway. Where that has died too it is joined to the next one. */
+/* Its end is seen by the launcher and by front; the next one is given every session. One that is
+ * younger cannot be meant. */
+static void end_gateway(struct supervisor *s)
+{
+    if (!s->gateway.pid || serve_now_ms() - s->gateway.born_ms < GATEWAY_STILL_MS)
+        return;
+    cli_log("warning", "still", "the gateway does not answer; it is killed, and started again.");
+    kill(s->gateway.pid, SIGKILL);
+}
+
+/* 'C': the launcher has lost the gateway; where that has died too it is joined to the next one.
+ * 'K': it stands still. */
 static void hear_launcher(struct supervisor *s)
 {
     char kind;
@@ -307,6 +319,8 @@ static void hear_launcher(struct supervisor *s)
         fd_replace(&s->launcher.channel, -1);
     else if (kind == 'C' && serve_join_gateway(&s->gateway, 'C', &control) == 0 && control >= 0)
         (void)serve_hand_over(s->launcher.channel, 'C', control);
+    else if (kind == 'K')
+        end_gateway(s);
 }
 
 /* Front is told; the launcher was forked with what was in force, so there is a new one. The old one

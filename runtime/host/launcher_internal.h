@@ -42,6 +42,7 @@ enum watch_kind {
     WATCH_SIGNALS,
     WATCH_POOL,
     WATCH_GATEWAY,
+    WATCH_STILL,
     WATCH_JOB,
     WATCH_LIVE,
 };
@@ -126,6 +127,7 @@ struct launcher {
     uint64_t gateway_ask_ms, gateway_until_ms;
     pid_t restorer; /* makes the gateway know every session; 0 */
     bool restore_wanted;
+    bool still_suspected; /* a gateway that did not answer in time */
     uint64_t restore_due_ms;
     unsigned restore_pause_ms;
     struct launcher_need {
@@ -133,7 +135,9 @@ struct launcher {
         unsigned count;
     } needs[LAUNCHER_NEEDS]; /* sockets that the gateway wants, in the order that it asked in */
     unsigned need_count;
-    pid_t connector; /* gives them; 0 */
+    pid_t connector;   /* gives them; 0 */
+    int still;         /* eventfd: the gateway did not answer in time; -1 */
+    pid_t still_asker; /* finds out whether it stands still; 0 */
     void (*tell)(const struct err *err);
 };
 
@@ -238,6 +242,13 @@ void launcher_connect_need(struct launcher *l, const struct gateway_reply *need)
 void launcher_connect_tend(struct launcher *l);
 void launcher_connect_died(struct launcher *l, pid_t pid);
 void launcher_connect_stop(struct launcher *l);
+
+/* launcher_still.c: a gateway that stands still is the supervisor's to end. */
+int launcher_still_open(struct launcher *l);
+void launcher_still_hear(struct launcher *l);
+void launcher_still_tend(struct launcher *l);
+void launcher_still_died(struct launcher *l, pid_t pid, int status);
+void launcher_still_stop(struct launcher *l);
 
 /* launcher_worker.c: the lock of a row, for as long as this launcher is the last one (ESTALE). 1:
  * somebody works on it. */

@@ -442,6 +442,7 @@ int launcher_reap(struct launcher *l)
         launcher_spare_died(l, pid, status);
         launcher_network_died(l, pid, status);
         launcher_connect_died(l, pid);
+        launcher_still_died(l, pid, status);
         for (struct job *job = l->jobs; job; job = job->next) {
             if (job->worker != pid)
                 continue;

@@ -12,6 +12,7 @@
 #include "runtime/host/launcher_internal.h"
 
 #include "runtime/base/fd.h"
+#include "runtime/host/network_ask.h"
 
 #include <fcntl.h>
 #include <signal.h>
@@ -268,6 +269,9 @@ static int hear(struct launcher *l, struct watch *what, uint32_t events, struct 
     case WATCH_GATEWAY:
         launcher_network_hear(l);
         break;
+    case WATCH_STILL:
+        launcher_still_hear(l);
+        break;
     case WATCH_SIGNALS:
         if (read(l->signals, info, sizeof info) > 0)
             r = launcher_reap(l);
@@ -335,6 +339,7 @@ static int turn(struct launcher *l, struct err *err)
     }
     launcher_network_tend(l, &wait_ms);
     launcher_connect_tend(l);
+    launcher_still_tend(l);
     if (r < 0)
         return err_set(err, ERR_UNAVAILABLE, -r, "run the launcher", NULL, NULL);
     struct epoll_event event;
@@ -361,6 +366,9 @@ static void close_launcher(struct launcher *l)
     launcher_spare_end(l);
     launcher_network_stop(l);
     launcher_connect_stop(l);
+    launcher_still_stop(l);
+    network_ask_tell_still(-1);
+    fd_close(l->still);
     netns_pool_fini(&l->pool);
     fd_close(l->gateway);
     fd_close(l->front);
@@ -401,6 +409,8 @@ static int open_launcher(struct launcher *l, const struct launcher_options *opti
         r = watch(l, l->supervisor, &watch_supervisor);
     if (r == 0)
         r = watch(l, l->signals, &watch_signals);
+    if (r == 0)
+        r = launcher_still_open(l);
     if (r == 0 && options->gateway > 0)
         r = launcher_network_open(l, options->gateway);
     else if (options->gateway < 0)
@@ -419,6 +429,7 @@ int launcher_main(const struct launcher_options *options, struct err *err)
                          .signals = -1,
                          .spare_socket = -1,
                          .gateway = -1,
+                         .still = -1,
                          .tell = options->tell,
                          .spare_wanted = true,
                          .workers_max =

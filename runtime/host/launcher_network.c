@@ -45,6 +45,7 @@ int launcher_network_open(struct launcher *l, int fd)
     static const struct timeval patience = {.tv_sec = SEND_SECONDS};
     launcher_network_stop(l);
     launcher_connect_stop(l);
+    launcher_still_stop(l);
     launcher_unwatch(l, &l->gateway);
     l->gateway = fd;
     l->gateway_number++;

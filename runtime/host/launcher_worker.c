@@ -283,6 +283,9 @@ static int do_look(struct work *w, struct err *err)
     /* Whoever found it dead, and removed it, had perhaps no gateway to tell. */
     if (r == 0 && found != SESSION_FOUND_WHOLE && found != SESSION_FOUND_OTHER)
         r = w->l->calls->forget(w->l->runtime, &name, err);
+    /* It was sent: a gateway that goes on finds it, and one that does not is ended. */
+    if (r == -ETIMEDOUT)
+        r = 0;
     /* Front cannot open it, and must know whether what is gone died or the host was restarted. */
     if (r == 0 && found != SESSION_FOUND_WHOLE)
         r = lasting_boot_id(w->reply.identity.boot_id, err);

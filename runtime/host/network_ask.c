@@ -6,6 +6,14 @@
 #include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <unistd.h>
+
+static int told_of_still = -1;
+
+void network_ask_tell_still(int eventfd)
+{
+    told_of_still = eventfd;
+}
 
 static int gone(int sys, const struct gateway_request *request, struct err *err)
 {
@@ -76,6 +84,9 @@ static int ask(int control, struct gateway_request *request, const int *fds, uns
     fd_replace(&theirs, -1);
     if (r == 0)
         r = receive(mine, &reply);
+    const uint64_t one = 1;
+    if (told_of_still >= 0 && (r == -ETIMEDOUT || r == -EAGAIN))
+        (void)!write(told_of_still, &one, sizeof one); /* full: it is known */
     if (r < 0)
         return gone(-r, request, err);
     *ret_asked = ASKED_ANSWERED;
@@ -96,6 +107,13 @@ int network_ask(int control, struct gateway_request *request, const int *fds, un
     return ask(control, request, fds, count, ret, &asked, err);
 }
 
+/* Of a send: not that nobody is there. EAGAIN: its socket is full, for as long as is waited. */
+static bool is_short(int sys)
+{
+    return sys == EAGAIN || sys == EMFILE || sys == ENFILE || sys == ETOOMANYREFS ||
+           sys == ENOBUFS || sys == ENOMEM;
+}
+
 int network_deliver(int control, struct gateway_request *request, struct err *err)
 {
     enum asked asked = ASKED_NOT;
@@ -104,6 +122,12 @@ int network_deliver(int control, struct gateway_request *request, struct err *er
         return 0;
     if (r == -ETIMEDOUT && asked == ASKED_SENT)
         return r;
+    if (asked == ASKED_NOT && is_short(-r))
+        return err_set(err, ERR_UNAVAILABLE, EXFULL, "tell the gateway",
+                       gateway_request_name(request->type),
+                       "Nothing could be sent (%s): it does not read, or this host is short of "
+                       "descriptors or memory. Try again.",
+                       strerror(-r));
     return err_set(err, ERR_UNAVAILABLE, ENOLINK, "tell the gateway",
                    gateway_request_name(request->type),
                    "It has ended, or uses another socket by now.");

@@ -40,6 +40,17 @@ int network_link_sweep(int gateway, struct err *err)
     return network_deliver(gateway, &request, err);
 }
 
+bool network_link_stands_still(int gateway)
+{
+    /* Of nobody's ports: that it serves no such session is an answer. */
+    struct gateway_request request = request_of(GATEWAY_PUBLISHED, INT64_MAX, INT64_MAX);
+    struct err unseen;
+    request.port_count = 1;
+    request.ports[0] = UINT16_MAX;
+    int r = network_deliver(gateway, &request, &unseen);
+    return r == -ETIMEDOUT || r == -EXFULL;
+}
+
 int network_link_replace(int gateway, int64_t row, int64_t incarnation, int record,
                          uint32_t *ret_cut, struct err *err)
 {

@@ -9,13 +9,15 @@
  * the caller keeps copies. It is served when this returns. */
 int network_link_add(int gateway, int64_t row, int64_t incarnation,
                      const struct network_namespace *ns, struct err *err);
-/* 0: the gateway does not serve it. -ENOLINK, -ETIMEDOUT: network_deliver(). */
+/* 0: the gateway does not serve it. -ENOLINK, -ETIMEDOUT, -EXFULL: network_deliver(). */
 int network_link_remove(int gateway, int64_t row, int64_t incarnation, struct err *err);
 /* It is frozen, or not any more: whether clients of its published ports are refused. 0 also where
  * it will be so when a gateway that stands still goes on. */
 int network_link_hold(int gateway, int64_t row, int64_t incarnation, bool hold, struct err *err);
 /* Every session that nothing was asked about since this control socket came has ended. */
 int network_link_sweep(int gateway, struct err *err);
+/* Whether a question that changes nothing is not even answered. */
+bool network_link_stands_still(int gateway);
 /* With the connections that the new rules refuse, which are cut. -ENOENT: it does not serve it. */
 int network_link_replace(int gateway, int64_t row, int64_t incarnation, int record,
                          uint32_t *ret_cut, struct err *err);

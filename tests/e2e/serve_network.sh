@@ -262,6 +262,44 @@ for a in "127.0.0.1", "::1", "192.0.2.9", sys.argv[1]:
     berth session destroy p1 --delete-volume
     is_closed 23456
 }
+a_gateway_that_stands_still_is_killed_and_the_next_one_serves() {
+    local pid _ destroying
+    berth session create h1 --publish 23456:3000
+    status_is 0
+    serving h1
+    berth session create h2 --publish 23457:3000
+    serving h2
+    leads_inside 23456
+    leads_inside 23457
+    pid=$(pgrep -P "$(service_pid)" -f '^berth: gateway' | head -n 1)
+    kill -STOP "$pid"
+    # While one is being destroyed, front ends: what it has begun is to be finished.
+    timeout $((60 * SLOWER)) "${AS[@]}" "${ENVIRONMENT[@]}" "$BERTH" session destroy h2 --delete-volume >/dev/null 2>&1 &
+    destroying=$!
+    sleep 1
+    kill_role front
+    for _ in $(seq $((300 * SLOWER))); do [ -d "/proc/$pid" ] || break; sleep 0.1; done
+    [ -d "/proc/$pid" ] && fail 'a gateway that stands still is there yet'
+    wait "$destroying"
+    for _ in $(seq $((100 * SLOWER))); do
+        berth session create h3 --publish 23458:3000
+        [ "$RC" = 0 ] && break
+        sleep 0.1
+    done
+    status_is 0
+    serving h3
+    leads_inside 23458
+    if [ "$MODE" = root ]; then leads_inside 23456; fi
+    berth session destroy h2 --delete-volume
+    berth session list
+    if grep -q '^h2 ' "$OUT"; then fail 'its end was not finished'; fi
+    is_closed 23457
+    berth session destroy h1 --delete-volume
+    status_is 0
+    berth session destroy h3 --delete-volume
+    status_is 0
+    is_closed 23456
+}
 a_port_of_the_host_that_is_taken_is_refused_and_nothing_is_made() {
     berth session create p3 --publish 23456:3000
     berth session create p4 --publish 23456:3001
@@ -525,6 +563,7 @@ CASES='NET_4_what_is_refused_is_an_event_with_the_rule_that_allows_it
 NET_6_other_rules_are_in_force_at_once_and_cut_what_they_refuse NET_5_rules_and_their_revision_outlive_berth
 NET_6_a_parked_session_has_its_new_rules_when_it_is_resumed
 a_published_port_leads_into_a_session_that_lasts_for_as_long_as_it_runs
+a_gateway_that_stands_still_is_killed_and_the_next_one_serves
 a_port_of_the_host_that_is_taken_is_refused_and_nothing_is_made
 NET_6_other_published_ports_close_those_of_before NET_5_published_ports_are_had_again_after_berth
 ports_are_published_listed_and_closed_one_at_a_time

@@ -172,6 +172,70 @@ Test(serve_network, a_gateway_that_stands_still_keeps_no_session_frozen)
     run_in_child(stands_still);
 }
 
+/* The supervisor's: the launcher says that it stands still, for which it has asked three times. */
+static void wait_until_told_still(void)
+{
+    char kind = 0;
+    long long until = milliseconds() + 2 * PATIENCE_MS;
+    while (kind != 'K' && milliseconds() < until) {
+        struct pollfd p = {.fd = channel, .events = POLLIN};
+        if (poll(&p, 1, 100) == 1)
+            MUST(13, recv(channel, &kind, 1, 0) == 1);
+    }
+    EXPECT(kind == 'K', "nobody was told that the gateway stands still");
+}
+
+static void stands_still_for_good(void)
+{
+    struct session_identity who;
+    begin_published();
+    record.network.publish[0].host_port = PORT + 1;
+    who = launch(2);
+    kill(gateway_pid, SIGSTOP);
+    /* It has ended when its init has, not when that was told to. */
+    struct pollfd init = {.fd = (int)syscall(SYS_pidfd_open, (pid_t)who.init_pid, 0),
+                          .events = POLLIN};
+    MUST(14, init.fd >= 0 && kill((pid_t)who.init_pid, SIGKILL) == 0);
+    MUST(25, poll(&init, 1, PATIENCE_MS) == 1);
+    fd_close(init.fd);
+    order(LAUNCHER_LOOK, 2);
+    EXPECT(answer.found == SESSION_FOUND_BROKEN, "one that died is %d", (int)answer.found);
+    int r = order_as(LAUNCHER_END, 2, 0, NULL, 0);
+    EXPECT(r == 0 || answer.err.code == ERR_UNAVAILABLE, "%d: %s", r, answer.err.detail);
+    wait_until_told_still();
+    kill_gateway();
+    start_another_gateway();
+    order(LAUNCHER_END, 2);
+    wait_for_port("ECONNRESET");
+    order(LAUNCHER_END, 1);
+    expect_closed("an end after a gateway that stood still");
+    kill_launcher();
+}
+
+Test(serve_network, a_gateway_that_stands_still_is_told_of_and_the_next_one_serves)
+{
+    run_in_child(stands_still_for_good);
+}
+
+/* One that answers late is no such: the launcher says nothing. */
+static void stood_still(void)
+{
+    begin_published();
+    kill(gateway_pid, SIGSTOP);
+    int r = order_as(LAUNCHER_END, 1, 0, NULL, 0);
+    kill(gateway_pid, SIGCONT);
+    EXPECT(r < 0, "an end that nobody heard");
+    order(LAUNCHER_END, 1);
+    struct pollfd p = {.fd = channel, .events = POLLIN};
+    EXPECT(poll(&p, 1, 5000) == 0, "a gateway that answers was told of");
+    kill_launcher();
+}
+
+Test(serve_network, a_gateway_that_goes_on_is_left_to)
+{
+    run_in_child(stood_still);
+}
+
 /* ---- a worker that is late ---------------------------------------------------------------------
  *
  * It was given the socket of a gateway that is killed, and has its row only when what brings
