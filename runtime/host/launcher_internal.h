@@ -71,6 +71,7 @@ struct job {
     uint64_t cpu_ns, moved_ms;    /* FILES: what it has used, and when that last grew */
     struct err why;               /* KILLED, CLEANING: what the answer says */
     struct launcher_reply *reply; /* what the worker said; NULL: nothing yet */
+    struct launcher_reply *done;  /* END: of one that ended it; NULL: none has yet */
     int given;                    /* came with it: LOOK a pidfd, LAUNCH a network; -1 */
     /* As its worker was told: which gateway, and that it has ended. */
     uint64_t gateway_number;

@@ -49,6 +49,7 @@ static void job_free(struct launcher *l, struct job *job)
     launcher_unwatch(l, &job->result);
     fd_close(job->given);
     free(job->reply);
+    free(job->done);
     free(job);
 }
 
@@ -322,6 +323,15 @@ static int receive_result(struct job *job)
     return 0;
 }
 
+/* Only who ended it knows what was to be told of it (WS-3), and not who did it once more. */
+static void keep_done(struct job *job)
+{
+    if (job->request.type == LAUNCHER_END && job->reply->result == 0 && !job->done)
+        job->done = take_ptr(&job->reply);
+    else
+        free(take_ptr(&job->reply));
+}
+
 /* Front gets the answer as soon as it is there; the job stays until its worker is gone. */
 int launcher_result(struct launcher *l, struct job *job)
 {
@@ -333,7 +343,7 @@ int launcher_result(struct launcher *l, struct job *job)
         return r;
     if (r == 0 && launcher_network_again(l, job)) {
         job->again = true;
-        free(take_ptr(&job->reply));
+        keep_done(job);
         fd_closep(&job->given);
         return 0;
     }
@@ -342,6 +352,8 @@ int launcher_result(struct launcher *l, struct job *job)
     struct launcher_reply *copy = malloc(sizeof *copy);
     if (copy)
         *copy = *job->reply;
+    if (copy && job->done && copy->result == 0)
+        copy->launched = job->done->launched;
     job->answered = true;
     /* Whoever reads the answer may start another session in its place (sessions_max). */
     if (job->request.type == LAUNCHER_END && job->reply->result == 0)

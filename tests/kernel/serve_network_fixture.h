@@ -14,6 +14,7 @@ static struct serve_config serving;
 static int front = -1, channel = -1;
 static pid_t launcher = -1;
 static struct launcher_reply answer;
+static const struct launcher_calls *calls; /* NULL: those that are real */
 
 /* ---- launcher ----------------------------------------------------------------------------------
  */
@@ -75,6 +76,7 @@ HELPER void start_launcher(int gateway)
                                                  .supervisor = told[1],
                                                  .gateway = gateway,
                                                  .tell = tell,
+                                                 .calls = calls,
                                                  .config = &serving,
                                                  .init_path = init};
         const int kept[] = {pair[1], told[1], gateway};

@@ -4,6 +4,8 @@
  */
 #include "tests/kernel/serve_network_fixture.h"
 
+#include "runtime/host/launcher_internal.h"
+
 enum { PORT = 23200, INSIDE = 3000, MOMENT_MS = 300 };
 
 static const char worker_title[] = "berth: worker";
@@ -354,4 +356,51 @@ static void late(void)
 Test(serve_network, who_is_late_tells_the_gateway_that_serves_it_by_then)
 {
     run_in_child(late);
+}
+
+/* The gateway has ended before it began: it ended the session, and told nobody. */
+static volatile unsigned *ends;
+
+static int end_and_tell(struct runtime *rt, const struct session_name *name, unsigned timeout_ms,
+                        void (*note)(void *data, const char *key, const char *text), void *data,
+                        struct err *err)
+{
+    int r = session_end(rt, name, timeout_ms, note, data, err);
+    if (r == 0 && __sync_fetch_and_add(ends, 1) == 0)
+        note(data, "protect.appeared", "Something appeared.");
+    return r;
+}
+
+static void late_after_an_end(void)
+{
+    static struct launcher_calls telling;
+    telling = *launcher_real_calls();
+    telling.end = end_and_tell;
+    calls = &telling;
+    ends = mmap(NULL, sizeof *ends, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    MUST(15, ends != MAP_FAILED);
+    begin_published();
+    kill_gateway();
+    hold_row();
+    wait_for_no_worker();
+    send_order(LAUNCHER_END, 1, 0, NULL, 0);
+    pid_t worker = wait_for_worker();
+    MUST(16, kill(worker, SIGSTOP) == 0);
+    start_another_gateway();
+    fd_closep(&row_lock);
+    wait_for_port("ECONNRESET");
+    MUST(17, kill(worker, SIGCONT) == 0);
+    MUST(18, is_answered(PATIENCE_MS));
+    EXPECT(answer.result == 0, "%s: %s", answer.err.step, answer.err.detail);
+    EXPECT(*ends == 2, "it was done %u times", *ends);
+    EXPECT(answer.launched.note_count == 1 &&
+               strcmp(answer.launched.notes[0].key, "protect.appeared") == 0,
+           "%u notes", answer.launched.note_count);
+    expect_closed("an end that was done once more");
+    kill_launcher();
+}
+
+Test(serve_network, an_end_that_is_done_once_more_tells_what_the_first_one_saw)
+{
+    run_in_child(late_after_an_end);
 }
