@@ -110,7 +110,8 @@ static void start_gateway(struct supervisor *s)
 /* Now its listeners are closed, and what it was told is void: nobody else can know that. */
 static void tell_launcher_of_end(const struct supervisor *s)
 {
-    if (s->launcher.pid)
+    /* Where networks are withdrawn there is none to wait for. */
+    if (s->launcher.pid && s->launch->gateway >= 0)
         (void)send(s->launcher.channel, "D", 1, MSG_NOSIGNAL | MSG_DONTWAIT);
 }
 

@@ -720,10 +720,15 @@ static int serve_network(struct session *s, struct err *err)
         return 0;
     int64_t row = s->lasting ? s->lasting->name.row : 1;
     int64_t incarnation = s->lasting ? s->lasting->name.incarnation : 1;
-    int r = s->runtime->gateway > 0
-                ? network_link_add(s->runtime->gateway, row, incarnation, &s->network, err)
-                : err_set(err, ERR_CAPABILITY_UNAVAILABLE, 0, "create a session", "network",
-                          "No gateway serves here: nothing can be reached.");
+    int r;
+    if (s->runtime->gateway > 0)
+        r = network_link_add(s->runtime->gateway, row, incarnation, &s->network, err);
+    else if (s->runtime->gateway < 0)
+        r = err_set(err, ERR_UNAVAILABLE, EAGAIN, "create a session", "network",
+                    "No gateway serves now: one is being started. Try again.");
+    else
+        r = err_set(err, ERR_CAPABILITY_UNAVAILABLE, 0, "create a session", "network",
+                    "No gateway serves here: nothing can be reached.");
     if (r == 0 && s->publish_netns >= 0)
         r = publish_give(s->runtime->gateway, row, incarnation, s->publish_netns, &s->publish, err);
     /* A port that is published is open as long as the gateway has it. */

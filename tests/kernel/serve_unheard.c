@@ -104,6 +104,34 @@ Test(serve_network, an_end_that_nobody_can_be_told_is_refused_and_can_be_asked_f
     run_in_child(thrown_away_for_long);
 }
 
+/* ---- no gateway yet ----------------------------------------------------------------------------
+ */
+
+static void none_yet(void)
+{
+    static struct spec spec;
+    make_world();
+    default_config();
+    config.sessions_max = 100;
+    start_launcher(-1);
+    MUST(19, send(channel, "D", 1, MSG_NOSIGNAL) == 1);
+    set_rules(SPEC_EGRESS_DENY, "four.example:443", "");
+    make_spec(1, &spec);
+    int r = order_as(LAUNCHER_LAUNCH, 1, 1, &spec, sizeof spec);
+    EXPECT(r == -EAGAIN && answer.err.code == ERR_UNAVAILABLE, "%d: %u %s", r, answer.err.code,
+           answer.err.detail);
+    order(LAUNCHER_END, 1); /* what it began, as front does */
+    start_another_gateway();
+    launch(1);
+    order(LAUNCHER_END, 1);
+    kill_launcher();
+}
+
+Test(serve_network, that_no_gateway_serves_yet_is_no_lack_of_the_host)
+{
+    run_in_child(none_yet);
+}
+
 /* ---- a gateway that has ended ------------------------------------------------------------------
  */
 
