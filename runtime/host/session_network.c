@@ -366,7 +366,10 @@ int session_network_restore(struct runtime *rt, const struct session_name *name,
     /* Closed to this launcher: the gateway may serve it still. */
     if (is_closed(r) && rt->gateway > 0) {
         struct err unserved;
-        return tell_gateway(rt, name, record, &cut, &unserved) == 0 ? 0 : r;
+        if (tell_gateway(rt, name, record, &cut, &unserved) < 0)
+            return r;
+        /* It may have been thawed while it could not be told. */
+        return session_publish_hold_again(rt, name, found.place, err);
     }
     /* The record is the truth, for the kernel too: somebody may have been killed between the two.
      */
