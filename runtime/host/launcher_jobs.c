@@ -425,6 +425,10 @@ static int worker_gone(struct launcher *l, struct job *job, int status)
         return r;
     }
     if (job->reply) {
+        /* What brings sessions back to the gateway of now was forked without its network. */
+        if (job->request.type == LAUNCHER_LAUNCH && job->reply->result == 0 &&
+            job->gateway_number != l->gateway_number)
+            l->restore_wanted = true;
         r = remember(l, job);
         let_go(l, &job->request);
         job_free(l, job);

@@ -266,6 +266,63 @@ Test(serve_network, a_gateway_that_goes_on_is_left_to)
     run_in_child(stood_still);
 }
 
+/* ---- a launch that is late ---------------------------------------------------------------------
+ */
+
+static volatile unsigned *stage; /* 1: its gateway has it, 2: it may be answered for */
+
+static int create_and_wait(struct session **ret, struct runtime *rt, const struct spec *spec,
+                           const struct session_lasting *lasting, struct err *err)
+{
+    int r = launcher_real_calls()->create(ret, rt, spec, lasting, err);
+    *stage = 1;
+    while (*stage != 2)
+        poll(NULL, 0, 2);
+    return r;
+}
+
+/* An ordinary user's: only who has its network's descriptor can give it to a gateway. */
+static void launched_late(void)
+{
+    static struct launcher_calls slow;
+    static struct spec spec;
+    slow = *launcher_real_calls();
+    slow.create = create_and_wait;
+    calls = &slow;
+    stage = mmap(NULL, sizeof *stage, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    MUST(20, stage != MAP_FAILED);
+    serving.rootless = 1;
+    serving.front_uid = serving.front_gid = USER;
+    sh("chown -R %d:%d %s", USER, USER, place);
+    make_world();
+    default_config();
+    config.sessions_max = 100;
+    start_gateway();
+    start_launcher(control);
+    control = -1;
+    set_rules(SPEC_EGRESS_DENY, "four.example:443", "");
+    make_spec(1, &spec);
+    send_order(LAUNCHER_LAUNCH, 1, 1, &spec, sizeof spec);
+    for (long long until = milliseconds() + PATIENCE_MS; *stage != 1 && milliseconds() < until;)
+        poll(NULL, 0, 5);
+    MUST(21, *stage == 1);
+    kill_gateway();
+    start_another_gateway();
+    poll(NULL, 0, MOMENT_MS); /* the next gateway's sessions are being brought to it */
+    *stage = 2;
+    MUST(22, is_answered(PATIENCE_MS));
+    EXPECT(answer.result == 0, "launch: %s: %s", answer.err.step, answer.err.detail);
+    enter_network_of(&answer.identity);
+    MUST(23, in_session(try_until_served) == 0);
+    order(LAUNCHER_END, 1);
+    kill_launcher();
+}
+
+Test(serve_network, a_launch_that_the_gateway_did_not_outlive_is_given_to_the_next_one)
+{
+    run_in_child(launched_late);
+}
+
 /* ---- a worker that is late ---------------------------------------------------------------------
  *
  * It was given the socket of a gateway that is killed, and has its row only when what brings
