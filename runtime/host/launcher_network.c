@@ -33,7 +33,9 @@ enum {
     PAUSE_MOST_MS = 60000,
     ASK_MS = 200, /* between two questions for another socket */
     FAILURES_MAX = 5,
-    GRACE_MS = 3000, /* in which the next gateway is waited for, rather than refuse */
+    HEARD_MAX = 512,    /* messages at once; a socket holds fewer */
+    AFTERWARDS_MS = 20, /* between two looks at whether another job is over */
+    GRACE_MS = 3000,    /* in which the next gateway is waited for, rather than refuse */
 };
 
 static const struct watch watch_gateway = {WATCH_GATEWAY};
@@ -101,6 +103,11 @@ static bool is_told(const struct job *job)
     }
 }
 
+static bool is_frozen(const struct job *job)
+{
+    return job->request.type == LAUNCHER_FREEZE || job->request.type == LAUNCHER_THAW;
+}
+
 static bool is_news(const struct launcher *l, const struct job *job)
 {
     return l->gateway_number != job->gateway_number || (l->gateway_ended && !job->gateway_ended);
@@ -110,14 +117,20 @@ static bool is_news(const struct launcher *l, const struct job *job)
  * as it is told of every session. */
 bool launcher_network_is_over(const struct launcher *l, const struct job *job)
 {
-    bool frozen = job->request.type == LAUNCHER_FREEZE || job->request.type == LAUNCHER_THAW;
-    return l->gateway_ended || (frozen && job->unheard_until_ms && !is_news(l, job));
+    return l->gateway_ended || (is_frozen(job) && job->unheard_until_ms && !is_news(l, job));
+}
+
+/* A gateway that may live was not told, and is when all sessions are brought back to it. */
+static void tell_later(struct launcher *l, const struct job *job)
+{
+    if (job->reply->result == 0 && is_frozen(job) && job->gateway_ended && !l->gateway_ended)
+        l->restore_wanted = true;
 }
 
 bool launcher_network_again(struct launcher *l, struct job *job)
 {
     int result = job->reply->result;
-    bool untold = result == -ENOLINK;
+    bool untold = result == -ENOLINK || result == -EXFULL;
     if (job->answered || !is_told(job) || (!untold && (result != 0 || !job->gateway_ended)))
         return false;
     /* Its end may be in the socket, and not heard yet. */
@@ -125,8 +138,11 @@ bool launcher_network_again(struct launcher *l, struct job *job)
         launcher_network_hear(l);
     if (is_news(l, job))
         return true;
-    if (!untold || !l->gateway_lost || job->unheard_until_ms || job->state == JOB_CLEANING)
+    if (!untold || (!l->gateway_lost && result != -EXFULL) || job->unheard_until_ms ||
+        job->state == JOB_CLEANING) {
+        tell_later(l, job);
         return false;
+    }
     job->unheard_until_ms = launcher_now_ms() + GRACE_MS;
     return true;
 }
@@ -150,16 +166,20 @@ bool launcher_network_awaits(const struct launcher *l, const struct job *job)
     return n == (ssize_t)sizeof net && network_wanted(&net);
 }
 
+/* All that is there: its end may stand behind what it wants. */
 void launcher_network_hear(struct launcher *l)
 {
     struct gateway_reply reply;
-    ssize_t n = recv(l->gateway, &reply, sizeof reply, MSG_DONTWAIT | MSG_TRUNC);
-    if (n < 0 && (errno == EAGAIN || errno == EINTR))
-        return;
-    /* Answers go to who asked, on sockets of their own. */
-    if (n > 0 && !gateway_reply_check(&reply, (size_t)n)) {
+    for (int i = 0; i < HEARD_MAX; i++) {
+        ssize_t n = recv(l->gateway, &reply, sizeof reply, MSG_DONTWAIT | MSG_TRUNC);
+        if (n < 0 && (errno == EAGAIN || errno == EINTR))
+            return;
+        if (n <= 0 || gateway_reply_check(&reply, (size_t)n))
+            break;
+        /* Answers go to who asked, on sockets of their own. */
         launcher_connect_need(l, &reply);
-        return;
+        if (i == HEARD_MAX - 1)
+            return;
     }
     /* The descriptor stays: whoever asks meanwhile learns that nobody is there. */
     epoll_ctl(l->epoll, EPOLL_CTL_DEL, l->gateway, NULL);
@@ -326,9 +346,12 @@ void launcher_network_tend(struct launcher *l, int *wait_ms)
     uint64_t now = launcher_now_ms();
     if (l->front < 0 || l->supervisor < 0)
         return;
-    for (const struct job *job = l->jobs; job && l->gateway_lost; job = job->next)
-        if (waits_for_news(l, job) && now < job->unheard_until_ms)
-            wait_until(now, job->unheard_until_ms, wait_ms);
+    /* One whose time is over may wait for another's end yet. */
+    for (const struct job *job = l->jobs; job; job = job->next)
+        if (waits_for_news(l, job))
+            wait_until(now,
+                       job->unheard_until_ms > now ? job->unheard_until_ms : now + AFTERWARDS_MS,
+                       wait_ms);
     if (l->gateway_lost) {
         ask_again(l, now, wait_ms);
         return;

@@ -12,7 +12,7 @@ int network_link_add(int gateway, int64_t row, int64_t incarnation,
 /* 0: the gateway does not serve it. -ENOLINK, -ETIMEDOUT, -EXFULL: network_deliver(). */
 int network_link_remove(int gateway, int64_t row, int64_t incarnation, struct err *err);
 /* It is frozen, or not any more: whether clients of its published ports are refused. 0 also where
- * it will be so when a gateway that stands still goes on. */
+ * it will be so when a gateway that stands still goes on. Else network_deliver(). */
 int network_link_hold(int gateway, int64_t row, int64_t incarnation, bool hold, struct err *err);
 /* Every session that nothing was asked about since this control socket came has ended. */
 int network_link_sweep(int gateway, struct err *err);

@@ -443,6 +443,51 @@ Test(serve_network, who_is_late_tells_the_gateway_that_serves_it_by_then)
     run_in_child(late);
 }
 
+/* ---- a socket that is full ---------------------------------------------------------------------
+ */
+
+static void fill_control(void)
+{
+    struct gateway_request request = {.magic = GATEWAY_MAGIC,
+                                      .version = GATEWAY_VERSION,
+                                      .type = GATEWAY_RELEASE,
+                                      .ticket = 1,
+                                      .row = 99,
+                                      .incarnation = 1};
+    kill(gateway_pid, SIGSTOP);
+    while (send(control, &request, sizeof request, MSG_DONTWAIT | MSG_NOSIGNAL) > 0)
+        continue;
+    MUST(24, errno == EAGAIN);
+}
+
+static void full(void)
+{
+    begin_published();
+    enter_network_of(&answer.identity);
+    pid_t server = child();
+    if (server == 0)
+        _exit(in_session(serve_loopback));
+    wait_for_port("echo");
+    fill_control();
+    order(LAUNCHER_FREEZE, 1);
+    kill(gateway_pid, SIGCONT);
+    wait_for_port("ECONNRESET");
+    fill_control();
+    order(LAUNCHER_THAW, 1);
+    kill(gateway_pid, SIGCONT);
+    wait_for_port("echo");
+    fd_closep(&control);
+    order(LAUNCHER_END, 1);
+    kill(server, SIGKILL);
+    waitpid(server, NULL, 0);
+    kill_launcher();
+}
+
+Test(serve_network, a_gateway_that_could_be_sent_nothing_is_told_when_it_reads_again)
+{
+    run_in_child(full);
+}
+
 /* The gateway has ended before it began: it ended the session, and told nobody. */
 static volatile unsigned *ends;
 
