@@ -366,6 +366,38 @@ Test(gateway, other_resolvers_are_asked_at_once_and_those_of_before_are_not_wait
     run_in_child(resolvers_change);
 }
 
+static void dial_and_wait(void)
+{
+    int fd = dial_name("four.example", 443, DNS_TYPE_A);
+    MUST(28, fd >= 0);
+    turn_of_the_test();
+    expect_reset(fd);
+}
+
+static void resolvers_stay(void)
+{
+    struct gateway_event event;
+    default_config();
+    ask_silent(SILENT_PORT);
+    make_all(SPEC_EGRESS_DENY, "four.example:443", "");
+    int silent = listen_silently(SILENT_PORT);
+    MUST(29, pipe2(shout, O_CLOEXEC) == 0 && pipe2(answer_back, O_CLOEXEC) == 0);
+    pid_t pid = child();
+    if (pid == 0)
+        _exit(in_session(dial_and_wait));
+    next_resolver(silent);
+    int status = -1;
+    waitpid(pid, &status, 0);
+    EXPECT(status == 0, "the program: %d", status);
+    EXPECT(take_event(GATEWAY_DENIED, &event) && event.sys == ETIMEDOUT, "told: %s",
+           strerrorname_np(event.sys));
+}
+
+Test(gateway, a_configuration_with_the_same_resolvers_cuts_no_lookup_short)
+{
+    run_in_child(resolvers_stay);
+}
+
 /* ---- DNS ------------------------------------------------------------------------------------- */
 
 static void ask_dns(void)
