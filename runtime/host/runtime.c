@@ -313,7 +313,7 @@ static int runtime_setup(struct runtime *rt, const struct runtime_options *optio
     rt->facts.caller_uid = geteuid();
     rt->facts.caller_gid = getegid();
     rt->no_reaper = options->no_reaper;
-    rt->gateway = options->gateway;
+    rt->gateway = options->gateway > 0 ? options->gateway : 0;
     if (options->reaper_path && (size_t)snprintf(rt->reaper, sizeof rt->reaper, "%s",
                                                  options->reaper_path) >= sizeof rt->reaper)
         return err_set(err, ERR_INVALID_REQUEST, ENAMETOOLONG, "start", options->reaper_path, NULL);
