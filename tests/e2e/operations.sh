@@ -143,7 +143,7 @@ wait_gone() { # PID, which was in a session
     fail "process $1 goes on"
 }
 a_ledger_is_copied_while_it_serves_and_comes_back() {
-    local token code init
+    local token code init _
     berth session create s1
     berth exec s1 -- sh -c 'echo one >/workspace/f'
     berth token create --workspace local
@@ -157,7 +157,12 @@ a_ledger_is_copied_while_it_serves_and_comes_back() {
     berth session create s2
     berth exec s2 -- sh -c 'echo two >/workspace/g'
     berth exec s2 --detach -- sleep 4242
-    init=$(pgrep -f '^sleep 4242$')
+    # It is accepted, and becomes its program a moment later.
+    for _ in $(seq $((200 * SLOWER))); do
+        init=$(pgrep -f '^sleep 4242$') && break
+        sleep 0.05
+    done
+    [ -n "$init" ] || fail 'the command never ran'
     berth ledger restore "$D/home/copy"
     status_is 125 'restore beside a service'
     grep -q 'Another berth serves it' "$ERR" || fail "no reason: $(cat "$ERR")"
