@@ -35,9 +35,10 @@ static void raw(struct tape *t, void *data, size_t length)
 static uint64_t number(struct tape *t, uint64_t value)
 {
     if (t->out) {
-        for (; value >= 0x80; value >>= 7)
-            buf_putc(t->out, (char)(value | 0x80));
-        buf_putc(t->out, (char)value);
+        uint64_t rest = value;
+        for (; rest >= 0x80; rest >>= 7)
+            buf_putc(t->out, (char)(rest | 0x80));
+        buf_putc(t->out, (char)rest);
         return value;
     }
     uint64_t result = 0;

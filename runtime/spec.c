@@ -250,6 +250,19 @@ static int check_network(const struct spec *spec, struct err *err)
     return spec_check_publish(&spec->network, err);
 }
 
+/* Also those that this kind of image and workspace does not look at: they are stored and read. */
+static bool texts_end(const struct spec *spec)
+{
+    bool end = terminated(spec->image.path, sizeof spec->image.path) &&
+               terminated(spec->workspace.path, sizeof spec->workspace.path) &&
+               terminated(spec->workspace.volume, sizeof spec->workspace.volume);
+    for (uint32_t i = 0; i < spec->network.allow_count && end; i++)
+        end = terminated(spec->network.allow[i].host, sizeof spec->network.allow[i].host);
+    for (uint32_t i = 0; i < spec->network.deny_count && end; i++)
+        end = terminated(spec->network.deny[i].host, sizeof spec->network.deny[i].host);
+    return end;
+}
+
 int spec_check(const struct spec *spec, struct err *err)
 {
     if (spec->version != SPEC_VERSION || spec->size != sizeof *spec)
@@ -272,5 +285,7 @@ int spec_check(const struct spec *spec, struct err *err)
         r = check_process(spec, err);
     if (r == 0)
         r = check_network(spec, err);
+    if (r == 0 && !texts_end(spec))
+        return bad(err, "spec", "A text in it is not terminated.");
     return r;
 }

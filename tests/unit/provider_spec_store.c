@@ -107,6 +107,24 @@ Test(provider_spec_store, every_field_comes_back_as_it_was)
     comes_back(&stored);
 }
 
+/* The length of a text is a number of one byte, or of two. */
+Test(provider_spec_store, a_text_of_any_length_comes_back_as_it_was)
+{
+    for (size_t n = 2; n < sizeof spec.workspace.path; n++) {
+        struct buf out = {0};
+        struct err err;
+        usual();
+        spec.workspace.kind = SPEC_WORKSPACE_DIRECTORY;
+        memset(spec.workspace.path, 0, sizeof spec.workspace.path);
+        memset(spec.workspace.path, 'd', n);
+        spec.workspace.path[0] = '/';
+        spec_store_write(&spec, &out);
+        cr_assert_eq(spec_store_read(buf_text(&out), out.length, &back, &err), 0, "%zu bytes", n);
+        cr_assert_str_eq(back.workspace.path, spec.workspace.path);
+        buf_fini(&out);
+    }
+}
+
 Test(provider_spec_store, what_is_torn_longer_or_of_another_version_is_refused)
 {
     _cleanup_buf_ struct buf stored = {0};
