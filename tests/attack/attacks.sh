@@ -719,15 +719,24 @@ attack_memory_memfd() { run_memory memfd /tmp; }
 attack_memory_shm() { run_memory shm /tmp; }
 attack_memory_pipes() { run_memory pipes /tmp; }
 attack_memory_sockets() { run_memory sockets /tmp; }
+# The workspace of this one is on a disk: the pages of a tmpfs cannot be reclaimed, and /tmp is one on many hosts.
 attack_memory_cache() {
     # Page cache of the workspace is charged and reclaimed: 400 MiB written under 96 MiB must work.
-    # cgroup v1 does not slow a writer down that the disk does not keep up with (docs/cgroups.md).
     need_limit limits.memory || return
-    local kind=cache
-    [ -e /sys/fs/cgroup/cgroup.controllers ] || kind=cache-synced
-    place resources
-    session --memory 64MiB --scratch 32MiB -- "$WS/.attack/resources" "$kind" 400 "$WS"
-    status_is 0 'writing more than the memory limit to a disk'
+    local WS=$WS disk
+    if [ "$(stat -f -c %T "$WS")" = tmpfs ]; then
+        disk=$(mktemp -d /var/tmp/attack-disk.XXXXXX) || { fail 'no directory in /var/tmp'; return; }
+        chmod 755 "$disk"
+        WS=$disk/ws
+        mkdir "$WS" && chown "$WS_UID:$WS_UID" "$WS" || fail 'no workspace in /var/tmp'
+        if [ "$(stat -f -c %T "$WS")" = tmpfs ]; then need '/tmp and /var/tmp are both in memory'; fi
+    fi
+    if [ -z "$SKIP$REASON" ]; then
+        place resources
+        session --memory 64MiB --scratch 32MiB -- "$WS/.attack/resources" cache 400 "$WS"
+        status_is 0 'writing more than the memory limit to a disk'
+    fi
+    if [ -n "${disk:-}" ]; then rm -rf --one-file-system "$disk"; fi
 }
 
 run_disk() { # kind directory
