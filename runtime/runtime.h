@@ -300,7 +300,7 @@ unsigned session_published(const struct session *s, struct session_published *re
 /* Of one for a command that was given no network at all: has something in it looked for a way out?
  * The kernel's count of packets without a route; loopback is none of them. 0 also where the kernel
  * did not say. */
-uint64_t session_unrouted(const struct session *s);
+uint64_t session_unrouted(struct session *s);
 /* The gateway's control socket can be read: it wants sockets for clients of published ports. 1: it
  * has ended. For a session that has its gateway for itself. */
 int session_publish_serve(struct session *s, struct err *err);

@@ -69,6 +69,8 @@ struct session {
     struct publish publish;           /* its listeners until they are handed over */
     int publish_netns;                /* its network, where it publishes; -1 */
     int unrouted[2];                  /* snmp and snmp6 of one without a network; -1 */
+    uint64_t unrouted_count;          /* what they said, once unrouted_counted */
+    bool unrouted_counted;
     int netns;                 /* rootless, of one that lasts: nobody can find it by its init; -1 */
     int stage_mounts;          /* the namespace that the stage has left, until s is; -1 */
     int cgroup_mount;          /* what ".." of init's cgroup ends at, until s is left; -1 */
@@ -108,10 +110,12 @@ int session_make(struct session **ret, struct runtime *rt, const struct spec *sp
                  const struct session_first *first, const struct session_lasting *lasting,
                  struct err *err);
 
+/* The command of one that was given no network may look for it: see session_unrouted(). The count
+ * is final when nobody but init is left. */
+void session_unrouted_open(struct session *s, const struct spec_network *net);
+void session_unrouted_count(struct session *s);
 /* The namespace of a session that may reach something, with all that the gateway needs of it in
  * s->network. `ready`: one that was made before; -1. 1: it is to have none of it. */
-/* The command of one that was given no network may look for it: see session_unrouted(). */
-void session_unrouted_open(struct session *s, const struct spec_network *net);
 int session_network_begin(struct session *s, const struct spec_network *net, int ready,
                           int *ret_netns, struct err *err);
 

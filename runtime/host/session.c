@@ -346,9 +346,11 @@ int session_stop(struct session *s, struct err *err)
     int r = kill_init(s, err);
     /* The kernel takes half a millisecond to take init and its mounts down. Where its own word says
      * that init was the last process, a part of the rest is done meanwhile. */
-    if (r == 0 && s->init > 0 && s->cgroup_made && cgroup_session_vacate(&s->cgroup, s->init) &&
-        s->workspace_open)
-        workspace_let_go(&s->workspace, session_note_add, s);
+    if (r == 0 && s->init > 0 && s->cgroup_made && cgroup_session_vacate(&s->cgroup, s->init)) {
+        session_unrouted_count(s);
+        if (s->workspace_open)
+            workspace_let_go(&s->workspace, session_note_add, s);
+    }
     if (r == 0)
         r = wait_init(s, err);
     if (r == 0 && s->cgroup_made) {

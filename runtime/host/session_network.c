@@ -220,18 +220,25 @@ static uint64_t count_six(const char *text)
     return at ? strtoull(at + sizeof wanted - 1, NULL, 10) : 0;
 }
 
-uint64_t session_unrouted(const struct session *s)
+void session_unrouted_count(struct session *s)
 {
-    uint64_t count = 0;
+    s->unrouted_count = 0;
     for (unsigned i = 0; i < ARRAY_LENGTH(s->unrouted); i++) {
         char text[8192];
         ssize_t n = s->unrouted[i] < 0 ? -1 : pread(s->unrouted[i], text, sizeof text - 1, 0);
         if (n <= 0)
             continue;
         text[n] = 0;
-        count += i == 0 ? count_four(text) : count_six(text);
+        s->unrouted_count += i == 0 ? count_four(text) : count_six(text);
     }
-    return count;
+    s->unrouted_counted = true;
+}
+
+uint64_t session_unrouted(struct session *s)
+{
+    if (!s->unrouted_counted)
+        session_unrouted_count(s);
+    return s->unrouted_count;
 }
 
 /* ---- by name -----------------------------------------------------------------------------------
