@@ -238,6 +238,10 @@ Test(client_problem, a_document_is_an_error_with_its_code_and_what_would_help)
         "{\"title\":\"T\",\"code\":\"invalid_request\",\"detail\":\"No.\",\"pointer\":\"/limits\"}",
         400, text);
     cr_expect_str_eq(text, "invalid_request: T: /limits: No.");
+    problem("{\"title\":\"T\",\"code\":\"invalid_request\",\"detail\":\"/verbs/0: No.\","
+            "\"pointer\":\"/verbs/0\"}",
+            400, text);
+    cr_expect_str_eq(text, "invalid_request: T: /verbs/0: No.");
     problem("{\"code\":\"new_in_a_later_berth\",\"title\":\"T\",\"detail\":\"x\\u001b[31m\"}", 404,
             text);
     cr_expect_str_eq(text, "not_found: T: x\\x1b[31m");
