@@ -28,7 +28,7 @@ static const struct verb_spec events_spec = {
                "          berth events build --follow --json\n",
     .usage = "berth events SESSION [options]",
     .text = "What happened to a session, in order, numbered without gaps. --json prints one\n"
-            "object a line.",
+            "object a line. Of a name that was used before, its earlier sessions come first.",
     .options = events_options,
     .option_count = ARRAY_LENGTH(events_options),
     .words_min = 1,

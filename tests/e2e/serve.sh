@@ -167,7 +167,9 @@ events_are_numbered() {
     berth events e1 --follow
     status_is 0
     [ "$(grep -c session.deleted "$OUT")" = 2 ] || fail "ends: $(grep -c session.deleted "$OUT")"
-    berth session create e2
+    berth session create e2 --idle 1h
+    berth session show e2
+    said 'park after 1h'
     berth events e2 --json
     status_is 0
     head -n 1 "$OUT" | grep -qE '"seq": ?1,' || fail "the first is not 1: $(head -n 1 "$OUT")"
