@@ -17,11 +17,10 @@ _berth_verbs() {
 # The options of a command, or of a group's verb.
 _berth_options() {
     local shared="--workspace-id --host --json --quiet --help"
-    local box="--policy --workspace --workspace-at --read-only-workspace --ro --rw --protect --image --net --allow --deny --publish --memory --cpus --pids --open-files --scratch --timeout --env --user --seccomp --explain --require"
     case $1 in
     '') echo "--help --version --json --quiet --workspace-id --host" ;;
-    run) echo "$box --resolver --learn --idle-timeout --cwd --tty --die-with-parent --workspace-id --json --result --quiet --help" ;;
-    'session create') echo "$box --owner --label --ttl --idle --idle-action --accept-loss --exclusive $shared" ;;
+    run) echo "--policy --workspace --workspace-at --read-only-workspace --ro --rw --protect --image --net --allow --deny --publish --memory --cpus --pids --open-files --scratch --timeout --env --user --seccomp --explain --require --resolver --learn --idle-timeout --cwd --tty --die-with-parent --workspace-id --json --result --quiet --help" ;;
+    'session create') echo "--policy --workspace --workspace-at --read-only-workspace --ro --rw --protect --image --net --allow --deny --publish --memory --cpus --pids --open-files --scratch --timeout --env --user --seccomp --explain --require --owner --label --ttl --idle --idle-action --accept-loss --exclusive $shared" ;;
     'session list') echo "--all --state --owner --label --after --limit $shared" ;;
     'session network') echo "--policy --net --allow --deny --publish --add --revision $shared" ;;
     'session park') echo "--mode --accept-loss $shared" ;;
