@@ -205,8 +205,8 @@ static void refuse_outcome(struct verb *verb, int outcome)
         break;
     case VERB_ACCEPT_LOSS:
         err_set(&err, ERR_INVALID_REQUEST, 0, session_event_name(verb->event), call->session_id,
-                "Its workspace is in memory and would be lost. Say accept_loss: true if that is "
-                "meant.");
+                "Its workspace is in memory and would be lost. Say accept_loss: true "
+                "(--accept-loss) if that is meant.");
         more.pointer = "/accept_loss";
         break;
     case VERB_UNABLE:

@@ -23,6 +23,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/stat.h>
 
 /* symbol, name, data in, data out */
 #define FILES_OPERATIONS(X)                                                                        \
@@ -217,3 +218,11 @@ void files_etag(const struct files_stat *stat, char ret_etag[FILES_ETAG_MAX]);
 /* Which pipe of data it has; the table above. */
 bool files_operation_has_in(unsigned operation);
 bool files_operation_has_out(unsigned operation);
+
+/* A protected name that is missing is held by a socket of this kind while a session lives
+ * (runtime/host/placeholder.h). It is berth's own and holds nothing: copies of a directory pass it
+ * over and do not count it as left out. */
+static inline bool files_holds_a_name(mode_t mode)
+{
+    return S_ISSOCK(mode) && (mode & 07777) == 0444;
+}

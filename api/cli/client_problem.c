@@ -49,6 +49,10 @@ int client_problem_err(const char *document, size_t length, int status, struct e
     const char *title = read ? text_of(root, "title") : NULL;
     const char *detail = read ? text_of(root, "detail") : NULL;
     const char *pointer = read ? text_of(root, "pointer") : NULL;
+    /* The place once. */
+    if (detail && pointer && strncmp(detail, pointer, strlen(pointer)) == 0 &&
+        strncmp(detail + strlen(pointer), ": ", 2) == 0)
+        detail += strlen(pointer) + 2;
     /* Its title would say the same as its detail. */
     if (detail && !pointer && code && strcmp(code, err_code_name(ERR_NOT_FOUND)) == 0)
         return err_set(err, ERR_NOT_FOUND, 0, "", detail, NULL);

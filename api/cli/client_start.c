@@ -53,15 +53,16 @@ static int add_place(struct client_where *where, const char *directory, const ch
     return 0;
 }
 
-static int named_place(const char *host, struct client_where *where, struct err *err)
+static int named_place(const char *by, const char *host, struct client_where *where,
+                       struct err *err)
 {
     where->named = true;
     if (strncmp(host, "unix:", 5) == 0 && host[5] == '/')
         return add_place(where, host + 5, "", false, err);
     if (strncmp(host, "http://", 7) == 0 || strncmp(host, "https://", 8) == 0)
-        return err_set(err, ERR_USAGE, 0, "--host", host,
+        return err_set(err, ERR_USAGE, 0, by, host,
                        "This release speaks to sockets on this machine only: unix:/PATH.");
-    return err_set(err, ERR_USAGE, 0, "--host", host, "Write unix: and an absolute path.");
+    return err_set(err, ERR_USAGE, 0, by, host, "Write unix: and an absolute path.");
 }
 
 static int read_silence(uint64_t *ret_ms, struct err *err)
@@ -81,11 +82,12 @@ int client_where(const char *host, struct client_where *ret, struct err *err)
     struct client_where where = {0};
     const char *runtime = getenv("BERTH_RUNTIME_DIR"), *base = getenv("XDG_RUNTIME_DIR");
     char own[CLIENT_PATH_SIZE];
+    const char *by = host && host[0] ? "--host" : "BERTH_HOST";
     if (!host || !host[0])
         host = getenv("BERTH_HOST");
     int r = 0;
     if (host && host[0])
-        r = named_place(host, &where, err);
+        r = named_place(by, host, &where, err);
     else if (runtime && runtime[0] == '/')
         r = add_place(&where, runtime, "/berth.sock", true, err);
     else if (geteuid() == 0)

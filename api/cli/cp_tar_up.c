@@ -91,6 +91,8 @@ static int take(struct packer *p, int directory, const char *name, struct err *e
     struct stat st;
     if (fstatat(directory, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
         return local_fail(err, errno, p->path, "");
+    if (files_holds_a_name(st.st_mode))
+        return 0;
     if (!S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode)) {
         cp_left_out_in(p->cp, p->to, p->path, S_ISLNK(st.st_mode) ? "a link" : "no regular file");
         return 0;

@@ -3,6 +3,7 @@
 #include "api/cli/cp.h"
 
 #include "runtime/base/fd.h"
+#include "runtime/files.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -35,6 +36,8 @@ static int up_entry(struct cp *cp, int directory, const char *name, const char *
         return err_set(err, ERR_INTERNAL, ENOMEM, "copy", name, NULL);
     if (fstatat(directory, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
         return local_fail(err, errno, name, "");
+    if (files_holds_a_name(st.st_mode))
+        return 0;
     if (!S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode)) {
         cp_left_out(cp, buf_text(&whole), S_ISLNK(st.st_mode) ? "a link" : "no regular file");
         return 0;

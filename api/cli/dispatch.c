@@ -82,7 +82,9 @@ static const struct verb *find_verb(const char *name)
 static int unknown_verb(const char *name)
 {
     struct err err;
-    const char *near = cli_suggest(name, verbs, VERB_COUNT, sizeof verbs[0]);
+    const char *near = strcmp(name, "version") == 0
+                           ? "--version"
+                           : cli_suggest(name, verbs, VERB_COUNT, sizeof verbs[0]);
     err_set(&err, ERR_USAGE, 0, "unknown command", name, "%s%s%s`berth --help` lists the commands.",
             near ? "Did you mean \"" : "", near ? near : "", near ? "\"? " : "");
     return cli_fail(&err);
@@ -98,8 +100,11 @@ int cli_help(int argc, char **argv)
     if (verb->run == cli_help)
         return print_help(STDOUT_FILENO);
     char help[] = "--help";
-    char *words[] = {argv[1], help, NULL};
-    return verb->run(2, words);
+    char *words[] = {argv[1], help, NULL, NULL};
+    bool of_verb = verb->globals_last && argc > 2; /* `berth help session create` */
+    words[1] = of_verb ? argv[2] : help;
+    words[2] = of_verb ? help : NULL;
+    return verb->run(of_verb ? 3 : 2, words);
 }
 
 /* Call the verb with the global options that stood before it moved behind its name, where its own

@@ -28,7 +28,7 @@ static const struct verb_spec events_spec = {
                "          berth events build --follow --json\n",
     .usage = "berth events SESSION [options]",
     .text = "What happened to a session, in order, numbered without gaps. --json prints one\n"
-            "object a line.",
+            "object a line. Of a name that was used before, its earlier sessions come first.",
     .options = events_options,
     .option_count = ARRAY_LENGTH(events_options),
     .words_min = 1,
@@ -113,13 +113,15 @@ static int print_event(const struct verb *verb, const struct client_event *event
     return io_write_full(STDOUT_FILENO, buf_text(&line), line.length);
 }
 
+/* A name may have been used before: session.deleted is the end where nothing comes behind it. */
 static int show_events(const struct verb *verb, struct follow *follow)
 {
+    bool deleted = false;
     for (;;) {
         struct client_event event;
         struct err err;
         int r = follow_next(follow, &event, &err);
-        if (r == FOLLOW_END)
+        if (r == FOLLOW_END || (r == FOLLOW_WAIT && deleted && follow->empty > 0))
             return CLI_EXIT_OK;
         if (r < 0)
             return verb_fail(verb, &err);
@@ -130,8 +132,7 @@ static int show_events(const struct verb *verb, struct follow *follow)
         }
         if (print_event(verb, &event) < 0)
             return CLI_EXIT_SIGNAL + SIGPIPE;
-        if (strcmp(event.type, "session.deleted") == 0)
-            return CLI_EXIT_OK;
+        deleted = strcmp(event.type, "session.deleted") == 0;
     }
 }
 
@@ -186,12 +187,13 @@ static void add_time(struct table *table, const struct json_node *usage, const c
     table_text(table, buf_text(&text));
 }
 
+/* 0 bytes are those that nobody has looked at: what lives has some of each. */
 static void add_bytes(struct table *table, const struct json_node *usage, const char *key)
 {
     static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB"};
     uint64_t bytes, whole;
     char text[32];
-    if (!verb_number(usage, key, &bytes)) {
+    if (!verb_number(usage, key, &bytes) || bytes == 0) {
         table_text(table, "-");
         return;
     }

@@ -281,7 +281,22 @@ static int make_body(const struct request *request, char *const *command, struct
 
 /* ---- the end --------------------------------------------------------------------------------- */
 
-static int tell_end(const struct verb *verb, const char *exec_id, const struct buf *document)
+static void tell_start_failed(const struct request *request, const char *command, int status,
+                              const struct json_node *exec)
+{
+    const struct json_node *error = json_member(exec, "error");
+    const char *step = error ? verb_text(error, "step") : "";
+    uint64_t sys = 0;
+    struct err err;
+    if (error)
+        verb_number(error, "errno", &sys);
+    exec_start_error(status, sys < 4096 ? (int)sys : 0, step[0] ? step : "start the command",
+                     request->cwd ? request->cwd : "", command, &err);
+    cli_fail(&err);
+}
+
+static int tell_end(const struct verb *verb, const struct request *request, const char *exec_id,
+                    const struct buf *document)
 {
     _cleanup_arena_ struct arena arena = {0};
     _cleanup_buf_ struct buf note = {0}, line = {0};
@@ -290,7 +305,9 @@ static int tell_end(const struct verb *verb, const char *exec_id, const struct b
     if (status)
         return status;
     status = exec_exit_status(root, &note);
-    if (status == CLI_EXIT_BERTH && note.length) {
+    if (strcmp(verb_text(root, "reason"), "start_failed") == 0) {
+        tell_start_failed(request, verb->command[0] ? verb->command[0] : "", status, root);
+    } else if (status == CLI_EXIT_BERTH && note.length) {
         struct err err;
         err_set(&err, ERR_INTERNAL, 0, "run the command", exec_id, "%s.", buf_text(&note));
         cli_fail(&err);
@@ -329,7 +346,7 @@ static int follow_exec(struct verb *verb, const struct request *request, const c
     int r = exec_loop_run(&loop, &exit, &signo, &err);
     if (r == EXEC_LOOP_SIGNAL)
         return leave(verb, exec_id, signo);
-    return r < 0 ? verb_fail(verb, &err) : tell_end(verb, exec_id, &exit);
+    return r < 0 ? verb_fail(verb, &err) : tell_end(verb, request, exec_id, &exit);
 }
 
 static int start(struct verb *verb, const struct request *request, char *const *command)

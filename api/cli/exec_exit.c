@@ -4,6 +4,7 @@
 #include "api/cli/verb.h"
 #include "runtime/base/fd.h"
 
+#include <errno.h>
 #include <string.h>
 
 static const struct {
@@ -50,4 +51,29 @@ int exec_exit_status(const struct json_node *exec, struct buf *note)
     buf_puts(note, "its end has a reason that this berth does not know: ");
     table_clean(note, reason, strlen(reason));
     return CLI_EXIT_BERTH;
+}
+
+/* The session's init says which step failed, not whose mistake it is. */
+static bool is_wrong_directory(const char *step, int sys)
+{
+    return strstr(step, "working directory") &&
+           (sys == ENOENT || sys == ENOTDIR || sys == EACCES || sys == ELOOP);
+}
+
+void exec_start_error(int status, int sys, const char *step, const char *subject,
+                      const char *command, struct err *err)
+{
+    if (status == CLI_EXIT_NOT_FOUND)
+        err_set(err, ERR_NOT_FOUND, 0, "command not found", command,
+                "It is looked for inside the session: PATH there is the session's own, and of the "
+                "host's files only the image, the workspace and --ro/--rw paths are there.");
+    else if (status == CLI_EXIT_NOT_EXECUTABLE)
+        err_set(err, ERR_INVALID_REQUEST, sys, "command not executable", command,
+                "Check its mode, its first line and its architecture.");
+    else if (is_wrong_directory(step, sys))
+        err_set(err, ERR_INVALID_REQUEST, sys, step, subject,
+                "--cwd names a directory as the session sees it, and its user must be able to "
+                "enter it.");
+    else
+        err_set(err, ERR_INTERNAL, sys, step, subject, "The session could not start the command.");
 }

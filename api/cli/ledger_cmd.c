@@ -53,7 +53,8 @@ static int failed(struct err *err, const char *step, const char *path)
 {
     return err_set(
         err, errno == ENOSPC || errno == EDQUOT ? ERR_INSUFFICIENT_STORAGE : ERR_INVALID_REQUEST,
-        errno, step, path, NULL);
+        errno, step, path, "%s",
+        errno == ENOENT || errno == ENOTDIR ? "Name one that is there, or make it first." : "");
 }
 
 /* ---- what a file is -------------------------------------------------------------------------- */

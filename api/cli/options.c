@@ -53,6 +53,9 @@ int cli_option_next(struct cli_cursor *cursor, const struct cli_option *table, s
         is_long ? by_name(table, count, word + 2, length) : by_letter(table, count, word[1]);
     if (!option)
         return unknown(word, length, table, count, err);
+    if (!option->argument && attached && !is_long)
+        return err_set(err, ERR_USAGE, 0, "short options do not join", word,
+                       "Write -%c, and what follows it as a word of its own.", word[1]);
     if (!option->argument && attached)
         return err_set(err, ERR_USAGE, 0, "option takes no value", word, "Write --%s alone.",
                        option->name);

@@ -2,6 +2,7 @@
  * signals to berth, the end of berth's parent, bytes to copy, and deadlines. It decides how the
  * command ended; it never tells anybody.
  */
+#include "api/cli/exec_exit.h"
 #include "api/cli/run.h"
 
 #include "runtime/base/fd.h"
@@ -203,20 +204,10 @@ static void take_start_failure(struct run_outcome *outcome, const struct agent_s
     char step[sizeof failed->step + 1] = "", subject[sizeof failed->subject + 1] = "";
     memcpy(step, failed->step, sizeof failed->step);
     memcpy(subject, failed->subject, sizeof failed->subject);
-    switch (outcome->fault) {
-    case AGENT_START_NOT_FOUND:
-        err_set(&outcome->err, ERR_NOT_FOUND, 0, "command not found", command,
-                "It is looked for inside the session: PATH there is the session's own, and of the "
-                "host's files only the image, the workspace and --ro/--rw paths are there.");
-        break;
-    case AGENT_START_NOT_EXECUTABLE:
-        err_set(&outcome->err, ERR_INVALID_REQUEST, failed->sys, "command not executable", command,
-                "Check its mode, its first line and its architecture.");
-        break;
-    default:
-        err_set(&outcome->err, ERR_INTERNAL, failed->sys, step, subject,
-                "The session could not start the command.");
-    }
+    int status = outcome->fault == AGENT_START_NOT_FOUND        ? CLI_EXIT_NOT_FOUND
+                 : outcome->fault == AGENT_START_NOT_EXECUTABLE ? CLI_EXIT_NOT_EXECUTABLE
+                                                                : CLI_EXIT_BERTH;
+    exec_start_error(status, failed->sys, step, subject, command, &outcome->err);
 }
 
 static void died_of(struct run_outcome *outcome, int signo)

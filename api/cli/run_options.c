@@ -4,6 +4,7 @@
 #include "runtime/base/fd.h"
 #include "runtime/base/units.h"
 
+#include <stdio.h>
 #include <string.h>
 
 enum option_id {
@@ -154,7 +155,9 @@ static int choose(const struct cli_option *option, const char *value,
             return 0;
         }
     const char *near = cli_suggest(value, choices, 3, sizeof choices[0]);
-    return err_set(err, ERR_USAGE, 0, option->name, value, "%s%s%sAllowed: %s, %s, %s.",
+    char flag[40];
+    snprintf(flag, sizeof flag, "--%s", option->name);
+    return err_set(err, ERR_USAGE, 0, flag, value, "%s%s%sAllowed: %s, %s, %s.",
                    near ? "Did you mean \"" : "", near ? near : "", near ? "\"? " : "",
                    choices[0].name, choices[1].name, choices[2].name);
 }

@@ -66,6 +66,8 @@ static int split_mount(const struct run_mount *mount, char **ret_source, const c
     int r = real_path(source, mount->flag, ret_source, err);
     if (r == 0)
         *ret_target = target;
+    else if (!target && strchr(source, ':'))
+        err_add(err, "Of PATH:TARGET, TARGET is an absolute path.");
     return r;
 }
 

@@ -23,7 +23,7 @@ int serve_refuse(struct serve_reader *r, const struct json_node *at, const char 
 {
     char place[320];
     const struct json_position *p = at->key ? &at->key_at : &at->at;
-    snprintf(place, sizeof place, "%s:%u:%u: %s", r->name, p->line, p->column,
+    snprintf(place, sizeof place, "%s:%u:%u%s%s", r->name, p->line, p->column, at->key ? ": " : "",
              at->key ? at->key : "");
     err_set(r->err, ERR_INVALID_REQUEST, 0, "read the configuration", place, NULL);
     va_list ap;
@@ -122,7 +122,8 @@ static int read_roots(struct serve_reader *r, const struct json_node *node)
         /* Sessions follow no symbolic link, so a root behind one would allow nothing. */
         char real[SPEC_PATH_MAX];
         if (stat(root->text, &st) < 0 || !S_ISDIR(st.st_mode))
-            return serve_refuse(r, root, "There is no directory \"%s\".", root->text);
+            return serve_refuse(r, root, "There is no directory \"%s\". Make it, or name another.",
+                                root->text);
         _cleanup_free_ char *resolved = realpath(root->text, NULL);
         int n = snprintf(real, sizeof real, "%s", resolved ? resolved : "");
         if (n <= 0 || (size_t)n >= sizeof real)

@@ -228,6 +228,19 @@ static void add_rules(struct buf *out, const char *name, const struct json_node 
     }
 }
 
+/* "park after 1h" */
+static void add_idle(struct buf *out, const struct json_node *idle)
+{
+    _cleanup_buf_ struct buf action = {0};
+    uint64_t ms;
+    char time[32];
+    if (!idle || !verb_number(idle, "after_ms", &ms))
+        return;
+    verb_value(&action, idle, "action");
+    units_format_duration(ms, time, sizeof time);
+    buf_printf(out, "%-18s %s after %s\n", "idle", buf_text(&action), time);
+}
+
 static void show_document(const struct json_node *root, struct buf *out)
 {
     static const char *const lines[] = {"session_id", "state",       "mode",         "reason",
@@ -235,6 +248,7 @@ static void show_document(const struct json_node *root, struct buf *out)
                                         "image",      "incarnation", "running_execs"};
     for (size_t i = 0; i < ARRAY_LENGTH(lines); i++)
         add_line(out, lines[i], root, lines[i]);
+    add_idle(out, part(root, "idle"));
     const struct json_node *workspace = part(root, "workspace");
     const struct json_node *kept = part(workspace, "persistence");
     add_line(out, "workspace", workspace, "mount_path");

@@ -12,7 +12,8 @@ static const struct verb_spec create_spec = {
     .name = "volume create",
     .example = "Example:  berth volume create cache\n",
     .usage = "berth volume create NAME [options]",
-    .text = "Makes an empty volume. A session that names one which does not exist makes it too.",
+    .text = "Makes an empty volume. A session that names one which does not exist makes it too.\n"
+            "One that `berth run` has made is listed from then on, with what is in it.",
     NAME_WORD,
 };
 static const struct verb_spec list_spec = {

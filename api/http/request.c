@@ -76,7 +76,8 @@ static int check_body(const struct connection *c, const struct route *route,
     r = head_value(head, "content-type", &type);
     if (r == HEAD_REPEATED || (r == 0 && !value_is_json(type)))
         return bad(err, "read the request's head", "Content-Type",
-                   "The body of this route is application/json, in UTF-8.");
+                   "The body of this route is JSON, in UTF-8: send Content-Type: application/json, "
+                   "or none.");
     return 0;
 }
 

@@ -86,6 +86,8 @@ static int look_at(struct collection *c, int dir, dev_t device, const char *name
         return errno == ENOENT ? 0 : files_failed(err, errno, step_name, c->path);
     if (S_ISREG(st.st_mode))
         return add_file(c, &st, err);
+    if (files_holds_a_name(st.st_mode))
+        return 0;
     if (!S_ISDIR(st.st_mode))
         return leave_out(c, &st, err);
     if (c->depth == FILES_OUTPUTS_DEPTH_MAX)

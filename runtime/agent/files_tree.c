@@ -143,6 +143,8 @@ static int read_name(struct reader *t, int dir, dev_t device, const char *name, 
         return read_below(t, dir, device, name, &st, err);
     if (S_ISREG(st.st_mode))
         return read_file(t, dir, name, err);
+    if (files_holds_a_name(st.st_mode))
+        return 0;
     if (!S_ISLNK(st.st_mode)) {
         leave_out(t);
         return 0;

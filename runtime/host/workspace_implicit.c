@@ -43,11 +43,12 @@ static const struct {
 
 static int refuse(const char *path, const char *what, struct err *err)
 {
+    bool never = strcmp(path, "/") == 0; /* not even when it is named: workspace_pin.c */
     return err_set(err, ERR_USAGE, 0, "choose the workspace", path,
                    "berth run shares the current directory with the session when none is named, "
-                   "and this is %s. Change to a project's directory, or name this one with "
-                   "--workspace %s if you mean it.",
-                   what, path);
+                   "and this is %s. Change to a project's directory, or name %s --workspace %s%s.",
+                   what, never ? "one with" : "this one with", never ? "DIR" : path,
+                   never ? "" : " if you mean it");
 }
 
 /* `a` is `b` or above it. Both without trailing slashes. */

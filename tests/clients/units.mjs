@@ -231,6 +231,24 @@ test("a name in a path is one segment", async () => {
   same(new SandboxProvider(new SessionHandle(client, "w", "..")).dispose(), undefined);
 });
 
+test("events of a name that was used again go on behind the first end", async () => {
+  const event = (seq, type) => `id: ${seq}\nevent: ${type}\ndata: ${JSON.stringify({ seq, type, time: "", data: {} })}\n\n`;
+  const asked = [];
+  const service = await serve(0, (request, response) => {
+    asked.push(request.headers["last-event-id"]);
+    response.writeHead(200, { "content-type": "text/event-stream" });
+    if (asked.length === 1) response.write(event(1, "session.deleted") + event(2, "session.created"), () => response.destroy());
+    else response.end(event(3, "session.deleted"));
+  });
+  const client = new Client({ host: service.host, token: "t" });
+  const seen = [];
+  for await (const { seq } of new SessionHandle(client, "w", "s").events()) seen.push(seq);
+  same(seen, [1, 2, 3]);
+  same(asked, [undefined, "2"]);
+  client.close();
+  service.close();
+});
+
 // ---- commands ---------------------------------------------------------------------------------------
 
 /** A provider whose service is `execs`: what a start, a cancel and a look are answered. */

@@ -218,7 +218,19 @@ command_bad_interpreter() {
     session -- "$WS/script"
     case $RC in 126 | 127) ;; *) fail "status $RC" ;; esac
 }
-cwd_missing() { session --cwd /nonexistent -- /bin/true; status_is 125; says '/nonexistent'; }
+cwd_missing() { session --cwd /nonexistent -- /bin/true; status_is 125; says 'invalid_request: .*/nonexistent: .*--cwd'; }
+short_options_joined() { refused run -qt never -- /bin/true; says '-q'; }
+target_not_absolute() { refused run --workspace "$WS" --ro "$WS:data" -- /bin/true; says 'TARGET is an absolute path'; }
+helped() { berth help "$@"; status_is 0; grep -q "^Usage:    berth $* " "$OUT" || fail "the help of $*: $(head -n 1 "$OUT")"; }
+help_of_verbs() {
+    helped session create
+    helped token list
+    helped run
+    helped ps
+    refused help session nosuch
+    refused version
+    says '"--version"'
+}
 result_not_writable() {
     session --result "$D/nothing/result" -- /bin/true
     status_is 125 'a result file that cannot be made is known before the command runs'
@@ -232,7 +244,7 @@ network_later big_policy policy_is_directory policy_is_fifo policy_is_missing wo
 workspace_is_root workspace_implicit workspace_not_readable workspace_swapped image_missing image_is_file image_by_name
 image_is_link unknown_option option_without_value option_bad_value no_command unknown_verb no_words nul_in_arguments
 long_arguments command_missing command_not_executable command_wrong_arch command_bad_interpreter cwd_missing
-result_not_writable stdin_directory'
+short_options_joined target_not_absolute help_of_verbs result_not_writable stdin_directory'
 
 if [ $# -gt 0 ]; then CASES=$*; fi
 

@@ -119,6 +119,12 @@ copies_both_ways() {
     diff -r "$WS/tree" "$WS/back" >/dev/null || fail 'the copy differs'
     berth cp c1:copy/a -
     said one
+    # Names that berth holds there are no part of it.
+    berth exec --tty never c1 -- test -S .envrc
+    status_is 0 'a held name'
+    berth cp c1:. "$WS/whole"
+    status_is 0 'a whole workspace'
+    [ "$(ls -A "$WS/whole")" = copy ] || fail "more or less: $(ls -A "$WS/whole")"
     berth exec --tty never c1 -- ln -s /etc/passwd copy/link
     berth cp c1:copy "$WS/links"
     status_is 1 'a link is left out'
@@ -153,7 +159,17 @@ events_are_numbered() {
     berth session create e1
     berth session park e1
     berth session destroy e1 --delete-volume
-    berth session create e2
+    berth session create e1
+    berth events e1 --json
+    grep -qE '"seq": ?[0-9]+,.*session.deleted' "$OUT" || fail "no end of the first: $(head -n 1 "$OUT")"
+    tail -n 1 "$OUT" | grep -q session.running || fail "of the second there is $(tail -n 1 "$OUT")"
+    berth session destroy e1 --delete-volume
+    berth events e1 --follow
+    status_is 0
+    [ "$(grep -c session.deleted "$OUT")" = 2 ] || fail "ends: $(grep -c session.deleted "$OUT")"
+    berth session create e2 --idle 1h
+    berth session show e2
+    said 'park after 1h'
     berth events e2 --json
     status_is 0
     head -n 1 "$OUT" | grep -qE '"seq": ?1,' || fail "the first is not 1: $(head -n 1 "$OUT")"

@@ -143,7 +143,7 @@ static void collects(const struct place *p)
     begin(p);
     CHECK(mkdir(path("o"), 0755) == 0 && mkdir(path("o/b"), 0755) == 0 &&
               mkdir(path("o/b-"), 0755) == 0 && mkfifo(path("o/p"), 0600) == 0 &&
-              symlink("a", path("o/l")) == 0,
+              mknod(path("o/held"), S_IFSOCK | 0444, 0) == 0 && symlink("a", path("o/l")) == 0,
           "a tree");
     snprintf(address.sun_path, sizeof address.sun_path, "%s", path("o/s"));
     int s = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);

@@ -51,6 +51,7 @@ static void there_and_back(const struct place *p)
     begin_as_user(p, 0);
     CHECK(mkdir(path("from"), 0755) == 0 && mkdir(path("from/d"), 0700) == 0 &&
               mkfifo(path("from/fifo"), 0600) == 0 &&
+              mknod(path("from/held"), S_IFSOCK | 0444, 0) == 0 &&
               symlink("/etc/passwd", path("from/d/link")) == 0,
           "a tree");
     put_text(path("from/d/c\n"), "with a newline");

@@ -75,7 +75,7 @@ static const struct {
     {"docs/cli-reference.md", "## `berth run`", "### Decisions", "  --"},
     {"README.md", "## Options of `berth run`", "## Exit status", "`--"},
     {"api/cli/completion/_berth", "run_options=(", "\n    )\n", "--"},
-    {"api/cli/completion/berth.bash", "run:*)", ";;", "--"},
+    {"api/cli/completion/berth.bash", "    run) echo", ";;", "--"},
 };
 
 static void collect_help(struct names *ret)
@@ -138,6 +138,6 @@ Test(cli_docs, every_list_of_verbs_in_a_completion_is_that_of_the_program)
             }
             expect_same(&verbs, &list, paths[i]);
         }
-        cr_expect_gt(lists, 1u, "%s has no list of verbs", paths[i]);
+        cr_expect_gt(lists, 0u, "%s has no list of verbs", paths[i]);
     }
 }

@@ -443,6 +443,32 @@ Test(client_serve, EV_1_events_go_on_where_they_were_until_the_session_is_gone)
     cr_expect(strstr(buf_text(&log), "Last-Event-ID: 5\r\n"));
 }
 
+#define DELETED(ID) "id: " ID "\nevent: session.deleted\ndata: {\"seq\": " ID "}\n\n"
+#define CREATED(ID) "id: " ID "\nevent: session.created\ndata: {\"seq\": " ID "}\n\n"
+
+/* The end of an earlier life is in the middle, also where the connection ends just there. */
+Test(client_serve, EV_1_events_of_a_name_that_was_used_again_go_on_behind_the_first_end)
+{
+    struct scene scene;
+    const struct line lines[] = {
+        {.fits = "follow=false", .events = CREATED("1") DELETED("2") CREATED("3"), .stay = true},
+        {.fits = "follow=true", .events = CREATED("1") DELETED("2"), .cut = true},
+        {.fits = "follow=true", .events = CREATED("3"), .cut = true},
+        {.fits = "follow=true", .events = DELETED("4"), .stay = true},
+    };
+    static const char past[] = "{\"seq\": 1}\n{\"seq\": 2}\n{\"seq\": 3}\n";
+    _cleanup_buf_ struct buf log = {0}, now = {0}, all = {0};
+    begin(&scene, lines, ARRAY_LENGTH(lines));
+    int status = run(cli_events, "events s1 --json", &now);
+    int followed = run(cli_events, "events s1 --json --follow", &all);
+    finish(&scene, &log);
+    cr_expect_eq(status, 0);
+    cr_expect_str_eq(buf_text(&now), past);
+    cr_expect_eq(followed, 0);
+    cr_expect_eq(strncmp(buf_text(&all), past, sizeof past - 1), 0, "%s", buf_text(&all));
+    cr_expect_str_eq(buf_text(&all) + sizeof past - 1, "{\"seq\": 4}\n");
+}
+
 Test(client_serve, standard_input_is_sent_in_chunks_and_closed_when_all_of_it_arrived)
 {
     struct scene scene;
@@ -717,6 +743,9 @@ Test(cp_down, what_is_left_out_is_named_a_thousand_times_and_then_counted)
 static void make_files(const char *directory, unsigned count, bool make)
 {
     char path[128];
+    /* What holds a protected name is no part of a copy, and none that is left out. */
+    snprintf(path, sizeof path, "%s/held", directory);
+    cr_assert_eq(make ? mknod(path, S_IFSOCK | 0444, 0) : unlink(path), 0);
     for (unsigned i = 0; i < count; i++) {
         snprintf(path, sizeof path, "%s/file-%u", directory, i);
         if (!make) {

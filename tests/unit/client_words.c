@@ -9,6 +9,7 @@
 #include "runtime/base/fd.h"
 
 #include <criterion/criterion.h>
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -90,6 +91,7 @@ Test(cli_verb, options_stand_before_and_behind_words)
         {&one_word, "s1 s2", "usage"},
         {&one_word, "--flagg s1", "usage"},
         {&one_word, "s1 --value", "usage"},
+        {&one_word, "-fh s1", "usage"},
         {&one_word, "s1 --help", "help"},
         {&one_word, "../etc", "invalid_request"},
         {&one_word, "a/b", "invalid_request"},
@@ -236,6 +238,10 @@ Test(client_problem, a_document_is_an_error_with_its_code_and_what_would_help)
         "{\"title\":\"T\",\"code\":\"invalid_request\",\"detail\":\"No.\",\"pointer\":\"/limits\"}",
         400, text);
     cr_expect_str_eq(text, "invalid_request: T: /limits: No.");
+    problem("{\"title\":\"T\",\"code\":\"invalid_request\",\"detail\":\"/verbs/0: No.\","
+            "\"pointer\":\"/verbs/0\"}",
+            400, text);
+    cr_expect_str_eq(text, "invalid_request: T: /verbs/0: No.");
     problem("{\"code\":\"new_in_a_later_berth\",\"title\":\"T\",\"detail\":\"x\\u001b[31m\"}", 404,
             text);
     cr_expect_str_eq(text, "not_found: T: x\\x1b[31m");
@@ -286,6 +292,32 @@ Test(exec_exit, each_reason_is_its_status)
                      0);
         cr_expect_eq(exec_exit_status(root, &note), rows[i].status, "row %zu", i);
         cr_expect_eq(note.length > 0, rows[i].told, "row %zu", i);
+    }
+}
+
+Test(cli_exec, what_could_not_be_started_is_told_by_whose_mistake_it_is)
+{
+    static const struct {
+        int status, sys;
+        const char *step, *subject;
+        enum err_code code;
+        const char *told;
+    } rows[] = {
+        {127, ENOENT, "execute", "", ERR_NOT_FOUND, "not_found: command not found: cmd: "},
+        {126, EACCES, "execute", "", ERR_INVALID_REQUEST, "cmd: Permission denied. Check"},
+        {125, ENOENT, "enter working directory", "/x", ERR_INVALID_REQUEST, "/x: No such file"},
+        {125, ENOTDIR, "enter working directory", "/x", ERR_INVALID_REQUEST, "--cwd"},
+        {125, EIO, "enter working directory", "/x", ERR_INTERNAL, "/x: "},
+        {125, EPERM, "load seccomp filter of command", "", ERR_INTERNAL, "could not start"},
+        {125, 0, "start the command", "", ERR_INTERNAL, "start the command"},
+    };
+    for (size_t i = 0; i < ARRAY_LENGTH(rows); i++) {
+        struct err err = {0};
+        char text[2048];
+        exec_start_error(rows[i].status, rows[i].sys, rows[i].step, rows[i].subject, "cmd", &err);
+        err_format(&err, text, sizeof text);
+        cr_expect_eq(err.code, rows[i].code, "row %zu", i);
+        cr_expect(strstr(text, rows[i].told), "row %zu: %s", i, text);
     }
 }
 

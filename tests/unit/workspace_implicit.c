@@ -24,6 +24,8 @@ Test(workspace_implicit, homes_and_system_directories_are_refused_with_the_way_t
     for (size_t i = 0; i < sizeof refused / sizeof refused[0]; i++) {
         cr_assert_lt(check(refused[i], "/home/alice", &err), 0, "%s", refused[i]);
         cr_assert(strstr(err.detail, "--workspace "), "%s: %s", refused[i], err.detail);
+        cr_expect_eq(!strstr(err.detail, "if you mean it"), strcmp(refused[i], "/") == 0, "%s: %s",
+                     refused[i], err.detail);
     }
 }
 

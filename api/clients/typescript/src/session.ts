@@ -230,6 +230,7 @@ export class SessionHandle {
     const follow = options.follow ?? true;
     const resumed = new Resumed(options.retryMs ?? 60_000, options.signal);
     let after = options.after ?? 0;
+    let deleted = false; // the last event says so; a name that was used again has more behind it
     for (;;) {
       try {
         const headers: Record<string, string> = after > 0 ? { "last-event-id": String(after) } : {};
@@ -239,10 +240,10 @@ export class SessionHandle {
           const data = event.data as Event;
           if (data.seq <= after) continue;
           after = data.seq;
+          deleted = data.type === "session.deleted";
           yield data;
-          if (follow && data.type === "session.deleted") return;
         }
-        if (!follow) return;
+        if (!follow || deleted) return;
         await resumed.failed(new BerthConnectionError("a stream ended before its session"));
       } catch (error) {
         await resumed.failed(error);
