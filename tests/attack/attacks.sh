@@ -1073,8 +1073,11 @@ attack_planted_elsewhere() {
 
 # The file worker, where the session can execute it, and a place outside that a name could lead to.
 place_files() {
+    local program=${BERTH%/*}/berth-files
+    # An ordinary user cannot copy a file of mode 0111, not even his own.
+    [ -r "$program" ] || program=$BUILD/obj/berth-files
     mkdir -p "$WS/.attack" "$T/outside"
-    cp -f "${BERTH%/*}/berth-files" "$WS/.attack/berth-files"
+    cp -f "$program" "$WS/.attack/berth-files"
     chmod 755 "$WS/.attack" "$WS/.attack/berth-files"
     printf 'HOSTBYTES' >"$T/outside/f"
     chmod 777 "$T/outside"
