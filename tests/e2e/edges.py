@@ -8,9 +8,9 @@ import threading
 
 from service import *
 
-# Stops each file worker of the session: /proc shows none of them, and signals reach them.
-STOPPER = """n=2; while :; do p=2; while [ $p -lt $((n + 32)) ]; do
-    [ -e /proc/$p ] || { kill -STOP $p && n=$p; } 2>/dev/null; p=$((p + 1)); done; done"""
+# Stops each file worker of the session: /proc shows none of them but tells the newest number, and signals reach them.
+STOPPER = """while :; do read -r a b c d n </proc/loadavg; for p in $n $((n + 1)); do
+    [ -e /proc/$p ] || kill -STOP $p 2>/dev/null; done; done"""
 
 
 # ---- file workers ------------------------------------------------------------------------------------
