@@ -241,12 +241,19 @@ $(BUILD)/bin/berth-init: $(BUILD)/obj/berth-init
 	@rm -f $@
 	$(Q)install -m 0111 $< $@
 
-# The file worker: a command of every session, so it is small and static too.
+# The file worker: a command of every session, so it is small and static too. What may not be read is not dumpable from
+# execve() on: no program of the session's user, whose id it has, gets hold of it before it has said so itself.
 SHIP_FILES := $(call ship_objects,runtime/agent/files_main.c) $(call ship_archive,runtime/agent) $(SHIP_BASE)
 
-$(BUILD)/bin/berth-files: $(SHIP_FILES)
+$(BUILD)/obj/berth-files: $(SHIP_FILES)
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(STATIC) $(LDFLAGS) $(GC) -o $@ $(SHIP_START) $(SHIP_FILES) $(SHIP_END)
+
+# Its mode is said here: so it depends on this file.
+$(BUILD)/bin/berth-files: $(BUILD)/obj/berth-files Makefile
+	@mkdir -p $(@D)
+	@rm -f $@
+	$(Q)install -m 0111 $(BUILD)/obj/berth-files $@
 
 # front: glibc, because Debian's archives of SQLite and libuv are (docs/adr/0010, 0011).
 FRONT_LIBS := $(LIB_front) $(LIB_openapi) $(LIB_http) $(LIB_service) $(LIB_ledger) $(LIB_provider) $(LIB_policy) \
@@ -516,7 +523,7 @@ install: all
 	install -D -m 0755 $(BUILD)/bin/berth $(DESTDIR)$(PREFIX)/bin/berth
 	install -D -m 0111 $(BUILD)/obj/berth-init $(LIBEXEC)/berth-init
 	install -D -m 0755 $(BUILD)/bin/berth-front $(LIBEXEC)/berth-front
-	install -D -m 0755 $(BUILD)/bin/berth-files $(LIBEXEC)/berth-files
+	install -D -m 0111 $(BUILD)/obj/berth-files $(LIBEXEC)/berth-files
 	install -D -m 0755 $(BUILD)/bin/berth-gateway $(LIBEXEC)/berth-gateway
 	install -d -m 0755 $(UNITS) $(USER_UNITS)
 	sed 's|@PREFIX@|$(PREFIX)|' api/cli/systemd/berth.service.in > $(UNITS)/berth.service

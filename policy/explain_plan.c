@@ -276,6 +276,23 @@ static void plan_protect(struct planning *p, const char *workspace)
     }
 }
 
+/* What leads git away from what is protected beneath .git is held with it. */
+static void plan_git(struct planning *p, const char *workspace)
+{
+    char path[SPEC_PATH_MAX + sizeof "/.git/commondir"];
+    const char *top = strcmp(workspace, "/") == 0 ? "" : workspace;
+    for (const struct policy_item *i = p->policy->values[ROW_PROTECT].first; i; i = i->next) {
+        if (strncmp(item_protected_path(i), ".git/", 5) != 0)
+            continue;
+        snprintf(path, sizeof path, "%s/.git/commondir", top);
+        by(p, ROW_PROTECT, i);
+        step(p, "protect", path, "it is there",
+             "on itself, read-only: it says where git's config and hooks are; as .git does where "
+             "that is a file");
+        return;
+    }
+}
+
 static void plan_workspace(struct planning *p)
 {
     const char *workspace = p->spec->workspace.mount_path;
@@ -283,6 +300,7 @@ static void plan_workspace(struct planning *p)
     step(p, "bind", workspace, NULL,
          "the workspace, read-write, nosuid, nodev, id-mapped for root");
     plan_protect(p, workspace);
+    plan_git(p, workspace);
     step(p, "mask", "sockets", "there are any", "unix sockets in the workspace, and in each mount");
     for (int pass = 0; pass < 2; pass++) {
         enum schema_row_id row = pass ? ROW_READ_WRITE : ROW_READ_ONLY;

@@ -296,7 +296,12 @@ int policy_reference_markdown(struct buf *out)
         "in a directory without `.git` is reported as not protected, because `git init` must work. "
         "In `balanced`, `.git/config` can be written, because `git config` and `git remote add` "
         "must work; a value there can name a program that git on the host runs. Look at it before "
-        "using git on the host after running hostile code, or use `locked-down`. What "
+        "using git on the host after running hostile code, or use `locked-down`. Where `.git` is a "
+        "file, and `.git/commondir`, tell git to look for config and hooks elsewhere: with "
+        "anything beneath `.git/` they are protected where they exist; missing, they cannot be "
+        "held, because git reads whatever has these names, and you are told at the end if one "
+        "appeared. A repository in a directory below, which the session can make, has config and "
+        "hooks of its own making. What "
         "holds a missing path is a socket that nobody listens on (an empty directory where the "
         "filesystem has no sockets or hard links): git neither lists, adds nor cleans it.\n\n");
     buf_puts(out, "## Keys\n\n");

@@ -317,6 +317,26 @@ static void check_landlock(const struct runtime_facts *facts, struct host_findin
     buf_puts(&f->remedy, "Add landlock to the kernel's command line: lsm=landlock,...\n");
 }
 
+/* A limit of 1 keeps a session's crashes from a program that is named there, not from a socket
+ * (Linux 6.16, coredump_socket() in fs/coredump.c looks at no limit). */
+static void check_crash(const struct runtime_facts *facts, struct host_finding *f)
+{
+    (void)facts;
+    char pattern[256] = "";
+    io_read_at(AT_FDCWD, "/proc/sys/kernel/core_pattern", pattern, sizeof pattern);
+    if (pattern[0] != '@') {
+        buf_puts(&f->text, "kernel.core_pattern names no socket");
+        return;
+    }
+    f->state = HOST_LESS;
+    buf_printf(
+        &f->text,
+        "kernel.core_pattern names a socket (%s): what crashes in a session is handed to who "
+        "listens there, outside, and no limit of a session's keeps it in",
+        pattern);
+    buf_puts(&f->remedy, "sudo sysctl kernel.core_pattern=core\n");
+}
+
 /* In the order in which causes hide each other. */
 static const struct {
     const char *name;
@@ -327,6 +347,7 @@ static const struct {
     {"procfs", check_procfs},       {"sysctls", check_sysctls},
     {"AppArmor", check_apparmor},   {"subordinate ids", check_subordinate},
     {"cgroups", check_cgroups},     {"Landlock", check_landlock},
+    {"crashes", check_crash},
 };
 
 void doctor_host(const struct runtime_facts *facts, struct host_finding ret[HOST_FINDINGS])

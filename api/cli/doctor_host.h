@@ -14,7 +14,7 @@ struct host_finding {
     struct buf text, remedy; /* remedy: whole lines, ready to be typed; empty when none */
 };
 
-enum { HOST_FINDINGS = 10 };
+enum { HOST_FINDINGS = 11 };
 
 /* `facts` is NULL when the runtime could not be opened. */
 void doctor_host(const struct runtime_facts *facts, struct host_finding ret[HOST_FINDINGS]);

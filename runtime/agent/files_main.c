@@ -4,7 +4,9 @@
  *
  * They have the same uid: they can stop it, kill it, take memory from it or change the files that
  * it looks at, and what comes of that is an error of this one request. That they cannot look into
- * it or take its pipes over is by being non-dumpable.
+ * it or take its pipes over is by being non-dumpable: from execve() on where its file may not be
+ * read (mode 0111, as it is built and installed), since whoever stops it again and again has all
+ * the time that he wants between its first instructions.
  */
 #include "runtime/agent/files.h"
 

@@ -31,6 +31,8 @@
 
 static const char step_name[] = "open the workspace";
 
+enum { GIT_COUNT = 1 };
+
 struct parked {
     struct runtime *rt;
     const struct spec *spec;
@@ -39,7 +41,7 @@ struct parked {
     int root;
     struct stat stat;
     struct files_view view;
-    const char *protect[SPEC_PROTECT_MAX + SPEC_MOUNTS_MAX + OWN_COUNT];
+    const char *protect[SPEC_PROTECT_MAX + SPEC_MOUNTS_MAX + OWN_COUNT + GIT_COUNT];
     char own[OWN_COUNT][SPEC_PATH_MAX];
 };
 
@@ -194,6 +196,17 @@ static void protect(struct parked *p)
             p->protect[p->view.protect_count++] = p->spec->protect[i].path;
 }
 
+/* What would lead git away from it. Where there is no directory .git, what is made in its place
+ * could be a file or a link that does. */
+static void protect_git(struct parked *p)
+{
+    if (!protect_has_git(p->spec))
+        return;
+    _cleanup_fd_ int fd = pin_openat2(p->root, PROTECT_GIT, O_PATH | O_DIRECTORY | O_NOFOLLOW,
+                                      RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS);
+    p->protect[p->view.protect_count++] = fd < 0 ? PROTECT_GIT : PROTECT_GIT_COMMON;
+}
+
 static int prepare(struct parked *p, bool read_only, struct err *err)
 {
     struct files_view *view = &p->view;
@@ -205,6 +218,7 @@ static int prepare(struct parked *p, bool read_only, struct err *err)
         return r;
     hide_mounts(p);
     protect(p);
+    protect_git(p);
     view->root = p->root;
     view->beneath = true;
     view->mount_path = spec->workspace.mount_path;

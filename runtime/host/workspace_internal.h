@@ -287,6 +287,12 @@ struct workspace_private {
     struct err let_go_err;
 };
 
+/* Where git is told that its config and hooks lie elsewhere: .git where it is a file, and a file in
+ * it. Held, and told, with what a policy protects beneath .git. */
+#define PROTECT_GIT        ".git"
+#define PROTECT_GIT_COMMON ".git/commondir"
+bool protect_has_git(const struct spec *spec);
+
 /* Fill ws->protect and ws->share_lock. `owner` makes placeholders; NULL: this process. */
 int protect_begin(struct workspace *ws, const struct spec *spec, const struct asker *owner,
                   const struct notes *notes, struct err *err);

@@ -10,6 +10,7 @@
  *     a symbolic link in the way     not held: told for a preset's path, refused for one that was
  *                                    asked for, because a bind would follow it to somewhere else
  *     on another filesystem beneath  not held: that filesystem is not in the session
+ *     what leads git elsewhere       held where it is; told at the end if it appeared (hold_git())
  *     workspace mounted read-only    nothing to do
  *
  * All of it happens under the directory's guard, so that a placeholder that another session is
@@ -160,9 +161,8 @@ static int refuse_or_tell(const struct spec_protect *want, const struct notes *n
     return 0;
 }
 
-static int take_found(struct workspace *ws, const struct spec_protect *want, unsigned i,
-                      const struct stat *st, const struct notes *notes,
-                      struct placeholder_book *book)
+static int take_found(struct workspace *ws, const char *path, unsigned i, const struct stat *st,
+                      const struct notes *notes, struct placeholder_book *book)
 {
     struct workspace_protect *p = &ws->protect[i];
     p->held = true;
@@ -171,7 +171,7 @@ static int take_found(struct workspace *ws, const struct spec_protect *want, uns
     if (S_ISREG(st->st_mode) && st->st_nlink > 1)
         notes_add(notes, "protect.hardlink",
                   "%s has %lu names (hard links): what is written through another one changes it",
-                  want->path, (unsigned long)st->st_nlink);
+                  path, (unsigned long)st->st_nlink);
     return 0;
 }
 
@@ -206,7 +206,7 @@ static int hold_one(struct holding *h, uint32_t i, struct err *err)
     int found = look_up(&h->lookup, want->path, &st);
     int r = 0;
     if (found == FOUND)
-        r = take_found(h->ws, want, i, &st, h->notes, h->book);
+        r = take_found(h->ws, want->path, i, &st, h->notes, h->book);
     /* What another session put there says nothing; what cannot be looked at may be anything. */
     if (found == FOUND_LINK || found == FOUND_ELSEWHERE || (found == FOUND && !p->placeholder))
         h->home_sign |= want->home_sign || want->home;
@@ -258,6 +258,66 @@ static int hold_in_homes(struct holding *h, struct err *err)
     return r;
 }
 
+static void set_path(struct workspace_protect *p, const char *path)
+{
+    p->held = p->placeholder = p->directory = false;
+    memcpy(p->path, path, strlen(path) + 1); /* spec_check() has seen that it fits */
+}
+
+bool protect_has_git(const struct spec *spec)
+{
+    for (uint32_t i = 0; i < spec->protect_count; i++)
+        if (strncmp(spec->protect[i].path, PROTECT_GIT "/", sizeof PROTECT_GIT) == 0)
+            return true;
+    return false;
+}
+
+static bool is_named(const struct spec *spec, const char *path)
+{
+    for (uint32_t i = 0; i < spec->protect_count; i++)
+        if (strcmp(spec->protect[i].path, path) == 0)
+            return true;
+    return false;
+}
+
+/* What is protected beneath .git protects nothing where git is told to look elsewhere. One that is
+ * missing cannot be held: git reads whatever has such a name, and stops at what it cannot read. */
+static int hold_git_one(struct holding *h, const char *path, struct err *err)
+{
+    struct workspace *ws = h->ws;
+    uint32_t at = ws->protect_count;
+    struct stat st;
+    int found = look_up(&h->lookup, path, &st);
+    if (found < 0)
+        return err_set(err, ERR_UNAVAILABLE, -found, "look at the protected path", path, NULL);
+    /* A directory is above what is held and stays with it; of a link in its place those tell. */
+    if ((found == FOUND && S_ISDIR(st.st_mode)) || found == FOUND_ELSEWHERE ||
+        (found == FOUND_LINK && strcmp(path, PROTECT_GIT) == 0))
+        return 0;
+    if (at == SPEC_PROTECT_MAX || found == FOUND_LINK) {
+        notes_add(h->notes, "protect.not_held",
+                  "%s is not protected, and can tell git that its config and hooks are elsewhere",
+                  path);
+        return 0;
+    }
+    set_path(&ws->protect[at], path);
+    ws->protect_count++;
+    if (found == FOUND)
+        return take_found(ws, path, at, &st, h->notes, h->book);
+    ws->private->watched[at] = true;
+    return 0;
+}
+
+static int hold_git(struct holding *h, struct err *err)
+{
+    static const char *const paths[] = {PROTECT_GIT, PROTECT_GIT_COMMON};
+    int r = 0;
+    for (size_t i = 0; r == 0 && i < ARRAY_LENGTH(paths) && protect_has_git(h->spec); i++)
+        if (!is_named(h->spec, paths[i]))
+            r = hold_git_one(h, paths[i], err);
+    return r;
+}
+
 struct making {
     struct workspace *ws;
     const struct notes *notes;
@@ -291,12 +351,6 @@ static void made(void *data, unsigned i, enum placeholder_fate fate)
     }
 }
 
-static void set_path(struct workspace_protect *p, const char *path)
-{
-    p->held = p->placeholder = p->directory = false;
-    memcpy(p->path, path, strlen(path) + 1); /* spec_check() has seen that it fits */
-}
-
 int protect_begin(struct workspace *ws, const struct spec *spec, const struct asker *owner,
                   const struct notes *notes, struct err *err)
 {
@@ -316,6 +370,8 @@ int protect_begin(struct workspace *ws, const struct spec *spec, const struct as
                         .lookup = {.top = &top, .dir = ws->dir, .parent = -1}};
     for (uint32_t i = 0; r == 0 && i < spec->protect_count; i++)
         r = hold_one(&h, i, err);
+    if (r == 0)
+        r = hold_git(&h, err);
     fd_close(h.lookup.parent);
     if (r == 0)
         r = hold_in_homes(&h, err);
@@ -362,6 +418,8 @@ static void report_one(struct lookup *l, const char *path, bool home_only,
     int found = look_up(l, path, &st);
     if (found != FOUND && found != FOUND_LINK)
         return;
+    if (strcmp(path, PROTECT_GIT) == 0 && found == FOUND && S_ISDIR(st.st_mode))
+        return; /* what is in it is told by itself */
     if (!home_only)
         notes_add(notes, "protect.appeared",
                   "%s could not be protected and is there now: look at it before using it", path);

@@ -108,6 +108,7 @@ ATTACKS="
 37   protected-missing            attack_protected_absent all
 37   protected-in-a-home          attack_protected_home   all
 37   planted-outside-a-home       attack_planted_elsewhere all
+37   git-led-elsewhere            attack_git_elsewhere    all
 38   hostile-names                attack_names            all
 38   hostile-names-fetched        attack_file_names       all
 38a  sockets-in-workspace         attack_workspace_socket all
@@ -1045,6 +1046,38 @@ attack_protected_absent() {
     done
 }
 
+# A repository whose config and hooks are the session's, where git is told to look for them.
+attack_git_elsewhere() {
+    local before
+    place workspace
+    mkdir -p "$WS/real/hooks"
+    echo 'gitdir: real' >"$WS/.git"
+    if [ "$(id -u)" = 0 ]; then chown -R "$WS_UID:$WS_UID" "$WS/.git" "$WS/real"; fi
+    before=$(fingerprint "$WS/.git")
+    session --cwd "$WS" -- "$WS/.attack/workspace" protect .git
+    all_denied workspace 5 '^(chmod|hardlink_out)'
+    [ "$before" = "$(fingerprint "$WS/.git")" ] || fail '.git leads elsewhere now'
+    fresh_workspace
+    place workspace
+    mkdir -p "$WS/.git/hooks"
+    echo . >"$WS/.git/commondir"
+    if [ "$(id -u)" = 0 ]; then chown -R "$WS_UID:$WS_UID" "$WS/.git"; fi
+    before=$(fingerprint "$WS/.git/commondir")
+    session --cwd "$WS" -- "$WS/.attack/workspace" protect .git/commondir
+    all_denied workspace 5 '^(chmod|hardlink_out)'
+    [ "$before" = "$(fingerprint "$WS/.git/commondir")" ] || fail '.git/commondir leads elsewhere now'
+    # What is missing cannot be held: whoever goes on with it there is told.
+    rm "$WS/.git/commondir"
+    session --cwd "$WS" -- /bin/sh -c 'echo ../evil >.git/commondir'
+    grep -q '\.git/commondir could not be protected and is there now' "$ERR" || fail "a planted .git/commondir is not told: $(cat "$ERR")"
+    fresh_workspace
+    session --cwd "$WS" -- /bin/sh -c 'echo gitdir: evil >.git'
+    grep -q '\.git could not be protected and is there now' "$ERR" || fail "a planted .git is not told: $(cat "$ERR")"
+    fresh_workspace
+    session --cwd "$WS" -- /bin/sh -c 'mkdir .git; echo >.git/config'
+    ! grep -q '\.git could not' "$ERR" || fail 'a repository is told as a way around itself'
+}
+
 # What a shell or an ssh server reads in a home: $HOME is one, and so is what has one of these files.
 attack_protected_home() {
     place workspace
@@ -1082,8 +1115,11 @@ attack_planted_elsewhere() {
 
 # The file worker, where the session can execute it, and a place outside that a name could lead to.
 place_files() {
+    local program=${BERTH%/*}/berth-files
+    # An ordinary user cannot copy a file of mode 0111, not even his own.
+    [ -r "$program" ] || program=$BUILD/obj/berth-files
     mkdir -p "$WS/.attack" "$T/outside"
-    cp -f "${BERTH%/*}/berth-files" "$WS/.attack/berth-files"
+    cp -f "$program" "$WS/.attack/berth-files"
     chmod 755 "$WS/.attack" "$WS/.attack/berth-files"
     printf 'HOSTBYTES' >"$T/outside/f"
     chmod 777 "$T/outside"

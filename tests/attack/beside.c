@@ -5,7 +5,9 @@
  *     beside reach                    the socket of init, its descriptors, the spool
  *     beside born SECONDS             every process that is seen: its program, what it has open, a
  *                                     trace; those above all that init has just forked
- *     beside workers HOW SECONDS      each worker that is seen: kill, stop, limit, trace, open
+ *     beside workers HOW SECONDS      each worker that is found: kill, stop, limit, trace, open
+ *     beside steps SECONDS            each worker is stopped when it is born, and reached for while
+ *                                     it goes on bit by bit
  *     beside swap DIRECTORY TARGET SECONDS   renames DIRECTORY and a link to TARGET to and fro
  *     beside kinds PATH SECONDS       PATH is a file, FIFO, socket, directory, link in turn
  *     beside tiny COUNT               COUNT writes of one byte, on both streams in turn
@@ -14,6 +16,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/ptrace.h>
 #include <sys/resource.h>
@@ -129,15 +132,14 @@ static void reach_streams(void)
 /* ---- workers ------------------------------------------------------------------------------------
  */
 
-static bool is_worker(const char *pid)
+/* Nobody sees one in /proc, which hides what is not dumpable; signals reach it. What is just being
+ * born is no different.
+ */
+static bool is_worker(pid_t pid)
 {
-    char path[300], line[256] = "";
-    snprintf(path, sizeof path, "/proc/%s/cmdline", pid);
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    ssize_t n = fd >= 0 ? read(fd, line, sizeof line - 1) : 0;
-    if (fd >= 0)
-        close(fd);
-    return n > 0 && strstr(line, "berth-files");
+    char path[64];
+    snprintf(path, sizeof path, "/proc/%d", pid);
+    return kill(pid, 0) == 0 && access(path, F_OK) < 0;
 }
 
 static void harm(const char *how, pid_t pid)
@@ -179,23 +181,129 @@ static void harm(const char *how, pid_t pid)
     }
 }
 
+/* Numbers are given in turn: the next ones are a little above the newest. */
+enum { AHEAD = 16 };
+
+static pid_t newest(pid_t otherwise)
+{
+    char line[128] = "";
+    int fd = open("/proc/loadavg", O_RDONLY | O_CLOEXEC);
+    ssize_t n = fd >= 0 ? read(fd, line, sizeof line - 1) : 0;
+    if (fd >= 0)
+        close(fd);
+    const char *last = n > 0 ? strrchr(line, ' ') : NULL;
+    return last ? (pid_t)strtol(last, NULL, 10) : otherwise;
+}
+
 static void workers(const char *how, unsigned seconds)
 {
     unsigned seen = 0;
-    for (double end = now() + seconds; now() < end;) {
-        DIR *proc = opendir("/proc");
-        struct dirent *entry;
-        while (proc && (entry = readdir(proc))) {
-            pid_t pid = (pid_t)strtol(entry->d_name, NULL, 10);
-            if (pid > 1 && pid != getpid() && is_worker(entry->d_name)) {
-                seen++;
-                harm(how, pid);
-            }
+    pid_t last = getpid();
+    for (double end = now() + seconds; now() < end; last = newest(last))
+        for (pid_t pid = 2; pid < last + AHEAD; pid++) {
+            if (pid == getpid() || !is_worker(pid))
+                continue;
+            seen++;
+            harm(how, pid);
         }
-        if (proc)
-            closedir(proc);
-    }
     printf("saw %u\n", seen);
+}
+
+/* False: it has gone. */
+static bool is_stopped_soon(pid_t pid)
+{
+    for (int i = 0; i < 50; i++) {
+        if (kill(pid, 0) < 0)
+            return false;
+        sched_yield();
+    }
+    return true;
+}
+
+/* What the worker says of itself comes after its first instructions: who holds it there has its
+ * program, which is a file of the host's, and the pipes that it answers through.
+ */
+static bool reach_between_steps(pid_t pid)
+{
+    char path[64], link[4096];
+    bool reached = false;
+    snprintf(path, sizeof path, "/proc/%d/exe", pid);
+    ssize_t n = readlink(path, link, sizeof link - 1);
+    int fd = n > 0 ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+    if (fd >= 0) {
+        link[n] = 0;
+        try_succeeded("program_of_worker", "%s", link);
+        close(fd);
+        reached = true;
+    }
+    for (int i = 0; i < 3; i++) {
+        snprintf(path, sizeof path, "/proc/%d/fd/%d", pid, i);
+        n = readlink(path, link, sizeof link - 1);
+        if (n <= 0)
+            continue;
+        link[n] = 0;
+        try_succeeded("descriptor_of_worker", "%d: %s", i, link);
+        reached = true;
+    }
+    if (ptrace(PTRACE_SEIZE, pid, NULL, NULL) == 0) {
+        try_succeeded("trace_of_worker", "%d", pid);
+        ptrace(PTRACE_DETACH, pid, NULL, NULL);
+        reached = true;
+    }
+    return reached;
+}
+
+enum { STEPS_MAX = 5000 };
+
+static void keep_on(pid_t pid, int cpu)
+{
+    cpu_set_t one;
+    CPU_ZERO(&one);
+    CPU_SET((unsigned)cpu, &one);
+    sched_setaffinity(pid, sizeof one, &one);
+}
+
+/* On two processors, where there are two: who is stopped stops at once then. */
+static void choose_processors(int ret[2])
+{
+    cpu_set_t all;
+    ret[0] = ret[1] = -1;
+    if (sched_getaffinity(0, sizeof all, &all) == 0)
+        for (unsigned cpu = 0; cpu < CPU_SETSIZE; cpu++)
+            if (CPU_ISSET(cpu, &all))
+                ret[ret[0] >= 0] = (int)cpu;
+}
+
+static void steps(unsigned seconds)
+{
+    unsigned seen = 0, made = 0;
+    int processors[2];
+    pid_t last = getpid();
+    choose_processors(processors);
+    if (processors[1] >= 0)
+        keep_on(0, processors[1]);
+    for (double end = now() + seconds; now() < end;) {
+        pid_t pid = last + 1;
+        while (pid < last + AHEAD && (pid == getpid() || kill(pid, SIGSTOP) < 0))
+            pid++;
+        if (pid == last + AHEAD) {
+            pid_t before = newest(last) - 1; /* the newest itself may be one */
+            last = before > last ? before : last;
+            continue;
+        }
+        last = pid;
+        seen++;
+        setpriority(PRIO_PROCESS, (id_t)pid, 19);
+        if (processors[1] >= 0)
+            keep_on(pid, processors[0]);
+        for (unsigned i = 0; i < STEPS_MAX && now() < end; i++, made++) {
+            if (kill(pid, SIGCONT) < 0 || kill(pid, SIGSTOP) < 0 || !is_stopped_soon(pid) ||
+                reach_between_steps(pid))
+                break;
+        }
+        kill(pid, SIGCONT);
+    }
+    printf("saw %u in %u steps\n", seen, made);
 }
 
 /* ---- births -------------------------------------------------------------------------------------
@@ -346,6 +454,8 @@ int main(int argc, char **argv)
         born((unsigned)strtoul(argv[2], NULL, 10));
     } else if (strcmp(verb, "workers") == 0 && argc == 4) {
         workers(argv[2], (unsigned)strtoul(argv[3], NULL, 10));
+    } else if (strcmp(verb, "steps") == 0 && argc == 3) {
+        steps((unsigned)strtoul(argv[2], NULL, 10));
     } else if (strcmp(verb, "swap") == 0 && argc == 5) {
         swap(argv[2], argv[3], (unsigned)strtoul(argv[4], NULL, 10));
     } else if (strcmp(verb, "kinds") == 0 && argc == 4) {

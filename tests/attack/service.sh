@@ -63,6 +63,16 @@ client_as() { # UID GID …
 }
 answered() { [ "$(tail -n 1 "$ERR")" = "$1" ] || fail "answered $(tail -n 1 "$ERR"), expected $1${2:+ ($2)}: $(head -c 200 "$OUT")"; }
 background() { berth exec --detach s1 -- "$@"; status_is 0 "$1"; }
+is_over() { # EXEC: until it has ended; then what it has printed is in $OUT
+    local _
+    for _ in $(seq 200); do
+        client ask GET "$SESSIONS/s1/execs/$1"
+        if grep -q '"state":"ended"' "$OUT"; then break; fi
+        sleep 0.1
+    done
+    TIME=30 berth logs s1 "$1"
+    grep -q '^done ' "$OUT" || fail "$1 did not come to its end"
+}
 memory_of() { awk '/^VmRSS/ { print $2 }' "/proc/$1/status"; }
 descriptors_of_front() { find "/proc/$FRONT/fd" -mindepth 1 2>/dev/null | wc -l; }
 
@@ -170,9 +180,13 @@ workers_are_harmed() { # 34: hostile programs have their uid
     # Without a cgroup a session runs one command at a time.
     has_capability limits.pids || { need 'limits.pids is not available'; return; }
     for how in kill limit trace open; do
-        background ./beside workers "$how" 4
+        berth exec --detach --exec-id "harm-$how" s1 -- ./beside workers "$how" 4
+        status_is 0 "$how"
         client storm 100 $SESSIONS/s1 /workspace/file "$SECRET"
         grep -q 'silent 0, leaked 0' "$OUT" || fail "$how: $(tail -n 1 "$OUT")"
+        is_over "harm-$how" # it would meet the next one's birth, too
+        grep -qE '^saw [1-9]' "$OUT" || fail "$how: it met none: $(tail -n 1 "$OUT")"
+        ! grep -q SUCCEEDED "$OUT" || fail "$how: $(grep -m 3 SUCCEEDED "$OUT" | tr '\n' ';')"
     done
     client ask GET "$SESSIONS/s1/files?path=/workspace/beside"
     for _ in $(seq 20); do # until the last of them has ended, however slow the machine is
@@ -181,6 +195,18 @@ workers_are_harmed() { # 34: hostile programs have their uid
         if [ "$(tail -n 1 "$ERR")" = 200 ]; then break; fi
     done
     answered 200 'when nobody harms them'
+}
+workers_are_reached_for_step_by_step() { # 1, 34: before it has said that nobody may look into it
+    local _
+    # Without a cgroup a session runs one command at a time: this one, and workers beside it.
+    berth exec --detach --exec-id stepper s1 -- ./beside steps 8
+    status_is 0
+    for _ in $(seq 20); do
+        TIME=2 client ask HEAD "$SESSIONS/s1/files?path=/workspace/beside"
+    done
+    is_over stepper
+    grep -qE '^saw [1-9][0-9]* in [0-9]{2}' "$OUT" || fail "it held nobody: $(grep '^saw' "$OUT")"
+    ! grep -q SUCCEEDED "$OUT" || fail "$(grep -m 3 SUCCEEDED "$OUT" | tr '\n' ';')"
 }
 stopped_workers_are_bounded() {
     local i pids=()
@@ -481,7 +507,7 @@ names_are_shown_clean() { # 12, 38
 }
 
 CASES='taken_over_init_says taken_over_init_keeps_silent taken_over_init_ruins_spools
-taken_over_init_fills_the_disk taken_over_init_lies_to_a_new_front init_is_out_of_reach pid1_is_out_of_reach births_are_watched zombies_and_stopped
+taken_over_init_fills_the_disk taken_over_init_lies_to_a_new_front init_is_out_of_reach pid1_is_out_of_reach births_are_watched workers_are_reached_for_step_by_step zombies_and_stopped
 verbs_race births_after_kills workers_are_harmed stopped_workers_are_bounded rename_storm kinds_in_turn floods_are_bounded
 interrupt_without_a_command framing_is_one targets_are_refused slow_clients_are_bounded names_are_shown_clean'
 ROOT_CASES='few_descriptors_are_shared another_user_is_refused rights_of_the_asker parked_with_planted_links'

@@ -8,17 +8,20 @@ import threading
 
 from service import *
 
-# Stops each file worker of the session that it sees.
-STOPPER = """while :; do for p in /proc/[0-9]*; do read n 2>/dev/null <$p/comm && [ "$n" = berth-files ] &&
-    kill -STOP ${p#/proc/} 2>/dev/null; done; done"""
+# Stops each file worker of the session: /proc shows none of them but tells the newest number, and signals reach them.
+STOPPER = """while :; do read -r a b c d n </proc/loadavg; for p in $n $((n + 1)); do
+    [ -e /proc/$p ] || kill -STOP $p 2>/dev/null; done; done"""
 
 
 # ---- file workers ------------------------------------------------------------------------------------
 
 def a_worker_is_stopped():
+    """Or what was about to become one."""
     for name in os.listdir("/proc"):
         try:
-            if name.isdigit() and open("/proc/%s/stat" % name).read().partition("(berth-files) ")[2][:1] == "T":
+            stat = open("/proc/%s/stat" % name).read() if name.isdigit() else ""
+            comm, _, rest = stat.partition("(")[2].rpartition(") ")
+            if comm.startswith("berth") and rest[:1] == "T":
                 return True
         except OSError:
             pass

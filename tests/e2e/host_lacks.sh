@@ -168,6 +168,15 @@ no_newuidmap() {
     done
 }
 
+crashes_go_to_a_socket() {
+    echo '@@/run/crashes.socket' >"$D/out/pattern"
+    chmod 644 "$D/out/pattern"
+    lacking true doctor
+    ! grep -q 'crashes\.socket' "$OUT" || fail 'doctor tells of a socket that is not there'
+    lacking "mount --bind $D/out/pattern /proc/sys/kernel/core_pattern" doctor
+    grep -q 'kernel\.core_pattern names a socket (@@/run/crashes\.socket)' "$OUT" || fail "doctor does not tell of the socket: $(tail -n 3 "$OUT")"
+}
+
 no_init_program() {
     mkdir -p "$D/copy"
     cp "$BERTH" "$D/copy/berth"
@@ -198,7 +207,7 @@ recovered() {
 }
 
 CASES='no_user_namespaces root_of_a_user_namespace no_cgroups read_only_cgroups full_runtime_directory full_state_directory read_only_state
-read_only_runtime read_only_workspace_filesystem full_workspace no_proc masked_proc no_newuidmap no_init_program few_descriptors'
+read_only_runtime read_only_workspace_filesystem full_workspace no_proc masked_proc no_newuidmap crashes_go_to_a_socket no_init_program few_descriptors'
 if [ $# -gt 0 ]; then CASES=$*; fi
 for mode in ${MODES:-$(modes_here)}; do
     enter_mode "$mode"

@@ -463,6 +463,7 @@ policy_verbs() {
 plan_is_what_is_done() {
     local point options plan=$D/out/plan
     mkdir -p "$WS/.git/hooks" "$WS/place" "$D/extra"
+    echo . >"$WS/.git/commondir"
     if [ "$(id -u)" = 0 ]; then chown -R "$WS_UID:$WS_UID" "$WS" && chmod 755 "$D" "$D/extra"; fi
     printf '{"version": 1, "filesystem": {"read_only": [{"source": "%s", "target": "/mnt/extra"}]}}' "$D/extra" >"$D/out/policy.json"
     berth policy explain "$D/out/policy.json" --plan --workspace "$WS" --json
@@ -481,7 +482,7 @@ plan_is_what_is_done() {
             fail "$point is writable, says the session" ;;
         esac
     done <"$D/out/mounts"
-    for point in / /usr /dev /dev/pts /proc /proc/sys /mnt/extra "$WS" "$WS/.git" "$WS/.git/hooks"; do
+    for point in / /usr /dev /dev/pts /proc /proc/sys /mnt/extra "$WS" "$WS/.git" "$WS/.git/hooks" "$WS/.git/commondir"; do
         grep -q "^$point " "$D/out/mounts" || fail "$point is in the plan and not mounted"
     done
 }

@@ -358,6 +358,23 @@ static void protected(const struct place *p)
 }
 IN_A_PLACE(WS_3_protected_paths_are_protected_while_a_session_is_parked, protected)
 
+static void git_elsewhere(const struct place *p)
+{
+    begin(p);
+    run_write("/workspace/.git", "gitdir: mine");
+    must_do("nothing of git is protected");
+    CHECK(unlink(work(".git")) == 0, "%s", strerror(errno));
+    spec_add_protect(&spec, ".git/hooks", true);
+    run_write("/workspace/.git", "gitdir: evil");
+    must_fail(ERR_FORBIDDEN, "a file that leads git elsewhere");
+    make_directory(work(".git"), ALICE);
+    run_write("/workspace/.git/HEAD", "ref: refs/heads/master\n");
+    must_do("what git writes");
+    run_write("/workspace/.git/commondir", "../evil");
+    must_fail(ERR_FORBIDDEN, "a file in it that does");
+}
+IN_A_PLACE(WS_3_git_is_led_nowhere_else_while_a_session_is_parked, git_elsewhere)
+
 static void hidden(const struct place *p)
 {
     begin(p);

@@ -394,6 +394,7 @@ Test(plan, stands_in_the_order_of_a_start)
         {"protect", "/w/.git/hooks"},
         {"hold", "/w/keep"},
         {"protect", "/w/keep/me"},
+        {"protect", "/w/.git/commondir"},
         {"mask", "sockets"},
         {"bind", "/opt/toolchain"},
         {"bind", "/data"},
