@@ -80,7 +80,7 @@ _berth() {
             mapfile -t COMPREPLY < <(compgen -W "$presets" -A file -- "$word")
         fi
         ;;
-    serve:*) mapfile -t COMPREPLY < <(compgen -W "--config --socket --listen --log-format --on-demand --check-config --config-schema --config-reference --help" -- "$word") ;;
+    serve:*) mapfile -t COMPREPLY < <(compgen -W "--config --socket --listen --log-format --units --on-demand --check-config --config-schema --config-reference --help" -- "$word") ;;
     openapi:*) mapfile -t COMPREPLY < <(compgen -W "--help" -- "$word") ;;
     capabilities:* | doctor:*) mapfile -t COMPREPLY < <(compgen -W "--json --quiet --help" -- "$word") ;;
     help:*) mapfile -t COMPREPLY < <(compgen -W "run session exec shell ps logs cp events usage port volume token ledger reap policy capabilities doctor serve openapi help" -- "$word") ;;
