@@ -144,7 +144,7 @@ wait_gone() { # PID, which was in a session
     fail "process $1 goes on"
 }
 a_ledger_is_copied_while_it_serves_and_comes_back() {
-    local token code init _
+    local token code init spool _
     berth session create s1
     berth exec s1 -- sh -c 'echo one >/workspace/f'
     berth token create --workspace local
@@ -164,6 +164,10 @@ a_ledger_is_copied_while_it_serves_and_comes_back() {
         sleep 0.05
     done
     [ -n "$init" ] || fail 'the command never ran'
+    spool=$(find "$D/state/spool" -maxdepth 1 -type d -name '[0-9a-f]*' -newer "$D/home/copy" -printf '%f\n' | sort | tail -n 1)
+    [ -n "$spool" ] || fail 'there is no output of s2'
+    # A copy that its front could not finish.
+    : >"$D/state/ledger/ledger.backup"
     berth ledger restore "$D/home/copy"
     status_is 125 'restore beside a service'
     grep -q 'Another berth serves it' "$ERR" || fail "no reason: $(cat "$ERR")"
@@ -179,12 +183,15 @@ a_ledger_is_copied_while_it_serves_and_comes_back() {
     status_is 0 restore
     service_start
     [ -e "$D/state/ledger/ledger.replaced" ] || fail 'the ledger of before was not kept'
+    [ ! -e "$D/state/ledger/ledger.backup" ] || fail 'what a front left of a copy is kept'
     wait_gone "$init"
     berth session show s2
     [ "$RC" != 0 ] || fail 's2 is there, which the copy does not know'
     berth --json session show s1
     grep -q '"state":"parked"' "$OUT" || fail "s1: $(cat "$OUT")"
-    metrics 'berth_sessions{state="parked"}=1' 'berth_sessions_live=0' 'berth_recovery_orphans>=1'
+    for _ in $(seq $((200 * SLOWER))); do [ -e "$D/state/spool/$spool" ] || break; sleep 0.05; done
+    [ ! -e "$D/state/spool/$spool" ] || fail 'output of a session that the copy does not know stays'
+    metrics 'berth_sessions{state="parked"}=1' 'berth_sessions_live=0' 'berth_recovery_orphans>=2'
     berth session resume s1
     status_is 0 'resume s1'
     berth exec s1 -- cat /workspace/f
