@@ -62,7 +62,7 @@ _berth() {
     reap:*) mapfile -t COMPREPLY < <(compgen -W "--owner --older-than --dry-run --workspace-id --host --json --quiet --help" -- "$word") ;;
     cp:*)
         if [[ $word == -* ]]; then
-            mapfile -t COMPREPLY < <(compgen -W "--workspace-id --host --json --quiet --help" -- "$word")
+            mapfile -t COMPREPLY < <(compgen -W "--max-entries --max-bytes --workspace-id --host --json --quiet --help" -- "$word")
         else
             mapfile -t COMPREPLY < <(compgen -A file -- "$word")
         fi
