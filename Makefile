@@ -445,11 +445,15 @@ fresh-test: setup-vm
 	$(Q)BUILD=$(BUILD) tests/fresh/run
 
 bench: setup-bench
-	$(Q)$(MAKE) --no-print-directory all $(BUILD)/tests/bench/paired $(BUILD)/tests/bench/sessions \
+	$(Q)$(MAKE) --no-print-directory all $(BUILD)/tests/bench/paired $(BUILD)/tests/bench/sessions $(BUILD)/tests/bench/wire \
 	    $(BUILD)/tests/bench/network_peer
 	$(Q)BUILD=$(BUILD) tests/bench/run
 
 $(BUILD)/tests/bench/sessions: $(BUILD)/obj/tests/bench/sessions.o $(BUILD)/obj/tests/bench/client.o
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ -pthread
+
+$(BUILD)/tests/bench/wire: $(BUILD)/obj/tests/bench/wire.o $(BUILD)/obj/tests/bench/client.o
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ -pthread
 
