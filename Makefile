@@ -452,11 +452,15 @@ fresh-test: setup-vm
 	$(Q)BUILD=$(BUILD) tests/fresh/run
 
 bench: setup-bench
-	$(Q)$(MAKE) --no-print-directory all $(BUILD)/tests/bench/paired $(BUILD)/tests/bench/sessions \
+	$(Q)$(MAKE) --no-print-directory all $(BUILD)/tests/bench/paired $(BUILD)/tests/bench/sessions $(BUILD)/tests/bench/wire \
 	    $(BUILD)/tests/bench/network_peer
 	$(Q)BUILD=$(BUILD) tests/bench/run
 
 $(BUILD)/tests/bench/sessions: $(BUILD)/obj/tests/bench/sessions.o $(BUILD)/obj/tests/bench/client.o
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ -pthread
+
+$(BUILD)/tests/bench/wire: $(BUILD)/obj/tests/bench/wire.o $(BUILD)/obj/tests/bench/client.o
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ -pthread
 
@@ -517,6 +521,7 @@ LIBEXEC  := $(DESTDIR)$(PREFIX)/libexec/berth
 # systemd looks beneath /usr/lib and /usr/local/lib; from another PREFIX: systemctl link.
 UNITS      := $(DESTDIR)$(PREFIX)/lib/systemd/system
 USER_UNITS := $(DESTDIR)$(PREFIX)/lib/systemd/user
+SYSUSERS   := $(DESTDIR)$(PREFIX)/lib/sysusers.d
 
 # install(1) unlinks what is in its way: a berth that runs keeps the programs it was started with.
 install: all
@@ -526,10 +531,13 @@ install: all
 	install -D -m 0111 $(BUILD)/obj/berth-files $(LIBEXEC)/berth-files
 	install -D -m 0755 $(BUILD)/bin/berth-gateway $(LIBEXEC)/berth-gateway
 	install -d -m 0755 $(UNITS) $(USER_UNITS)
-	sed 's|@PREFIX@|$(PREFIX)|' api/cli/systemd/berth.service.in > $(UNITS)/berth.service
+	for unit in berth berth-front berth-gateway; do \
+	    sed 's|@PREFIX@|$(PREFIX)|' api/cli/systemd/$$unit.service.in > $(UNITS)/$$unit.service && \
+	    chmod 0644 $(UNITS)/$$unit.service && \
+	    install -m 0644 api/cli/systemd/$$unit.socket $(UNITS)/$$unit.socket || exit 1; done
+	install -D -m 0644 api/cli/systemd/berth.sysusers $(SYSUSERS)/berth.conf
 	sed 's|@PREFIX@|$(PREFIX)|' api/cli/systemd/berth-user.service.in > $(USER_UNITS)/berth.service
-	install -m 0644 api/cli/systemd/berth.socket $(UNITS)/berth.socket
-	chmod 0644 $(UNITS)/berth.service $(USER_UNITS)/berth.service
+	chmod 0644 $(USER_UNITS)/berth.service
 	$(if $(MAN1),install -D -m 0644 -t $(call man_dir,1) $(MAN1))
 	$(if $(MAN5),install -D -m 0644 -t $(call man_dir,5) $(MAN5))
 	$(if $(MAN7),install -D -m 0644 -t $(call man_dir,7) $(MAN7))
@@ -538,7 +546,8 @@ install: all
 	$(if $(COMPLETION_FISH),install -D -m 0644 $(COMPLETION_FISH) $(FISH_DIR)/berth.fish)
 
 uninstall:
-	rm -f $(DESTDIR)$(PREFIX)/bin/berth $(addprefix $(UNITS)/berth.,service socket) $(USER_UNITS)/berth.service \
+	rm -f $(DESTDIR)$(PREFIX)/bin/berth $(USER_UNITS)/berth.service $(SYSUSERS)/berth.conf \
+	    $(foreach unit,berth berth-front berth-gateway,$(addprefix $(UNITS)/$(unit).,service socket)) \
 	    $(addprefix $(LIBEXEC)/,berth-init berth-front berth-files berth-gateway)
 	rm -f $(addprefix $(call man_dir,1)/,$(notdir $(MAN1))) $(addprefix $(call man_dir,5)/,$(notdir $(MAN5))) \
 	    $(addprefix $(call man_dir,7)/,$(notdir $(MAN7)))

@@ -1,6 +1,7 @@
 /* This file opens and closes the engine and joins ledger, launcher and loop; it never decides what
  * a session may do.
  */
+#include "provider/provider_exec.h"
 #include "provider/provider_internal.h"
 #include "runtime/base/io.h"
 
@@ -378,6 +379,7 @@ void provider_recovered(struct provider *p, const struct err *err)
         work_soon(work, work->then);
     timers_start(p);
     gateway_events_start(p);
+    spool_sweep_start(p);
     provider_look_idle(p);
 }
 

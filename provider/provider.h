@@ -207,6 +207,7 @@ struct provider_collected {
     int64_t session; /* of the operation's reply */
     const char *path;
     uint64_t entries, bytes, left_out;
+    enum err_code code; /* ERR_NONE; else it was no collection, and is in the audit alone */
 };
 void provider_collected(struct provider *p, const struct provider_call *from,
                         const struct provider_collected *collected);

@@ -114,6 +114,8 @@ void output_wake(struct exec *exec);
 int spool_create(const struct provider *p, int64_t session, int64_t exec, int *ret_fd,
                  struct err *err);
 int spool_open(const struct provider *p, int64_t session, int64_t exec);
+/* Output without a row is removed, in the background; counted in p->swept. */
+void spool_sweep_start(struct provider *p);
 void spool_trim(struct seat *seat);
 void spool_let_go(struct seat *seat); /* its init is dead: what was hidden goes */
 /* It may have `bytes` of output (provider_spool_watch.c). */

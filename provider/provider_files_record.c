@@ -127,10 +127,11 @@ static int collected_apply(struct ledger_tx *tx, struct work *work, struct err *
     data.failed |= own->path.failed;
     buf_printf(&data, ",\"entries\":%" PRIu64 ",\"bytes\":%" PRIu64 ",\"left_out\":%" PRIu64 "}",
                own->collected.entries, own->collected.bytes, own->collected.left_out);
+    const enum err_code code = own->collected.code;
     int r = ledger_audit_add(tx, call->workspace_id, call->who, call->what, call->session_id,
-                             "done", now_ms(), err);
+                             code != ERR_NONE ? err_code_name(code) : "done", now_ms(), err);
     own->untold = (struct err){0};
-    if (r == 0)
+    if (r == 0 && code == ERR_NONE)
         add_event(tx, call, own->collected.session, "files.collected", &data, &own->untold);
     return r;
 }

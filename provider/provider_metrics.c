@@ -81,7 +81,8 @@ static void put_recovery(const struct provider *p, struct buf *out)
         metrics_value(out, "recovery_sessions", METRICS_LABELS({"action", actions[a]}),
                       p->metrics.recovered[a]);
     put_one(out, "recovery_orphans", METRICS_GAUGE,
-            "Things in the kernel that belonged to no session and were removed.", p->swept);
+            "Things in the kernel, and output, that belonged to no session and were removed.",
+            p->swept);
 }
 
 static void put_ledger(const struct ledger_status *ledger, struct buf *out)

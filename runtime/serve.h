@@ -16,7 +16,8 @@ enum serve_fd {
                                   is dead: so is the launcher, and the next berth waits for the
                                   ledger. 'F' + a sealed memfd like SERVE_FD_CONFIG: the
                                   configuration was read again. front sends 'R' once it
-                                  serves, 'I' when it is idle */
+                                  serves, 'I' when it is idle, 'H' when it ends because
+                                  what it could not do will fail again */
     SERVE_FD_LAUNCHER = 4,     /* SOCK_SEQPACKET, runtime/launcher.h */
     SERVE_FD_CONFIG = 5,       /* sealed memfd: struct serve_config */
     SERVE_FD_LISTEN = 6,       /* listening unix socket for clients */

@@ -25,8 +25,9 @@ enum { CP_DEPTH_MAX = 128, CP_NAME_MAX = 255, CP_BEHIND_MAX = 1 << 20, CP_LINES_
 
 struct cp {
     struct verb *verb;
-    struct buf base; /* "/v1/workspaces/W/sessions/S" */
-    mode_t mask;     /* the umask */
+    struct buf base;                 /* "/v1/workspaces/W/sessions/S" */
+    mode_t mask;                     /* the umask */
+    uint64_t entries_max, bytes_max; /* of what is made here by a copy out of a session */
     uint64_t files, directories, bytes, left_out;
     struct buf lines;                 /* what was left out; told at the end */
     uint64_t lines_count, lines_left; /* those that are there, and that would be too many */
@@ -58,6 +59,8 @@ int cp_remote_get(struct cp *cp, const char *path, int fd, struct client_head *r
                   struct err *err);
 int cp_remote_put(struct cp *cp, const char *path, int fd, mode_t mode, bool has_mode,
                   struct err *err);
+/* A name; of a link the link itself. */
+int cp_remote_remove(struct cp *cp, const char *path, struct err *err);
 int cp_remote_mkdir(struct cp *cp, const char *path, mode_t mode, struct err *err);
 /* A tar into a directory, which is made: from `fd`, or where that is -1 what `more` gives. */
 int cp_remote_unpack(struct cp *cp, const char *path, int fd,
@@ -69,6 +72,10 @@ int cp_remote_pack(struct cp *cp, const char *path, struct client_stream **ret, 
 /* A page of a directory. */
 int cp_remote_list(struct cp *cp, const char *path, const char *after, struct buf *ret_document,
                    struct err *err);
+/* What each entry of a directory is, page by page. */
+int cp_remote_each(struct cp *cp, const char *path,
+                   int (*each)(void *data, const struct json_node *entry, struct err *err),
+                   void *data, struct err *err);
 
 /* ---- ways ------------------------------------------------------------------------------------ */
 
@@ -92,6 +99,9 @@ struct cp_file {
     bool has_time;
     struct timespec modified;
 };
+/* May one entry more, and so many bytes, be made here? 0, or a refusal. */
+int cp_room(const struct cp *cp, const char *path, uint64_t entries, uint64_t bytes,
+            struct err *err);
 int cp_down_new(struct cp *cp, int directory, const char *name,
                 int (*fill)(void *data, int fd, struct cp_file *ret, struct err *err), void *data,
                 struct err *err);

@@ -12,6 +12,13 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+enum { OPT_MAX_ENTRIES, OPT_MAX_BYTES };
+static const struct cli_option options[] = {
+    {"max-entries", "N", "Make at most so many files and directories here. Default: 1000000.",
+     OPT_MAX_ENTRIES, 0},
+    {"max-bytes", "SIZE", "Write at most so much here. Default: 64GiB.", OPT_MAX_BYTES, 0},
+};
+
 static const struct verb_spec spec = {
     .name = "cp",
     .example = "Examples: berth cp ./src build:/workspace/src\n"
@@ -26,6 +33,8 @@ static const struct verb_spec spec = {
             "not at all, with its mode, in a directory also its time. Links and special files\n"
             "are not copied, and named; a stream has links.\n\n"
             "Exit status: 0; 1 when something was left out.",
+    .options = options,
+    .option_count = ARRAY_LENGTH(options),
     .words_min = 2,
     .words_max = 2,
 };
@@ -94,16 +103,28 @@ static int copy(struct cp *cp, struct err *err)
                 : cp_up(cp, source, buf_text(&path), into, err);
 }
 
+static int take(void *own, const struct cli_option *option, const char *value, struct err *err)
+{
+    struct cp *cp = own;
+    bool entries = option->id == OPT_MAX_ENTRIES;
+    int r = entries ? units_parse_u64(value, &cp->entries_max)
+                    : units_parse_size(value, &cp->bytes_max);
+    return r < 0 ? err_set(err, ERR_USAGE, 0, entries ? "--max-entries" : "--max-bytes", value,
+                           entries ? "Allowed: a number." : "Allowed: a size like 200GiB.")
+                 : 0;
+}
+
 int cli_cp(int argc, char **argv)
 {
     _cleanup_verb_ struct verb verb;
     _cleanup_buf_ struct buf out = {0};
     struct err err;
     int status;
-    if (!verb_begin(&verb, &spec, argc, argv, NULL, NULL, &status))
-        return status;
-    struct cp cp = {.verb = &verb, .mask = umask(077)};
+    struct cp cp = {
+        .verb = &verb, .mask = umask(077), .entries_max = 1000000, .bytes_max = UINT64_C(64) << 30};
     umask(cp.mask);
+    if (!verb_begin(&verb, &spec, argc, argv, take, &cp, &status))
+        return status;
     int r = copy(&cp, &err);
     buf_fini(&cp.base);
     cp_left_out_end(&cp);

@@ -97,6 +97,23 @@ static int fill_and_rename(struct cp *cp, int directory, const char *temporary, 
                                                                : 0;
 }
 
+int cp_room(const struct cp *cp, const char *path, uint64_t entries, uint64_t bytes,
+            struct err *err)
+{
+    uint64_t made = cp->files + cp->directories;
+    if (made > cp->entries_max || entries > cp->entries_max - made)
+        return err_set(err, ERR_TOO_LARGE, 0, "copy", path,
+                       "It would be more than %" PRIu64 " files and directories. What came before "
+                       "it was copied. Copy a part, or allow more with --max-entries.",
+                       cp->entries_max);
+    if (cp->bytes > cp->bytes_max || bytes > cp->bytes_max - cp->bytes)
+        return err_set(err, ERR_TOO_LARGE, 0, "copy", path,
+                       "With it there would be more than %" PRIu64 " bytes. What came before it "
+                       "was copied. Copy a part, or allow more with --max-bytes.",
+                       cp->bytes_max);
+    return 0;
+}
+
 int cp_down_new(struct cp *cp, int directory, const char *name,
                 int (*fill)(void *data, int fd, struct cp_file *ret, struct err *err), void *data,
                 struct err *err)
@@ -105,7 +122,9 @@ int cp_down_new(struct cp *cp, int directory, const char *name,
     char temporary[64];
     if (!cp_name_ok(name, strlen(name)))
         return local_fail(err, 0, name, "That is no name of a file.");
-    int r = open_temporary(directory, temporary, &fd, err);
+    int r = cp_room(cp, name, 1, 0, err);
+    if (r == 0)
+        r = open_temporary(directory, temporary, &fd, err);
     if (r < 0)
         return r;
     r = fill_and_rename(cp, directory, temporary, fd, name, fill, data, err);
@@ -187,6 +206,9 @@ static int down_child(struct cp *cp, const struct entry *entry, int directory, u
                       struct err *err)
 {
     const char *name = buf_text(&entry->name);
+    int r = cp_room(cp, buf_text(&entry->path), 1, 0, err);
+    if (r < 0)
+        return r;
     bool made = mkdirat(directory, name, 0700) == 0;
     if (!made && errno != EEXIST)
         return local_fail(err, errno, name, "");
@@ -195,7 +217,7 @@ static int down_child(struct cp *cp, const struct entry *entry, int directory, u
     if (child < 0)
         return local_fail(err, errno, name,
                           "There is something else of this name, and a link is not followed.");
-    int r = content(cp, buf_text(&entry->path), child, depth, err);
+    r = content(cp, buf_text(&entry->path), child, depth, err);
     /* Its owner must be able to remove what came into it. */
     if (r == 0 && made && fchmod(child, (entry->mode & ~cp->mask) | 0700) < 0)
         r = local_fail(err, errno, name, "");
@@ -223,50 +245,29 @@ static int down_entry(struct cp *cp, const char *path, const struct json_node *n
     return 0;
 }
 
-/* One page; *ret_next gets what the next one begins behind, "" at the end. */
-static int down_page(struct cp *cp, const char *path, int directory, unsigned depth,
-                     const char *after, struct buf *ret_next, struct err *err)
+/* Where entries of a directory go. */
+struct down {
+    struct cp *cp;
+    const char *path;
+    int directory;
+    unsigned depth;
+};
+
+static int down_each(void *data, const struct json_node *entry, struct err *err)
 {
-    _cleanup_arena_ struct arena arena = {0};
-    _cleanup_buf_ struct buf document = {0};
-    struct json_error error;
-    const struct json_node *root = NULL;
-    int r = cp_remote_list(cp, path, after, &document, err);
-    if (r < 0)
-        return r;
-    r = json_parse(&arena, buf_text(&document), document.length, CLIENT_DOCUMENT_MAX, false, &root,
-                   &error);
-    if (r < 0 || root->kind != JSON_OBJECT)
-        return err_set(err, ERR_INTERNAL, EPROTO, "list", path, "That is no listing.");
-    const struct json_node *list = json_member(root, "entries");
-    for (const struct json_node *e = list && list->kind == JSON_ARRAY ? list->first : NULL; e;
-         e = e->next) {
-        r = down_entry(cp, path, e, directory, depth, err);
-        if (r < 0)
-            return r;
-    }
-    (void)verb_bytes(ret_next, root, "next"); /* absent: the end */
-    return 0;
+    const struct down *down = data;
+    return down_entry(down->cp, down->path, entry, down->directory, down->depth, err);
 }
 
 static int down_directory(struct cp *cp, const char *path, int directory, unsigned depth,
                           struct err *err)
 {
-    _cleanup_buf_ struct buf next = {0};
-    int r;
+    struct down down = {cp, path, directory, depth};
     if (depth > CP_DEPTH_MAX)
         return err_set(err, ERR_TOO_LARGE, 0, "copy", path, "At most %d directories deep.",
                        CP_DEPTH_MAX);
     cp->directories++;
-    do {
-        _cleanup_buf_ struct buf after = next;
-        next = (struct buf){0};
-        r = down_page(cp, path, directory, depth, buf_text(&after), &next, err);
-        /* Pages go forward: what a session says must not keep us here for ever. */
-        if (r == 0 && next.length && strcmp(buf_text(&next), buf_text(&after)) <= 0 && after.length)
-            return err_set(err, ERR_INTERNAL, EPROTO, "list", path, "Its pages do not go forward.");
-    } while (r == 0 && next.length);
-    return r;
+    return cp_remote_each(cp, path, down_each, &down, err);
 }
 
 /* What is in it, as one archive; file by file where that broke off. */
@@ -378,9 +379,11 @@ int cp_down(struct cp *cp, const char *path, const char *word, struct err *err)
     if (r < 0)
         return r;
     const bool directory = strcmp(head.type, "directory") == 0;
-    if (strcmp(word, "-") == 0)
+    if (strcmp(word, "-") == 0) { /* whoever reads it sees how much it is */
+        cp->bytes_max = UINT64_MAX;
         return directory ? down_archive(cp, path, err)
                          : cp_remote_get(cp, path, STDOUT_FILENO, NULL, err);
+    }
     _cleanup_fd_ int inside = open(word, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (directory)
         return down_tree(cp, path, &head, word, inside, err);

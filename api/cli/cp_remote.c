@@ -87,6 +87,9 @@ int cp_remote_get(struct cp *cp, const char *path, int fd, struct client_head *r
         r = client_stream_wait(s, &piece, &length, err);
         if (r != 0)
             break;
+        r = cp_room(cp, path, 0, length, err);
+        if (r < 0)
+            break;
         cp->bytes += length;
         r = io_write_full(fd, piece, length);
         if (r < 0)
@@ -110,6 +113,14 @@ int cp_remote_put(struct cp *cp, const char *path, int fd, mode_t mode, bool has
         client_query(&target, "mode", text);
     const struct client_request request = {
         .method = "PUT", .path = buf_text(&target), .upload = fd, .has_upload = true};
+    return client_call(cp->verb->client, &request, NULL, err);
+}
+
+int cp_remote_remove(struct cp *cp, const char *path, struct err *err)
+{
+    _cleanup_buf_ struct buf target = {0};
+    files_path(cp, "/files", path, &target);
+    const struct client_request request = {.method = "DELETE", .path = buf_text(&target)};
     return client_call(cp->verb->client, &request, NULL, err);
 }
 
@@ -144,6 +155,50 @@ int cp_remote_list(struct cp *cp, const char *path, const char *after, struct bu
     int r = verb_try(cp->verb, "GET", buf_text(&target), NULL, &answer, err);
     if (r == 0)
         *ret_document = answer.document;
+    return r;
+}
+
+/* One page; *ret_next gets what the next one begins behind, "" at the end. */
+static int each_of_page(struct cp *cp, const char *path, const char *after,
+                        int (*each)(void *data, const struct json_node *entry, struct err *err),
+                        void *data, struct buf *ret_next, struct err *err)
+{
+    _cleanup_arena_ struct arena arena = {0};
+    _cleanup_buf_ struct buf document = {0};
+    struct json_error error;
+    const struct json_node *root = NULL;
+    int r = cp_remote_list(cp, path, after, &document, err);
+    if (r < 0)
+        return r;
+    r = json_parse(&arena, buf_text(&document), document.length, CLIENT_DOCUMENT_MAX, false, &root,
+                   &error);
+    if (r < 0 || root->kind != JSON_OBJECT)
+        return err_set(err, ERR_INTERNAL, EPROTO, "list", path, "That is no listing.");
+    const struct json_node *list = json_member(root, "entries");
+    for (const struct json_node *e = list && list->kind == JSON_ARRAY ? list->first : NULL; e;
+         e = e->next) {
+        r = each(data, e, err);
+        if (r < 0)
+            return r;
+    }
+    (void)verb_bytes(ret_next, root, "next"); /* absent: the end */
+    return 0;
+}
+
+int cp_remote_each(struct cp *cp, const char *path,
+                   int (*each)(void *data, const struct json_node *entry, struct err *err),
+                   void *data, struct err *err)
+{
+    _cleanup_buf_ struct buf next = {0};
+    int r;
+    do {
+        _cleanup_buf_ struct buf after = next;
+        next = (struct buf){0};
+        r = each_of_page(cp, path, buf_text(&after), each, data, &next, err);
+        /* Pages go forward: what a session says must not keep us here for ever. */
+        if (r == 0 && next.length && strcmp(buf_text(&next), buf_text(&after)) <= 0 && after.length)
+            return err_set(err, ERR_INTERNAL, EPROTO, "list", path, "Its pages do not go forward.");
+    } while (r == 0 && next.length);
     return r;
 }
 

@@ -126,6 +126,9 @@ static int find_parent(struct unpacker *u, const char **ret_name, struct err *er
 /* A directory that is there is used, when it is one and no link to one. */
 static int make_directory(struct unpacker *u, const char *name, struct err *err)
 {
+    int r = cp_room(u->cp, u->entry.path, 1, 0, err);
+    if (r < 0)
+        return r;
     bool made = mkdirat(u->parent, name, 0700) == 0;
     if (!made && errno != EEXIST)
         return local_fail(err, errno, u->entry.path, "");
@@ -143,7 +146,9 @@ static int make_directory(struct unpacker *u, const char *name, struct err *err)
 static int fill_file(void *data, int fd, struct cp_file *ret, struct err *err)
 {
     struct unpacker *u = data;
-    int r = content(u, fd, u->entry.size, err);
+    int r = cp_room(u->cp, u->entry.path, 0, u->entry.size, err);
+    if (r == 0)
+        r = content(u, fd, u->entry.size, err);
     ret->mode = u->entry.mode;
     ret->has_time = true;
     ret->modified =

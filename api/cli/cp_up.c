@@ -25,9 +25,29 @@ static void directory_close(DIR **directory)
 
 static int up_directory(struct cp *cp, int fd, const char *path, unsigned depth, struct err *err);
 
+/* Names of one directory in the session that are links, each with its NUL. */
+static int note_link(void *data, const struct json_node *entry, struct err *err)
+{
+    struct buf *links = data;
+    if (strcmp(verb_text(entry, "type"), "symlink") != 0)
+        return 0;
+    if (verb_bytes(links, entry, "name") < 0)
+        return err_set(err, ERR_INTERNAL, EPROTO, "list", NULL, "That is no listing.");
+    buf_putc(links, 0);
+    return 0;
+}
+
+static bool is_noted(const struct buf *links, const char *name)
+{
+    for (size_t at = 0; at < links->length; at += strlen(buf_text(links) + at) + 1)
+        if (strcmp(buf_text(links) + at, name) == 0)
+            return true;
+    return false;
+}
+
 /* Never waits: what became a FIFO since it was looked at is opened without blocking, and seen. */
 static int up_entry(struct cp *cp, int directory, const char *name, const char *path,
-                    unsigned depth, struct err *err)
+                    const struct buf *links, unsigned depth, struct err *err)
 {
     _cleanup_buf_ struct buf whole = {0};
     struct stat st;
@@ -46,6 +66,11 @@ static int up_entry(struct cp *cp, int directory, const char *name, const char *
         openat(directory, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
     if (fd < 0 || fstat(fd, &st) < 0)
         return local_fail(err, errno, name, "");
+    /* In words of an archive, which is refused for the same. */
+    if (is_noted(links, name) && S_ISDIR(st.st_mode))
+        return err_set(err, ERR_INVALID_REQUEST, ENOTDIR, "copy to", buf_text(&whole),
+                       "What stands on its way is no directory: links are not followed there. "
+                       "What came before it was written.");
     if (S_ISDIR(st.st_mode)) {
         int r = cp_remote_mkdir(cp, buf_text(&whole), st.st_mode & 0777, err);
         return r < 0 ? r : up_directory(cp, fd, buf_text(&whole), depth + 1, err);
@@ -54,7 +79,10 @@ static int up_entry(struct cp *cp, int directory, const char *name, const char *
         cp_left_out(cp, buf_text(&whole), "no regular file");
         return 0;
     }
-    int r = cp_remote_put(cp, buf_text(&whole), fd, st.st_mode & 0777, true, err);
+    /* A file takes the place of the link itself there too, and not of what is behind it. */
+    int r = is_noted(links, name) ? cp_remote_remove(cp, buf_text(&whole), err) : 0;
+    if (r == 0)
+        r = cp_remote_put(cp, buf_text(&whole), fd, st.st_mode & 0777, true, err);
     if (r == 0) {
         cp->files++;
         cp->bytes += (uint64_t)st.st_size;
@@ -75,6 +103,14 @@ static int up_directory(struct cp *cp, int fd, const char *path, unsigned depth,
         return r;
     }
     cp->directories++;
+    /* What is behind a link there was not named. The session does not run, or what its programs
+     * change meanwhile is theirs anyway. */
+    _cleanup_buf_ struct buf links = {0};
+    int r = cp_remote_each(cp, path, note_link, &links, err);
+    if (r < 0)
+        return r;
+    if (buf_failed(&links))
+        return err_set(err, ERR_INTERNAL, ENOMEM, "copy", path, NULL);
     for (;;) {
         errno = 0;
         const struct dirent *entry = readdir(directory);
@@ -82,7 +118,7 @@ static int up_directory(struct cp *cp, int fd, const char *path, unsigned depth,
             return errno ? local_fail(err, errno, path, "") : 0;
         if (!cp_name_ok(entry->d_name, strlen(entry->d_name)))
             continue;
-        int r = up_entry(cp, fd, entry->d_name, path, depth, err);
+        r = up_entry(cp, fd, entry->d_name, path, &links, depth, err);
         if (r < 0)
             return r;
     }

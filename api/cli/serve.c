@@ -19,6 +19,7 @@ enum {
     OPT_SOCKET,
     OPT_LISTEN,
     OPT_LOG_FORMAT,
+    OPT_UNITS,
     OPT_ON_DEMAND,
     OPT_CHECK,
     OPT_SCHEMA,
@@ -33,6 +34,8 @@ static const struct cli_option table[] = {
     {"listen", "ADDR:PORT", "Also over TCP, with tokens. Repeat it for more.", OPT_LISTEN, 0},
     {"log-format", "json|text", "How each line of the log is written. Default: json.",
      OPT_LOG_FORMAT, 0},
+    {"units", "DIR", "Front and the gateway are units of a service manager, met there.", OPT_UNITS,
+     0},
     {"on-demand", NULL, "End when no session is live and no client was there for 10 s.",
      OPT_ON_DEMAND, 0},
     {"check-config", NULL, "Read the configuration, say what it comes to, and start nothing.",
@@ -69,7 +72,9 @@ static int parse(int argc, char **argv, struct serve_options *ret, struct err *e
                 return err_set(err, ERR_USAGE, 0, "too many addresses", "--listen",
                                "At most %d are allowed.", SERVE_TCP_MAX);
             ret->listen[ret->listen_count++] = value;
-        } else if (option->id == OPT_ON_DEMAND)
+        } else if (option->id == OPT_UNITS)
+            ret->units = value;
+        else if (option->id == OPT_ON_DEMAND)
             ret->on_demand = true;
         else if (option->id == OPT_CHECK)
             ret->check = true;
@@ -150,6 +155,15 @@ static int keep_options(struct serve_options *options, struct err *err)
     int r = options->socket ? serve_absolute("--socket", options->socket, socket_path, err) : 0;
     if (r == 0 && options->socket)
         options->socket = socket_path;
+    static char units_path[SPEC_PATH_MAX];
+    if (r == 0 && options->units)
+        r = geteuid() == 0
+                ? serve_absolute("--units", options->units, units_path, err)
+                : err_set(err, ERR_USAGE, 0, "--units", options->units,
+                          "Units have users of their own: it is for root's berth. Without it front "
+                          "and the gateway are children.");
+    if (r == 0 && options->units)
+        options->units = units_path;
     if (options->config)
         options->config = options->config_path;
     for (unsigned i = 0; r == 0 && i < options->listen_count; i++) {
@@ -166,7 +180,8 @@ static int prepare(const struct serve_options *options, struct serve_place *ret_
     int r = serve_config_all(options, &the_plan, err);
     if (r == 0 && the_plan.log_said)
         cli_log_begin("supervisor", the_plan.config.log_text);
-    if (r == 0)
+    ret->units = options->units;
+    if (r == 0 && !ret->units)
         r = serve_find_front(&ret->program, err);
     if (r == 0)
         r = serve_place_open(ret_place, &the_plan, err);
@@ -174,12 +189,13 @@ static int prepare(const struct serve_options *options, struct serve_place *ret_
         return r;
     /* Without one berth serves on, and says of each network that it cannot be had (CAP-1). */
     struct err no_gateway;
-    bool carries = serve_try_gateway(&the_plan, &ret->gateway, &no_gateway) == 0;
-    if (!carries)
+    ret->carries = serve_try_gateway(&the_plan, ret->units, &ret->gateway, &no_gateway) == 0;
+    if (!ret->carries)
         (void)cli_fail(&no_gateway);
     r = serve_status_open(&ret->counted, &ret->status, err);
     if (r == 0)
-        r = serve_probe(&the_plan.config, carries ? NULL : &no_gateway, &ret->capabilities, err);
+        r = serve_probe(&the_plan.config, ret->carries ? NULL : &no_gateway, &ret->capabilities,
+                        err);
     if (r < 0)
         return r;
     ret->config = child_sealed("berth-config", &the_plan.config, sizeof the_plan.config,

@@ -19,6 +19,7 @@ struct serve_options {
     const char *listen[SERVE_TCP_MAX]; /* beside those of the file */
     unsigned listen_count;
     const char *log_format; /* "json", "text"; NULL: as the file says */
+    const char *units;      /* a directory, absolute: front and the gateway are units, met there */
     bool on_demand, help, check, schema, reference;
 };
 
@@ -105,9 +106,10 @@ int serve_config_listen(const char *text, struct serve_plan *plan, struct err *e
 int serve_probe(const struct serve_config *config, const struct err *no_gateway, int *ret_memfd,
                 struct err *err);
 
-/* One child of the supervisor. */
+/* A child of the supervisor, or a unit that it has joined. */
 struct serve_child {
     pid_t pid;   /* 0: not there */
+    int pidfd;   /* of a unit; -1: a child, for which wait(2) is */
     int channel; /* our end of the pair of SOCK_SEQPACKET whose end ends it; -1 */
     uint64_t born_ms, due_ms;
     unsigned pause_ms;
@@ -116,8 +118,10 @@ struct serve_child {
 struct serve_launch {
     struct serve_plan *plan;
     const struct serve_place *place;
-    int program; /* O_PATH of berth-front */
-    int gateway; /* O_PATH of berth-gateway; -1: it could not serve, and no network is carried */
+    const char *units; /* --units; NULL: they are children */
+    int program;       /* O_PATH of berth-front; -1: a unit */
+    int gateway;       /* O_PATH of berth-gateway; -1: a unit, or there is none */
+    bool carries;      /* a gateway has answered; else no network is carried */
     int config, capabilities, status;
     struct serve_status *counted; /* what `status` is; NULL: nothing is counted */
 };
@@ -138,8 +142,30 @@ int serve_start_launcher(const struct serve_launch *launch, int launcher, int ga
 int serve_start_front(const struct serve_launch *launch, int launcher, int events,
                       struct serve_child *child, struct err *err);
 
-/* serve_gateway.c: the program that serves networks, which was started once and has answered. */
-int serve_try_gateway(const struct serve_plan *plan, int *ret_program, struct err *err);
+/* serve_units.c: the same where they are units of a service manager (docs/adr/0021). */
+struct serve_joined {
+    pid_t pid;
+    int pidfd, channel;
+};
+struct gateway_config;
+/* from[n] is to be descriptor n; borrowed. Waits for the unit, up to HANDOVER_WAIT_MS. */
+int serve_join_front(const struct serve_launch *launch, const int from[SERVE_FD_END],
+                     struct serve_joined *ret, struct err *err);
+int serve_join_unit_gateway(const char *units, const struct gateway_config *config, uint32_t uid,
+                            struct serve_joined *ret, int *ret_control, int *ret_events,
+                            struct err *err);
+/* Its connection is closed, by which it ends; killed when it takes longer than a second. */
+void serve_joined_end(struct serve_joined *joined);
+/* It takes both descriptors. */
+void serve_child_joined(struct serve_child *child, struct serve_joined *joined);
+void serve_child_kill(const struct serve_child *child);
+/* False for a child. */
+bool serve_child_unit_ended(const struct serve_child *child);
+
+/* serve_gateway.c: the program that serves networks, which was started once and has answered.
+ * `units`: it is one of them, and there is no program. */
+int serve_try_gateway(const struct serve_plan *plan, const char *units, int *ret_program,
+                      struct err *err);
 /* What of the configuration is the gateway's, to one that runs. */
 int serve_tell_gateway(const struct serve_launch *launch, int channel, struct err *err);
 /* With a socket for the launcher and one for front. */

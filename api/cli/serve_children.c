@@ -152,7 +152,7 @@ static int run_launcher(const struct serve_launch *launch, uint64_t number, int 
     }
     const struct launcher_options options = {.front = front,
                                              .supervisor = supervisor,
-                                             .gateway = launch->gateway < 0 ? 0 : gateway,
+                                             .gateway = launch->carries ? gateway : 0,
                                              .tell = tell_failure,
                                              .config = &launch->plan->config,
                                              .generation = number};
@@ -189,15 +189,11 @@ int serve_find_front(int *ret_program, struct err *err)
     return child_find_program("berth-front", "find the program that serves", ret_program, err);
 }
 
-static int exec_front(const struct serve_launch *launch, int launcher, int events, int channel)
+static void fill_front(const struct serve_launch *launch, int launcher, int events,
+                       int from[SERVE_FD_END])
 {
-    struct err err;
-    child_begin();
-    umask(077);
-    int from[SERVE_FD_END];
     for (int i = 0; i < SERVE_FD_END; i++)
         from[i] = -1;
-    from[SERVE_FD_SUPERVISOR] = channel;
     from[SERVE_FD_LAUNCHER] = launcher;
     from[SERVE_FD_CONFIG] = launch->config;
     from[SERVE_FD_LISTEN] = launch->place->listen;
@@ -206,6 +202,14 @@ static int exec_front(const struct serve_launch *launch, int launcher, int event
     from[SERVE_FD_STATUS] = launch->status;
     for (unsigned i = 0; i < launch->place->tcp_count; i++)
         from[SERVE_FD_TCP + i] = launch->place->tcp[i];
+}
+
+static int exec_front(const struct serve_launch *launch, int from[SERVE_FD_END], int channel)
+{
+    struct err err;
+    child_begin();
+    umask(077);
+    from[SERVE_FD_SUPERVISOR] = channel;
     const struct child_rights rights = {.keep = launch->plan->config.rootless,
                                         .uid = launch->plan->config.front_uid,
                                         .gid = launch->plan->config.front_gid};
@@ -218,7 +222,15 @@ static int exec_front(const struct serve_launch *launch, int launcher, int event
 int serve_start_front(const struct serve_launch *launch, int launcher, int events,
                       struct serve_child *child, struct err *err)
 {
-    int pair[2];
+    int pair[2], from[SERVE_FD_END];
+    fill_front(launch, launcher, events, from);
+    if (launch->units) {
+        struct serve_joined joined;
+        int r = serve_join_front(launch, from, &joined, err);
+        if (r == 0)
+            serve_child_joined(child, &joined);
+        return r;
+    }
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
         return err_set(err, ERR_UNAVAILABLE, errno, "start front", NULL, NULL);
     _cleanup_fd_ int mine = pair[0], theirs = pair[1];
@@ -226,7 +238,7 @@ int serve_start_front(const struct serve_launch *launch, int launcher, int event
     if (pid < 0)
         return err_set(err, ERR_UNAVAILABLE, errno, "start front", NULL, NULL);
     if (pid == 0)
-        _exit(exec_front(launch, launcher, events, theirs));
+        _exit(exec_front(launch, from, theirs));
     child->pid = pid;
     child->born_ms = serve_now_ms();
     fd_replace(&child->channel, take_fd(&mine));

@@ -65,11 +65,32 @@ static int fill(const struct serve_plan *plan, bool log, struct gateway_config *
     return 0;
 }
 
-int serve_try_gateway(const struct serve_plan *plan, int *ret_program, struct err *err)
+static int try_unit(const struct serve_plan *plan, const char *units, struct err *err)
+{
+    struct gateway_config config;
+    struct gateway_child gateway = {.life = -1, .control = -1, .events = -1};
+    struct serve_joined joined;
+    int r = fill(plan, plan->log_said, &config, err);
+    if (r == 0)
+        r = serve_join_unit_gateway(units, &config, plan->gateway_uid, &joined, &gateway.control,
+                                    &gateway.events, err);
+    if (r < 0)
+        return r;
+    r = ask(&gateway, err);
+    serve_joined_end(&joined);
+    fd_close(gateway.control);
+    fd_close(gateway.events);
+    return r;
+}
+
+int serve_try_gateway(const struct serve_plan *plan, const char *units, int *ret_program,
+                      struct err *err)
 {
     struct gateway_config config;
     struct gateway_child gateway = {.life = -1, .control = -1, .events = -1};
     _cleanup_fd_ int program = -1;
+    if (units)
+        return try_unit(plan, units, err);
     int r = gateway_find(&program, err);
     if (r == 0)
         r = fill(plan, plan->log_said, &config, err);
@@ -95,6 +116,14 @@ int serve_start_gateway(const struct serve_launch *launch, struct serve_child *c
     struct gateway_child gateway = {.life = -1, .control = -1, .events = -1};
     /* The host's resolvers are looked for each time: they may be others by now. */
     int r = fill(launch->plan, true, &config, err);
+    if (r == 0 && launch->units) {
+        struct serve_joined joined;
+        r = serve_join_unit_gateway(launch->units, &config, launch->plan->gateway_uid, &joined,
+                                    ret_control, ret_events, err);
+        if (r == 0)
+            serve_child_joined(child, &joined);
+        return r;
+    }
     if (r == 0)
         r = gateway_start(launch->gateway, &config, launch->plan->config.rootless,
                           launch->plan->gateway_uid, &gateway, err);

@@ -48,6 +48,7 @@ struct supervisor {
     uint64_t deadline_ms;    /* of this phase of stopping */
     bool told;               /* that berth serves */
     unsigned front_failures; /* in a row, before it ever served */
+    bool hopeless;           /* front has said so */
     bool failed;             /* it cannot serve */
 };
 
@@ -79,6 +80,7 @@ static void set_due(struct serve_child *child)
     child->due_ms = now + child->pause_ms;
     child->pause_ms = child->pause_ms * 2 > PAUSE_MOST_MS ? PAUSE_MOST_MS : child->pause_ms * 2;
     child->pid = 0;
+    fd_replace(&child->pidfd, -1);
     fd_replace(&child->channel, -1);
 }
 
@@ -93,7 +95,7 @@ static void start_gateway(struct supervisor *s)
 {
     struct err err;
     _cleanup_fd_ int control = -1, events = -1;
-    if (s->phase != SERVING || s->launch->gateway < 0 || !is_due(&s->gateway, serve_now_ms()))
+    if (s->phase != SERVING || !s->launch->carries || !is_due(&s->gateway, serve_now_ms()))
         return;
     if (serve_start_gateway(s->launch, &s->gateway, &control, &events, &err) < 0) {
         cli_fail(&err);
@@ -111,9 +113,11 @@ static void start_gateway(struct supervisor *s)
 static void tell_launcher_of_end(const struct supervisor *s)
 {
     /* Where networks are withdrawn there is none to wait for. */
-    if (s->launcher.pid && s->launch->gateway >= 0)
+    if (s->launcher.pid && s->launch->carries)
         (void)send(s->launcher.channel, "D", 1, MSG_NOSIGNAL | MSG_DONTWAIT);
 }
+
+static void give_up(struct supervisor *s, bool exited, bool hopeless);
 
 static void start_due(struct supervisor *s)
 {
@@ -139,8 +143,12 @@ static void start_due(struct supervisor *s)
         tell_launcher_of_end(s);
     if (r == 0 && both) {
         r = serve_start_front(s->launch, of_front, events, &s->front, &err);
-        if (r < 0)
+        if (r < 0) {
+            cli_fail(&err);
             set_due(&s->front);
+            give_up(s, true, false);
+            return;
+        }
     } else if (r < 0) {
         set_due(&s->launcher);
     } else if (serve_hand_over(s->front.channel, 'L', of_front) < 0) {
@@ -152,6 +160,7 @@ static void start_due(struct supervisor *s)
 }
 
 static void stop(struct supervisor *s, bool at_once);
+static void hear_front(struct supervisor *s);
 
 /* ---- ends
  * ---------------------------------------------------------------------------------------- */
@@ -165,7 +174,9 @@ static void told_end(struct supervisor *s, enum serve_process process, int statu
     if (s->phase != SERVING)
         return;
     serve_status_restarted(s->launch->counted, process);
-    if (WIFSIGNALED(status))
+    if (status < 0)
+        snprintf(text, sizeof text, "the %s ended, as its unit says; it is started again.", who);
+    else if (WIFSIGNALED(status))
         snprintf(text, sizeof text, "the %s died of signal %d; it is started again.", who,
                  WTERMSIG(status));
     else
@@ -175,10 +186,9 @@ static void told_end(struct supervisor *s, enum serve_process process, int statu
 }
 
 /* It could not even begin: again and again would be the same. What it said stands above. */
-static void give_up(struct supervisor *s, int status)
+static void give_up(struct supervisor *s, bool exited, bool hopeless)
 {
-    bool hopeless = WIFEXITED(status) && WEXITSTATUS(status) == SERVE_FRONT_HOPELESS;
-    s->front_failures = WIFEXITED(status) && !s->told ? s->front_failures + 1 : 0;
+    s->front_failures = exited && !s->told ? s->front_failures + 1 : 0;
     if (s->phase != SERVING || (!hopeless && s->front_failures < FRONT_TRIES))
         return;
     cli_log("error", "end",
@@ -188,6 +198,40 @@ static void give_up(struct supervisor *s, int status)
                      : "front could not begin to serve, as it says above, so berth ends.");
     s->failed = true;
     stop(s, false);
+}
+
+/* `status`: of wait(2); -1: a unit's, which the service manager has. */
+static void gateway_ended(struct supervisor *s, int status)
+{
+    told_end(s, SERVE_GATEWAY, status);
+    set_due(&s->gateway);
+    tell_launcher_of_end(s);
+}
+
+static void front_ended(struct supervisor *s, int status)
+{
+    told_end(s, SERVE_FRONT, status);
+    set_due(&s->front);
+    bool exited = status < 0 || WIFEXITED(status);
+    give_up(s, exited,
+            s->hopeless || (status >= 0 && exited && WEXITSTATUS(status) == SERVE_FRONT_HOPELESS));
+    /* Its launcher sees that by itself, finishes and ends; it is nobody's from now on. */
+    if (s->phase == SERVING && s->launcher.pid) {
+        s->launcher.pid = 0;
+        fd_replace(&s->launcher.channel, -1);
+    }
+}
+
+/* Units are no children. What front said last is read before its end is acted on. */
+static void reap_units(struct supervisor *s)
+{
+    if (serve_child_unit_ended(&s->front)) {
+        while (s->front.channel >= 0)
+            hear_front(s);
+        front_ended(s, -1);
+    }
+    if (serve_child_unit_ended(&s->gateway))
+        gateway_ended(s, -1);
 }
 
 /* Inits of sessions come here too when their launcher dies: the supervisor is a subreaper, because
@@ -202,19 +246,10 @@ static void reap(struct supervisor *s)
         if (pid == s->launcher.pid) {
             told_end(s, SERVE_LAUNCHER, status);
             set_due(&s->launcher);
-        } else if (pid == s->gateway.pid) {
-            told_end(s, SERVE_GATEWAY, status);
-            set_due(&s->gateway);
-            tell_launcher_of_end(s);
-        } else if (pid == s->front.pid) {
-            told_end(s, SERVE_FRONT, status);
-            set_due(&s->front);
-            give_up(s, status);
-            /* Its launcher sees that by itself, finishes and ends; it is nobody's from now on. */
-            if (s->phase == SERVING && s->launcher.pid) {
-                s->launcher.pid = 0;
-                fd_replace(&s->launcher.channel, -1);
-            }
+        } else if (pid == s->gateway.pid && s->gateway.pidfd < 0) {
+            gateway_ended(s, status);
+        } else if (pid == s->front.pid && s->front.pidfd < 0) {
+            front_ended(s, status);
         }
     }
 }
@@ -225,11 +260,11 @@ static void stop(struct supervisor *s, bool at_once)
     if (at_once) {
         s->phase = AT_ONCE;
         if (s->front.pid)
-            kill(s->front.pid, SIGKILL);
+            serve_child_kill(&s->front);
         if (s->launcher.pid)
             kill(s->launcher.pid, SIGKILL);
         if (s->gateway.pid)
-            kill(s->gateway.pid, SIGKILL);
+            serve_child_kill(&s->gateway);
         return;
     }
     serve_notify(s->notify, "STOPPING=1");
@@ -245,7 +280,7 @@ static void go_on_stopping(struct supervisor *s)
     uint64_t now = serve_now_ms();
     if (s->phase == STOPPING_FRONT) {
         if (s->front.pid && now >= s->deadline_ms)
-            kill(s->front.pid, SIGKILL);
+            serve_child_kill(&s->front);
         if (s->front.pid == 0) {
             s->phase = STOPPING_LAUNCHER;
             s->deadline_ms = now + LAUNCHER_STOP_MS;
@@ -262,7 +297,7 @@ static void go_on_stopping(struct supervisor *s)
         }
     }
     if (s->phase == STOPPING_GATEWAY && s->gateway.pid && now >= s->deadline_ms)
-        kill(s->gateway.pid, SIGKILL);
+        serve_child_kill(&s->gateway);
 }
 
 static bool finished(const struct supervisor *s)
@@ -292,6 +327,8 @@ static void hear_front(struct supervisor *s)
             buf_printf(&text, "berth: serving on %s\n", place->urls[i]);
         (void)io_write_full(STDOUT_FILENO, buf_text(&text), text.length);
         serve_notify(s->notify, "READY=1");
+    } else if (kind == 'H') {
+        s->hopeless = true;
     } else if (kind == 'I' && s->launch->plan->config.on_demand && s->phase == SERVING) {
         stop(s, false);
     }
@@ -304,7 +341,7 @@ static void end_gateway(struct supervisor *s)
     if (!s->gateway.pid || serve_now_ms() - s->gateway.born_ms < GATEWAY_STILL_MS)
         return;
     cli_log("warning", "still", "the gateway does not answer; it is killed, and started again.");
-    kill(s->gateway.pid, SIGKILL);
+    serve_child_kill(&s->gateway);
 }
 
 /* 'C': the launcher has lost the gateway; where that has died too it is joined to the next one.
@@ -343,7 +380,7 @@ static void reload(struct supervisor *s)
     if (changed >= 0 && s->gateway.pid &&
         serve_tell_gateway(s->launch, s->gateway.channel, &err) < 0) {
         cli_fail(&err);
-        kill(s->gateway.pid, SIGKILL); /* the next one is started with what is in force */
+        serve_child_kill(&s->gateway); /* the next one is started with what is in force */
     }
     if (changed > 0 && s->launcher.pid) {
         s->launcher.pid = 0;
@@ -373,7 +410,7 @@ static int wait_ms(const struct supervisor *s)
             at = s->launcher.due_ms;
         if (s->front.pid == 0 && s->front.due_ms > at)
             at = s->front.due_ms;
-        if (s->launch->gateway >= 0 && s->gateway.pid == 0 && s->gateway.due_ms < at)
+        if (s->launch->carries && s->gateway.pid == 0 && s->gateway.due_ms < at)
             at = s->gateway.due_ms;
     } else if (s->phase != AT_ONCE) {
         at = s->deadline_ms > now ? s->deadline_ms : now + 100;
@@ -389,9 +426,9 @@ int serve_supervise(struct serve_launch *launch, const struct serve_options *opt
     struct supervisor s = {.launch = launch,
                            .options = options,
                            .notify = notify,
-                           .launcher = {.channel = -1},
-                           .front = {.channel = -1},
-                           .gateway = {.channel = -1}};
+                           .launcher = {.channel = -1, .pidfd = -1},
+                           .front = {.channel = -1, .pidfd = -1},
+                           .gateway = {.channel = -1, .pidfd = -1}};
     sigset_t set;
     sigemptyset(&set);
     sigaddset(&set, SIGCHLD);
@@ -412,7 +449,9 @@ int serve_supervise(struct serve_launch *launch, const struct serve_options *opt
         start_due(&s);
         struct pollfd fds[] = {{.fd = signals, .events = POLLIN},
                                {.fd = s.front.channel, .events = POLLIN},
-                               {.fd = s.launcher.channel, .events = POLLIN}};
+                               {.fd = s.launcher.channel, .events = POLLIN},
+                               {.fd = s.front.pidfd, .events = POLLIN},
+                               {.fd = s.gateway.pidfd, .events = POLLIN}};
         if (poll(fds, ARRAY_LENGTH(fds), wait_ms(&s)) > 0) {
             if (fds[1].revents)
                 hear_front(&s);
@@ -421,6 +460,7 @@ int serve_supervise(struct serve_launch *launch, const struct serve_options *opt
             if (fds[0].revents)
                 hear_signal(&s);
         }
+        reap_units(&s); /* before the launcher that ends with front */
         reap(&s);
         go_on_stopping(&s);
     }

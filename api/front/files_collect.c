@@ -14,9 +14,19 @@
 
 enum { READ_BYTES = 32 * 1024 };
 
+static void on_refusal_written(void *data, struct provider_reply *reply)
+{
+    (void)data, (void)reply;
+}
+
+/* Written down although its client is answered before: that an answer waits for the ledger is for
+ * what leaves the session. */
 static void refuse(struct file_call *file)
 {
     struct err err;
+    provider_collected(
+        file->call->front->provider, front_call_ask(file->call, on_refusal_written),
+        &(struct provider_collected){.path = file->request.path, .code = ERR_UNAVAILABLE});
     err_set(&err, ERR_UNAVAILABLE, EPROTO, "collect", file->request.path,
             "What came out of the session is no collection.");
     front_call_refuse(file->call, &err, NULL);

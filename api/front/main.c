@@ -3,17 +3,20 @@
  *
  * What it holds: the ledger and the spools, the listening socket, the launcher's socket, pipes and
  * sockets to inits. Whom it talks to: clients, the launcher, inits, and with single bytes the
- * supervisor, which alone starts it; there is nothing to type here.
+ * supervisor, which starts it, or which a service manager starts it for; there is nothing to type
+ * here.
  */
 #include "api/front/life.h"
 #include "api/front/log.h"
 #include "api/front/rights.h"
+#include "runtime/base/handover.h"
 
 #include <errno.h>
 #include <pwd.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 
 /* Stands where SQLite and libuv would call dlopen(3): no code gets into this process (Makefile). */
 void *front_loads_nothing(const char *name, int flags);
@@ -45,6 +48,9 @@ static int fail(const struct err *err)
     front_log_failure(NULL, err);
     bool hopeless =
         err->code == ERR_FORBIDDEN || err->sys == EACCES || err->sys == EPERM || err->sys == EROFS;
+    /* Who is not this process's parent sees no status of it. */
+    if (hopeless)
+        (void)send(SERVE_FD_SUPERVISOR, "H", 1, MSG_NOSIGNAL | MSG_DONTWAIT);
     return hopeless ? SERVE_FRONT_HOPELESS : EXIT_FAILURE;
 }
 
@@ -58,6 +64,9 @@ int main(int argc, char **argv)
         return fail(&err);
     }
     prctl(PR_SET_NAME, "berth: front");
+    if (handover_asked() &&
+        handover_take(HANDOVER_FRONT, SERVE_FD_SUPERVISOR, SERVE_FD_END, &err) < 0)
+        return fail(&err);
     if (front_start(&start, &err) < 0)
         return fail(&err);
     int r = front_rights_drop(&start.config, &err);

@@ -43,6 +43,14 @@ static int empty_bounding_set(struct err *err)
     return 0;
 }
 
+/* A service manager names the group of the process once more among the others. */
+static bool one_group(void)
+{
+    gid_t group;
+    int count = getgroups(0, NULL);
+    return count == 0 || (count == 1 && getgroups(1, &group) == 1 && group == getegid());
+}
+
 static int take_own_ids(const struct serve_config *config, struct err *err)
 {
     if (config->rootless)
@@ -56,7 +64,7 @@ static int take_own_ids(const struct serve_config *config, struct err *err)
         return failed(err, "take front's own user", NULL);
     uid_t real, effective, saved;
     if (getresuid(&real, &effective, &saved) < 0 || real != config->front_uid ||
-        effective != real || saved != real || getgroups(0, NULL) != 0)
+        effective != real || saved != real || getegid() != config->front_gid || !one_group())
         return err_set(err, ERR_INTERNAL, EPERM, "take front's own user", NULL,
                        "It runs as uid %u, or in more groups than one.", (unsigned)geteuid());
     return 0;

@@ -8,6 +8,7 @@
  */
 #include "runtime/gateway/internal.h"
 
+#include "runtime/base/handover.h"
 #include "runtime/base/log_line.h"
 
 #include <errno.h>
@@ -132,6 +133,9 @@ int main(int argc, char **argv)
                 "It takes no arguments: `berth serve` and `berth run` start it.");
         return fail(NULL, &err);
     }
+    if (handover_asked() &&
+        handover_take(HANDOVER_GATEWAY, GATEWAY_FD_LIFE, GATEWAY_FD_END, &err) < 0)
+        return fail(NULL, &err);
     /* Nothing of the environment reaches the resolver. */
     clearenv();
     sigaction(SIGPIPE, &ignore, NULL);

@@ -7,13 +7,14 @@ own_namespaces "$@"
 make_scene
 SLOWER=${TEST_SLOWER:-1}
 HERE=$TREE/tests/e2e
+SERVE_OPTIONS=()
 
 # ---- the service: each case has one of its own ----
 
 service_start() {
     local _
     rm -f "$D/out/serve"
-    "${AS[@]}" "${ENVIRONMENT[@]}" "$BERTH" serve --listen 127.0.0.1:0 </dev/null >"$D/out/serve" 2>"$D/out/log" &
+    "${AS[@]}" "${ENVIRONMENT[@]}" "$BERTH" serve --listen 127.0.0.1:0 "${SERVE_OPTIONS[@]+"${SERVE_OPTIONS[@]}"}" </dev/null >"$D/out/serve" 2>"$D/out/log" &
     SERVICE=$!
     for _ in $(seq $((400 * SLOWER))); do
         if grep -qs '^berth: serving on unix:' "$D/out/serve"; then break; fi
@@ -143,7 +144,7 @@ wait_gone() { # PID, which was in a session
     fail "process $1 goes on"
 }
 a_ledger_is_copied_while_it_serves_and_comes_back() {
-    local token code init _
+    local token code init spool _
     berth session create s1
     berth exec s1 -- sh -c 'echo one >/workspace/f'
     berth token create --workspace local
@@ -163,6 +164,10 @@ a_ledger_is_copied_while_it_serves_and_comes_back() {
         sleep 0.05
     done
     [ -n "$init" ] || fail 'the command never ran'
+    spool=$(find "$D/state/spool" -maxdepth 1 -type d -name '[0-9a-f]*' -newer "$D/home/copy" -printf '%f\n' | sort | tail -n 1)
+    [ -n "$spool" ] || fail 'there is no output of s2'
+    # A copy that its front could not finish.
+    : >"$D/state/ledger/ledger.backup"
     berth ledger restore "$D/home/copy"
     status_is 125 'restore beside a service'
     grep -q 'Another berth serves it' "$ERR" || fail "no reason: $(cat "$ERR")"
@@ -178,12 +183,15 @@ a_ledger_is_copied_while_it_serves_and_comes_back() {
     status_is 0 restore
     service_start
     [ -e "$D/state/ledger/ledger.replaced" ] || fail 'the ledger of before was not kept'
+    [ ! -e "$D/state/ledger/ledger.backup" ] || fail 'what a front left of a copy is kept'
     wait_gone "$init"
     berth session show s2
     [ "$RC" != 0 ] || fail 's2 is there, which the copy does not know'
     berth --json session show s1
     grep -q '"state":"parked"' "$OUT" || fail "s1: $(cat "$OUT")"
-    metrics 'berth_sessions{state="parked"}=1' 'berth_sessions_live=0' 'berth_recovery_orphans>=1'
+    for _ in $(seq $((200 * SLOWER))); do [ -e "$D/state/spool/$spool" ] || break; sleep 0.05; done
+    [ ! -e "$D/state/spool/$spool" ] || fail 'output of a session that the copy does not know stays'
+    metrics 'berth_sessions{state="parked"}=1' 'berth_sessions_live=0' 'berth_recovery_orphans>=2'
     berth session resume s1
     status_is 0 'resume s1'
     berth exec s1 -- cat /workspace/f
@@ -299,8 +307,132 @@ a_berth_with_what_its_unit_leaves_it_does_all() {
     grep -qx 0022 "$OUT" || fail "the unit's umask is the command's: $(cat "$OUT" "$ERR")"
     umask 022
 }
-# The figure is that of a process that makes sandboxes; what it argues away is in docs/operations.md, and
-# that front and gateway have nothing of it in tests/kernel/serve.c.
+# As units of a service manager: a stand-in starts them when berth connects.
+unit_pid() { awk -v name="$1" '$1 == name { pid = $2 } END { print pid }' "$D/out/units"; }
+units_start() { # FRONT_UID GATEWAY_UID
+    local _
+    UNITS=$D/units
+    rm -rf "$UNITS"
+    python3 "$HERE/units.py" "$BUILD/bin" "$UNITS" "$1" "$2" >"$D/out/units" 2>"$D/out/manager" &
+    MANAGER=$!
+    for _ in $(seq $((200 * SLOWER))); do [ -S "$UNITS/gateway" ] && break; sleep 0.05; done
+    [ -S "$UNITS/gateway" ] || fail "the stand-in does not listen: $(cat "$D/out/manager")"
+}
+units_end() {
+    kill -TERM "$MANAGER"
+    wait "$MANAGER"
+    rm -rf "$UNITS"
+}
+unit_again() { # NAME PID-OF-BEFORE
+    local _ state
+    for _ in $(seq $((200 * SLOWER))); do
+        [ "$(unit_pid "$1")" != "$2" ] && state=$(curl -sS --unix-socket "$SOCKET" http://berth/v1/health 2>/dev/null) &&
+            [[ $state == *'"ok"'* ]] && return
+        sleep 0.05
+    done
+    fail "no $1 again after $2: $(tail -n 2 "$D/out/log")"
+}
+its_unit_of_front_and_its_unit_of_the_gateway_serve_as_children_do() {
+    local front gateway line
+    service_end
+    units_start 1879048191 1879048190
+    SERVE_OPTIONS=(--units "$UNITS")
+    service_start
+    front=$(unit_pid front) gateway=$(unit_pid gateway)
+    [ -z "$(child_of_service front)$(child_of_service gateway)" ] || fail 'they are children all the same'
+    [ -n "$(child_of_service launcher)" ] || fail 'there is no launcher'
+    # What a unit comes with is taken away as what a child comes with.
+    for line in 'Uid:.1879048191.1879048191.1879048191.1879048191' 'NoNewPrivs:.1' 'CapEff:.0000000000000000' 'Seccomp:.2'; do
+        grep -qx "$line" "/proc/$front/status" || fail "front has not $line: $(grep "${line%%:*}" "/proc/$front/status")"
+    done
+    for line in 'Uid:.1879048190.1879048190.1879048190.1879048190' 'NoNewPrivs:.1' 'CapEff:.0000000000000000' 'Seccomp:.2'; do
+        grep -qx "$line" "/proc/$gateway/status" || fail "the gateway has not $line: $(grep "${line%%:*}" "/proc/$gateway/status")"
+    done
+    # The socket by which they were met is not theirs any more.
+    for line in $(awk '/units\/(front|gateway)$/ && $4 == "00010000" { print $7 }' /proc/net/unix); do
+        [ -z "$(find "/proc/$front/fd" "/proc/$gateway/fd" -lname "socket:.$line." 2>/dev/null)" ] || fail 'one keeps the socket of the manager'
+    done
+    berth session create s1 --net allow
+    status_is 0 create
+    berth exec s1 -- echo one
+    status_is 0
+    grep -qx one "$OUT" || fail "no command: $(cat "$OUT" "$ERR")"
+    kill -KILL "$front"
+    unit_again front "$front"
+    berth exec s1 -- echo two
+    status_is 0 'after the end of front'
+    kill -KILL "$gateway"
+    unit_again gateway "$gateway"
+    metrics 'berth_process_restarts_total{process="front"}=1' 'berth_process_restarts_total{process="gateway"}=1' \
+        'berth_process_restarts_total{process="launcher"}=0' 'berth_sessions_live=1'
+    kill -HUP "$SERVICE"
+    berth exec s1 -- echo three
+    status_is 0 'after a reload'
+    berth session destroy s1 --delete-volume
+    status_is 0 destroy
+    front=$(unit_pid front) gateway=$(unit_pid gateway)
+    service_end
+    [ "$RC" = 0 ] || fail "it ended with $RC"
+    for line in "$front" "$gateway"; do wait_gone "$line"; done
+    # Killed: both end by themselves, and the next one is met.
+    service_start
+    front=$(unit_pid front) gateway=$(unit_pid gateway)
+    kill -KILL "$SERVICE"
+    wait "$SERVICE" 2>/dev/null
+    for line in "$front" "$gateway"; do wait_gone "$line"; done
+    service_start
+    service_end
+    units_end
+    SERVE_OPTIONS=()
+    service_start
+}
+its_unit_that_runs_as_another_is_not_joined() {
+    service_end
+    units_start 1879048190 1879048190
+    timeout -k 5 $((60 * SLOWER)) "${AS[@]}" "${ENVIRONMENT[@]}" "$BERTH" serve --units "$UNITS" </dev/null >"$D/out/serve" 2>"$D/out/log"
+    [ $? = 125 ] || fail 'a front of another user serves'
+    grep -q 'runs as 1879048190:1879048190; the configuration says that it is user 1879048191' "$D/out/log" || fail "it says: $(tail -n 1 "$D/out/log")"
+    [ ! -s "$D/out/serve" ] || fail 'it says that it serves'
+    units_end
+    # Nobody listens.
+    timeout -k 5 $((60 * SLOWER)) "${AS[@]}" "${ENVIRONMENT[@]}" "$BERTH" serve --units "$D/none" </dev/null >"$D/out/serve" 2>"$D/out/log"
+    [ $? = 125 ] || fail 'it serves without front'
+    grep -q 'systemctl status berth-front.socket berth-front.service' "$D/out/log" || fail "it says: $(tail -n 1 "$D/out/log")"
+    service_start
+}
+# Nobody but root is believed: a program that is asked by another gives no answer and takes nothing.
+its_unit_takes_nothing_from_who_is_not_root() {
+    local name
+    units_start 1879048191 1879048190
+    chmod 0711 "$D" "$UNITS"
+    for name in front gateway; do
+        chmod 0666 "$UNITS/$name"
+        python3 - "$UNITS/$name" "$OTHER_UID" >"$D/out/asked" 2>&1 <<'EOF' || fail "$name: $(tail -n 1 "$D/out/asked")"
+import array, os, socket, struct, sys
+other = int(sys.argv[2])
+os.setgroups([])
+os.setresgid(other, other, other)
+os.setresuid(other, other, other)
+one = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+one.settimeout(20)
+one.connect(sys.argv[1])
+kind = 1 if sys.argv[1].endswith("front") else 2
+try:
+    one.sendmsg([struct.pack("=4I24B", 0x62724831, 1, kind, 1, 2, *[0] * 23)],
+                [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [2]))])
+    said = one.recv(64)
+except (BrokenPipeError, ConnectionResetError):  # it had gone already, or went with the message unread
+    said = b""
+if said:
+    sys.exit("it answered %r" % said)
+EOF
+        grep -q 'Who has connected is not root' "$D/out/manager" || fail "$name says: $(tail -n 1 "$D/out/manager")"
+        : >"$D/out/manager"
+    done
+    units_end
+}
+# The launcher's figure is that of a process that makes sandboxes; what it argues away is in
+# docs/operations.md. Front's and the gateway's are small, and what they take away besides is in tests/kernel/serve.c.
 its_unit_is_no_more_exposed_than_is_argued() {
     local unit directory line
     if ! command -v systemd-analyze >/dev/null; then
@@ -308,18 +440,33 @@ its_unit_is_no_more_exposed_than_is_argued() {
         return
     fi
     directory=$(mktemp -d "$D/units.XXXXXX")
-    sed 's|@PREFIX@|/usr|' "$TREE/api/cli/systemd/berth.service.in" >"$directory/berth.service"
-    systemd-analyze security --offline=yes --no-pager "$directory/berth.service" >"$D/out/security" 2>&1
-    line=$(sed -n 's/.*exposure level for berth.service: \([0-9.]*\) .*/\1/p' "$D/out/security")
-    [ "$line" = 8.6 ] || fail "the exposure is '$line', and docs/operations.md argues 8.6"
-    for unit in berth.service.in berth-user.service.in berth.socket; do
-        sed "s|@PREFIX@/bin/berth|$(command -v true)|; /^Documentation/d" "$TREE/api/cli/systemd/$unit" >"$directory/berth.${unit#*.}"
-        mv "$directory/berth.${unit#*.}" "$directory/berth.$(echo "${unit#*.}" | sed 's/\.in//')" 2>/dev/null
-        systemd-analyze verify --man=no "$directory/berth.$(echo "${unit#*.}" | sed 's/\.in//')" >"$D/out/verify" 2>&1
+    for unit in berth berth-front berth-gateway berth-user; do
+        sed "s|@PREFIX@/[a-z/]*berth[-a-z]*|$(command -v true)|; /^Documentation/d" "$TREE/api/cli/systemd/$unit.service.in" >"$directory/$unit.service"
+    done
+    for unit in berth berth-front berth-gateway; do sed '/^Documentation/d' "$TREE/api/cli/systemd/$unit.socket" >"$directory/$unit.socket"; done
+    while read -r unit line; do
+        systemd-analyze security --offline=yes --no-pager "$directory/$unit.service" >"$D/out/security" 2>&1
+        [ "$(sed -n "s/.*exposure level for $unit.service: \\([0-9.]*\\) .*/\\1/p" "$D/out/security")" = "$line" ] ||
+            fail "docs/operations.md argues $line, and it is: $(tail -n 1 "$D/out/security")"
+        grep -qF "$line" "$TREE/docs/operations.md" || fail "docs/operations.md has no $line"
+    done <<'EOF'
+berth 8.6
+berth-front 0.9
+berth-gateway 1.5
+EOF
+    for unit in "$directory"/*; do
+        systemd-analyze verify --man=no "$unit" >"$D/out/verify" 2>&1
         [ ! -s "$D/out/verify" ] || fail "$unit: $(head -n 1 "$D/out/verify")"
     done
+    mkdir -p "$directory/root/etc"
+    systemd-sysusers --root="$directory/root" "$TREE/api/cli/systemd/berth.sysusers" >"$D/out/sysusers" 2>&1
+    for line in berth:x:1879048191:1879048191: berth-gateway:x:1879048190:1879048190:; do
+        grep -q "^$line" "$directory/root/etc/passwd" || fail "no account $line: $(cat "$D/out/sysusers")"
+    done
     # Each line that is set or could be is argued.
-    sed -n '/^.Service]/,/^.Install]/s/^\([A-Z][A-Za-z]*\)=.*/\1/p' "$TREE/api/cli/systemd/berth.service.in" | sort -u |
+    for unit in berth berth-front berth-gateway; do
+        sed -n '/^.Service]/,/^.Install]/s/^\([A-Z][A-Za-z]*\)=.*/\1/p' "$TREE/api/cli/systemd/$unit.service.in"
+    done | sort -u |
         while read -r line; do grep -q "\`$line" "$TREE/docs/operations.md" || echo "$line"; done >"$D/out/unargued"
     [ ! -s "$D/out/unargued" ] || fail "docs/operations.md does not argue: $(tr '\n' ' ' <"$D/out/unargued")"
     rm -rf "$directory"
@@ -329,7 +476,8 @@ CASES='numbers_are_those_of_what_was_done numbers_tell_of_processes_that_died
 W_4_numbers_name_nobody_and_have_a_token_of_their_own every_number_is_documented
 a_ledger_is_copied_while_it_serves_and_comes_back what_is_done_to_files_is_in_the_audit only_the_owner_copies_the_ledger
 sockets_of_a_service_manager_are_served_and_stay_its_own a_berth_with_what_its_unit_leaves_it_does_all
-its_unit_is_no_more_exposed_than_is_argued'
+its_unit_of_front_and_its_unit_of_the_gateway_serve_as_children_do its_unit_that_runs_as_another_is_not_joined
+its_unit_takes_nothing_from_who_is_not_root its_unit_is_no_more_exposed_than_is_argued'
 if [ $# -gt 0 ]; then CASES=$*; fi
 
 for mode in ${MODES:-$(modes_here)}; do

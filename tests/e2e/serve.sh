@@ -150,10 +150,59 @@ copies_both_ways() {
     rm -rf "$WS/back"
     berth cp c1:parked "$WS/back"
     diff -r "$WS/tree" "$WS/back" >/dev/null || fail 'the copy of a parked session differs'
+    # Bounds of what a session may make here.
+    rm -rf "$WS/back"
+    berth cp --max-entries 2 c1:parked "$WS/back"
+    status_is 125 'more entries than allowed'
+    complains 'allow more with --max-entries'
+    [ "$(find "$WS/back" | wc -l)" = 2 ] || fail "with two entries: $(find "$WS/back" | wc -l)"
+    rm -rf "$WS/back"
+    berth cp --max-bytes 1000 c1:parked "$WS/back"
+    status_is 125 'more bytes than allowed'
+    complains 'allow more with --max-bytes'
+    [ ! -e "$WS/back/sub/big" ] || fail 'a file of more bytes than allowed is there'
+    berth cp --max-bytes 1000 c1:parked/sub/big "$WS/big"
+    status_is 125 'a file of more bytes than allowed'
+    [ ! -e "$WS/big" ] || fail 'it is there'
+    berth cp --max-bytes 1000 c1:parked/sub/big - >/dev/null
+    status_is 0 'a stream has no bound'
+    berth cp --max-entries many c1:parked "$WS/back"
+    status_is 125
+    complains 'Allowed: a number'
+    rm -rf "$WS/back"
     berth cp c1:nothing "$WS/x"
     status_is 125
     complains not_found
     berth session destroy c1 --delete-volume
+}
+# Whether it goes as an archive or file by file: a link on the way is not followed, one at the end is replaced.
+links_in_the_way_of_a_copy_are_the_same_for_a_session_that_runs_and_one_that_does_not() {
+    local way
+    mkdir -p "$WS/from/way" "$WS/flat"
+    echo new >"$WS/from/way/file"
+    echo new >"$WS/flat/end"
+    chmod -R a+rX "$WS"
+    for way in running parked frozen; do
+        berth session create l1
+        berth exec --tty never l1 -- sh -c 'mkdir -p into/other flat; ln -s other into/way; echo old >into/old; ln -s ../into/old flat/end; ln -s into named'
+        case $way in
+        parked) berth session park l1 ;;
+        frozen) berth session park --mode freeze l1 ;;
+        esac
+        [ "$way" = running ] || status_is 0 "$way"
+        berth cp "$WS/from/." l1:into
+        status_is 125 "$way: a link on the way"
+        complains 'links are not followed there'
+        berth cp "$WS/flat/." l1:flat
+        status_is 0 "$way: a link at the end"
+        # The place itself is named, whatever leads there.
+        berth cp "$WS/flat/." l1:named
+        status_is 0 "$way: a link to the place"
+        [ "$way" = running ] || berth session resume l1
+        berth exec --tty never l1 -- sh -c 'find into/other -type f; test -L into/way && cat into/old && test ! -L flat/end && cat flat/end into/end'
+        [ "$(tr '\n' ' ' <"$OUT")" = 'old new new ' ] || fail "$way: $(tr '\n' ' ' <"$OUT")"
+        berth session destroy l1 --delete-volume
+    done
 }
 events_are_numbered() {
     berth session create e1
@@ -232,6 +281,7 @@ many_at_once_start_one_service() {
 }
 
 CASES='create_exec_destroy same_id_twice park_keeps_the_workspace detached_output_is_kept standard_input copies_both_ways
+links_in_the_way_of_a_copy_are_the_same_for_a_session_that_runs_and_one_that_does_not
 events_are_numbered restart_is_not_seen volumes_and_reap many_at_once_start_one_service'
 if [ $# -gt 0 ]; then CASES=$*; fi
 

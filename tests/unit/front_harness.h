@@ -576,9 +576,10 @@ void provider_collected(struct provider *p, const struct provider_call *call,
     struct provider_reply reply = {.status = fake.collected_status ? fake.collected_status : 200};
     (void)p;
     fake_note("collected %s/%s session=%" PRId64 " path=%s entries=%" PRIu64 " bytes=%" PRIu64
-              " left_out=%" PRIu64,
+              " left_out=%" PRIu64 "%s",
               call->workspace_id, call->session_id, collected->session, collected->path,
-              collected->entries, collected->bytes, collected->left_out);
+              collected->entries, collected->bytes, collected->left_out,
+              collected->code == ERR_NONE ? "" : " refused");
     call->reply(call->data, &reply);
 }
 

@@ -1,6 +1,7 @@
 /* This file is what the ledger has of file operations, over a fake kernel: events that tell of what
  * came in and went out, and rows of the audit. */
 #include "provider_fixture.h"
+#include "runtime/base/io.h"
 
 #include <fcntl.h>
 #include <stdio.h>
@@ -49,6 +50,24 @@ static const char *events(void)
     cr_assert(provider_events_follow(fixture_provider, &c.call, &what, &err));
     fixture_until((const volatile bool *)&seen.ended);
     return seen.text;
+}
+
+/* Rows of the audit that end so: what, target and outcome stand behind one another in them. Nothing
+ * else has these words. */
+static unsigned audited(const char *end)
+{
+    char path[SPEC_PATH_MAX + 32];
+    _cleanup_free_ char *ledger = NULL;
+    size_t length = 0;
+    unsigned count = 0;
+    fixture_stop();
+    snprintf(path, sizeof path, "%s/ledger/ledger", fixture_config.state_dir);
+    cr_assert_eq(io_read_file(AT_FDCWD, path, 64 << 20, &ledger, &length), 0);
+    for (const char *at = ledger;
+         (at = memmem(at, length - (size_t)(at - ledger), end, strlen(end))); at++)
+        count++;
+    fixture_open();
+    return count;
 }
 
 static struct fake_box *box(void)
@@ -243,6 +262,13 @@ Test(provider_files, what_was_collected_is_told_of_the_life_it_was_collected_fro
     cr_assert_eq(c.answer.status, 200);
     cr_assert_str_eq(events(), "files.collected \"data\":{\"path\":\"/mnt/session/outputs\","
                                "\"entries\":2,\"bytes\":8,\"left_out\":1}}\n");
+    /* What was no collection is in the audit, and nobody is told. */
+    collected.code = ERR_UNAVAILABLE;
+    provider_collected(fixture_provider, client_call(&c, "w", "s", NULL, ""), &collected);
+    fixture_until(&c.answer.came);
+    cr_expect_eq(audited("outputs_collectsdone"), 1);
+    cr_expect_eq(audited("outputs_collectsunavailable"), 1);
+    collected.code = ERR_NONE;
     /* Nobody else's life, and nothing behind session.deleted. */
     collected.session++;
     provider_collected(fixture_provider, client_call(&c, "w", "s", NULL, ""), &collected);

@@ -326,6 +326,44 @@ Test(provider_recover, destroy_takes_the_place_of_a_create_and_waits_for_its_wor
     cr_assert_eq(fake_living(), 0);
 }
 
+/* After a ledger was brought back: rows that it has are not touched, nor is what is no row's. */
+Test(provider_recover, output_of_what_is_in_no_row_goes_after_the_start_and_nothing_else_does)
+{
+    static const char *const made[] = {"",         "/1",     "/1/1",    "/1/1.gone", "/fffff",
+                                       "/fffff/1", "/ffffe", "/upload", "/0ffff",    "/FFFF"};
+    static const char *const stay[] = {"/1/1", "/1/1.gone", "/upload", "/0ffff", "/FFFF"};
+    char path[SPEC_PATH_MAX + 64];
+    must_create("s1");
+    fixture_stop();
+    for (size_t i = 0; i < ARRAY_LENGTH(made); i++) {
+        snprintf(path, sizeof path, "%s/" SERVE_SPOOL_DIR "%s", fixture_config.state_dir, made[i]);
+        const char *name = strrchr(made[i], '/');
+        bool file = name && name != made[i];
+        cr_assert(file ? (close(open(path, O_CREAT | O_WRONLY | O_CLOEXEC, 0600)) == 0)
+                       : (mkdir(path, 0700) == 0 || errno == EEXIST),
+                  "%s", path);
+    }
+    for (int i = 0; i < 600; i++) { /* more than is removed in one go, and than are asked for */
+        snprintf(path, sizeof path, "%s/" SERVE_SPOOL_DIR "/fffff/a%x", fixture_config.state_dir,
+                 i);
+        cr_assert_eq(close(open(path, O_CREAT | O_WRONLY | O_CLOEXEC, 0600)), 0);
+        snprintf(path, sizeof path, "%s/" SERVE_SPOOL_DIR "/%x", fixture_config.state_dir,
+                 0x10000 + i);
+        cr_assert_eq(mkdir(path, 0700), 0);
+    }
+    fixture_open();
+    for (int i = 0; fixture_provider->swept < 602 && i < 1000; i++)
+        fixture_for_ms(10);
+    cr_expect_eq(fixture_provider->swept, 602);
+    for (size_t i = 0; i < ARRAY_LENGTH(stay); i++) {
+        snprintf(path, sizeof path, "%s/" SERVE_SPOOL_DIR "%s", fixture_config.state_dir, stay[i]);
+        cr_expect_eq(access(path, F_OK), 0, "%s has gone", path);
+    }
+    snprintf(path, sizeof path, "%s/" SERVE_SPOOL_DIR "/fffff", fixture_config.state_dir);
+    cr_expect(access(path, F_OK) < 0 && errno == ENOENT);
+    client_get(&(struct client){0}, "w", "s1");
+}
+
 Test(provider_recover, calls_wait_for_recovery)
 {
     static struct client c;

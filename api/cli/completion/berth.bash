@@ -27,6 +27,7 @@ _berth_options() {
     'session interrupt') echo "--reason $shared" ;;
     'session archive') echo "--accept-loss $shared" ;;
     'session destroy') echo "--delete-volume $shared" ;;
+    cp) echo "--max-entries --max-bytes $shared" ;;
     exec) echo "--detach --stdin --tty --timeout --idle-timeout --env --user --cwd --exec-id --keep-children $shared" ;;
     shell) echo "--env --user --cwd $shared" ;;
     ps) echo "--state --after $shared" ;;
@@ -38,7 +39,7 @@ _berth_options() {
     'policy explain') echo "--syscall --path --host --plan --workspace --json --help" ;;
     'policy show') echo "--source --json --help" ;;
     'policy schema') echo "--reference --help" ;;
-    serve) echo "--config --socket --listen --log-format --on-demand --check-config --config-schema --config-reference --help" ;;
+    serve) echo "--config --socket --listen --log-format --units --on-demand --check-config --config-schema --config-reference --help" ;;
     capabilities | doctor) echo "--json --quiet --help" ;;
     openapi | help | policy) echo "--help" ;;
     *) echo "$shared" ;;
