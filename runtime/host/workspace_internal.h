@@ -150,7 +150,20 @@ struct use_found {
 
 /* The use of a session that lasted and is dead, by its record's id. 0; 1: there is none; -errno. */
 int use_find_lasting(int share, const char *record_id, struct use_found *ret, struct err *err);
-int use_reap(int share, unsigned *count, struct err *err);
+
+/* What a reap did: how many records are gone, how many it has to be asked for again. */
+struct reaped {
+    unsigned count, left;
+};
+
+/* What to do with the use of a session that lasted and is dead: its placeholders, then use_end().
+ * No guard is held. 0 or -errno. */
+struct use_dead {
+    int (*end)(void *data, const struct use_found *use);
+    void *data;
+};
+
+int use_reap(int share, const struct use_dead *dead, struct reaped *reaped, struct err *err);
 /* Does a session that lasts, another than the one of `except` (NULL allowed), live there? 1, 0,
  * -errno. */
 int use_lasts(int share, uint64_t dev, uint64_t ino, const char *except, struct err *err);
@@ -279,6 +292,7 @@ struct workspace_private {
     bool watched[SPEC_PROTECT_MAX]; /* nothing could hold it: told when it is there at the end */
     /* Of those: not held because this is nobody's home. */
     bool home_only[SPEC_PROTECT_MAX];
+    bool owed; /* placeholders may be left of it, and no book of theirs is open */
     /* From workspace_let_go() to workspace_close(). */
     bool let_go;
     struct notes notes;

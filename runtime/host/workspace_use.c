@@ -118,6 +118,8 @@ static int read_record(int folder, const char *name, struct use_record *ret)
     if (fd < 0)
         return errno == ENOENT ? 1 : -errno;
     bool unheld = flock(fd, LOCK_EX | LOCK_NB) == 0;
+    if (!unheld && errno != EWOULDBLOCK)
+        return -errno; /* whether anybody holds it is not known */
     memset(ret, 0, offsetof(struct use_record, chain));
     ssize_t n = io_read_full(fd, ret, sizeof *ret);
     /* init can give up what it holds while it lives. */
@@ -144,15 +146,23 @@ static void node_of(const struct use_node *node, const char *kind, char ret[NODE
              (unsigned long long)node->ino);
 }
 
-static void drop_links(int share, const struct use_record *r, const char *name)
+static int unlink_at(int share, const char *path)
+{
+    return unlinkat(share, path, 0) < 0 && errno != ENOENT ? -errno : 0;
+}
+
+static int drop_links(int share, const struct use_record *r, const char *name)
 {
     char node[NODE_SIZE], path[LINK_SIZE];
     for (uint32_t i = 0; i < r->count; i++) {
         node_of(&r->chain[i], i == 0 ? ROOTS : BENEATH, node);
         snprintf(path, sizeof path, "%s/%s", node, name);
-        unlinkat(share, path, 0);
+        int done = unlink_at(share, path);
+        if (done < 0)
+            return done;
         unlinkat(share, node, AT_REMOVEDIR); /* unless somebody else is there */
     }
+    return 0;
 }
 
 static int make_node(int share, const char *node, const char *kind)
@@ -394,32 +404,42 @@ int use_find_lasting(int share, const char *record_id, struct use_found *ret, st
     return 0;
 }
 
-int use_lasts(int share, uint64_t dev, uint64_t ino, const char *except, struct err *err)
+/* 1: one that lives is there, and is not `except`. The guard is held. */
+static int find_living(int folder, const char *except)
 {
     static struct use_record other;
+    struct names names;
+    const char *name;
+    int more;
+    names_begin(&names, folder, NAMES_WITHOUT_DOT);
+    while ((more = names_next(&names, &name)) > 0) {
+        if (!is_lasting(name) || (except && strcmp(name, except) == 0))
+            continue;
+        int found = read_record(folder, name, &other);
+        /* Held, by a berth that writes others: it lives. */
+        if (found == 0 || found == -EBADMSG)
+            return 1;
+        if (found < 0)
+            return found;
+    }
+    return more;
+}
+
+int use_lasts(int share, uint64_t dev, uint64_t ino, const char *except, struct err *err)
+{
     const struct use_node root = {dev, ino};
     char node[NODE_SIZE];
-    bool found = false;
     _cleanup_fd_ int guard = -1;
     int r = share_guard(share, SHARE_GUARD_USES, true, &guard, err);
     if (r < 0)
         return r;
     node_of(&root, ROOTS, node);
-    int folder = openat(share, node, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    /* What can't be looked at counts as there: nothing is removed then. */
-    if (folder < 0)
-        return errno != ENOENT;
-    DIR *dir = fdopendir(folder);
-    if (!dir) {
-        fd_close(folder);
-        return 1;
-    }
-    const struct dirent *e;
-    while (!found && (e = readdir(dir)))
-        if (is_lasting(e->d_name) && !(except && strcmp(e->d_name, except) == 0))
-            found = read_record(folder, e->d_name, &other) == 0;
-    closedir(dir);
-    return found;
+    _cleanup_fd_ int folder = openat(share, node, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (folder < 0 && errno == ENOENT)
+        return 0;
+    r = folder < 0 ? -errno : find_living(folder, except);
+    return r < 0 ? err_set(err, workspace_code(-r), -r, "look for other sessions at", node, NULL)
+                 : r;
 }
 
 static int end_lasting(int share, const char *name, struct err *err)
@@ -433,10 +453,13 @@ static int end_lasting(int share, const char *name, struct err *err)
         done = find_lasting(share, name, &folder, &r, err);
     if (done != 0)
         return done < 0 ? done : 0;
-    drop_links(share, &r, name);
     snprintf(path, sizeof path, "%s/%s", use_folder[folder], name);
-    unlinkat(share, path, 0);
-    return 0;
+    done = drop_links(share, &r, name);
+    if (done == 0)
+        done = unlink_at(share, path);
+    return done < 0 ? err_set(err, workspace_code(-done), -done, "remove the record of a session",
+                              path, NULL)
+                    : 0;
 }
 
 int use_end(int share, const char *name, bool exclusive, struct err *err)
@@ -470,30 +493,49 @@ static int list_at(int at, const char *name, DIR **ret)
     return r < 0 || dir ? r : -EIO;
 }
 
-static int reap_folder(int share, DIR *dir, unsigned *count, struct err *err)
+/* Its end may have to be asked for again, so its record goes last (use_reap()). */
+static int reap_lasting(int share, const char *name, const struct use_dead *dead)
 {
-    static struct use_record dead;
+    struct use_found use;
+    int r = use_find_lasting(share, name + sizeof LASTING_PREFIX - 1, &use, NULL);
+    return r == 0 ? dead->end(dead->data, &use) : r < 0 ? r : 0;
+}
+
+/* 1: it lives; 0: it is dead; -errno: that is not known. */
+static int is_alive(int share, int folder, const char *name, struct err *err)
+{
+    static struct use_record record;
+    /* The guard: a record just made may not be locked yet. */
+    _cleanup_fd_ int guard = -1;
+    int r = share_guard(share, SHARE_GUARD_USES, true, &guard, err);
+    if (r < 0)
+        return r;
+    r = read_record(folder, name, &record);
+    if (r == 1 && !is_lasting(name))
+        unlinkat(folder, name, 0); /* placeholders of the dead are looked for next */
+    return r != 1;
+}
+
+static int reap_folder(int share, DIR *dir, const struct use_dead *dead, struct reaped *reaped,
+                       struct err *err)
+{
     const struct dirent *e;
     while ((e = readdir(dir))) {
         if (e->d_name[0] == '.' || writer_lives(e->d_name))
             continue;
-        /* The guard: a record just made may not be locked yet. */
-        _cleanup_fd_ int guard = -1;
-        int r = share_guard(share, SHARE_GUARD_USES, true, &guard, err);
+        int r = is_alive(share, dirfd(dir), e->d_name, err);
         if (r < 0)
             return r;
-        dead.count = 0;
-        if (read_record(dirfd(dir), e->d_name, &dead) != 1)
+        if (r > 0)
             continue;
-        if (is_lasting(e->d_name) && dead.count <= USE_CHAIN_MAX)
-            drop_links(share, &dead, e->d_name);
-        unlinkat(dirfd(dir), e->d_name, 0); /* placeholders of the dead are looked for next */
-        ++*count;
+        r = is_lasting(e->d_name) ? reap_lasting(share, e->d_name, dead) : 0;
+        reaped->left += r < 0;
+        reaped->count += r == 0;
     }
     return 0;
 }
 
-int use_reap(int share, unsigned *count, struct err *err)
+int use_reap(int share, const struct use_dead *dead, struct reaped *reaped, struct err *err)
 {
     for (unsigned i = 0; i < FOLDERS; i++) {
         DIR *dir = NULL;
@@ -502,7 +544,7 @@ int use_reap(int share, unsigned *count, struct err *err)
             continue;
         if (r < 0)
             return err_set(err, ERR_UNAVAILABLE, -r, "list", use_folder[i], NULL);
-        r = reap_folder(share, dir, count, err);
+        r = reap_folder(share, dir, dead, reaped, err);
         closedir(dir);
         if (r < 0)
             return r;
