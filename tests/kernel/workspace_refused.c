@@ -14,7 +14,7 @@
 
 enum { DONE, NOT_DONE, TRIES = 3, PATIENCE_S = 60 };
 
-static const int errors[] = {ENOMEM, EMFILE, EIO};
+static const int errors[] = {ENOMEM, EMFILE};
 
 static void spec_held(struct spec *s, const struct place *p)
 {
@@ -321,10 +321,16 @@ static void of_lasting(const struct place *p)
     furnish(p);
     at_every_call(p, "ended", 30, round_of_end);
     at_every_call(p, "two ended", 30, round_of_two);
+}
+IN_A_PLACE(an_end_that_says_done_has_left_nothing_whatever_was_refused, of_lasting)
+
+static void of_reaped(const struct place *p)
+{
+    furnish(p);
     at_every_call(p, "reaped", 30, round_of_reap);
     at_every_call(p, "created", 80, round_of_creation);
 }
-IN_A_PLACE(an_end_that_says_done_has_left_nothing_whatever_was_refused, of_lasting)
+IN_A_PLACE(a_creation_or_a_reap_that_was_refused_leaves_nothing_that_an_end_cannot_find, of_reaped)
 
 /* One that lives needs the names, whatever the end of another is refused. */
 static void beside_a_living_one(const struct place *p)
