@@ -217,3 +217,5 @@ void files_etag(const struct files_stat *stat, char ret_etag[FILES_ETAG_MAX]);
 /* Which pipe of data it has; the table above. */
 bool files_operation_has_in(unsigned operation);
 bool files_operation_has_out(unsigned operation);
+/* May it change what is there? */
+bool files_operation_changes(unsigned operation);

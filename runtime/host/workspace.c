@@ -77,7 +77,7 @@ static struct use_wish use_of(const struct opening *o, bool exclusive, const cha
 {
     const struct workspace_options *options = o->options;
     return (struct use_wish){
-        .exclusive = exclusive,
+        .exclusive = exclusive ? USE_EXCLUSIVE : USE_SHARED,
         .lasting = options->lasting ? options->run_id : NULL,
         .init_pid = options->init_pid,
         .init_start = options->init_start,
@@ -92,7 +92,7 @@ static int begin_private(struct opening *o, const struct stat *st, const char *p
     struct workspace_private *p = calloc(1, sizeof *p);
     if (!p)
         return err_raw(err, ERR_INTERNAL, ENOMEM, step_name, path);
-    p->share = -1;
+    p->share = p->volume_use = -1;
     p->stat = *st;
     p->lasting = o->options->lasting;
     snprintf(p->path, sizeof p->path, "%s", path);
@@ -287,17 +287,17 @@ static int open_directory(struct opening *o, struct err *err)
     return look_and_protect(o, &owner, with_submounts, err);
 }
 
-/* A volume is held by a flock for as long as the process that opened it lives. For one that lasts
- * init holds a record of use as for a directory, because the lock's file is not its own. */
+/* A volume is held by a flock for as long as the process that opened it lives, and by a record of
+ * use as a directory is: of one that lasts init holds that, because the lock's file is not its own.
+ */
 static int use_volume(struct opening *o, const char *path, struct err *err)
 {
     struct workspace *ws = o->ws;
     struct use_wish wish = use_of(o, !o->spec->workspace.read_only, path);
     wish.alone = true;
     ws->private->exclusive = wish.exclusive;
-    return wish.lasting ? use_begin(ws->private->share, ws->dir, &wish, ws->private->use_name,
-                                    &ws->hold, err)
-                        : use_check(ws->private->share, ws->dir, &wish, err);
+    return use_begin(ws->private->share, ws->dir, &wish, ws->private->use_name,
+                     wish.lasting ? &ws->hold : &ws->private->volume_use, err);
 }
 
 /* Two waits for the disk, while the session is built. Nobody waits for an answer yet; without a
@@ -514,6 +514,7 @@ static int close_private(struct workspace *ws, struct workspace_private *p, stru
     }
     if (r < 0)
         return r;
+    unlock(&p->volume_use);
     fd_close(p->share);
     free(p);
     ws->private = NULL;

@@ -111,9 +111,16 @@ struct use_node {
     uint64_t dev, ino;
 };
 
+/* What else a use lets beside it where the two overlap. */
+enum {
+    USE_SHARED,    /* who shares too */
+    USE_EXCLUSIVE, /* nobody */
+    USE_FILES,     /* files are written beneath a session that does not run: the same only */
+};
+
 struct use_record {
     char magic[8];
-    uint32_t exclusive, count;
+    uint32_t exclusive, count; /* exclusive: one of the above; an older berth knows the first two */
     int64_t pid;
     char holder[176];
     int64_t init_pid; /* of a session that lasts; else 0 */
@@ -127,8 +134,9 @@ bool use_conflicts(const struct use_record *a, const struct use_record *b);
 enum { USE_NAME_SIZE = 72 };
 
 struct use_wish {
-    bool exclusive;
+    unsigned exclusive;  /* USE_… */
     bool alone;          /* its ancestors are nobody's business (a volume) */
+    const char *own;     /* the record of this name is in nobody's way; NULL: none */
     const char *lasting; /* the session's record id: init will hold it; NULL: this process does */
     pid_t init_pid;      /* with `lasting` */
     uint64_t init_start;
@@ -138,8 +146,8 @@ struct use_wish {
 /* Refuse (ERR_WORKSPACE_IN_USE) or record this use; *ret_lock lives as long as the use does. */
 int use_begin(int share, int dir, const struct use_wish *wish, char ret_name[USE_NAME_SIZE],
               int *ret_lock, struct err *err);
-/* The first half alone: refuse or not. */
-int use_check(int share, int dir, const struct use_wish *wish, struct err *err);
+/* The name of the use of a session that lasts, by its record's id. */
+void use_lasting_name(const char *record_id, char ret[USE_NAME_SIZE]);
 /* `exclusive` is looked at for a session that does not last only. */
 int use_end(int share, const char *name, bool exclusive, struct err *err);
 
@@ -284,6 +292,7 @@ struct workspace_private {
     int share;                    /* the shared directory; -1 */
     char use_name[USE_NAME_SIZE]; /* of the record of this use; "" for none */
     bool exclusive, lasting;
+    int volume_use;                 /* of a run: the lock of that record; -1 */
     pid_t syncing;                  /* a child that makes a new volume durable; 0 */
     bool submounts_inside;          /* rootless: they came along */
     bool named_directory;           /* a path of the host that somebody named */

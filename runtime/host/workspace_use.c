@@ -70,7 +70,9 @@ static bool in_chain(const struct use_node *root, const struct use_record *r)
 
 bool use_conflicts(const struct use_record *a, const struct use_record *b)
 {
-    if (!a->exclusive && !b->exclusive)
+    if (a->exclusive == USE_SHARED && b->exclusive == USE_SHARED)
+        return false;
+    if (a->exclusive == USE_FILES && b->exclusive == USE_FILES)
         return false;
     return in_chain(&a->chain[0], b) || in_chain(&b->chain[0], a);
 }
@@ -193,35 +195,43 @@ static int make_links(int share, const struct use_record *r, const char *first, 
 /* ---- comparing --------------------------------------------------------------------------------
  */
 
-static int refuse(const struct use_record *mine, const struct use_record *other, const char *path,
-                  struct err *err)
+static int refuse(const struct use_record *mine, const struct use_record *other,
+                  const struct use_wish *wish, struct err *err)
 {
     bool same =
         mine->chain[0].dev == other->chain[0].dev && mine->chain[0].ino == other->chain[0].ino;
-    return err_set(err, ERR_WORKSPACE_IN_USE, 0, "use the directory", path,
-                   "%s uses %s%s. End that session, or use another directory.", other->holder,
-                   same                               ? "it"
-                   : in_chain(&other->chain[0], mine) ? "a directory above it"
-                                                      : "a directory beneath it",
-                   other->exclusive ? " exclusively" : ", and exclusive use was asked for");
+    const char *where = same                               ? "it"
+                        : in_chain(&other->chain[0], mine) ? "a directory above it"
+                                                           : "a directory beneath it";
+    const char *how = other->exclusive != USE_SHARED
+                          ? (other->exclusive == USE_FILES ? "" : " exclusively")
+                      : mine->exclusive == USE_FILES ? ""
+                                                     : ", and exclusive use was asked for";
+    return err_set(err, ERR_WORKSPACE_IN_USE, 0,
+                   wish->alone ? "use the volume" : "use the directory", wish->path,
+                   "%s uses %s%s. %s, or use another one.", other->holder, where, how,
+                   other->exclusive == USE_FILES ? "Try again when that has ended"
+                                                 : "Park or end that session");
 }
 
 /* One record of `folder` against `mine`. */
 static int compare_one(int folder, const char *name, const struct use_record *mine,
-                       const char *folder_name, const char *path, struct err *err)
+                       const char *folder_name, const struct use_wish *wish, struct err *err)
 {
     static struct use_record other; /* 8 KiB; one thread only */
+    if (wish->own && strcmp(name, wish->own) == 0)
+        return 0;
     int found = read_record(folder, name, &other);
     if (found < 0)
         return err_set(err, ERR_UNAVAILABLE, -found, "read the record of a session", name,
                        "Exclusive use cannot be proven. Remove that file from %s of berth's "
                        "shared directory when no session lives.",
                        folder_name);
-    return found == 0 && use_conflicts(mine, &other) ? refuse(mine, &other, path, err) : 0;
+    return found == 0 && use_conflicts(mine, &other) ? refuse(mine, &other, wish, err) : 0;
 }
 
 static int compare_all(int share, const struct use_record *mine, const char *folder_name,
-                       const char *path, struct err *err)
+                       const struct use_wish *wish, struct err *err)
 {
     _cleanup_fd_ int folder = openat(share, folder_name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (folder < 0 && errno == ENOENT)
@@ -233,7 +243,7 @@ static int compare_all(int share, const struct use_record *mine, const char *fol
     int r = 0, more = 0;
     names_begin(&names, folder, NAMES_WITHOUT_DOT);
     while (r == 0 && (more = names_next(&names, &name)) > 0)
-        r = compare_one(folder, name, mine, folder_name, path, err);
+        r = compare_one(folder, name, mine, folder_name, wish, err);
     if (r == 0 && more < 0)
         r = err_set(err, ERR_UNAVAILABLE, -more, "list", folder_name,
                     "Exclusive use cannot be proven.");
@@ -245,7 +255,7 @@ static int name_record(const struct use_record *mine, const struct use_wish *wis
 {
     char id[16];
     if (wish->lasting) {
-        snprintf(ret, USE_NAME_SIZE, LASTING_PREFIX "%s", wish->lasting);
+        use_lasting_name(wish->lasting, ret);
         return 0;
     }
     int r = id_random("", id, sizeof id);
@@ -327,15 +337,15 @@ static int compare(int share, const struct use_record *mine, const struct use_wi
                    struct err *err)
 {
     char node[NODE_SIZE];
-    int r = compare_all(share, mine, use_folder[FOLDER_EXCLUSIVE], wish->path, err);
+    int r = compare_all(share, mine, use_folder[FOLDER_EXCLUSIVE], wish, err);
     if (r == 0 && wish->exclusive)
-        r = compare_all(share, mine, use_folder[FOLDER_SHARED], wish->path, err);
+        r = compare_all(share, mine, use_folder[FOLDER_SHARED], wish, err);
     for (uint32_t i = 0; r == 0 && i < mine->count; i++) {
         node_of(&mine->chain[i], ROOTS, node);
-        r = compare_all(share, mine, node, wish->path, err);
+        r = compare_all(share, mine, node, wish, err);
     }
     node_of(&mine->chain[0], BENEATH, node);
-    return r == 0 ? compare_all(share, mine, node, wish->path, err) : r;
+    return r == 0 ? compare_all(share, mine, node, wish, err) : r;
 }
 
 int use_begin(int share, int dir, const struct use_wish *wish, char ret_name[USE_NAME_SIZE],
@@ -352,17 +362,6 @@ int use_begin(int share, int dir, const struct use_wish *wish, char ret_name[USE
     if (r == 0)
         r = write_record(share, &mine, wish, ret_name, ret_lock, err);
     return r;
-}
-
-int use_check(int share, int dir, const struct use_wish *wish, struct err *err)
-{
-    static struct use_record mine;
-    int r = fill_record(dir, wish, &mine, err);
-    if (r < 0)
-        return r;
-    _cleanup_fd_ int guard = -1;
-    r = share_guard(share, SHARE_GUARD_USES, true, &guard, err);
-    return r == 0 ? compare(share, &mine, wish, err) : r;
 }
 
 /* 0 and the record; `count` is 0 when it was cut short; 1: there is none; -errno. */
@@ -389,12 +388,17 @@ static int find_lasting(int share, const char *name, enum use_folder_at *ret_fol
     return 1;
 }
 
+void use_lasting_name(const char *record_id, char ret[USE_NAME_SIZE])
+{
+    snprintf(ret, USE_NAME_SIZE, LASTING_PREFIX "%s", record_id);
+}
+
 int use_find_lasting(int share, const char *record_id, struct use_found *ret, struct err *err)
 {
     static struct use_record record;
     struct use_found found = {0};
     enum use_folder_at folder;
-    snprintf(found.name, sizeof found.name, LASTING_PREFIX "%s", record_id);
+    use_lasting_name(record_id, found.name);
     int r = find_lasting(share, found.name, &folder, &record, err);
     if (r != 0)
         return r;
