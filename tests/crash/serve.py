@@ -288,8 +288,8 @@ def kill_each(campaign, rounds, every):
     """All that differs is compared at the end of a round; of a long run at the end of every few, else most of it is waiting.
     CRASH_SECONDS ends it earlier, with as many kills of each kind as there were."""
     service, rng = campaign.service, campaign.rng
-    each, done, until = 1 if rounds < 500 else 4, 0, clock() + float(os.environ.get("CRASH_SECONDS", "1e9"))
-    while done < rounds and clock() < until:
+    each, done, until = 1 if rounds < 500 else 4, 0, time.monotonic() + float(os.environ.get("CRASH_SECONDS", "1e9"))
+    while done < rounds and time.monotonic() < until:
         done += 1
         kinds = list(every)
         rng.shuffle(kinds)
