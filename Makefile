@@ -7,7 +7,7 @@
 #   make test       everything: gcc, clang, sanitizers, lint, unit, kernel, attack, end to end
 #                   (make test SUITES="unit kernel": some of it)
 #   make crash      kills at every fail point and thousands of random instants; minutes
-#   make crash-tcp  2,000 kills under clients over TCP
+#   make crash-tcp  2,000 kills of each kind under clients over TCP; hours
 #   make attack     only the hostile programs; attack-mutations: proves that each of them bites;
 #                   attack-minute: row 46 (gateway, launcher, front killed in a loop) for a minute
 #   make fuzz       every fuzzer for FUZZ_SECONDS; fuzz-long: for ten minutes each
@@ -406,12 +406,12 @@ $(BUILD)/tests/crash/calls/berth-front: $(BUILD)/failpoint/calls-3.o $(BUILD)/ob
 # The whole campaign; `make test` runs a bounded one.
 crash: setup-test
 	$(Q)$(MAKE) --no-print-directory crash-build
-	$(Q)CRASH_ROUNDS=2000 CRASH_TIMEOUT=7200 $(RUN_TESTS) crash
+	$(Q)CRASH_ROUNDS=2000 CRASH_TIMEOUT=28800 $(RUN_TESTS) crash
 
-# 2,000 kills under clients over TCP alone.
+# 2,000 kills of each kind under clients over TCP alone.
 crash-tcp: setup-test
 	$(Q)$(MAKE) --no-print-directory all
-	$(Q)ONLY=wire CRASH_ROUNDS=2000 CRASH_TIMEOUT=14400 $(RUN_TESTS) crash
+	$(Q)ONLY=wire CRASH_ROUNDS=2000 CRASH_TIMEOUT=28800 $(RUN_TESTS) crash
 
 # ---- fuzzers: tests/fuzz/NAME.c with the corpus tests/fuzz/corpus/NAME ------------------------------
 

@@ -45,6 +45,12 @@ static bool has(const struct capability_mask *mask, unsigned c)
     return mask->bits[c / 64] >> (c % 64) & 1;
 }
 
+void capability_part(struct spec *ret)
+{
+    spec_init(ret);
+    ret->process.uid = ret->process.gid = SPEC_UID_USER;
+}
+
 void capability_name_required(struct spec *spec, enum capability c)
 {
     spec->requires_mask[(unsigned)c / 64] |= UINT64_C(1) << ((unsigned)c % 64);
@@ -154,6 +160,9 @@ void capability_required(const struct spec *spec, struct capability_mask *ret)
         need(&mask, CAP_EXEC_TIMEOUT);
     if (spec->process.explain_syscalls)
         need(&mask, CAP_AUDIT_SYSCALL);
+    /* Where a session has one id, it is that of "user". */
+    if (spec->process.uid != SPEC_UID_USER || spec->process.gid != SPEC_UID_USER)
+        need(&mask, CAP_ISOLATION_ID_RANGE);
     *ret = mask;
 }
 

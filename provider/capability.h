@@ -39,6 +39,10 @@ int capability_by_name(const char *name);  /* -1 when unknown */
 /* Every capability that `spec` needs: those that it implies and those that it names. */
 void capability_required(const struct spec *spec, struct capability_mask *ret);
 
+/* A spec of which nothing is there yet, for who has a part of one checked: it needs what every
+ * session needs. */
+void capability_part(struct spec *ret);
+
 /* Add one to what `spec` names in `requires`: for what the caller needs and no field says. */
 void capability_name_required(struct spec *spec, enum capability c);
 

@@ -231,19 +231,8 @@ static const char *take_answers(struct operation *op)
 
 static enum session_event event_of(const struct operation *op)
 {
-    switch ((enum files_operation)op->request.operation) {
-    case FILES_PROBE:
-    case FILES_READ:
-    case FILES_STAT:
-    case FILES_LIST:
-    case FILES_TREE_READ:
-    case FILES_TAR_READ:
-    case FILES_COLLECT:
-    case FILES_WATCH:
-        return SESSION_EVENT_FILE_READ;
-    default:
-        return SESSION_EVENT_FILE_WRITE;
-    }
+    return files_operation_changes(op->request.operation) ? SESSION_EVENT_FILE_WRITE
+                                                          : SESSION_EVENT_FILE_READ;
 }
 
 /* Another version's worker stays as long as the session's init does: trying again helps nobody. */

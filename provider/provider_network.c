@@ -37,7 +37,7 @@ static void begin(struct call *call)
 static int check_rules(struct provider *p, struct verb *verb)
 {
     struct call *call = &verb->call;
-    spec_init(&p->scratch);
+    capability_part(&p->scratch);
     p->scratch.network = *verb->rules;
     int r = capability_check(&p->scratch, p->options.capabilities, &call->missing, &call->refusal);
     if (r < 0)

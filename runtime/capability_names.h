@@ -5,7 +5,8 @@
  */
 #pragma once
 
-/* symbol, name on the wire, version of the capability's contract */
+/* symbol, name on the wire, version of the capability's contract. A number is a bit in what a
+ * session's row keeps of its spec: new ones come last. */
 #define CAPABILITIES(X)                                                        \
     X(ISOLATION_USER_NAMESPACE, "isolation.user_namespace", 1)                 \
     X(ISOLATION_SECCOMP, "isolation.seccomp", 1)                               \
@@ -59,7 +60,8 @@
     X(AUDIT_NETWORK, "audit.network", 0)                                       \
     X(AUDIT_SYSCALL, "audit.syscall", 1)                                       \
     X(USAGE_METERING, "usage.metering", 1)                                     \
-    X(GPU, "gpu", 0)
+    X(GPU, "gpu", 0)                                                           \
+    X(ISOLATION_ID_RANGE, "isolation.id_range", 1)
 
 enum capability {
 #define X(sym, name, version) CAP_##sym,

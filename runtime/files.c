@@ -45,6 +45,23 @@ bool files_operation_has_out(unsigned operation)
     return operation < FILES_OPERATION_END && data[operation].out;
 }
 
+bool files_operation_changes(unsigned operation)
+{
+    switch (operation) {
+    case FILES_PROBE:
+    case FILES_READ:
+    case FILES_STAT:
+    case FILES_LIST:
+    case FILES_TREE_READ:
+    case FILES_TAR_READ:
+    case FILES_COLLECT:
+    case FILES_WATCH:
+        return false;
+    default:
+        return true;
+    }
+}
+
 void files_request_init(struct files_request *request, enum files_operation operation)
 {
     memset(request, 0, sizeof *request);

@@ -218,6 +218,8 @@ void files_etag(const struct files_stat *stat, char ret_etag[FILES_ETAG_MAX]);
 /* Which pipe of data it has; the table above. */
 bool files_operation_has_in(unsigned operation);
 bool files_operation_has_out(unsigned operation);
+/* May it change what is there? */
+bool files_operation_changes(unsigned operation);
 
 /* A protected name that is missing is held by a socket of this kind while a session lives
  * (runtime/host/placeholder.h). It is berth's own and holds nothing: copies of a directory pass it

@@ -53,7 +53,7 @@ struct launcher_calls {
     int (*files)(struct runtime *rt, const struct spec *spec, uint32_t asker_uid,
                  uint32_t asker_gid, const uint32_t *asker_groups, uint32_t asker_group_count,
                  const struct files_request *request, int result_fd, int data_fd, bool read_only,
-                 struct err *err);
+                 const struct session_name *name, struct err *err);
 };
 
 struct launcher_options {

@@ -116,7 +116,7 @@ static void ask(struct front_call *call, const struct body *body, const struct p
     struct spec *spec = front_call_memory(call, sizeof *spec);
     if (!spec)
         return;
-    spec_init_zeroed(spec);
+    capability_part(spec);
     policy_compile_network(policy, &spec->network);
     if (capability_check(spec, call->front->capabilities, &missing, &err) < 0)
         front_call_refuse_missing(call, &err, &missing);
@@ -167,7 +167,7 @@ void session_publish_handle(struct front_call *call)
     struct spec *spec = front_call_memory(call, sizeof *spec);
     if (!spec)
         return;
-    spec_init_zeroed(spec);
+    capability_part(spec);
     if (load_port(&port, &policy, &err) < 0) {
         front_call_refuse(call, &err, "/port");
         return;

@@ -162,6 +162,8 @@ void session_resume_handle(struct front_call *call)
     struct spec *spec = secrets && secrets->count ? front_call_memory(call, sizeof *spec) : NULL;
     if (secrets && secrets->count && !spec)
         return;
+    if (spec)
+        capability_part(spec);
     if (spec && front_create_read_secrets(secrets, spec, pointer, &err) < 0) {
         front_call_refuse(call, &err, pointer);
         return;

@@ -14,6 +14,8 @@ _Static_assert(ERR_CODE_COUNT <= 32, "a bit for each code");
 #define STATE      P(INVALID_STATE)
 #define FILE_TO_DO (STATE | P(NOT_A_REGULAR_FILE))
 #define FILE_MADE  (FILE_TO_DO | P(INSUFFICIENT_STORAGE) | P(TOO_LARGE))
+/* Written by berth itself while the session does not run. */
+#define FILE_PUT (FILE_MADE | P(WORKSPACE_IN_USE))
 #define NEEDS_HOST                                                                  \
     (STATE | P(CAPABILITY_UNAVAILABLE) | P(SECRET_REQUIRED) | P(WORKSPACE_IN_USE) | \
      P(INSUFFICIENT_STORAGE) | P(PORT_IN_USE))
@@ -88,15 +90,15 @@ static const struct openapi_operation operations[ROUTE_COUNT] = {
     ROW(FILE_STAT, "Files", "What is known of a file or directory", 200, NULL, .other_status = 206,
         .problems = FILE_TO_DO | P(RANGE_NOT_SATISFIABLE) | P(PRECONDITION_FAILED)),
     ROW(FILE_WRITE, "Files", "Replace a file, whole or not at all", 200, F(file),
-        .problems = FILE_MADE | P(PRECONDITION_FAILED)),
+        .problems = FILE_PUT | P(PRECONDITION_FAILED)),
     ROW(FILE_REMOVE, "Files", "Remove a name, or a tree", 200, F(removed),
-        .problems = FILE_TO_DO | P(PRECONDITION_FAILED)),
+        .problems = FILE_TO_DO | P(PRECONDITION_FAILED) | P(WORKSPACE_IN_USE)),
     ROW(FILES_MKDIR, "Files", "Make a directory and those above it", 200, F(file),
-        .problems = FILE_MADE, .refuses_key = true),
-    ROW(FILES_MOVE, "Files", "Rename, replacing a file", 200, F(file), .problems = FILE_MADE,
+        .problems = FILE_PUT, .refuses_key = true),
+    ROW(FILES_MOVE, "Files", "Rename, replacing a file", 200, F(file), .problems = FILE_PUT,
         .refuses_key = true),
-    ROW(FILES_CHMOD, "Files", "Change permission bits", 200, F(file), .problems = FILE_TO_DO,
-        .refuses_key = true),
+    ROW(FILES_CHMOD, "Files", "Change permission bits", 200, F(file),
+        .problems = FILE_TO_DO | P(WORKSPACE_IN_USE), .refuses_key = true),
     ROW(FILES_LIST, "Files", "List a directory", 200, F(file_list), .problems = FILE_TO_DO),
     ROW(FILES_WATCH, "Files", "Follow what changes in a directory", 200, NULL,
         .events = watch_events, .problems = FILE_TO_DO | P(TOO_LARGE)),

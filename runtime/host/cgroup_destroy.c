@@ -20,6 +20,7 @@ enum {
     NAP_FIRST_US = 20,
     NAP_LAST_US = 2000,
     VACATED_PATIENCE_US = 2000, /* a directory is busy for a moment after its last member */
+    SCOPE_LATE_US = 60000000,   /* a service manager that is slower than that has given up */
     DEPTH_MAX = 16,             /* more than cgroup_session_delegate() allows below `run` */
 };
 
@@ -251,9 +252,19 @@ unsigned cgroup_sweep_leaves(int dir)
     return removed;
 }
 
+/* Its name says until when its maker waits to be moved into it (cgroup_scope_ask()): from some time
+ * after that on, nobody is on his way there. */
+static bool is_overdue(const char *scope)
+{
+    unsigned long long deadline_us;
+    return sscanf(scope, CGROUP_SCOPE_PREFIX "%*d-%llx" CGROUP_SCOPE_SUFFIX, &deadline_us) == 1 &&
+           cgroup_now_us() > deadline_us + SCOPE_LATE_US;
+}
+
 /* The user's systemd looks once, when the last process has gone: what it could not remove then,
- * because a session's cgroup was in it, nobody does but us. A scope in which no berth has been yet
- * has neither a base nor a leaf and is left alone: its first process is on its way. */
+ * because a session's cgroup was in it, nobody does but us. A scope with neither a base nor a leaf
+ * is one in which no berth has been yet, whose first process is on its way, or what somebody who
+ * was killed here has left: time tells. */
 static void sweep_scope(const struct cgroup_host *host, int place, const char *scope)
 {
     _cleanup_fd_ int dir = openat(place, scope, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
@@ -262,7 +273,7 @@ static void sweep_scope(const struct cgroup_host *host, int place, const char *s
     /* A base that a session is in stays, and the scope with it. */
     bool emptied = unlinkat(dir, strrchr(host->v2, '/') + 1, AT_REMOVEDIR) == 0;
     emptied = cgroup_sweep_leaves(dir) > 0 || emptied;
-    if (emptied)
+    if (emptied || is_overdue(scope))
         (void)unlinkat(place, scope, AT_REMOVEDIR);
 }
 

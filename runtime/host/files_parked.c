@@ -1,21 +1,26 @@
 /* This file opens the workspace of a session that does not run and has the file worker's core do
- * one operation beneath it; it never mounts, never locks, and never makes a volume.
+ * one operation beneath it; it never mounts and never makes a volume.
  *
  * PRIVILEGED: the launcher's worker. Namespace: the host's mount namespace. Should: take the
  * owner's rights before the first path of a client is looked at. Mustn't: resolve such a path with
  * its own rights, or let one lead out of the workspace. Callers: the launcher of `berth serve`.
  *
- * Nothing is locked here: who may change a workspace that another session uses is decided where
- * sessions are known, a frozen session holds its own lock, and the launcher's worker holds that of
- * the session's row, so whatever becomes of the session next waits until nothing is written any
- * more. That it does not wait long, it dies with the launcher, whose front it would answer.
+ * WS-2: who writes is a user of the workspace for that time, by a record of use and beside a
+ * volume's lock, so he is refused where a session lives that shares with nobody, and such a session
+ * is refused while he writes. Writers of files are in each other's way as little as those in one
+ * session, and its own session, which may be frozen, is in nobody's. Who reads changes nothing and
+ * needs no record. The launcher's worker holds the lock of the session's row, so whatever becomes
+ * of the session next waits until nothing is written any more. That it does not wait long, it dies
+ * with the launcher, whose front it would answer.
  */
 #include "runtime/host/files_parked.h"
 
 #include "runtime/agent/files.h"
 #include "runtime/base/fd.h"
 #include "runtime/base/units.h"
+#include "runtime/host/lasting.h"
 #include "runtime/host/runtime_internal.h"
+#include "runtime/host/volume.h"
 #include "runtime/host/workspace_home.h"
 #include "runtime/host/workspace_internal.h"
 
@@ -41,6 +46,9 @@ struct parked {
     int root;
     struct stat stat;
     struct files_view view;
+    int share;                    /* of the use; -1 */
+    char use_name[USE_NAME_SIZE]; /* of its record; "" for none */
+    int use_lock, volume_lock;
     const char *protect[SPEC_PROTECT_MAX + SPEC_MOUNTS_MAX + OWN_COUNT + GIT_COUNT];
     char own[OWN_COUNT][SPEC_PATH_MAX];
 };
@@ -234,6 +242,55 @@ static int prepare(struct parked *p, bool read_only, struct err *err)
     return 0;
 }
 
+/* ---- WS-2 -------------------------------------------------------------------------------------
+ */
+
+/* `berth run` holds a volume by this lock alone where it only reads. */
+static int lock_volume(struct parked *p, const char *holder, struct err *err)
+{
+    _cleanup_fd_ int folder =
+        openat(p->root, "..", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (folder < 0)
+        return err_set(err, workspace_code(errno), errno, step_name, p->spec->workspace.volume,
+                       NULL);
+    return volume_lock(folder, p->spec->workspace.volume, true, holder, &p->volume_lock, err);
+}
+
+static int begin_use(struct parked *p, const struct session_name *name, struct err *err)
+{
+    char holder[224], own[USE_NAME_SIZE];
+    struct lasting_names names;
+    bool volume = p->spec->workspace.kind == SPEC_WORKSPACE_VOLUME;
+    int r = lasting_names_make(name, &names, err);
+    if (r < 0)
+        return r;
+    use_lasting_name(names.id, own);
+    snprintf(holder, sizeof holder,
+             "a file operation of session %.64s of workspace %.64s (process %ld)",
+             p->spec->session_id, p->spec->workspace_id, (long)getpid());
+    const struct use_wish wish = {.exclusive = volume ? USE_FILES : USE_SHARED,
+                                  .alone = volume,
+                                  .own = own,
+                                  .holder = holder,
+                                  .path =
+                                      volume ? p->spec->workspace.volume : p->spec->workspace.path};
+    r = share_open(p->rt->share_dir, &p->share, err);
+    if (r == 0)
+        r = use_begin(p->share, p->root, &wish, p->use_name, &p->use_lock, err);
+    return r == 0 && volume ? lock_volume(p, holder, err) : r;
+}
+
+/* A record that stays is that of a dead process, and is in nobody's way. */
+static void end_use(struct parked *p)
+{
+    if (p->use_name[0])
+        (void)use_end(p->share, p->use_name, p->spec->workspace.kind == SPEC_WORKSPACE_VOLUME,
+                      NULL);
+    fd_close(p->use_lock);
+    fd_close(p->volume_lock);
+    fd_close(p->share);
+}
+
 /* Also when it is stopped. The kernel forgets it when ids change, so this is done last. */
 static int die_with(pid_t parent, struct err *err)
 {
@@ -245,11 +302,13 @@ static int die_with(pid_t parent, struct err *err)
 }
 
 static int work(struct parked *p, const struct files_request *request, int result_fd, int data_fd,
-                bool read_only, struct err *err)
+                bool read_only, const struct session_name *name, struct err *err)
 {
     struct asker_saved saved;
     pid_t parent = getppid();
     int r = prepare(p, read_only, err);
+    if (r == 0 && p->view.access == FILES_WRITABLE && files_operation_changes(request->operation))
+        r = begin_use(p, name, err);
     if (r == 0)
         r = asker_become(p->rt->facts.rootless ? NULL : &p->owner, &saved, err);
     if (r == 0)
@@ -267,20 +326,24 @@ static int work(struct parked *p, const struct files_request *request, int resul
 int files_parked(struct runtime *rt, const struct spec *spec, uint32_t asker_uid,
                  uint32_t asker_gid, const uint32_t *asker_groups, uint32_t asker_group_count,
                  const struct files_request *request, int result_fd, int data_fd, bool read_only,
-                 struct err *err)
+                 const struct session_name *name, struct err *err)
 {
     bool own = asker_uid == UINT32_MAX;
     struct err here = {0};
     struct parked p = {.rt = rt,
                        .spec = spec,
                        .root = -1,
+                       .share = -1,
+                       .use_lock = -1,
+                       .volume_lock = -1,
                        .asker = {.uid = own ? rt->facts.caller_uid : asker_uid,
                                  .gid = own ? rt->facts.caller_gid : asker_gid,
                                  .groups = asker_groups,
                                  .group_count = own ? 0 : asker_group_count}};
-    int r = work(&p, request, result_fd, data_fd, read_only, &here);
+    int r = work(&p, request, result_fd, data_fd, read_only, name, &here);
     if (r < 0 && err)
         *err = here;
+    end_use(&p);
     fd_close(p.root);
     return r;
 }

@@ -35,7 +35,7 @@ struct order {
     uint32_t gateway_lost, gateway_ended; /* of struct launcher, and of struct job */
 };
 
-enum { ORDER_FDS = LAUNCHER_FDS_MAX + 2 };
+enum { ORDER_FDS = LAUNCHER_FDS_MAX + 2, ENDED_MS = 2000 };
 
 union control {
     struct cmsghdr header;
@@ -318,14 +318,17 @@ void launcher_spare_died(struct launcher *l, pid_t pid, int status)
             prepared_died(l, &l->prepared[i], status);
 }
 
+/* One that does not end in time is in a system call that cannot be interrupted: a disk does not
+ * answer. It holds nothing that anybody waits for, and whoever is this process's reaper has it. */
 static void end_one(pid_t *pid, int *socket)
 {
     if (*pid <= 0)
         return;
     fd_replace(socket, -1);
     kill(*pid, SIGKILL);
-    while (waitpid(*pid, NULL, 0) < 0 && errno == EINTR)
-        ;
+    for (unsigned waited_ms = 0; waitpid(*pid, NULL, WNOHANG) == 0 && waited_ms < ENDED_MS;
+         waited_ms++)
+        poll(NULL, 0, 1);
     *pid = 0;
 }
 

@@ -337,6 +337,7 @@ static int do_sample(struct work *w, struct err *err)
 static int do_files(struct work *w, struct err *err)
 {
     const struct job *job = w->job;
+    const struct session_name name = launcher_name_of(&job->request);
     int r = read_sealed(job->fds[0], &the_files, sizeof the_files, err);
     const char *wrong = r == 0 ? files_request_check(&the_files.request) : NULL;
     if (wrong)
@@ -350,7 +351,7 @@ static int do_files(struct work *w, struct err *err)
     return w->l->calls->files(w->l->runtime, &the_files.spec, own ? UINT32_MAX : the_asker.uid,
                               own ? UINT32_MAX : the_asker.gid, the_asker.groups,
                               the_asker.group_count, &the_files.request, job->fds[1],
-                              data ? job->fds[2] : -1, job->request.read_only != 0, err);
+                              data ? job->fds[2] : -1, job->request.read_only != 0, &name, err);
 }
 
 static int do_network(struct work *w, struct err *err)

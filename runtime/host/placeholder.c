@@ -32,7 +32,6 @@
 #include "runtime/base/io.h"
 #include "runtime/host/placeholder_internal.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -369,14 +368,27 @@ int placeholder_make(struct placeholder_book *b,
     return r;
 }
 
-/* The guard and a shared flock are held. Where others are left it is theirs to clean up. */
+/* The guard and a shared flock are held. 1: nobody but this one needs what the record knows; 0:
+ * somebody does, or there is no record. Only a lock that is held says that somebody is there: that
+ * a lock could not be had for another reason says nothing, and is an error. */
+static int is_alone(struct placeholder_book *b, struct err *err)
+{
+    if (b->record < 0)
+        return 0;
+    if (flock(b->record, LOCK_EX | LOCK_NB) < 0)
+        return errno == EWOULDBLOCK ? 0
+                                    : err_set(err, workspace_code(errno), errno,
+                                              "lock the record of placeholders", b->name, NULL);
+    int r = b->head.lasting ? use_lasts(b->share, b->head.dev, b->head.ino, b->use, err) : 0;
+    return r < 0 ? r : r == 0;
+}
+
+/* Where others are left it is theirs to clean up. */
 static int take_out_of_sight(struct placeholder_book *b, struct err *err)
 {
-    if (b->record < 0 || flock(b->record, LOCK_EX | LOCK_NB) < 0)
-        return 0;
-    int r = b->head.lasting ? use_lasts(b->share, b->head.dev, b->head.ino, b->use, err) : 0;
-    if (r != 0)
-        return r < 0 ? r : 0;
+    int r = is_alone(b, err);
+    if (r <= 0)
+        return r;
     const char *path = NULL;
     r = settle(b, err);
     if (r < 0)
@@ -471,17 +483,36 @@ int placeholder_release_end(struct placeholder_book *b, struct err *err)
     return r;
 }
 
+/* The path no longer leads there: renamed, removed, or closed to us since. Anything else (no
+ * descriptor, no memory, a disk that fails) says nothing about what is there. */
+bool placeholder_is_away(int r)
+{
+    return r == -ENOENT || r == -ENOTDIR || r == -ELOOP || r == -EXDEV || r == -EACCES ||
+           r == -ESTALE;
+}
+
 /* Without the directory itself, by the path in its record. The guard is held. */
 static int release_by_path(struct placeholder_book *b, struct err *err)
 {
     struct stat st;
-    if (b->record < 0 || flock(b->record, LOCK_EX | LOCK_NB) < 0)
-        return 0;
+    int r = is_alone(b, err);
+    if (r <= 0)
+        return r;
     _cleanup_fd_ int dir =
         pin_openat2(AT_FDCWD, b->head.path, O_PATH | O_DIRECTORY, RESOLVE_NO_SYMLINKS);
-    /* Moved or deleted since: what is left there are sockets that nobody can find. */
-    if (dir < 0 || fstat(dir, &st) < 0 || st.st_dev != b->head.dev || st.st_ino != b->head.ino)
+    r = dir < 0 ? dir : fstat(dir, &st) < 0 ? -errno : 0;
+    if (r < 0 && !placeholder_is_away(r))
+        return err_set(err, workspace_code(-r), -r, "open the workspace to clean up", b->head.path,
+                       NULL);
+    /* What is left there are sockets that nobody can find by a name that is known here. */
+    if (r < 0 || st.st_dev != b->head.dev || st.st_ino != b->head.ino) {
+        if (b->head.count > 0)
+            notes_add(b->notes, "protect.left",
+                      "%s is not where it was: placeholders may be left in it; "
+                      "`find . -perm 0444 -type s` there lists them",
+                      b->head.path);
         b->head.count = 0;
+    }
     b->dir = dir;
     return release_locked(b, err);
 }
@@ -505,53 +536,16 @@ int placeholder_end(int share, uint64_t dev, uint64_t ino, const char *use,
     return r;
 }
 
-static void reap_one(int share, const char *name, unsigned *count)
+int placeholder_reap_one(int share, uint64_t dev, uint64_t ino, bool *ret_ours)
 {
-    unsigned long long dev, ino;
     struct placeholder_book *b = NULL;
-    if (sscanf(name, "place-%llx-%llx", &dev, &ino) != 2)
-        return;
-    /* Who holds the guard is at work on this very directory: the next reap comes. */
-    if (book_open(share, -1, dev, ino, "", false, NULL, &b, NULL) < 0 || !b)
-        return;
-    if (release_by_path(b, NULL) == 0 && b->ours)
-        ++*count;
+    int r = book_open(share, -1, dev, ino, "", false, NULL, &b, NULL);
+    if (r < 0)
+        return r;
+    r = release_by_path(b, NULL);
+    *ret_ours = r == 0 && b->ours;
     book_free(b);
-}
-
-/* -errno, or 1 when `visit` returned true and ended it. */
-static int each_record(int share, bool (*visit)(int share, const char *name, void *data),
-                       void *data)
-{
-    _cleanup_fd_ int fd = openat(share, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0)
-        return -errno;
-    DIR *list = fdopendir(fd);
-    if (!list)
-        return -errno;
-    (void)take_fd(&fd); /* the list's now */
-    const struct dirent *e;
-    bool over = false;
-    errno = 0;
-    while (!over && (e = readdir(list))) {
-        over = strncmp(e->d_name, "place-", 6) == 0 && visit(share, e->d_name, data);
-        errno = 0;
-    }
-    int sys = errno;
-    closedir(list);
-    return over ? 1 : -sys;
-}
-
-static bool visit_to_reap(int share, const char *name, void *count)
-{
-    reap_one(share, name, count);
-    return false;
-}
-
-int placeholder_reap(int share, unsigned *count, struct err *err)
-{
-    int r = each_record(share, visit_to_reap, count);
-    return r < 0 ? err_set(err, ERR_UNAVAILABLE, -r, "list", "share directory", NULL) : 0;
+    return r;
 }
 
 struct question {
@@ -583,5 +577,6 @@ bool placeholder_known(const char *share_dir, const char *name, const struct sta
     _cleanup_fd_ int share = -1;
     struct question q = {name, st};
     return S_ISSOCK(st->st_mode) && (st->st_mode & 07777) == PLACEHOLDER_MODE &&
-           share_open(share_dir, &share, NULL) == 0 && each_record(share, visit_to_ask, &q) == 1;
+           share_open(share_dir, &share, NULL) == 0 &&
+           placeholder_each(share, visit_to_ask, &q) == 1;
 }

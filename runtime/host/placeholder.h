@@ -72,5 +72,5 @@ int placeholder_end(int share, uint64_t dev, uint64_t ino, const char *use,
  * at its place, and nothing connects to one. */
 bool placeholder_known(const char *share_dir, const char *name, const struct stat *st);
 
-/* Records that nobody holds. */
-int placeholder_reap(int share, unsigned *count, struct err *err);
+/* Records that nobody holds. What cannot be removed now counts as left. */
+int placeholder_reap(int share, struct reaped *reaped, struct err *err);

@@ -65,6 +65,10 @@ enum { PLACEHOLDER_PRIVATE_MAX = 48 };
 
 /* ---- placeholder.c ---- */
 
+/* What the record of that directory knows, if nobody holds it. *ret_ours: it is gone. -ETIMEDOUT:
+ * somebody has the guard. */
+int placeholder_reap_one(int share, uint64_t dev, uint64_t ino, bool *ret_ours);
+
 /* Write the header without its path, and the entries from `first` on. */
 int placeholder_save(struct placeholder_book *b, uint32_t first);
 
@@ -78,6 +82,9 @@ void placeholder_private_name(const struct placeholder_book *b, const struct ent
 /* Is the thing `st` what this entry stands for? */
 bool placeholder_is(const struct entry *e, const struct stat *st);
 
+/* Does -errno say that nothing of ours can be found there any more? */
+bool placeholder_is_away(int r);
+
 /* rename(2) that replaces nothing. 0 or -errno. */
 int placeholder_move(int parent, const char *from, const char *to);
 
@@ -86,6 +93,11 @@ int placeholder_move(int parent, const char *from, const char *to);
 /* Make each pending one; `ret_fates` has as many places. The record is saved before effects. */
 int placeholder_make_pending(struct placeholder_book *b, enum placeholder_fate *ret_fates,
                              struct err *err);
+
+/* ---- placeholder_reap.c ---- */
+
+/* Each record's name. -errno, or 1 when `visit` returned true and ended it. */
+int placeholder_each(int share, bool (*visit)(int share, const char *name, void *data), void *data);
 
 /* ---- placeholder_remove.c ---- */
 

@@ -66,17 +66,20 @@ static int remove_directory(int parent, const char *name)
     return -errno;
 }
 
-/* The parent of an entry that is still ours by a look, with its name; -1: there is nothing to do.
- */
+/* The parent of an entry that is still ours by a look, with its name; -ENOENT: there is nothing to
+ * do; other -errno: it is not known. */
 static int find_ours(struct placeholder_book *b, const struct entry *e, const char **ret_name,
                      struct stat *ret_st)
 {
     if (e->state == ENTRY_INTENT || e->state == ENTRY_NOTHING)
-        return -1;
+        return -ENOENT;
     int parent = placeholder_parent(b, e->path, ret_name);
-    bool ours = parent >= 0 && fstatat(parent, *ret_name, ret_st, AT_SYMLINK_NOFOLLOW) == 0 &&
-                placeholder_is(e, ret_st);
-    return ours ? parent : -1;
+    int r = parent < 0                                                    ? parent
+            : fstatat(parent, *ret_name, ret_st, AT_SYMLINK_NOFOLLOW) < 0 ? -errno
+                                                                          : 0;
+    if (r < 0)
+        return placeholder_is_away(r) ? -ENOENT : r;
+    return placeholder_is(e, ret_st) ? parent : -ENOENT;
 }
 
 int placeholder_move_all(struct placeholder_book *b, const char **ret_path)
@@ -92,10 +95,10 @@ int placeholder_move_all(struct placeholder_book *b, const char **ret_path)
         char private_name[PLACEHOLDER_PRIVATE_MAX];
         *ret_path = e->path;
         int parent = find_ours(b, e, &name, &st);
-        if (parent < 0 || S_ISDIR(st.st_mode))
+        if (parent >= 0 && S_ISDIR(st.st_mode))
             continue;
         placeholder_private_name(b, e, private_name);
-        r = placeholder_move(parent, name, private_name);
+        r = parent < 0 ? parent : placeholder_move(parent, name, private_name);
         r = r == -ENOENT ? 0 : r;
     }
     return r;
@@ -112,8 +115,8 @@ int placeholder_clear_all(struct placeholder_book *b, const char **ret_path)
             continue;
         *ret_path = e->path;
         int parent = find_ours(b, e, &name, &st);
-        if (parent >= 0)
-            r = remove_directory(parent, name);
+        r = parent < 0 ? parent : remove_directory(parent, name);
+        r = r == -ENOENT ? 0 : r;
     }
     return r < 0 ? r : placeholder_sweep(b, ret_path);
 }
@@ -126,11 +129,11 @@ int placeholder_sweep(struct placeholder_book *b, const char **ret_path)
         char private_name[PLACEHOLDER_PRIVATE_MAX];
         const char *name;
         int parent = placeholder_parent(b, e->path, &name);
-        if (parent < 0) /* gone with its parent, or the directory itself is */
+        if (placeholder_is_away(parent)) /* gone with its parent, or the directory itself is */
             continue;
         *ret_path = e->path;
         placeholder_private_name(b, e, private_name);
-        r = clear_private(b, e, parent, private_name, name);
+        r = parent < 0 ? parent : clear_private(b, e, parent, private_name, name);
     }
     return r;
 }

@@ -8,6 +8,9 @@
  * workspace; its commands wait for deadlines, so it is started first and judged last. "main" has
  * every small limit. "tree" has a directory as root and a volume as workspace. A probe whose
  * session could not be made says so: it is not available.
+ *
+ * This file is long because one command answers for several capabilities: what it prints and who
+ * judges it stand together.
  */
 #include "runtime/host/probe.h"
 
@@ -222,6 +225,22 @@ static void judge_namespace(struct probing *p, const struct probe_exec *e)
         fails_so(p, PROBE_USER_NAMESPACE, e, "a map of ids of its own");
 }
 
+/* All lines of the map: an ordinary user's has two. */
+static void judge_ids(struct probing *p, const struct probe_exec *e)
+{
+    unsigned long inside, outside, count, sum = 0;
+    for (const char *at = strstr(e->text, "map "); at; at = strstr(at + 1, "\nmap "))
+        if (sscanf(at, " map %lu %lu %lu", &inside, &outside, &count) == 3)
+            sum += count;
+    if (p->facts->single_uid)
+        lacks(p, PROBE_ID_RANGE, p->facts->single_uid_reason,
+              "A session has one id only here, that of \"user\".");
+    else if (sum > 1)
+        works(p, PROBE_ID_RANGE, "a command's session has %lu ids", sum);
+    else
+        fails_so(p, PROBE_ID_RANGE, e, "a map of more than one id");
+}
+
 static void judge_network(struct probing *p, const struct probe_exec *e)
 {
     /* Two lines of heading, then interfaces. */
@@ -284,6 +303,7 @@ static void probe_look(struct probing *p)
 {
     const struct probe_exec *e = probe_do(&p->main, &(struct probe_command){.shell = look});
     judge_namespace(p, e);
+    judge_ids(p, e);
     judge_filter(p, e);
     judge_network(p, e);
     if (strstr(e->text, "\nfiles 64\n") && !strstr(e->text, "files were raised"))

@@ -10,6 +10,7 @@
 
 #define PROBES(X)                                 \
     X(USER_NAMESPACE, "user_namespace")           \
+    X(ID_RANGE, "id_range")                       \
     X(SECCOMP, "seccomp")                         \
     X(LANDLOCK, "landlock")                       \
     X(IDMAPPED_MOUNT, "idmapped_mount")           \

@@ -302,8 +302,8 @@ static int reap_one(int dir, const char *name,
         return r < 0 ? fail(err, -r, "look at a run record", name) : 0;
     record.fd = fd;
     r = clean(data, &record, err);
-    if (r < 0)
-        return r;
+    if (r != 0)
+        return r < 0 ? r : 0;
     if (unlinkat(dir, name, 0) < 0 && errno != ENOENT)
         return fail(err, errno, "remove a run record", name);
     ++*count;

@@ -357,7 +357,7 @@ int session_stop(struct session *s, struct err *err)
         r = cgroup_session_destroy(&s->cgroup, DESTROY_TIMEOUT_MS, err);
         s->cgroup_made = r < 0;
     }
-    if (r == 0 && s->workspace_open) {
+    if (r == 0 && (s->workspace_open || s->workspace.private)) {
         r = workspace_close(&s->workspace, session_note_add, s, err);
         s->workspace_open = r < 0;
     }

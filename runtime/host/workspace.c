@@ -77,7 +77,7 @@ static struct use_wish use_of(const struct opening *o, bool exclusive, const cha
 {
     const struct workspace_options *options = o->options;
     return (struct use_wish){
-        .exclusive = exclusive,
+        .exclusive = exclusive ? USE_EXCLUSIVE : USE_SHARED,
         .lasting = options->lasting ? options->run_id : NULL,
         .init_pid = options->init_pid,
         .init_start = options->init_start,
@@ -92,7 +92,7 @@ static int begin_private(struct opening *o, const struct stat *st, const char *p
     struct workspace_private *p = calloc(1, sizeof *p);
     if (!p)
         return err_raw(err, ERR_INTERNAL, ENOMEM, step_name, path);
-    p->share = -1;
+    p->share = p->volume_use = -1;
     p->stat = *st;
     p->lasting = o->options->lasting;
     snprintf(p->path, sizeof p->path, "%s", path);
@@ -287,17 +287,17 @@ static int open_directory(struct opening *o, struct err *err)
     return look_and_protect(o, &owner, with_submounts, err);
 }
 
-/* A volume is held by a flock for as long as the process that opened it lives. For one that lasts
- * init holds a record of use as for a directory, because the lock's file is not its own. */
+/* A volume is held by a flock for as long as the process that opened it lives, and by a record of
+ * use as a directory is: of one that lasts init holds that, because the lock's file is not its own.
+ */
 static int use_volume(struct opening *o, const char *path, struct err *err)
 {
     struct workspace *ws = o->ws;
     struct use_wish wish = use_of(o, !o->spec->workspace.read_only, path);
     wish.alone = true;
     ws->private->exclusive = wish.exclusive;
-    return wish.lasting ? use_begin(ws->private->share, ws->dir, &wish, ws->private->use_name,
-                                    &ws->hold, err)
-                        : use_check(ws->private->share, ws->dir, &wish, err);
+    return use_begin(ws->private->share, ws->dir, &wish, ws->private->use_name,
+                     wish.lasting ? &ws->hold : &ws->private->volume_use, err);
 }
 
 /* Two waits for the disk, while the session is built. Nobody waits for an answer yet; without a
@@ -454,6 +454,11 @@ static void unlock(int *fd)
     fd_closep(fd);
 }
 
+static const char *lasting_use(const struct workspace_private *p)
+{
+    return p->lasting ? p->use_name : NULL;
+}
+
 void workspace_let_go(struct workspace *ws,
                       void (*note)(void *data, const char *key, const char *text), void *data)
 {
@@ -463,28 +468,57 @@ void workspace_let_go(struct workspace *ws,
     p->let_go = true;
     p->notes = (struct notes){note, data};
     protect_report(ws, &p->notes);
-    p->let_go_result = placeholder_release_begin(
-        p->share, ws->dir, &p->stat, take_fd(&ws->share_lock), p->lasting ? p->use_name : NULL,
-        &p->notes, &p->book, &p->let_go_err);
+    p->let_go_result =
+        placeholder_release_begin(p->share, ws->dir, &p->stat, take_fd(&ws->share_lock),
+                                  lasting_use(p), &p->notes, &p->book, &p->let_go_err);
 }
 
+/* What fails is owed: it is done by the record of the directory when this is asked for again. */
 static int drop_placeholders(struct workspace_private *p, struct err *err)
 {
-    int r = placeholder_release_end(p->book, err);
-    p->book = NULL;
-    if (p->let_go_result < 0 && err)
-        *err = p->let_go_err;
-    return p->let_go_result < 0 ? p->let_go_result : r;
+    int r = placeholder_release_end(take_ptr(&p->book), err);
+    if (p->let_go_result < 0) {
+        r = p->let_go_result;
+        p->let_go_result = 0;
+        if (err)
+            *err = p->let_go_err;
+    }
+    if (r == 0 && p->owed)
+        r = placeholder_end(p->share, p->stat.st_dev, p->stat.st_ino, lasting_use(p), &p->notes,
+                            err);
+    p->owed = r < 0;
+    return r;
 }
 
+/* `private` stays what it is. */
 static void close_all(struct workspace *ws)
 {
+    struct workspace_private *private = ws->private;
     for (unsigned i = 0; i < SPEC_MOUNTS_MAX; i++)
         fd_close(ws->mounts[i].tree);
     fd_close(ws->tree);
     fd_close(ws->dir);
     free(ws->sockets);
     workspace_init(ws);
+    ws->private = private;
+}
+
+/* The use of one that lasts says where its placeholders are, so it stays while they are owed. */
+static int close_private(struct workspace *ws, struct workspace_private *p, struct err *err)
+{
+    int r = drop_placeholders(p, err);
+    if (p->use_name[0] && !(r < 0 && p->lasting)) {
+        int ended = use_end(p->share, p->use_name, p->exclusive, r < 0 ? NULL : err);
+        p->use_name[0] = ended < 0 ? p->use_name[0] : 0;
+        r = r < 0 ? r : ended;
+    }
+    if (r < 0)
+        return r;
+    unlock(&p->volume_use);
+    fd_close(p->share);
+    free(p);
+    ws->private = NULL;
+    return 0;
 }
 
 int workspace_close(struct workspace *ws,
@@ -496,12 +530,8 @@ int workspace_close(struct workspace *ws,
     if (p) {
         await_sync(p); /* one that failed is made again by the next user */
         workspace_let_go(ws, note, data);
-        r = drop_placeholders(p, err);
-        int ended =
-            p->use_name[0] ? use_end(p->share, p->use_name, p->exclusive, r < 0 ? NULL : err) : 0;
-        r = r < 0 ? r : ended;
-        fd_close(p->share);
-        free(p);
+        p->notes = (struct notes){note, data};
+        r = close_private(ws, p, err);
     }
     unlock(&ws->lock);
     unlock(&ws->hold);
@@ -518,52 +548,8 @@ void workspace_leave(struct workspace *ws)
     fd_close(ws->lock);
     fd_close(ws->hold);
     fd_close(ws->share_lock);
+    ws->private = NULL;
     close_all(ws);
-}
-
-int workspace_reap(const char *share_dir, const char *state_dir, unsigned *ret_count,
-                   struct err *err)
-{
-    unsigned count = 0;
-    int r = 0;
-    if (access(share_dir, F_OK) == 0) {
-        _cleanup_fd_ int share = -1;
-        r = share_open(share_dir, &share, err);
-        if (r == 0)
-            r = use_reap(share, &count, err);
-        if (r == 0)
-            r = placeholder_reap(share, &count, err);
-    }
-    if (r == 0 && state_dir)
-        r = volume_reap(state_dir, &count, err);
-    if (r == 0 && ret_count)
-        *ret_count = count;
-    return r;
-}
-
-int workspace_reap_volumes(const char *state_dir, struct err *err)
-{
-    unsigned count = 0;
-    return volume_reap(state_dir, &count, err);
-}
-
-/* The use goes last: it says where the placeholders are, to whoever does this again. */
-int workspace_end_lasting(const char *share_dir, const char *record_id,
-                          void (*note)(void *data, const char *key, const char *text), void *data,
-                          struct err *err)
-{
-    struct notes notes = {note, data};
-    struct use_found use;
-    _cleanup_fd_ int share = -1;
-    if (access(share_dir, F_OK) < 0 && errno == ENOENT)
-        return 0;
-    int r = share_open(share_dir, &share, err);
-    if (r == 0)
-        r = use_find_lasting(share, record_id, &use, err);
-    if (r != 0)
-        return r < 0 ? r : 0;
-    r = placeholder_end(share, use.root.dev, use.root.ino, use.name, &notes, err);
-    return r < 0 ? r : use_end(share, use.name, false, err);
 }
 
 int workspace_open_image(const char *path, const struct workspace_options *options, int *ret_tree,

@@ -77,7 +77,8 @@ struct workspace {
 void workspace_init(struct workspace *ws);
 
 /* Does everything: opens, checks, locks, makes placeholders, clones and idmaps. `note` is called
- * for each thing worth telling (session_note). On failure nothing is left. */
+ * for each thing worth telling (session_note). On failure nothing is left, unless ws->private says
+ * that placeholders are: then workspace_close() is to be asked. */
 int workspace_open(struct workspace *ws, const struct spec *spec,
                    const struct workspace_options *options,
                    void (*note)(void *data, const char *key, const char *text), void *data,
@@ -97,7 +98,8 @@ void workspace_let_go(struct workspace *ws,
                       void (*note)(void *data, const char *key, const char *text), void *data);
 
 /* After the session's processes are dead: drop placeholders that no other session holds and nobody
- * touched, report what appeared at unprotected missing paths, release locks. Idempotent. */
+ * touched, report what appeared at unprotected missing paths, release locks. Idempotent; after a
+ * failure it is to be asked again, and what it owes stands in the records of share_dir. */
 int workspace_close(struct workspace *ws,
                     void (*note)(void *data, const char *key, const char *text), void *data,
                     struct err *err);
@@ -126,7 +128,8 @@ int workspace_reap_volumes(const char *state_dir, struct err *err);
 int workspace_open_image(const char *path, const struct workspace_options *options, int *ret_tree,
                          struct err *err);
 
-/* The same from the records in share_dir, when the process that opened it is gone. */
+/* The same from the records in share_dir, when the process that opened it is gone. 0; 1: something
+ * could not be removed now and is to be asked for again; -errno. */
 int workspace_reap(const char *share_dir, const char *state_dir, unsigned *ret_count,
                    struct err *err);
 

@@ -111,9 +111,16 @@ struct use_node {
     uint64_t dev, ino;
 };
 
+/* What else a use lets beside it where the two overlap. */
+enum {
+    USE_SHARED,    /* who shares too */
+    USE_EXCLUSIVE, /* nobody */
+    USE_FILES,     /* files are written beneath a session that does not run: the same only */
+};
+
 struct use_record {
     char magic[8];
-    uint32_t exclusive, count;
+    uint32_t exclusive, count; /* exclusive: one of the above; an older berth knows the first two */
     int64_t pid;
     char holder[176];
     int64_t init_pid; /* of a session that lasts; else 0 */
@@ -127,8 +134,9 @@ bool use_conflicts(const struct use_record *a, const struct use_record *b);
 enum { USE_NAME_SIZE = 72 };
 
 struct use_wish {
-    bool exclusive;
+    unsigned exclusive;  /* USE_… */
     bool alone;          /* its ancestors are nobody's business (a volume) */
+    const char *own;     /* the record of this name is in nobody's way; NULL: none */
     const char *lasting; /* the session's record id: init will hold it; NULL: this process does */
     pid_t init_pid;      /* with `lasting` */
     uint64_t init_start;
@@ -138,8 +146,8 @@ struct use_wish {
 /* Refuse (ERR_WORKSPACE_IN_USE) or record this use; *ret_lock lives as long as the use does. */
 int use_begin(int share, int dir, const struct use_wish *wish, char ret_name[USE_NAME_SIZE],
               int *ret_lock, struct err *err);
-/* The first half alone: refuse or not. */
-int use_check(int share, int dir, const struct use_wish *wish, struct err *err);
+/* The name of the use of a session that lasts, by its record's id. */
+void use_lasting_name(const char *record_id, char ret[USE_NAME_SIZE]);
 /* `exclusive` is looked at for a session that does not last only. */
 int use_end(int share, const char *name, bool exclusive, struct err *err);
 
@@ -150,7 +158,20 @@ struct use_found {
 
 /* The use of a session that lasted and is dead, by its record's id. 0; 1: there is none; -errno. */
 int use_find_lasting(int share, const char *record_id, struct use_found *ret, struct err *err);
-int use_reap(int share, unsigned *count, struct err *err);
+
+/* What a reap did: how many records are gone, how many it has to be asked for again. */
+struct reaped {
+    unsigned count, left;
+};
+
+/* What to do with the use of a session that lasted and is dead: its placeholders, then use_end().
+ * No guard is held. 0 or -errno. */
+struct use_dead {
+    int (*end)(void *data, const struct use_found *use);
+    void *data;
+};
+
+int use_reap(int share, const struct use_dead *dead, struct reaped *reaped, struct err *err);
 /* Does a session that lasts, another than the one of `except` (NULL allowed), live there? 1, 0,
  * -errno. */
 int use_lasts(int share, uint64_t dev, uint64_t ino, const char *except, struct err *err);
@@ -271,6 +292,7 @@ struct workspace_private {
     int share;                    /* the shared directory; -1 */
     char use_name[USE_NAME_SIZE]; /* of the record of this use; "" for none */
     bool exclusive, lasting;
+    int volume_use;                 /* of a run: the lock of that record; -1 */
     pid_t syncing;                  /* a child that makes a new volume durable; 0 */
     bool submounts_inside;          /* rootless: they came along */
     bool named_directory;           /* a path of the host that somebody named */
@@ -279,6 +301,7 @@ struct workspace_private {
     bool watched[SPEC_PROTECT_MAX]; /* nothing could hold it: told when it is there at the end */
     /* Of those: not held because this is nobody's home. */
     bool home_only[SPEC_PROTECT_MAX];
+    bool owed; /* placeholders may be left of it, and no book of theirs is open */
     /* From workspace_let_go() to workspace_close(). */
     bool let_go;
     struct notes notes;

@@ -378,11 +378,12 @@ int protect_begin(struct workspace *ws, const struct spec *spec, const struct as
     struct making m = {ws, notes};
     if (r == 0)
         r = placeholder_make(book, made, &m, err);
-    if (r < 0) {
+    if (r < 0)
         placeholder_cancel(book);
-        return r;
-    }
-    return placeholder_keep(book, &ws->share_lock, err);
+    else
+        r = placeholder_keep(book, &ws->share_lock, err);
+    private->owed = r < 0;
+    return r;
 }
 
 int protect_tmpfs(struct workspace *ws, const struct spec *spec, uint32_t uid, uint32_t gid,

@@ -70,7 +70,9 @@ static bool in_chain(const struct use_node *root, const struct use_record *r)
 
 bool use_conflicts(const struct use_record *a, const struct use_record *b)
 {
-    if (!a->exclusive && !b->exclusive)
+    if (a->exclusive == USE_SHARED && b->exclusive == USE_SHARED)
+        return false;
+    if (a->exclusive == USE_FILES && b->exclusive == USE_FILES)
         return false;
     return in_chain(&a->chain[0], b) || in_chain(&b->chain[0], a);
 }
@@ -118,6 +120,8 @@ static int read_record(int folder, const char *name, struct use_record *ret)
     if (fd < 0)
         return errno == ENOENT ? 1 : -errno;
     bool unheld = flock(fd, LOCK_EX | LOCK_NB) == 0;
+    if (!unheld && errno != EWOULDBLOCK)
+        return -errno; /* whether anybody holds it is not known */
     memset(ret, 0, offsetof(struct use_record, chain));
     ssize_t n = io_read_full(fd, ret, sizeof *ret);
     /* init can give up what it holds while it lives. */
@@ -144,15 +148,23 @@ static void node_of(const struct use_node *node, const char *kind, char ret[NODE
              (unsigned long long)node->ino);
 }
 
-static void drop_links(int share, const struct use_record *r, const char *name)
+static int unlink_at(int share, const char *path)
+{
+    return unlinkat(share, path, 0) < 0 && errno != ENOENT ? -errno : 0;
+}
+
+static int drop_links(int share, const struct use_record *r, const char *name)
 {
     char node[NODE_SIZE], path[LINK_SIZE];
     for (uint32_t i = 0; i < r->count; i++) {
         node_of(&r->chain[i], i == 0 ? ROOTS : BENEATH, node);
         snprintf(path, sizeof path, "%s/%s", node, name);
-        unlinkat(share, path, 0);
+        int done = unlink_at(share, path);
+        if (done < 0)
+            return done;
         unlinkat(share, node, AT_REMOVEDIR); /* unless somebody else is there */
     }
+    return 0;
 }
 
 static int make_node(int share, const char *node, const char *kind)
@@ -183,35 +195,43 @@ static int make_links(int share, const struct use_record *r, const char *first, 
 /* ---- comparing --------------------------------------------------------------------------------
  */
 
-static int refuse(const struct use_record *mine, const struct use_record *other, const char *path,
-                  struct err *err)
+static int refuse(const struct use_record *mine, const struct use_record *other,
+                  const struct use_wish *wish, struct err *err)
 {
     bool same =
         mine->chain[0].dev == other->chain[0].dev && mine->chain[0].ino == other->chain[0].ino;
-    return err_set(err, ERR_WORKSPACE_IN_USE, 0, "use the directory", path,
-                   "%s uses %s%s. End that session, or use another directory.", other->holder,
-                   same                               ? "it"
-                   : in_chain(&other->chain[0], mine) ? "a directory above it"
-                                                      : "a directory beneath it",
-                   other->exclusive ? " exclusively" : ", and exclusive use was asked for");
+    const char *where = same                               ? "it"
+                        : in_chain(&other->chain[0], mine) ? "a directory above it"
+                                                           : "a directory beneath it";
+    const char *how = other->exclusive != USE_SHARED
+                          ? (other->exclusive == USE_FILES ? "" : " exclusively")
+                      : mine->exclusive == USE_FILES ? ""
+                                                     : ", and exclusive use was asked for";
+    return err_set(err, ERR_WORKSPACE_IN_USE, 0,
+                   wish->alone ? "use the volume" : "use the directory", wish->path,
+                   "%s uses %s%s. %s, or use another one.", other->holder, where, how,
+                   other->exclusive == USE_FILES ? "Try again when that has ended"
+                                                 : "Park or end that session");
 }
 
 /* One record of `folder` against `mine`. */
 static int compare_one(int folder, const char *name, const struct use_record *mine,
-                       const char *folder_name, const char *path, struct err *err)
+                       const char *folder_name, const struct use_wish *wish, struct err *err)
 {
     static struct use_record other; /* 8 KiB; one thread only */
+    if (wish->own && strcmp(name, wish->own) == 0)
+        return 0;
     int found = read_record(folder, name, &other);
     if (found < 0)
         return err_set(err, ERR_UNAVAILABLE, -found, "read the record of a session", name,
                        "Exclusive use cannot be proven. Remove that file from %s of berth's "
                        "shared directory when no session lives.",
                        folder_name);
-    return found == 0 && use_conflicts(mine, &other) ? refuse(mine, &other, path, err) : 0;
+    return found == 0 && use_conflicts(mine, &other) ? refuse(mine, &other, wish, err) : 0;
 }
 
 static int compare_all(int share, const struct use_record *mine, const char *folder_name,
-                       const char *path, struct err *err)
+                       const struct use_wish *wish, struct err *err)
 {
     _cleanup_fd_ int folder = openat(share, folder_name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (folder < 0 && errno == ENOENT)
@@ -223,7 +243,7 @@ static int compare_all(int share, const struct use_record *mine, const char *fol
     int r = 0, more = 0;
     names_begin(&names, folder, NAMES_WITHOUT_DOT);
     while (r == 0 && (more = names_next(&names, &name)) > 0)
-        r = compare_one(folder, name, mine, folder_name, path, err);
+        r = compare_one(folder, name, mine, folder_name, wish, err);
     if (r == 0 && more < 0)
         r = err_set(err, ERR_UNAVAILABLE, -more, "list", folder_name,
                     "Exclusive use cannot be proven.");
@@ -235,7 +255,7 @@ static int name_record(const struct use_record *mine, const struct use_wish *wis
 {
     char id[16];
     if (wish->lasting) {
-        snprintf(ret, USE_NAME_SIZE, LASTING_PREFIX "%s", wish->lasting);
+        use_lasting_name(wish->lasting, ret);
         return 0;
     }
     int r = id_random("", id, sizeof id);
@@ -317,15 +337,15 @@ static int compare(int share, const struct use_record *mine, const struct use_wi
                    struct err *err)
 {
     char node[NODE_SIZE];
-    int r = compare_all(share, mine, use_folder[FOLDER_EXCLUSIVE], wish->path, err);
+    int r = compare_all(share, mine, use_folder[FOLDER_EXCLUSIVE], wish, err);
     if (r == 0 && wish->exclusive)
-        r = compare_all(share, mine, use_folder[FOLDER_SHARED], wish->path, err);
+        r = compare_all(share, mine, use_folder[FOLDER_SHARED], wish, err);
     for (uint32_t i = 0; r == 0 && i < mine->count; i++) {
         node_of(&mine->chain[i], ROOTS, node);
-        r = compare_all(share, mine, node, wish->path, err);
+        r = compare_all(share, mine, node, wish, err);
     }
     node_of(&mine->chain[0], BENEATH, node);
-    return r == 0 ? compare_all(share, mine, node, wish->path, err) : r;
+    return r == 0 ? compare_all(share, mine, node, wish, err) : r;
 }
 
 int use_begin(int share, int dir, const struct use_wish *wish, char ret_name[USE_NAME_SIZE],
@@ -342,17 +362,6 @@ int use_begin(int share, int dir, const struct use_wish *wish, char ret_name[USE
     if (r == 0)
         r = write_record(share, &mine, wish, ret_name, ret_lock, err);
     return r;
-}
-
-int use_check(int share, int dir, const struct use_wish *wish, struct err *err)
-{
-    static struct use_record mine;
-    int r = fill_record(dir, wish, &mine, err);
-    if (r < 0)
-        return r;
-    _cleanup_fd_ int guard = -1;
-    r = share_guard(share, SHARE_GUARD_USES, true, &guard, err);
-    return r == 0 ? compare(share, &mine, wish, err) : r;
 }
 
 /* 0 and the record; `count` is 0 when it was cut short; 1: there is none; -errno. */
@@ -379,12 +388,17 @@ static int find_lasting(int share, const char *name, enum use_folder_at *ret_fol
     return 1;
 }
 
+void use_lasting_name(const char *record_id, char ret[USE_NAME_SIZE])
+{
+    snprintf(ret, USE_NAME_SIZE, LASTING_PREFIX "%s", record_id);
+}
+
 int use_find_lasting(int share, const char *record_id, struct use_found *ret, struct err *err)
 {
     static struct use_record record;
     struct use_found found = {0};
     enum use_folder_at folder;
-    snprintf(found.name, sizeof found.name, LASTING_PREFIX "%s", record_id);
+    use_lasting_name(record_id, found.name);
     int r = find_lasting(share, found.name, &folder, &record, err);
     if (r != 0)
         return r;
@@ -394,32 +408,42 @@ int use_find_lasting(int share, const char *record_id, struct use_found *ret, st
     return 0;
 }
 
-int use_lasts(int share, uint64_t dev, uint64_t ino, const char *except, struct err *err)
+/* 1: one that lives is there, and is not `except`. The guard is held. */
+static int find_living(int folder, const char *except)
 {
     static struct use_record other;
+    struct names names;
+    const char *name;
+    int more;
+    names_begin(&names, folder, NAMES_WITHOUT_DOT);
+    while ((more = names_next(&names, &name)) > 0) {
+        if (!is_lasting(name) || (except && strcmp(name, except) == 0))
+            continue;
+        int found = read_record(folder, name, &other);
+        /* Held, by a berth that writes others: it lives. */
+        if (found == 0 || found == -EBADMSG)
+            return 1;
+        if (found < 0)
+            return found;
+    }
+    return more;
+}
+
+int use_lasts(int share, uint64_t dev, uint64_t ino, const char *except, struct err *err)
+{
     const struct use_node root = {dev, ino};
     char node[NODE_SIZE];
-    bool found = false;
     _cleanup_fd_ int guard = -1;
     int r = share_guard(share, SHARE_GUARD_USES, true, &guard, err);
     if (r < 0)
         return r;
     node_of(&root, ROOTS, node);
-    int folder = openat(share, node, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    /* What can't be looked at counts as there: nothing is removed then. */
-    if (folder < 0)
-        return errno != ENOENT;
-    DIR *dir = fdopendir(folder);
-    if (!dir) {
-        fd_close(folder);
-        return 1;
-    }
-    const struct dirent *e;
-    while (!found && (e = readdir(dir)))
-        if (is_lasting(e->d_name) && !(except && strcmp(e->d_name, except) == 0))
-            found = read_record(folder, e->d_name, &other) == 0;
-    closedir(dir);
-    return found;
+    _cleanup_fd_ int folder = openat(share, node, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (folder < 0 && errno == ENOENT)
+        return 0;
+    r = folder < 0 ? -errno : find_living(folder, except);
+    return r < 0 ? err_set(err, workspace_code(-r), -r, "look for other sessions at", node, NULL)
+                 : r;
 }
 
 static int end_lasting(int share, const char *name, struct err *err)
@@ -433,10 +457,13 @@ static int end_lasting(int share, const char *name, struct err *err)
         done = find_lasting(share, name, &folder, &r, err);
     if (done != 0)
         return done < 0 ? done : 0;
-    drop_links(share, &r, name);
     snprintf(path, sizeof path, "%s/%s", use_folder[folder], name);
-    unlinkat(share, path, 0);
-    return 0;
+    done = drop_links(share, &r, name);
+    if (done == 0)
+        done = unlink_at(share, path);
+    return done < 0 ? err_set(err, workspace_code(-done), -done, "remove the record of a session",
+                              path, NULL)
+                    : 0;
 }
 
 int use_end(int share, const char *name, bool exclusive, struct err *err)
@@ -470,30 +497,49 @@ static int list_at(int at, const char *name, DIR **ret)
     return r < 0 || dir ? r : -EIO;
 }
 
-static int reap_folder(int share, DIR *dir, unsigned *count, struct err *err)
+/* Its end may have to be asked for again, so its record goes last (use_reap()). */
+static int reap_lasting(int share, const char *name, const struct use_dead *dead)
 {
-    static struct use_record dead;
+    struct use_found use;
+    int r = use_find_lasting(share, name + sizeof LASTING_PREFIX - 1, &use, NULL);
+    return r == 0 ? dead->end(dead->data, &use) : r < 0 ? r : 0;
+}
+
+/* 1: it lives; 0: it is dead; -errno: that is not known. */
+static int is_alive(int share, int folder, const char *name, struct err *err)
+{
+    static struct use_record record;
+    /* The guard: a record just made may not be locked yet. */
+    _cleanup_fd_ int guard = -1;
+    int r = share_guard(share, SHARE_GUARD_USES, true, &guard, err);
+    if (r < 0)
+        return r;
+    r = read_record(folder, name, &record);
+    if (r == 1 && !is_lasting(name))
+        unlinkat(folder, name, 0); /* placeholders of the dead are looked for next */
+    return r != 1;
+}
+
+static int reap_folder(int share, DIR *dir, const struct use_dead *dead, struct reaped *reaped,
+                       struct err *err)
+{
     const struct dirent *e;
     while ((e = readdir(dir))) {
         if (e->d_name[0] == '.' || writer_lives(e->d_name))
             continue;
-        /* The guard: a record just made may not be locked yet. */
-        _cleanup_fd_ int guard = -1;
-        int r = share_guard(share, SHARE_GUARD_USES, true, &guard, err);
+        int r = is_alive(share, dirfd(dir), e->d_name, err);
         if (r < 0)
             return r;
-        dead.count = 0;
-        if (read_record(dirfd(dir), e->d_name, &dead) != 1)
+        if (r > 0)
             continue;
-        if (is_lasting(e->d_name) && dead.count <= USE_CHAIN_MAX)
-            drop_links(share, &dead, e->d_name);
-        unlinkat(dirfd(dir), e->d_name, 0); /* placeholders of the dead are looked for next */
-        ++*count;
+        r = is_lasting(e->d_name) ? reap_lasting(share, e->d_name, dead) : 0;
+        reaped->left += r < 0;
+        reaped->count += r == 0;
     }
     return 0;
 }
 
-int use_reap(int share, unsigned *count, struct err *err)
+int use_reap(int share, const struct use_dead *dead, struct reaped *reaped, struct err *err)
 {
     for (unsigned i = 0; i < FOLDERS; i++) {
         DIR *dir = NULL;
@@ -502,7 +548,7 @@ int use_reap(int share, unsigned *count, struct err *err)
             continue;
         if (r < 0)
             return err_set(err, ERR_UNAVAILABLE, -r, "list", use_folder[i], NULL);
-        r = reap_folder(share, dir, count, err);
+        r = reap_folder(share, dir, dead, reaped, err);
         closedir(dir);
         if (r < 0)
             return r;

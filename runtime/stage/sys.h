@@ -9,6 +9,7 @@
  */
 #pragma once
 
+#include <errno.h>
 #include <fcntl.h>
 #include <linux/openat2.h>
 #include <linux/sched.h>
@@ -117,9 +118,14 @@ static inline int sys_execveat(int fd, char *const argv[], char *const envp[])
     return (int)syscall(SYS_execveat, fd, "", argv, envp, AT_EMPTY_PATH);
 }
 
+/* -1 with errno ESRCH also where the number is that of a thread of another process by now, which
+ * the kernel says by EINVAL, later ones by ENOENT: no process has it. */
 static inline int sys_pidfd_open(pid_t pid)
 {
-    return (int)syscall(SYS_pidfd_open, pid, 0u);
+    int fd = (int)syscall(SYS_pidfd_open, pid, 0u);
+    if (fd < 0 && pid > 0 && (errno == EINVAL || errno == ENOENT))
+        errno = ESRCH;
+    return fd;
 }
 
 static inline int sys_close_range(unsigned first, unsigned last)

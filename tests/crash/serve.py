@@ -33,7 +33,7 @@ from serve_client import WORKSPACE, Client, Exec, Session, Tally, path_of
 from serve_http import Failure, Http, clock
 from serve_reboot import host_is_restarted
 from serve_seeded import each_seeded_fault_is_found
-from serve_service import KINDS, WIRE_KINDS, Service, kill
+from serve_service import EVERY_KIND, Service, kill
 from serve_wire import PORT, Canary, WireClient
 
 CLIENTS = 4
@@ -77,16 +77,16 @@ class Gate:
 
 class Campaign:
     """`programs`: where those of the test lie; what is not there is the shipped one. `over_tcp`: its clients
-    have tokens and a gateway."""
+    have tokens. `gateway`: its sessions have rules."""
 
-    def __init__(self, seed, build, programs="", over_tcp=False):
+    def __init__(self, seed, build, programs="", over_tcp=False, gateway=False):
         self.seed, self.rng, self.tally = seed, random.Random(seed), Tally()
         self.workspaces, self.owner = (("left", "right"), "crash") if over_tcp else (("local",), "uid-0")
         self.base = tempfile.mkdtemp(prefix="berth-crash-")
         os.chmod(self.base, 0o755)
         self.bin = f"{self.base}/bin"
         os.mkdir(self.bin)
-        for name in PROGRAMS + (("berth-gateway",) if over_tcp else ()):
+        for name in PROGRAMS + (("berth-gateway",) if gateway else ()):
             own = f"{build}/tests/crash/{programs}/{name}"
             shutil.copy(own if programs and os.path.exists(own) else f"{build}/bin/{name}", f"{self.bin}/{name}")
         self.calls, self.last_points = None, []
@@ -258,8 +258,9 @@ class Campaign:
 
 def kill_at_random(campaign, rounds):
     campaign.service.start()
-    campaign.begin_clients(CLIENTS)
-    kill_each(campaign, rounds, KINDS)
+    campaign.begin(CLIENTS, lambda i: LoadClient(i, campaign.http, campaign.tally, campaign.seed, campaign.gate,
+                                                 directories=campaign.directories))
+    kill_each(campaign, rounds, EVERY_KIND)
 
 
 def kill_over_tcp(campaign, rounds):
@@ -268,14 +269,28 @@ def kill_over_tcp(campaign, rounds):
     canary = Canary(campaign.tally)
     Exec.forbidden = canary.attempt()
     campaign.begin(CLIENTS, lambda i: WireClient(i, campaign, campaign.workspaces))
-    kill_each(campaign, rounds, WIRE_KINDS)
+    kill_each(campaign, rounds, EVERY_KIND)
     if campaign.tally["tokens made, used and revoked"] == 0 or campaign.tally["refused in another workspace"] == 0:
         raise Failure("no token was changed, or nobody asked for another workspace: too few rounds")
 
 
+class LoadClient(Client):
+    """One that has what every kind of process is there for: files, and rules that a gateway keeps."""
+
+    def more(self):
+        return self.write, self.write
+
+    def rules(self):
+        return self.rng.choice((super().rules(), {"egress": "public-only"}))
+
+
 def kill_each(campaign, rounds, every):
+    """All that differs is compared at the end of a round; of a long run at the end of every few, else most of it is waiting.
+    CRASH_SECONDS ends it earlier, with as many kills of each kind as there were."""
     service, rng = campaign.service, campaign.rng
-    for _ in range(rounds):
+    each, done, until = 1 if rounds < 500 else 4, 0, time.monotonic() + float(os.environ.get("CRASH_SECONDS", "1e9"))
+    while done < rounds and time.monotonic() < until:
+        done += 1
         kinds = list(every)
         rng.shuffle(kinds)
         for kind in kinds:
@@ -285,11 +300,13 @@ def kill_each(campaign, rounds, every):
                 campaign.look_at_clients()
                 time.sleep(0.002)
             campaign.look_at_clients()
-        campaign.check()
+        if done % each == 0:
+            campaign.check()
     campaign.end()
+    print(f"rounds: {done} of {rounds}, each with one kill of {', '.join(every)}")
     if campaign.tally["execs lost with their init"] > service.kills["init"]:
         raise Failure(f"{campaign.tally['execs lost with their init']} execs were lost, {service.kills['init']} inits killed")
-    missed = [kind for kind in every if service.kills[kind] < rounds]
+    missed = [kind for kind in every if service.kills[kind] < done]
     if missed:
         raise Failure(f"fewer kills than rounds: {missed}")
 
@@ -497,7 +514,8 @@ def main():
     build = os.environ.get("BUILD", "build")
     random.seed(seed)
     function, name = CAMPAIGNS[which]
-    campaign = Campaign(seed, build, {"points": ".", "calls": "calls", "refuse": "calls"}.get(which, ""), which == "wire")
+    campaign = Campaign(seed, build, {"points": ".", "calls": "calls", "refuse": "calls"}.get(which, ""), which == "wire",
+                        which in ("wire", "kill"))
     status = 1
     signal.signal(signal.SIGTERM, ended_from_outside)
     try:

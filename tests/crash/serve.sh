@@ -1,7 +1,8 @@
 #!/bin/bash
 # This file runs the campaigns of tests/crash/serve.py over real processes: CRASH_ROUNDS (100; `make crash`:
 # 2000) kills of each kind, scaled down when it is not the whole. CRASH_SEED repeats one run; CRASH_ONLY
-# names one campaign (kill, points, calls, refuse, hundred, full, reboot, seeded).
+# names one campaign (kill, points, calls, refuse, hundred, full, reboot, seeded); CRASH_SECONDS ends the
+# random kills earlier, with as many of each kind as there were.
 set -u
 cd "$(dirname "$0")/../.." || exit 2
 rounds=${CRASH_ROUNDS:-100} seed=${CRASH_SEED:-$((RANDOM + 1))} status=0
@@ -10,11 +11,11 @@ if [ "$(id -u)" != 0 ]; then
     exit 0
 fi
 echo "seed $seed"
-# Processes and mounts of its own: everything ends with the program, whatever becomes of it.
+# Processes, mounts and a network of its own: everything ends with the program, whatever becomes of it.
 alone() {
     if [ -n "${CRASH_ONLY:-}" ] && [ "$CRASH_ONLY" != "$1" ]; then return 0; fi
-    unshare --mount --propagation private --pid --fork --kill-child=TERM --mount-proc -- \
-        python3 -B tests/crash/serve.py "$@" "$seed" &
+    unshare --mount --net --propagation private --pid --fork --kill-child=TERM --mount-proc -- \
+        sh -c 'ip link set lo up && exec python3 -B tests/crash/serve.py "$@"' sh "$@" "$seed" &
     child=$!
     wait "$child"
 }

@@ -11,9 +11,7 @@ import time
 
 from serve_http import BROKEN, Failure, clock
 
-KINDS = ("front", "launcher", "worker", "supervisor", "all", "init", "late")
-# With a gateway, and files that go through many processes: tests/crash/wire.sh.
-WIRE_KINDS = KINDS + ("gateway", "files")
+EVERY_KIND = ("front", "launcher", "worker", "supervisor", "all", "init", "late", "gateway", "files")
 
 
 def title_of(pid):
@@ -55,7 +53,7 @@ class Service:
         self.state, self.runtime = f"{base}/state", f"{base}/run"
         self.supervisor = self.dying = 0
         self.dead = set()
-        self.kills = dict.fromkeys(WIRE_KINDS, 0)
+        self.kills = dict.fromkeys(EVERY_KIND, 0)
         threading.Thread(target=self.reap, daemon=True).start()
 
     def reap(self):

@@ -164,7 +164,7 @@ no_newuidmap() {
     for user in root 5; do
         lacking "$without" run --user $user --workspace "$WS" -- /bin/true
         message
-        says 'process\.user.*one id.*newuidmap'
+        says 'isolation\.id_range.*one id.*newuidmap'
     done
 }
 

@@ -335,6 +335,38 @@ def WS_2_a_volume_has_one_live_user_and_the_refusal_names_it():
 
 
 @case
+def WS_2_a_session_that_does_not_run_writes_beneath_no_other_one(service):
+    """Files of a parked session are written by berth: its workspace may be another's meanwhile, also after a restart."""
+    volume = {"persistence": {"kind": "volume", "name": "turns"}}
+    parked, live = Session("parked").made(workspace=volume), Session("live")
+    parked.run("echo first >/workspace/f")
+    parked.did("park")
+    parked.write("/workspace/f", b"second").is_(200)
+    live.made(workspace=volume)
+
+    def refused(when):
+        for answer in (parked.write("/workspace/f", b"third"), parked.post("files/mkdir", {"path": "/workspace/d"})):
+            answer.is_(409, "workspace_in_use", when)
+            check("session live" in answer.json["detail"], when, answer)
+        same(parked.read("/workspace/f").raw, b"second", when)
+    refused("beside one that runs")
+    service.kill("front")
+    service.healthy()
+    refused("after a kill of front")
+    service.again()
+    service.healthy()
+    refused("after a restart")
+    if capability("lifecycle.park_freeze"):
+        live.did("park", {"mode": "freeze"})
+        refused("beside one that is frozen")
+    live.destroy(volume=False).is_(200)
+    parked.write("/workspace/f", b"third").is_(200)
+    parked.did("resume")
+    same(parked.run("cat /workspace/f")["text"], "third")
+    parked.destroy().is_(200)
+
+
+@case
 def WS_3_protected_paths_stay_as_they_are():
     s = Session("protect").made(workspace={"persistence": {"kind": "volume", "name": "hooks"}})
     s.run("mkdir -p .git/hooks; echo old >.git/hooks/pre-commit")

@@ -290,8 +290,8 @@ class Service:
         os.kill(until(lambda: self.role(name)), signal.SIGKILL)
 
     def kill_all(self):
-        """Everything but the inits."""
-        pids = [self.process.pid] + children(self.process.pid)
+        """Everything but the inits: those of a launcher that has ended are the supervisor's children."""
+        pids = [self.process.pid] + [pid for pid in children(self.process.pid) if not command_line(pid).startswith("berth: init")]
         for pid in pids:
             try:
                 os.kill(pid, signal.SIGKILL)

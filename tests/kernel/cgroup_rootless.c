@@ -259,7 +259,8 @@ static void left_with_a_leaf(void)
     char scope[300], fresh[300], path[400];
     MUST(1, cgroup_host_open(&host, true, NULL) == 0);
     snprintf(scope, sizeof scope, "%s/berth-7-abc.scope", delegated);
-    snprintf(fresh, sizeof fresh, "%s/berth-8-abc.scope", delegated);
+    snprintf(fresh, sizeof fresh, "%s/berth-8-%llx.scope", delegated,
+             (unsigned long long)cgroup_now_us() + 10000000);
     make_all(scope, below, ARRAY_LENGTH(below));
     make_all(fresh, below, 1);
     MUST(2, cgroup_leftover_destroy(&host, "test-a", 2000, &err) == 0);
@@ -272,6 +273,13 @@ static void left_with_a_leaf(void)
     make_all(scope, below, 3);
     MUST(7, cgroup_host_open(&host, true, NULL) == 0);
     MUST(8, access(scope, F_OK) < 0 && errno == ENOENT);
+    /* Killed before the last one of all: nobody can be on his way there any more. */
+    make_all(scope, below, 1);
+    MUST(10, cgroup_host_open(&host, true, NULL) == 0);
+    MUST(11, access(scope, F_OK) < 0 && errno == ENOENT);
+    make_all(scope, below, 1);
+    MUST(12, cgroup_leftover_destroy(&host, "test-none", 2000, &err) == 0);
+    MUST(13, access(scope, F_OK) < 0 && errno == ENOENT);
     MUST(9, access(fresh, F_OK) == 0 && rmdir(fresh) == 0);
 }
 

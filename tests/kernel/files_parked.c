@@ -1,11 +1,15 @@
 /* This file tests file operations on the workspace of a session that does not run: nothing outside
  * of it is reached, whatever its owner and others do to it meanwhile. Needs root; the rootless test
  * is an ordinary user in a user namespace of his own.
+ *
+ * This file is long because paths, rights and uses of one workspace are tested with one scene.
  */
 #include "tests/kernel/files_fixture.h"
 #include "tests/slower.h"
 
 #include "runtime/host/files_parked.h"
+#include "runtime/host/lasting.h"
+#include "runtime/host/record.h"
 #include "runtime/host/runtime_internal.h"
 
 #include <linux/fs.h>
@@ -20,6 +24,7 @@ static struct runtime rt;
 static struct spec spec;
 static uint32_t asker = ALICE;
 static bool archived;
+static struct session_name own_name = {.instance = "f", .row = 1, .incarnation = 1};
 
 static char *work(const char *name)
 {
@@ -46,7 +51,7 @@ static int ask_parked(void *data, int in, int out, int answer, struct err *err)
                : files_operation_has_out(asked.operation) ? out
                                                           : -1;
     return files_parked(&rt, &spec, asker, asker, groups, group_count, &asked, answer, pipe,
-                        archived, err);
+                        archived, &own_name, err);
 }
 
 static void run_asked(const char *bytes)
@@ -296,7 +301,8 @@ static void in_the_storm(const struct place *p)
               entries(outside) == 2 && text_is(at(p->top, "outsider"), "HOST") &&
               text_is(at(open, "outsider"), "HOST"),
           "what is outside was changed");
-    CHECK(entries(p->top) == 4 && !exists(at(open, "f")), "made outside: %u", entries(p->top));
+    CHECK(exists(p->share) && entries(p->top) == 5 && !exists(at(open, "f")), "made outside: %u",
+          entries(p->top));
     CHECK(done > OPERATIONS / 20, "%u operations of %d were done", done, OPERATIONS);
     CHECK(slowest < 10000 * (int64_t)test_slower(), "one took %ld ms", (long)slowest);
 }
@@ -538,6 +544,7 @@ IN_A_PLACE(a_directory_is_opened_with_the_askers_rights_and_no_link, askers)
 static void rootless(const struct place *p)
 {
     begin(p);
+    CHECK(mkdir(p->share, 0700) == 0 && chown(p->share, ALICE, ALICE) == 0, "his own records");
     become(ALICE);
     CHECK(unshare(CLONE_NEWUSER) == 0 && prctl(PR_SET_DUMPABLE, 1) == 0, "a user namespace");
     char map[64];
@@ -598,3 +605,195 @@ static void orphan(const struct place *p)
     CHECK(text_is(work("f"), "old"), "nothing was written");
 }
 IN_A_PLACE(FS_3_who_writes_beneath_a_parked_session_dies_with_its_launcher, orphan)
+
+/* ---- WS-2 --------------------------------------------------------------------------------------
+ */
+
+/* A session that lives in a process of its own, beside the files of the parked one. */
+struct neighbour {
+    pid_t pid;
+    int out; /* closed: it ends */
+};
+
+static struct neighbour neighbour_begin(const struct spec *its, bool lasting, const char *id)
+{
+    int ready[2], out[2];
+    char c;
+    CHECK(pipe2(ready, O_CLOEXEC) == 0 && pipe2(out, O_CLOEXEC) == 0, "pipes");
+    struct neighbour n = {fork(), out[1]};
+    CHECK(n.pid >= 0, "fork");
+    if (n.pid == 0) {
+        struct workspace ws;
+        struct workspace_options o = options_of(here);
+        close(out[1]);
+        o.lasting = lasting;
+        o.run_id = id;
+        o.init_pid = getpid();
+        CHECK(process_start_time(getpid(), &o.init_start) == 0, "start time");
+        must_open(&ws, its, &o);
+        int hold = lasting ? ws.hold : -1; /* that of its init, which goes on */
+        if (lasting) {
+            ws.hold = -1;
+            workspace_leave(&ws);
+        }
+        CHECK(write(ready[1], "x", 1) == 1, "write");
+        CHECK(read(out[0], &c, 1) == 0, "the end");
+        if (lasting)
+            CHECK(close(hold) == 0 && workspace_end_lasting(here->share, id, NULL, NULL, NULL) == 0,
+                  "its end");
+        else
+            must_close(&ws);
+        _exit(0);
+    }
+    close(out[0]);
+    close(ready[1]);
+    CHECK(read(ready[0], &c, 1) == 1, "it did not begin");
+    close(ready[0]);
+    return n;
+}
+
+static void neighbour_end(struct neighbour *n)
+{
+    int status;
+    close(n->out);
+    CHECK(waitpid(n->pid, &status, 0) == n->pid && status == 0, "status %x", status);
+}
+
+static void writes_are_refused(const char *what)
+{
+    run_write("/workspace/f", "changed");
+    must_fail(ERR_WORKSPACE_IN_USE, what);
+    CHECK(strstr(got.result.err.detail, "session neighbour"), "%s: %s", what,
+          got.result.err.detail);
+    run(FILES_MKDIR, "/workspace/d");
+    must_fail(ERR_WORKSPACE_IN_USE, what);
+    run(FILES_REMOVE, "/workspace/f");
+    must_fail(ERR_WORKSPACE_IN_USE, what);
+    run(FILES_READ, "/workspace/f");
+    must_do(what);
+    CHECK(strcmp(got.out, "first") == 0, "%s: %s", what, got.out);
+}
+
+static void writes_are_done(const char *what)
+{
+    run_write("/workspace/f", "first");
+    must_do(what);
+    CHECK(entries(at(here->share, "shared")) + entries(at(here->share, "exclusive")) <= 1,
+          "%s: its use is left", what);
+}
+
+static void spec_of_neighbour(struct spec *s, const char *path, bool exclusive)
+{
+    spec_directory(s, path);
+    strcpy(s->session_id, "neighbour");
+    s->workspace.exclusive = exclusive;
+}
+
+static void beside_an_exclusive_one(const struct place *p)
+{
+    struct spec its;
+    begin(p);
+    writes_are_done("alone");
+    make_directory(work("beneath"), ALICE);
+    const char *const places[] = {p->work, work("beneath"), p->top};
+    CHECK(chown(p->top, ALICE, ALICE) == 0, "chown");
+    for (unsigned i = 0; i < 6; i++) {
+        bool lasting = i % 2;
+        spec_of_neighbour(&its, places[i / 2], true);
+        struct neighbour n = neighbour_begin(&its, lasting, "f-2-1");
+        writes_are_refused(places[i / 2]);
+        neighbour_end(&n);
+        writes_are_done("it has ended");
+    }
+    spec_of_neighbour(&its, p->work, false);
+    struct neighbour n = neighbour_begin(&its, true, "f-2-1");
+    writes_are_done("who shares shares with files too");
+    neighbour_end(&n);
+}
+IN_A_PLACE(WS_2_nothing_is_written_beneath_an_exclusive_session, beside_an_exclusive_one)
+
+static void of_volume(struct spec *s, bool read_only)
+{
+    spec_init(s);
+    strcpy(s->workspace_id, "local");
+    strcpy(s->session_id, "one");
+    s->workspace.kind = SPEC_WORKSPACE_VOLUME;
+    strcpy(s->workspace.volume, "v");
+    strcpy(s->workspace.mount_path, "/workspace");
+    s->process.uid = s->process.gid = 1000;
+    s->workspace.read_only = read_only;
+}
+
+static void beside_a_user_of_the_volume(const struct place *p)
+{
+    struct spec its;
+    begin(p);
+    CHECK(mkdir(p->state, 0700) == 0, "state");
+    of_volume(&spec, false);
+    of_volume(&its, false);
+    strcpy(its.session_id, "neighbour");
+    struct neighbour n = neighbour_begin(&its, true, "f-2-1");
+    neighbour_end(&n); /* the volume is there */
+    writes_are_done("alone");
+    for (unsigned i = 0; i < 4; i++) {
+        of_volume(&its, i / 2);
+        strcpy(its.session_id, "neighbour");
+        n = neighbour_begin(&its, i % 2, "f-2-1");
+        writes_are_refused(i / 2 ? "of a reader" : "of a writer");
+        neighbour_end(&n);
+        writes_are_done("it has ended");
+    }
+    /* Its own session is frozen: it lives, and is in nobody's way. */
+    struct lasting_names names;
+    CHECK(lasting_names_make(&own_name, &names, NULL) == 0, "names");
+    of_volume(&its, false);
+    n = neighbour_begin(&its, true, names.id);
+    writes_are_done("its own");
+    neighbour_end(&n);
+}
+IN_A_PLACE(WS_2_nothing_is_written_to_a_volume_that_another_session_uses,
+           beside_a_user_of_the_volume)
+
+/* While a write is under way, who shares with nobody cannot begin; another write can; and whoever
+ * was killed in one is in nobody's way. */
+static void while_it_is_written(const struct place *p)
+{
+    struct spec its;
+    struct workspace ws;
+    struct workspace_options o = options_of(p);
+    struct err err = {0};
+    int in[2], answer[2], status;
+    begin(p);
+    CHECK(mkdir(p->state, 0700) == 0, "state");
+    for (unsigned i = 0; i < 2; i++) {
+        bool volume = i == 1;
+        if (volume) {
+            of_volume(&spec, false);
+            of_volume(&its, false);
+            must_open(&ws, &its, &o);
+            must_close(&ws);
+        }
+        CHECK(pipe2(in, O_CLOEXEC) == 0 && pipe2(answer, O_CLOEXEC) == 0, "pipes");
+        pid_t pid = fork();
+        CHECK(pid >= 0, "fork");
+        if (pid == 0) {
+            close(in[1]);
+            ask(FILES_WRITE, "/workspace/slow");
+            _exit(ask_parked(NULL, in[0], -1, answer[1], &err) == 0 ? 0 : 1);
+        }
+        char *folder = at(p->share, volume ? "exclusive" : "shared");
+        for (unsigned waited = 0; entries(folder) == 0 && waited < 5000; waited++)
+            poll(NULL, 0, 1);
+        CHECK(entries(folder) == 1, "it uses nothing");
+        if (!volume)
+            spec_of_neighbour(&its, p->work, true);
+        must_refuse(&its, &o, ERR_WORKSPACE_IN_USE, "a file operation of session one");
+        run_write("/workspace/f", "beside");
+        must_do("another write");
+        CHECK(kill(pid, SIGKILL) == 0 && waitpid(pid, &status, 0) == pid, "kill");
+        must_open(&ws, &its, &o);
+        must_close(&ws);
+        close(in[0]), close(in[1]), close(answer[0]), close(answer[1]);
+    }
+}
+IN_A_PLACE(WS_2_a_write_that_is_under_way_is_a_use_and_a_dead_one_is_none, while_it_is_written)

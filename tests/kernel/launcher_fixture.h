@@ -216,9 +216,9 @@ static int fake_list(struct runtime *rt, const char *instance,
 static int fake_files(struct runtime *rt, const struct spec *spec, uint32_t uid, uint32_t gid,
                       const uint32_t *groups, uint32_t group_count,
                       const struct files_request *request, int result_fd, int data_fd,
-                      bool read_only, struct err *err)
+                      bool read_only, const struct session_name *name, struct err *err)
 {
-    (void)groups, (void)group_count;
+    (void)groups, (void)group_count, (void)name;
     (void)rt;
     (void)spec;
     (void)gid;

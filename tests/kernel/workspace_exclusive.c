@@ -3,7 +3,12 @@
 #define WORKSPACE_SUITE workspace_exclusive
 #include "workspace_fixture.h"
 
+#include "runtime/host/lasting.h"
+#include "runtime/host/record.h"
+
+#include <pthread.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 
 static int try_open(struct workspace *ws, const struct place *p, const char *path, bool exclusive,
                     struct err *err)
@@ -62,6 +67,50 @@ static void dead_holder(const struct place *p)
     must_close(&ws);
 }
 IN_A_PLACE(a_dead_holder_holds_nothing, dead_holder)
+
+/* A session that lasted is dead, and the number of its init is that of a thread by now. */
+static void *sleep_on(void *ret_tid)
+{
+    __atomic_store_n((pid_t *)ret_tid, (pid_t)syscall(SYS_gettid), __ATOMIC_SEQ_CST);
+    pause();
+    return NULL;
+}
+
+static void reused_by_a_thread(const struct place *p)
+{
+    struct workspace ws;
+    struct spec s;
+    struct workspace_options o = options_of(p);
+    struct session_identity identity = {.init_start = 1};
+    struct err err = {0};
+    pthread_t thread;
+    pid_t tid = 0;
+    int status, pidfd = -1;
+    CHECK(pthread_create(&thread, NULL, sleep_on, &tid) == 0, "a thread");
+    while (__atomic_load_n(&tid, __ATOMIC_SEQ_CST) == 0)
+        sched_yield();
+    CHECK(!process_lives(tid, 1), "a thread is no process that lives");
+    CHECK(lasting_boot_id(identity.boot_id, &err) == 0, "%s", err.detail);
+    identity.init_pid = tid;
+    CHECK(lasting_open_init(&identity, &pidfd, &err) == 1, "its init has ended: %s %s", err.step,
+          err.detail);
+    pid_t pid = fork();
+    if (pid == 0) {
+        spec_directory(&s, p->work);
+        s.workspace.exclusive = true;
+        o.lasting = true;
+        o.run_id = "dead";
+        o.init_pid = tid;
+        o.init_start = 1;
+        must_open(&ws, &s, &o);
+        workspace_leave(&ws);
+        _exit(0);
+    }
+    CHECK(waitpid(pid, &status, 0) == pid && status == 0, "status %x", status);
+    CHECK(try_open(&ws, p, p->work, true, &err) == 0, "%s", err.detail);
+    must_close(&ws);
+}
+IN_A_PLACE(a_dead_session_whose_number_a_thread_has_holds_nothing, reused_by_a_thread)
 
 static void race(const struct place *p)
 {

@@ -18,6 +18,7 @@ static void plain(void)
     spec.image.kind = SPEC_IMAGE_HOST;
     spec.network.egress = SPEC_EGRESS_DENY;
     spec.process.seccomp = SPEC_SECCOMP_DEFAULT;
+    spec.process.uid = spec.process.gid = SPEC_UID_USER;
 }
 
 static void everything_built_works(void)
@@ -90,8 +91,11 @@ static const struct field {
     FIELD(network.publish, 2, 80, NOTHING, "counted"),
     FIELD(network.allow, 1, 'h', NOTHING, "counted"),
     FIELD(network.deny, 1, 'h', NOTHING, "counted"),
-    FIELD(process.uid, 4, 0, NOTHING, "an id of the session's own"),
-    FIELD(process.gid, 4, 0, NOTHING, "an id of the session's own"),
+    FIELD(process.uid, 4, SPEC_UID_USER, NOTHING, "every session has that id"),
+    FIELD(process.uid, 4, 0, CAP_ISOLATION_ID_RANGE, ""),
+    FIELD(process.uid, 4, 1001, CAP_ISOLATION_ID_RANGE, ""),
+    FIELD(process.gid, 4, SPEC_UID_USER, NOTHING, "every session has that id"),
+    FIELD(process.gid, 4, 0, CAP_ISOLATION_ID_RANGE, ""),
     FIELD(process.seccomp, 4, SPEC_SECCOMP_STRICT, CAP_ISOLATION_SECCOMP, ""),
     FIELD(process.seccomp_allow_count, 4, 1, CAP_ISOLATION_SECCOMP, ""),
     FIELD(process.seccomp_allow, 4, 1, NOTHING, "counted"),

@@ -233,6 +233,24 @@ Test(front_create, CAP_2_all_that_is_missing_is_listed_and_a_default_is_no_reque
               "%s", answer);
 }
 
+Test(front_create, CAP_2_another_user_is_refused_where_a_session_has_one_id)
+{
+    struct capability_status *range = &fake_capabilities.status[CAP_ISOLATION_ID_RANGE];
+    range->available = false;
+    snprintf(range->remedy, sizeof range->remedy, "Add the user to /etc/subuid.");
+    cr_expect(strstr(create("{\"process\":{\"user\":\"user\"}}"), " 201 "), "it has that one");
+    static const char *const users[] = {"\"root\"", "5"};
+    for (size_t i = 0; i < 2; i++) {
+        char body[96];
+        snprintf(body, sizeof body, "{\"process\":{\"user\":%s},\"requires\":[\"gpu\"]}", users[i]);
+        const char *answer = create(body);
+        cr_expect(strstr(answer, " 422 ") &&
+                      strstr(answer, "\"missing\":[\"gpu\",\"isolation.id_range\"]") &&
+                      strstr(answer, "/etc/subuid"),
+                  "%s", answer);
+    }
+}
+
 Test(front_create, POL_2_what_goes_beyond_the_ceiling_is_422_with_both_places)
 {
     static const char ceiling[] = "{\"version\":1,\n \"limits\":{\"pids\":100}}";

@@ -5,7 +5,7 @@
 #include <string.h>
 
 /* "1/2/3": the root is 3, its ancestors are 2 and 1. */
-static struct use_record *use(const char *chain, bool exclusive)
+static struct use_record *use(const char *chain, unsigned exclusive)
 {
     static struct use_record records[2];
     static unsigned next;
@@ -29,9 +29,13 @@ Test(workspace_use, it_is_symmetric_and_follows_the_table)
         {"1/2/4", "1/2/5", false},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
-        for (unsigned modes = 0; modes < 4; modes++) {
-            struct use_record *a = use(rows[i].a, modes & 1), *b = use(rows[i].b, modes & 2);
-            bool want = rows[i].overlap && modes != 0;
+        for (unsigned modes = 0; modes < 9; modes++) {
+            unsigned x = modes % 3, y = modes / 3;
+            struct use_record *a = use(rows[i].a, x), *b = use(rows[i].b, y);
+            /* Who shares shares; who writes files is in the way of all but his like. */
+            bool together =
+                (x == USE_SHARED && y == USE_SHARED) || (x == USE_FILES && y == USE_FILES);
+            bool want = rows[i].overlap && !together;
             cr_assert_eq(use_conflicts(a, b), want, "%s and %s, modes %u", rows[i].a, rows[i].b,
                          modes);
             cr_assert_eq(use_conflicts(b, a), want);
