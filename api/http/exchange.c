@@ -1,5 +1,5 @@
 /* This file makes answers: head lines, documents, files and streams, into the queue of their
- * connection; it never sends and never calls an operation.
+ * connection; it never calls an operation, and sends by itself only a large piece of a stream.
  */
 #include "api/http/connection.h"
 
@@ -11,6 +11,9 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+
+/* A piece of a stream that is worth a call of its own. */
+enum { DIRECT_BYTES = 16 * 1024 };
 
 static const char problem_type[] = "application/problem+json";
 
@@ -343,6 +346,21 @@ static int queue_chunk(struct outgoing *out, const void *data, size_t length)
     return r;
 }
 
+/* Much is sent from where it stands: what the socket takes is not copied. A little waits for more.
+ */
+static int send_or_queue(struct connection *c, const void *data, size_t length)
+{
+    char line[24];
+    if (length < DIRECT_BYTES)
+        return queue_chunk(&c->out, data, length);
+    int n = snprintf(line, sizeof line, "%zx\r\n", length);
+    const struct iovec parts[3] = {
+        {line, (size_t)n}, {(void *)(uintptr_t)data, length}, {(char[]){'\r', '\n'}, 2}};
+    int r = outgoing_send(&c->out, c->fd, parts);
+    c->broken |= r < 0; /* half a chunk may be out */
+    return r;
+}
+
 /* May another piece be queued? */
 static int check_room(struct exchange *x)
 {
@@ -367,7 +385,7 @@ static int send_chunk(struct exchange *x, const void *data, size_t length)
     int r = check_room(x);
     if (r != 0 || length == 0)
         return r;
-    r = x->connection->head_request ? 0 : queue_chunk(&x->connection->out, data, length);
+    r = x->connection->head_request ? 0 : send_or_queue(x->connection, data, length);
     connection_make_ready(x->connection);
     return r;
 }

@@ -49,6 +49,24 @@ int outgoing_add(struct outgoing *out, const void *data, size_t length)
     return 0;
 }
 
+int outgoing_send(struct outgoing *out, int socket, const struct iovec parts[3])
+{
+    struct iovec now[3] = {parts[0], parts[1], parts[2]};
+    const struct msghdr message = {.msg_iov = now, .msg_iovlen = 3};
+    ssize_t n = 0;
+    if (outgoing_empty(out))
+        n = sendmsg(socket, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+    size_t sent = n > 0 ? (size_t)n : 0;
+    out->sent += sent;
+    int r = 0;
+    for (int i = 0; r == 0 && i < 3; i++) {
+        size_t skip = sent < parts[i].iov_len ? sent : parts[i].iov_len;
+        sent -= skip;
+        r = outgoing_add(out, (const char *)parts[i].iov_base + skip, parts[i].iov_len - skip);
+    }
+    return r;
+}
+
 void outgoing_set_source(struct outgoing *out, enum outgoing_source source, int fd, uint64_t offset,
                          uint64_t length)
 {

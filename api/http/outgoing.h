@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/uio.h>
 
 enum outgoing_source { OUTPUT_NO_SOURCE, OUTPUT_FILE, OUTPUT_PIPE, OUTPUT_PIPE_IN_CHUNKS };
 
@@ -27,6 +28,11 @@ void outgoing_fini(struct outgoing *out);
 
 /* 0 or -ENOMEM. */
 int outgoing_add(struct outgoing *out, const void *data, size_t length);
+
+/* The same of three parts, none or all; what the socket takes at once is sent and not kept. A
+ * failure of the socket is met by the next flush. -ENOMEM: a part may be out, and the rest is lost.
+ */
+int outgoing_send(struct outgoing *out, int socket, const struct iovec parts[3]);
 
 /* After the bytes. One at a time; `fd` is taken. */
 void outgoing_set_source(struct outgoing *out, enum outgoing_source source, int fd, uint64_t offset,

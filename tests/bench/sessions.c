@@ -449,7 +449,9 @@ static void measure_output(void)
         snprintf(id, sizeof id, "alone%u", i);
         add(&alone, write_output(&c, id, false, NULL), true);
         /* The route of the follower is fixed, so each time it is a session of its own name. */
-        add(&beside, write_output(&c, "followed", true, &bytes), bytes > 0);
+        bytes = 0;
+        double followed_us = write_output(&c, "followed", true, &bytes);
+        add(&beside, followed_us, bytes > 0);
         if (client_ask(&c, "DELETE", SESSIONS "/out?delete_volume=true", NULL) != 200 ||
             client_ask(&c, "POST", SESSIONS, "{\"session_id\": \"out\"}") != 201)
             die("the session for output again");

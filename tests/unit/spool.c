@@ -116,6 +116,20 @@ static struct seen read_all(void)
     return seen;
 }
 
+/* A berth that is newer reads what an older init writes, so a sum is what it was: of no bytes, of
+ * some that fill no lane, of whole lanes, of more. */
+Test(spool, a_sum_is_what_it_was)
+{
+    unsigned char data[200];
+    for (size_t i = 0; i < sizeof data; i++)
+        data[i] = (unsigned char)(i * 37 + 11);
+    cr_assert_eq(spool_sum(0, data, 0), UINT64_C(0x8859e9aa3da67ecb));
+    cr_assert_eq(spool_sum(1, data, 7), UINT64_C(0x5dd17d093e030428));
+    cr_assert_eq(spool_sum(2, data, 32), UINT64_C(0x14f26e02233b8e9c));
+    cr_assert_eq(spool_sum(3, data, 33), UINT64_C(0x28876ddd999c4930));
+    cr_assert_eq(spool_sum(4, data, 200), UINT64_C(0x48dfb89784958243));
+}
+
 Test(spool, EXEC_2_what_was_written_is_read_and_the_exit_is_last)
 {
     start(1 << 20, 1 << 20);
