@@ -302,7 +302,7 @@ static bool ends(struct launcher *l)
 
 static bool wants_pool(const struct launcher *l, uint64_t now)
 {
-    return l->runtime && !l->jobs && netns_pool_wants(&l->pool, now);
+    return l->runtime && !l->jobs && netns_pool_wants(&l->pool, l->gateway >= 0, now);
 }
 
 /* What the next request will need: after a rest, so that who was just started or answered has the
@@ -319,7 +319,7 @@ static int use_rest(struct launcher *l, int *wait_ms, struct epoll_event *ret)
         return r < 0 ? -errno : r;
     now = launcher_now_ms();
     launcher_spare_make(l, now);
-    if (!wants_pool(l, now) || netns_pool_fill(&l->pool, now) < 0)
+    if (!wants_pool(l, now) || netns_pool_fill(&l->pool, l->gateway >= 0, now) < 0)
         return 0;
     return watch(l, l->pool.from, &watch_pool);
 }

@@ -366,6 +366,7 @@ int runtime_open(struct runtime **ret, const struct runtime_options *options, st
         return err_set(err, ERR_INTERNAL, ENOMEM, "open the runtime", NULL, NULL);
     rt->records = rt->init = rt->files = rt->netns = rt->session_netns = -1;
     rt->left[0] = rt->left[1] = -1;
+    network_ready_init(&rt->filled);
     int r = runtime_setup(rt, options, err);
     if (r < 0) {
         runtime_close(rt);
@@ -383,6 +384,7 @@ void runtime_close(struct runtime *rt)
     fd_close(rt->init);
     fd_close(rt->files);
     fd_close(rt->netns);
+    network_ready_fini(&rt->filled);
     fd_close(rt->left[0]);
     fd_close(rt->left[1]);
     prepared_free(rt->prepared);
