@@ -108,6 +108,8 @@ struct launcher {
     unsigned out_count;
     struct live *live[LAUNCHER_BUCKETS];
     unsigned live_count, untold;
+    struct launcher_kept *kept; /* networks of sessions that are not in `live` yet; owned */
+    unsigned kept_count;
     char instance[24]; /* "": front has not said it yet */
     uint64_t generation;
     bool counted; /* `live` has every session of this instance */
@@ -182,6 +184,9 @@ int launcher_live_open(const struct session_identity *identity);
 int launcher_live_count(struct launcher *l, struct err *err);
 /* A copy of its network's descriptor; -1: it is found by its init. */
 int launcher_live_netns(struct launcher *l, int64_t row, int64_t incarnation);
+/* An ordinary user's: what was kept for this launcher, and what is to be for the next one. */
+int launcher_live_open_kept(struct launcher *l, const struct launcher_options *options);
+void launcher_live_keep(const struct launcher *l, const struct live *live);
 /* In a fork: descriptors of other sessions' networks. */
 void launcher_live_close(struct launcher *l);
 void launcher_live_fini(struct launcher *l);

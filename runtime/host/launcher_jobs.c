@@ -376,8 +376,10 @@ static int remember(struct launcher *l, struct job *job)
         int pidfd = launcher_live_open(&reply->identity);
         int r = launcher_live_set(l, row, incarnation, pidfd);
         struct live *live = r == 0 ? launcher_live_find(l, row, incarnation) : NULL;
-        if (live)
+        if (live) {
             fd_replace(&live->netns, take_fd(&job->given));
+            launcher_live_keep(l, live);
+        }
         if (live && pidfd < 0)
             launcher_live_ended(l, live);
         return r;

@@ -383,6 +383,7 @@ static int open_launcher(struct launcher *l, const struct launcher_options *opti
     const struct runtime_options how = {.state_dir = options->config->state_dir,
                                         .runtime_dir = options->config->runtime_dir,
                                         .init_path = options->init_path,
+                                        .outer = options->outer,
                                         .no_reaper = true};
     l->runtime = options->runtime;
     int r = l->runtime ? 0 : runtime_open(&l->runtime, &how, err);
@@ -411,6 +412,8 @@ static int open_launcher(struct launcher *l, const struct launcher_options *opti
         r = watch(l, l->signals, &watch_signals);
     if (r == 0)
         r = launcher_still_open(l);
+    if (r == 0)
+        r = launcher_live_open_kept(l, options);
     if (r == 0 && options->gateway > 0)
         r = launcher_network_open(l, options->gateway);
     else if (options->gateway < 0)

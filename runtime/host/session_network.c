@@ -249,7 +249,7 @@ static int open_netns(const struct session_identity *identity, int pidfd, int *r
     if (fd < 0)
         return err_set(err, ERR_UNAVAILABLE, errno, step, NULL,
                        errno == EACCES || errno == EPERM
-                           ? "The launcher that made it has ended, and to an ordinary user's next "
+                           ? "The berth that made it has ended, and to an ordinary user's next "
                              "one it is closed. Its rules stay as they are, and without the "
                              "gateway that serves it, it reaches nothing, until it is parked and "
                              "resumed."
