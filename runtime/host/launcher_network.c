@@ -150,11 +150,12 @@ bool launcher_network_again(struct launcher *l, struct job *job)
 /* It is sealed: what is read now is what the worker will check. */
 bool launcher_network_is_wanted(const struct job *job)
 {
-    static struct spec_network net; /* tens of KiB */
-    ssize_t n = job->fd_count == 0
-                    ? -1
-                    : pread(job->fds[0], &net, sizeof net, offsetof(struct spec, network));
-    return n == (ssize_t)sizeof net && network_wanted(&net);
+    static struct spec_network net;
+    /* Its head, which says how much there is, not the rules: those are a hundred KiB. */
+    const size_t head = offsetof(struct spec_network, allow);
+    ssize_t n =
+        job->fd_count == 0 ? -1 : pread(job->fds[0], &net, head, offsetof(struct spec, network));
+    return n == (ssize_t)head && network_wanted(&net);
 }
 
 static bool waits_for_news(const struct launcher *l, const struct job *job)

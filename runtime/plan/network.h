@@ -85,7 +85,7 @@ bool network_mode_opens(const struct spec_network *net, enum address_class what)
 bool network_class_is_closed(enum address_class what);
 
 /* Does anything of it need a gateway, names, a ruleset? false for `deny` without rules and ports.
- */
+ * Looks at what stands before the rules alone. */
 bool network_wanted(const struct spec_network *net);
 
 /* ---- the ruleset ---------------------------------------------------------------------------- */
