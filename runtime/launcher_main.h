@@ -56,12 +56,35 @@ struct launcher_calls {
                  const struct session_name *name, struct err *err);
 };
 
+/* What an ordinary user's launcher has the supervisor keep for the next one, because a namespace of
+ * his is closed to any process that did not make it (docs/adr/0013). One message on `supervisor`,
+ * with a descriptor where it brings one. */
+enum {
+    LAUNCHER_KEEP_OUTER = 'U', /* the user namespace in which it makes sessions: for the next one */
+    LAUNCHER_KEEP_NETNS = 'N', /* a session's network */
+    LAUNCHER_KEEP_NO_MORE = 'X', /* of this session, which has ended */
+};
+struct launcher_keep {
+    uint8_t kind, reserved[7];
+    int64_t row, incarnation; /* OUTER: 0 */
+};
+/* As it is given to the next one. */
+struct launcher_kept {
+    int64_t row, incarnation;
+    int netns;
+};
+
 struct launcher_options {
     int front; /* SOCK_SEQPACKET; taken */
     /* SOCK_SEQPACKET: a byte 'C' + a new socket of the gateway's comes in, or 'D': the one whose
      * socket came last has ended, and was waited for. Its end means: end. The launcher sends 'C'
-     * when it has lost the gateway's. Taken. A pipe does for an end alone. */
+     * when it has lost the gateway's, 'K' when it stands still, and struct launcher_keep. Taken. A
+     * pipe does for an end alone. */
     int supervisor;
+    /* What the ones before had kept; taken. `outer` 0 or -1, `kept_count` 0: nothing. */
+    int outer;
+    const struct launcher_kept *kept;
+    unsigned kept_count;
     /* SOCK_SEQPACKET, runtime/gateway/gateway.h; -1: there is none yet, 0: and will be none; taken
      */
     int gateway;

@@ -42,6 +42,8 @@ struct runtime_options {
     const char *init_path;   /* PID 1's program; NULL: beside this one, else the installed one */
     const char *reaper_path; /* berth's program, for runtime_reaper_main(); NULL: this one is it */
     bool no_reaper;          /* do not fork a reaper (the caller is one itself, or a test) */
+    int outer;   /* an ordinary user's namespace of before, which is joined where it can be; 0 or
+                    -1: a new one is made */
     int gateway; /* control socket of a gateway (runtime/gateway/gateway.h), for sessions
                     that may reach something; the caller's. 0 or -1: there is none, and
                     such a session is refused */

@@ -1,11 +1,12 @@
 /* This file is what the files of `berth serve` share: the configuration that an operator wrote, the
  * place on disk, and the three children. The supervisor reads no byte of a client and holds no
- * descriptor of a session (docs/adr/0012).
+ * descriptor of a session (docs/adr/0012), but of an ordinary user's its network (docs/adr/0013).
  */
 #pragma once
 
 #include "runtime/base/buf.h"
 #include "runtime/base/err.h"
+#include "runtime/launcher_main.h"
 #include "runtime/serve.h"
 
 #include <stdbool.h>
@@ -115,6 +116,17 @@ struct serve_child {
     unsigned pause_ms;
 };
 
+/* serve_kept.c: what one launcher has kept for the next. */
+struct serve_kept {
+    int outer;                   /* -1 */
+    struct launcher_kept *items; /* owned */
+    unsigned count, room;
+};
+void serve_kept_init(struct serve_kept *kept);
+void serve_kept_fini(struct serve_kept *kept);
+/* What came of a launcher; takes *fd, where it is kept. */
+void serve_kept_take(struct serve_kept *kept, const struct launcher_keep *what, int *fd);
+
 struct serve_launch {
     struct serve_plan *plan;
     const struct serve_place *place;
@@ -124,6 +136,7 @@ struct serve_launch {
     bool carries;      /* a gateway has answered; else no network is carried */
     int config, capabilities, status;
     struct serve_status *counted; /* what `status` is; NULL: nothing is counted */
+    struct serve_kept kept;
 };
 
 /* serve_status.c: front reads what the supervisor counts. */

@@ -135,6 +135,23 @@ static void tell_failure(const struct err *err)
     (void)cli_fail(err);
 }
 
+static int keep_only(const struct serve_launch *launch, int front, int supervisor, int gateway)
+{
+    _cleanup_free_ int *fds = calloc(launch->kept.count + 4, sizeof *fds);
+    unsigned count = 0;
+    if (!fds)
+        return -ENOMEM;
+    fds[count++] = front;
+    fds[count++] = supervisor;
+    if (gateway >= 0)
+        fds[count++] = gateway;
+    if (launch->kept.outer >= 0)
+        fds[count++] = launch->kept.outer;
+    for (unsigned i = 0; i < launch->kept.count; i++)
+        fds[count++] = launch->kept.items[i].netns;
+    return fd_keep_only(fds, count);
+}
+
 static int run_launcher(const struct serve_launch *launch, uint64_t number, int front, int gateway,
                         int supervisor)
 {
@@ -142,10 +159,9 @@ static int run_launcher(const struct serve_launch *launch, uint64_t number, int 
     child_begin();
     title_set("berth: launcher");
     cli_log_begin("launcher", launch->plan->config.log_text);
-    const int kept[] = {front, supervisor, gateway};
     int r = child_null_stdin();
     if (r == 0)
-        r = fd_keep_only(kept, gateway >= 0 ? 3 : 2);
+        r = keep_only(launch, front, supervisor, gateway);
     if (r < 0) {
         err_set(&err, ERR_INTERNAL, -r, "start the launcher", NULL, NULL);
         return cli_fail(&err);
@@ -154,6 +170,9 @@ static int run_launcher(const struct serve_launch *launch, uint64_t number, int 
                                              .supervisor = supervisor,
                                              .gateway = launch->carries ? gateway : 0,
                                              .tell = tell_failure,
+                                             .outer = launch->kept.outer,
+                                             .kept = launch->kept.items,
+                                             .kept_count = launch->kept.count,
                                              .config = &launch->plan->config,
                                              .generation = number};
     return launcher_main(&options, &err) < 0 ? cli_fail(&err) : CLI_EXIT_OK;

@@ -1,5 +1,6 @@
 /* This file keeps the gateway, the launcher and front of `berth serve` alive and ends them in
- * order; it reads one byte at a time from front and the launcher and nothing from anybody else.
+ * order; it reads one byte at a time from front and the launcher, and what an ordinary user's
+ * launcher has kept for the next one, and nothing from anybody else.
  *
  * One pair of sockets joins each two of them; neither of its ends stays here, so each sees the
  * other's death by itself. When front dies its launcher is left to finish what it does, and both
@@ -162,6 +163,38 @@ static void start_due(struct supervisor *s)
 static void stop(struct supervisor *s, bool at_once);
 static void hear_front(struct supervisor *s);
 
+static ssize_t receive_kept(int channel, struct launcher_keep *ret, int *ret_fd)
+{
+    union {
+        struct cmsghdr header;
+        char room[CMSG_SPACE(sizeof(int))];
+    } control;
+    struct iovec part = {ret, sizeof *ret};
+    struct msghdr message = {.msg_iov = &part,
+                             .msg_iovlen = 1,
+                             .msg_control = &control,
+                             .msg_controllen = sizeof control.room};
+    ssize_t n = recvmsg(channel, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+    const struct cmsghdr *header = n > 0 ? CMSG_FIRSTHDR(&message) : NULL;
+    if (header && header->cmsg_type == SCM_RIGHTS && header->cmsg_len == CMSG_LEN(sizeof *ret_fd))
+        memcpy(ret_fd, CMSG_DATA(header), sizeof *ret_fd);
+    return n;
+}
+
+/* It is gone, or has a successor: what it has said until then holds. */
+static void leave_launcher(struct supervisor *s)
+{
+    struct launcher_keep what;
+    ssize_t n = s->launcher.channel < 0 ? 0 : 1;
+    while (n > 0) {
+        _cleanup_fd_ int given = -1;
+        n = receive_kept(s->launcher.channel, &what, &given);
+        if (n == (ssize_t)sizeof what)
+            serve_kept_take(&s->launch->kept, &what, &given);
+    }
+    fd_replace(&s->launcher.channel, -1);
+}
+
 /* ---- ends
  * ---------------------------------------------------------------------------------------- */
 
@@ -218,7 +251,7 @@ static void front_ended(struct supervisor *s, int status)
     /* Its launcher sees that by itself, finishes and ends; it is nobody's from now on. */
     if (s->phase == SERVING && s->launcher.pid) {
         s->launcher.pid = 0;
-        fd_replace(&s->launcher.channel, -1);
+        leave_launcher(s);
     }
 }
 
@@ -245,6 +278,7 @@ static void reap(struct supervisor *s)
             return;
         if (pid == s->launcher.pid) {
             told_end(s, SERVE_LAUNCHER, status);
+            leave_launcher(s);
             set_due(&s->launcher);
         } else if (pid == s->gateway.pid && s->gateway.pidfd < 0) {
             gateway_ended(s, status);
@@ -345,16 +379,19 @@ static void end_gateway(struct supervisor *s)
 }
 
 /* 'C': the launcher has lost the gateway; where that has died too it is joined to the next one.
- * 'K': it stands still. */
+ * 'K': it stands still. Whole messages: what is kept for the next launcher. */
 static void hear_launcher(struct supervisor *s)
 {
-    char kind;
-    _cleanup_fd_ int control = -1;
-    ssize_t n = recv(s->launcher.channel, &kind, 1, MSG_DONTWAIT);
+    struct launcher_keep what = {.kind = 0};
+    _cleanup_fd_ int control = -1, given = -1;
+    ssize_t n = receive_kept(s->launcher.channel, &what, &given);
+    uint8_t kind = what.kind;
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
         return;
     if (n <= 0)
-        fd_replace(&s->launcher.channel, -1);
+        leave_launcher(s);
+    else if (n == (ssize_t)sizeof what)
+        serve_kept_take(&s->launch->kept, &what, &given);
     else if (kind == 'C' && serve_join_gateway(&s->gateway, 'C', &control) == 0 && control >= 0)
         (void)serve_hand_over(s->launcher.channel, 'C', control);
     else if (kind == 'K')
@@ -385,7 +422,7 @@ static void reload(struct supervisor *s)
     if (changed > 0 && s->launcher.pid) {
         s->launcher.pid = 0;
         s->launcher.due_ms = 0;
-        fd_replace(&s->launcher.channel, -1);
+        leave_launcher(s);
     }
     if (s->told)
         serve_notify(s->notify, "READY=1");

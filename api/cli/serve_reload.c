@@ -124,11 +124,27 @@ static int seal(struct serve_launch *launch, struct err *err)
     return 0;
 }
 
+static bool has_name(const char *names, const char *name)
+{
+    size_t length = strlen(name);
+    for (const char *at = names; (at = strstr(at, name)); at += length)
+        if ((at == names || at[-1] == ' ') && (at[length] == 0 || at[length] == ' '))
+            return true;
+    return false;
+}
+
 static void tell(const struct serve_options *options, const char *changed, const char *pending)
 {
     _cleanup_buf_ struct buf line = {0};
     buf_printf(&line, "%s was read again. In force now: %s.", options->config_path,
                changed[0] ? changed : "nothing new");
+    if (has_name(changed, "ceiling"))
+        buf_puts(&line, " Sessions that run keep the rules that they have: the ceiling is asked "
+                        "when they are given others.");
+    if (has_name(changed, "host_door"))
+        buf_puts(&line, " What went through a port that is shut now is cut; a rule that a session "
+                        "has for one that is open serves at once, and one that was refused is to "
+                        "be asked for again.");
     if (pending[0])
         buf_printf(&line, " At the next start: %s.", pending);
     cli_log("info", "configuration", buf_text(&line));

@@ -712,8 +712,9 @@ static int start_stage(struct session *s, const struct spec *spec, struct launch
     return r;
 }
 
-/* Before a command can ask for anything, somebody answers. The gateway's sockets are its own from
- * here on: the namespace ends when the session and they do. */
+/* The gateway is asked while the first process builds, and answers before init has what it needs
+ * for a command (await_network()): before one can ask for anything, somebody answers. Its sockets
+ * are its own from here on: the namespace ends when the session and they do. */
 static int serve_network(struct session *s, struct err *err)
 {
     if (s->network.fds[GATEWAY_ADD_RECORD] < 0)
@@ -722,19 +723,31 @@ static int serve_network(struct session *s, struct err *err)
     int64_t incarnation = s->lasting ? s->lasting->name.incarnation : 1;
     int r;
     if (s->runtime->gateway > 0)
-        r = network_link_add(s->runtime->gateway, row, incarnation, &s->network, err);
+        r = network_link_add_begin(s->runtime->gateway, row, incarnation, &s->network,
+                                   &s->network_asked, err);
     else if (s->runtime->gateway < 0)
         r = err_set(err, ERR_UNAVAILABLE, EAGAIN, "create a session", "network",
                     "No gateway serves now: one is being started. Try again.");
     else
         r = err_set(err, ERR_CAPABILITY_UNAVAILABLE, 0, "create a session", "network",
                     "No gateway serves here: nothing can be reached.");
+    network_namespace_fini(&s->network);
+    network_namespace_init(&s->network);
+    return r;
+}
+
+static int await_network(struct session *s, struct err *err)
+{
+    if (s->network_asked < 0)
+        return 0;
+    int64_t row = s->lasting ? s->lasting->name.row : 1;
+    int64_t incarnation = s->lasting ? s->lasting->name.incarnation : 1;
+    int r = network_link_add_end(s->network_asked, err);
+    fd_closep(&s->network_asked);
     if (r == 0 && s->publish_netns >= 0)
         r = publish_give(s->runtime->gateway, row, incarnation, s->publish_netns, &s->publish, err);
     /* A port that is published is open as long as the gateway has it. */
     publish_fini(&s->publish);
-    network_namespace_fini(&s->network);
-    network_namespace_init(&s->network);
     return r;
 }
 
@@ -830,6 +843,8 @@ static int assemble(struct session *s, const struct spec *spec, const struct ses
     hand_over_holds(s, &parts);
     if (r == 0)
         r = make_config(s, spec, first && first->only, &parts, err);
+    if (r == 0)
+        r = await_network(s, err);
     if (r == 0)
         r = send_descriptors(s, &parts, err);
     /* They have ended meanwhile. */

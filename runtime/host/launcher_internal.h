@@ -108,6 +108,8 @@ struct launcher {
     unsigned out_count;
     struct live *live[LAUNCHER_BUCKETS];
     unsigned live_count, untold;
+    struct launcher_kept *kept; /* networks of sessions that are not in `live` yet; owned */
+    unsigned kept_count;
     char instance[24]; /* "": front has not said it yet */
     uint64_t generation;
     bool counted; /* `live` has every session of this instance */
@@ -182,6 +184,9 @@ int launcher_live_open(const struct session_identity *identity);
 int launcher_live_count(struct launcher *l, struct err *err);
 /* A copy of its network's descriptor; -1: it is found by its init. */
 int launcher_live_netns(struct launcher *l, int64_t row, int64_t incarnation);
+/* An ordinary user's: what was kept for this launcher, and what is to be for the next one. */
+int launcher_live_open_kept(struct launcher *l, const struct launcher_options *options);
+void launcher_live_keep(const struct launcher *l, const struct live *live);
 /* In a fork: descriptors of other sessions' networks. */
 void launcher_live_close(struct launcher *l);
 void launcher_live_fini(struct launcher *l);
@@ -206,10 +211,10 @@ int launcher_permit_spec(const struct serve_config *config, const struct spec *s
 bool launcher_spare_wanted(const struct launcher *l, uint64_t now_ms, int *wait_ms);
 /* To be called when nothing else waits: at most one of each kind. */
 void launcher_spare_make(struct launcher *l, uint64_t now_ms);
-/* Its pid, and where it will answer; 0: there is none, and nobody was told of the job. `netns` (-1:
- * none) is copied, and the launcher's socket of the gateway. */
-pid_t launcher_spare_take(struct launcher *l, const struct job *job, bool clean, int netns,
-                          int *ret_result);
+/* Its pid, and where it will answer; 0: there is none, and nobody was told of the job. `netns` is
+ * copied, where there is one, and the launcher's socket of the gateway. */
+pid_t launcher_spare_take(struct launcher *l, const struct job *job, bool clean,
+                          const struct network_ready *netns, int *ret_result);
 /* In a fork that does no request: what only the launcher may hold, but for the gateway's and what
  * launcher_live_close() closes. */
 void launcher_close_others(struct launcher *l);
@@ -228,6 +233,8 @@ bool launcher_network_is_over(const struct launcher *l, const struct job *job);
 /* Its answer is here: is it to be done once more, because it was not the gateway of now that was
  * told, or nobody? */
 bool launcher_network_again(struct launcher *l, struct job *job);
+/* Is a LAUNCH that of a session that has a network of berth's? */
+bool launcher_network_is_wanted(const struct job *job);
 /* Does it need the gateway, which is being started again? */
 bool launcher_network_awaits(const struct launcher *l, const struct job *job);
 /* To be called each turn: *wait_ms becomes shorter where something is due before. */
@@ -256,9 +263,10 @@ void launcher_still_stop(struct launcher *l);
 int launcher_lock(const struct launcher *l, int64_t row, int *ret_lock, struct err *err);
 
 /* launcher_worker.c: in the worker. Answers on `result`; its return is the exit status. */
-/* `netns` is taken: for the session that is launched, or of the one that it is about; -1. */
-int launcher_work(const struct launcher *l, const struct job *job, bool clean, int netns,
-                  int result);
+/* `netns` is taken, where there is one: for the session that is launched, or, plain, that of the
+ * one that it is about. */
+int launcher_work(const struct launcher *l, const struct job *job, bool clean,
+                  struct network_ready *netns, int result);
 unsigned launcher_time_of(const struct launcher_request *request); /* ms until it is killed */
 bool launcher_is_slow(unsigned type);
 

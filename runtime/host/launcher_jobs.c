@@ -169,7 +169,8 @@ static int check_count(struct launcher *l, const struct job *job, struct err *er
                    "destroy one, or have the operator raise it.");
 }
 
-static void in_worker(struct launcher *l, const struct job *job, bool clean, int netns, int result)
+static void in_worker(struct launcher *l, const struct job *job, bool clean,
+                      struct network_ready *netns, int result)
 {
     sigset_t none;
     sigemptyset(&none);
@@ -188,8 +189,8 @@ static void in_worker(struct launcher *l, const struct job *job, bool clean, int
 }
 
 /* Its pid, and where it will answer; -errno. */
-static pid_t fork_worker(struct launcher *l, const struct job *job, bool clean, int *netns,
-                         int *ret_result)
+static pid_t fork_worker(struct launcher *l, const struct job *job, bool clean,
+                         struct network_ready *netns, int *ret_result)
 {
     int pair[2];
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
@@ -197,20 +198,20 @@ static pid_t fork_worker(struct launcher *l, const struct job *job, bool clean, 
     _cleanup_fd_ int ours = pair[0], theirs = pair[1];
     pid_t pid = fork();
     if (pid == 0)
-        in_worker(l, job, clean, take_fd(netns), theirs);
+        in_worker(l, job, clean, netns, theirs);
     if (pid < 0)
         return -errno;
     *ret_result = take_fd(&ours);
     return pid;
 }
 
-static int netns_for(struct launcher *l, const struct launcher_request *request)
+static void netns_for(struct launcher *l, const struct job *job, struct network_ready *ret)
 {
+    const struct launcher_request *request = &job->request;
     if (request->type == LAUNCHER_LAUNCH)
-        return netns_pool_take(&l->pool);
-    return request->type == LAUNCHER_NETWORK || request->type == LAUNCHER_SAMPLE
-               ? launcher_live_netns(l, request->row, request->incarnation)
-               : -1;
+        (void)netns_pool_take(&l->pool, launcher_network_is_wanted(job), ret);
+    else if (request->type == LAUNCHER_NETWORK || request->type == LAUNCHER_SAMPLE)
+        ret->netns = launcher_live_netns(l, request->row, request->incarnation);
 }
 
 /* 0, also when it was answered with an error instead; -errno: the launcher cannot go on. */
@@ -219,10 +220,13 @@ static int start(struct launcher *l, struct job *job, bool clean)
     struct err err;
     int result = -1;
     /* Given to this worker alone; a copy of the launcher's ends below. */
-    _cleanup_fd_ int netns = clean ? -1 : netns_for(l, &job->request);
+    __attribute__((cleanup(network_ready_fini))) struct network_ready netns;
+    network_ready_init(&netns);
+    if (!clean)
+        netns_for(l, job, &netns);
     job->gateway_ended = launcher_network_is_over(l, job);
     job->gateway_number = l->gateway_number;
-    pid_t pid = launcher_spare_take(l, job, clean, netns, &result);
+    pid_t pid = launcher_spare_take(l, job, clean, &netns, &result);
     if (pid == 0)
         pid = fork_worker(l, job, clean, &netns, &result);
     if (pid < 0) {
@@ -372,8 +376,10 @@ static int remember(struct launcher *l, struct job *job)
         int pidfd = launcher_live_open(&reply->identity);
         int r = launcher_live_set(l, row, incarnation, pidfd);
         struct live *live = r == 0 ? launcher_live_find(l, row, incarnation) : NULL;
-        if (live)
+        if (live) {
             fd_replace(&live->netns, take_fd(&job->given));
+            launcher_live_keep(l, live);
+        }
         if (live && pidfd < 0)
             launcher_live_ended(l, live);
         return r;

@@ -11,6 +11,8 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 
 static unsigned bucket_of(int64_t row, int64_t incarnation)
@@ -26,6 +28,110 @@ struct live *launcher_live_find(struct launcher *l, int64_t row, int64_t incarna
     return live;
 }
 
+/* ---- for the next launcher --------------------------------------------------------------------
+ */
+
+/* The supervisor reads whenever it is not starting somebody: where it has no room, the next
+ * launcher may lack this one, or the supervisor has it longer than it is of use. */
+static void tell_keep(const struct launcher *l, uint8_t kind, int64_t row, int64_t incarnation,
+                      int fd)
+{
+    struct launcher_keep keep = {.kind = kind, .row = row, .incarnation = incarnation};
+    union {
+        struct cmsghdr header;
+        char room[CMSG_SPACE(sizeof(int))];
+    } control;
+    struct iovec part = {&keep, sizeof keep};
+    struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1};
+    memset(&control, 0, sizeof control);
+    if (fd >= 0) {
+        message.msg_control = &control;
+        message.msg_controllen = sizeof control.room;
+        struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+        header->cmsg_level = SOL_SOCKET;
+        header->cmsg_type = SCM_RIGHTS;
+        header->cmsg_len = CMSG_LEN(sizeof(int));
+        memcpy(CMSG_DATA(header), &fd, sizeof fd);
+    }
+    if (l->supervisor >= 0)
+        (void)sendmsg(l->supervisor, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+}
+
+void launcher_live_keep(const struct launcher *l, const struct live *live)
+{
+    if (live->netns >= 0)
+        tell_keep(l, LAUNCHER_KEEP_NETNS, live->row, live->incarnation, live->netns);
+}
+
+static void let_go(const struct launcher *l, struct live *live)
+{
+    if (live->netns >= 0)
+        tell_keep(l, LAUNCHER_KEEP_NO_MORE, live->row, live->incarnation, -1);
+    fd_closep(&live->netns);
+}
+
+static int tell_outer(struct launcher *l, int before)
+{
+    struct stat was, is;
+    _cleanup_fd_ int userns = open("/proc/self/ns/user", O_RDONLY | O_CLOEXEC);
+    if (userns < 0 || fstat(userns, &is) < 0)
+        return -errno;
+    struct err err;
+    if (before > 0 && (fstat(before, &was) < 0 || was.st_ino != is.st_ino) && l->tell) {
+        err_set(&err, ERR_UNAVAILABLE, 0, "enter the user namespace of before", NULL,
+                "Networks of sessions that live are served on by the gateway that has them, and by "
+                "no later one until they are parked and resumed.");
+        l->tell(&err);
+    }
+    tell_keep(l, LAUNCHER_KEEP_OUTER, 0, 0, userns);
+    return 0;
+}
+
+int launcher_live_open_kept(struct launcher *l, const struct launcher_options *options)
+{
+    _cleanup_fd_ int before = options->outer > 0 ? options->outer : -1;
+    int r = l->config->rootless ? tell_outer(l, before) : 0;
+    if (r < 0 || options->kept_count == 0)
+        return r;
+    l->kept = calloc(options->kept_count, sizeof *l->kept);
+    if (!l->kept)
+        return -ENOMEM;
+    l->kept_count = options->kept_count;
+    memcpy(l->kept, options->kept, l->kept_count * sizeof *l->kept);
+    return 0;
+}
+
+static struct launcher_kept *find_kept(const struct launcher *l, int64_t row, int64_t incarnation)
+{
+    for (unsigned i = 0; i < l->kept_count; i++)
+        if (l->kept[i].row == row && l->kept[i].incarnation == incarnation && l->kept[i].netns >= 0)
+            return &l->kept[i];
+    return NULL;
+}
+
+/* From the time on when its session is known here. */
+static int take_kept(const struct launcher *l, int64_t row, int64_t incarnation)
+{
+    struct launcher_kept *kept = find_kept(l, row, incarnation);
+    return kept ? take_fd(&kept->netns) : -1;
+}
+
+static void drop_one(const struct launcher *l, struct launcher_kept *kept)
+{
+    tell_keep(l, LAUNCHER_KEEP_NO_MORE, kept->row, kept->incarnation, -1);
+    fd_closep(&kept->netns);
+}
+
+/* Every session is known: what is kept of another one is of one that has ended unseen. */
+static void drop_kept(struct launcher *l)
+{
+    for (unsigned i = 0; i < l->kept_count; i++)
+        if (l->kept[i].netns >= 0)
+            drop_one(l, &l->kept[i]);
+}
+
+/* ---- those that are known -------------------------------------------------------------------- */
+
 int launcher_live_set(struct launcher *l, int64_t row, int64_t incarnation, int pidfd)
 {
     _cleanup_fd_ int own = pidfd;
@@ -40,7 +146,7 @@ int launcher_live_set(struct launcher *l, int64_t row, int64_t incarnation, int 
                               .row = row,
                               .incarnation = incarnation,
                               .pidfd = -1,
-                              .netns = -1};
+                              .netns = take_kept(l, row, incarnation)};
         *bucket = live;
         l->live_count++;
     }
@@ -57,8 +163,13 @@ int launcher_live_set(struct launcher *l, int64_t row, int64_t incarnation, int 
     return 0;
 }
 
+/* ---- ends ------------------------------------------------------------------------------------ */
+
 void launcher_live_remove(struct launcher *l, int64_t row, int64_t incarnation)
 {
+    struct launcher_kept *kept = find_kept(l, row, incarnation);
+    if (kept)
+        drop_one(l, kept);
     for (struct live **at = &l->live[bucket_of(row, incarnation)]; *at; at = &(*at)->next) {
         struct live *live = *at;
         if (live->row != row || live->incarnation != incarnation)
@@ -67,7 +178,7 @@ void launcher_live_remove(struct launcher *l, int64_t row, int64_t incarnation)
         l->live_count--;
         l->untold -= live->untold;
         launcher_unwatch(l, &live->pidfd);
-        fd_close(live->netns);
+        let_go(l, live);
         free(live);
         return;
     }
@@ -76,7 +187,7 @@ void launcher_live_remove(struct launcher *l, int64_t row, int64_t incarnation)
 void launcher_live_ended(struct launcher *l, struct live *live)
 {
     launcher_unwatch(l, &live->pidfd);
-    fd_closep(&live->netns);
+    let_go(l, live);
     live->held = launcher_is_ending(l, live->row, live->incarnation);
     if (live->held)
         return;
@@ -120,13 +231,16 @@ int launcher_live_count(struct launcher *l, struct err *err)
         return 0;
     int r = l->calls->list(l->runtime, l->instance, count_one, l, err);
     l->counted = r == 0;
+    if (r == 0)
+        drop_kept(l);
     return r;
 }
 
 int launcher_live_netns(struct launcher *l, int64_t row, int64_t incarnation)
 {
     const struct live *live = launcher_live_find(l, row, incarnation);
-    int netns = live ? live->netns : -1;
+    const struct launcher_kept *kept = find_kept(l, row, incarnation);
+    int netns = live ? live->netns : kept ? kept->netns : -1;
     /* Its worker has answered, and is not gone yet. */
     for (const struct job *job = l->jobs; job && netns < 0; job = job->next)
         if (job->request.type == LAUNCHER_LAUNCH && job->request.row == row &&
@@ -140,13 +254,20 @@ void launcher_live_close(struct launcher *l)
     for (unsigned i = 0; i < LAUNCHER_BUCKETS; i++)
         for (struct live *live = l->live[i]; live; live = live->next)
             fd_closep(&live->netns);
+    for (unsigned i = 0; i < l->kept_count; i++)
+        fd_closep(&l->kept[i].netns);
     for (struct job *job = l->jobs; job; job = job->next)
         fd_closep(&job->given);
 }
 
+/* They live on, and the next launcher has them. */
 void launcher_live_fini(struct launcher *l)
 {
+    launcher_live_close(l);
     for (unsigned i = 0; i < LAUNCHER_BUCKETS; i++)
         while (l->live[i])
             launcher_live_remove(l, l->live[i]->row, l->live[i]->incarnation);
+    free(l->kept);
+    l->kept = NULL;
+    l->kept_count = 0;
 }

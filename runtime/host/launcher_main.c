@@ -302,7 +302,7 @@ static bool ends(struct launcher *l)
 
 static bool wants_pool(const struct launcher *l, uint64_t now)
 {
-    return l->runtime && !l->jobs && netns_pool_wants(&l->pool, now);
+    return l->runtime && !l->jobs && netns_pool_wants(&l->pool, l->gateway >= 0, now);
 }
 
 /* What the next request will need: after a rest, so that who was just started or answered has the
@@ -319,7 +319,7 @@ static int use_rest(struct launcher *l, int *wait_ms, struct epoll_event *ret)
         return r < 0 ? -errno : r;
     now = launcher_now_ms();
     launcher_spare_make(l, now);
-    if (!wants_pool(l, now) || netns_pool_fill(&l->pool, now) < 0)
+    if (!wants_pool(l, now) || netns_pool_fill(&l->pool, l->gateway >= 0, now) < 0)
         return 0;
     return watch(l, l->pool.from, &watch_pool);
 }
@@ -383,6 +383,7 @@ static int open_launcher(struct launcher *l, const struct launcher_options *opti
     const struct runtime_options how = {.state_dir = options->config->state_dir,
                                         .runtime_dir = options->config->runtime_dir,
                                         .init_path = options->init_path,
+                                        .outer = options->outer,
                                         .no_reaper = true};
     l->runtime = options->runtime;
     int r = l->runtime ? 0 : runtime_open(&l->runtime, &how, err);
@@ -411,6 +412,8 @@ static int open_launcher(struct launcher *l, const struct launcher_options *opti
         r = watch(l, l->signals, &watch_signals);
     if (r == 0)
         r = launcher_still_open(l);
+    if (r == 0)
+        r = launcher_live_open_kept(l, options);
     if (r == 0 && options->gateway > 0)
         r = launcher_network_open(l, options->gateway);
     else if (options->gateway < 0)

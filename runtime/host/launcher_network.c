@@ -147,6 +147,17 @@ bool launcher_network_again(struct launcher *l, struct job *job)
     return true;
 }
 
+/* It is sealed: what is read now is what the worker will check. */
+bool launcher_network_is_wanted(const struct job *job)
+{
+    static struct spec_network net;
+    /* Its head, which says how much there is, not the rules: those are a hundred KiB. */
+    const size_t head = offsetof(struct spec_network, allow);
+    ssize_t n =
+        job->fd_count == 0 ? -1 : pread(job->fds[0], &net, head, offsetof(struct spec, network));
+    return n == (ssize_t)head && network_wanted(&net);
+}
+
 static bool waits_for_news(const struct launcher *l, const struct job *job)
 {
     return job->state == JOB_WAITING && job->unheard_until_ms && !is_news(l, job);
@@ -158,12 +169,8 @@ bool launcher_network_awaits(const struct launcher *l, const struct job *job)
         return launcher_now_ms() < job->unheard_until_ms;
     if (!l->gateway_lost || launcher_now_ms() >= l->gateway_until_ms)
         return false;
-    if (job->request.type != LAUNCHER_LAUNCH)
-        return job->request.type == LAUNCHER_NETWORK;
-    /* It is sealed: what is read now is what the worker will check. */
-    struct spec_network net;
-    ssize_t n = pread(job->fds[0], &net, sizeof net, offsetof(struct spec, network));
-    return n == (ssize_t)sizeof net && network_wanted(&net);
+    return job->request.type == LAUNCHER_LAUNCH ? launcher_network_is_wanted(job)
+                                                : job->request.type == LAUNCHER_NETWORK;
 }
 
 /* All that is there: its end may stand behind what it wants. */

@@ -28,14 +28,14 @@
 /* What a worker is told. */
 struct order {
     struct launcher_request request;
-    /* netns: the last descriptor is a network namespace that is ready; gateway: the one before
-     * it, or the last, is the gateway's socket, which is not the one that the spare was born with
-     */
+    /* netns: so many of the last descriptors are a network namespace that is ready; gateway: the
+     * one before them, or the last, is the gateway's socket, which is not the one that the spare
+     * was born with */
     uint32_t clean, netns, gateway;
     uint32_t gateway_lost, gateway_ended; /* of struct launcher, and of struct job */
 };
 
-enum { ORDER_FDS = LAUNCHER_FDS_MAX + 2, ENDED_MS = 2000 };
+enum { ORDER_FDS = LAUNCHER_FDS_MAX + 1 + NETWORK_READY_FDS, ENDED_MS = 2000 };
 
 union control {
     struct cmsghdr header;
@@ -63,8 +63,8 @@ void launcher_close_others(struct launcher *l)
 }
 
 /* False: the launcher is gone. */
-static bool receive(int socket, struct order *order, struct job *job, int *ret_netns,
-                    int *ret_gateway)
+static bool receive(int socket, struct order *order, struct job *job,
+                    struct network_ready *ret_netns, int *ret_gateway)
 {
     union control control;
     memset(&control, 0, sizeof control);
@@ -84,8 +84,8 @@ static bool receive(int socket, struct order *order, struct job *job, int *ret_n
         int fds[ORDER_FDS];
         unsigned count = (unsigned)((header->cmsg_len - CMSG_LEN(0)) / sizeof(int));
         memcpy(fds, CMSG_DATA(header), count * sizeof(int));
-        if (order->netns)
-            *ret_netns = fds[--count];
+        if (order->netns > 0 && order->netns <= count)
+            (void)network_ready_take(ret_netns, &fds[count -= order->netns], order->netns);
         if (order->gateway)
             *ret_gateway = fds[--count];
         memcpy(job->fds, fds, count * sizeof(int));
@@ -143,14 +143,15 @@ static void be_spare(struct launcher *l, pid_t launcher, int socket, bool prepar
         _exit(0);
     if (prepared)
         prepare(l, socket);
-    int netns = -1;
+    struct network_ready netns;
+    network_ready_init(&netns);
     if (!receive(socket, &order, &job, &netns, &l->gateway))
         _exit(0);
     prctl(PR_SET_PDEATHSIG, 0, 0, 0, 0); /* what was begun is finished without a launcher */
     title_set("berth: worker");
     l->gateway_lost = order.gateway_lost != 0;
     l->gateway_ended = order.gateway_ended != 0;
-    _exit(launcher_work(l, &job, order.clean != 0, netns, socket));
+    _exit(launcher_work(l, &job, order.clean != 0, &netns, socket));
 }
 
 /* Its pid; 0: it could not be made. */
@@ -215,7 +216,7 @@ void launcher_spare_make(struct launcher *l, uint64_t now_ms)
 }
 
 static int send_order(const struct launcher *l, int socket, const struct job *job, bool clean,
-                      int netns)
+                      const struct network_ready *netns)
 {
     union control control;
     int fds[ORDER_FDS];
@@ -223,11 +224,11 @@ static int send_order(const struct launcher *l, int socket, const struct job *jo
     memcpy(fds, job->fds, count * sizeof(int));
     if (l->gateway >= 0)
         fds[count++] = l->gateway;
-    if (netns >= 0)
-        fds[count++] = netns;
+    unsigned given = network_ready_list(netns, &fds[count]);
+    count += given;
     struct order order = {.request = job->request,
                           .clean = clean,
-                          .netns = netns >= 0,
+                          .netns = given,
                           .gateway = l->gateway >= 0,
                           .gateway_lost = l->gateway_lost,
                           .gateway_ended = job->gateway_ended};
@@ -268,7 +269,8 @@ static bool is_ready(struct prepared_spare *spare)
     return spare->pid > 0 && spare->ready;
 }
 
-static pid_t take_prepared(struct launcher *l, const struct job *job, int netns, int *ret_result)
+static pid_t take_prepared(struct launcher *l, const struct job *job,
+                           const struct network_ready *netns, int *ret_result)
 {
     for (unsigned i = 0; i < LAUNCHER_PREPARED; i++) {
         struct prepared_spare *spare = &l->prepared[i];
@@ -282,8 +284,8 @@ static pid_t take_prepared(struct launcher *l, const struct job *job, int netns,
     return 0;
 }
 
-pid_t launcher_spare_take(struct launcher *l, const struct job *job, bool clean, int netns,
-                          int *ret_result)
+pid_t launcher_spare_take(struct launcher *l, const struct job *job, bool clean,
+                          const struct network_ready *netns, int *ret_result)
 {
     pid_t pid = !clean && can_use_prepared(job) ? take_prepared(l, job, netns, ret_result) : 0;
     if (pid > 0)

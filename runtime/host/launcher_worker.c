@@ -431,13 +431,16 @@ static int answer(const struct work *w, int result)
     return n < 0;
 }
 
-int launcher_work(const struct launcher *l, const struct job *job, bool clean, int netns,
-                  int result)
+int launcher_work(const struct launcher *l, const struct job *job, bool clean,
+                  struct network_ready *netns, int result)
 {
-    if (netns >= 0)
+    if (netns->rules >= 0)
+        l->runtime->filled = *netns;
+    else if (netns->netns >= 0)
         fd_replace(job->request.type == LAUNCHER_LAUNCH ? &l->runtime->netns
                                                         : &l->runtime->session_netns,
-                   netns);
+                   netns->netns);
+    network_ready_init(netns);
     if (l->gateway >= 0 || l->gateway_lost)
         l->runtime->gateway = l->gateway;
     l->runtime->gateway_ended = l->gateway_ended;

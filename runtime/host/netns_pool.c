@@ -20,13 +20,13 @@
 void netns_pool_init(struct netns_pool *pool)
 {
     *pool = (struct netns_pool){.from = -1};
-    for (unsigned i = 0; i < NETNS_POOL_SIZE; i++)
-        pool->ready[i] = -1;
 }
 
-bool netns_pool_wants(const struct netns_pool *pool, uint64_t now_ms)
+bool netns_pool_wants(const struct netns_pool *pool, bool filled, uint64_t now_ms)
 {
-    return pool->from < 0 && pool->count <= NETNS_POOL_LOW && now_ms >= pool->not_before_ms;
+    bool low =
+        pool->count <= NETNS_POOL_LOW || (filled && pool->filled_count <= NETNS_POOL_FILLED_LOW);
+    return pool->from < 0 && low && now_ms >= pool->not_before_ms;
 }
 
 /* ---- the child ------------------------------------------------------------------------------ */
@@ -38,42 +38,57 @@ static int raise_loopback(void)
     return s < 0 || ioctl(s, SIOCSIFFLAGS, &request) < 0 ? -errno : 0;
 }
 
-static int send_descriptor(int to, int fd)
+union control {
+    struct cmsghdr header;
+    char room[CMSG_SPACE(sizeof(int) * NETWORK_READY_FDS)];
+};
+
+static int send_ready(int to, const struct network_ready *ready)
 {
-    union {
-        struct cmsghdr header;
-        char room[CMSG_SPACE(sizeof(int))];
-    } control;
+    union control control;
+    int fds[NETWORK_READY_FDS];
+    unsigned count = network_ready_list(ready, fds);
     memset(&control, 0, sizeof control);
     char byte = 0;
     struct iovec part = {&byte, 1};
     struct msghdr message = {.msg_iov = &part,
                              .msg_iovlen = 1,
                              .msg_control = &control,
-                             .msg_controllen = sizeof control.room};
+                             .msg_controllen = (socklen_t)CMSG_SPACE(sizeof(int) * count)};
     struct cmsghdr *header = CMSG_FIRSTHDR(&message);
     header->cmsg_level = SOL_SOCKET;
     header->cmsg_type = SCM_RIGHTS;
-    header->cmsg_len = CMSG_LEN(sizeof(int));
-    memcpy(CMSG_DATA(header), &fd, sizeof fd);
+    header->cmsg_len = (socklen_t)CMSG_LEN(sizeof(int) * count);
+    memcpy(CMSG_DATA(header), fds, sizeof(int) * count);
     return sendmsg(to, &message, MSG_NOSIGNAL) < 0 ? -errno : 0;
 }
 
-/* Whatever fails ends it: what was sent before is good, and the stage can do without the rest. */
-static int make_some(int to, unsigned count)
+static int make_plain(struct network_ready *ret)
 {
-    for (unsigned i = 0; i < count; i++) {
-        if (unshare(CLONE_NEWNET) < 0)
-            return 1;
-        int r = raise_loopback();
-        _cleanup_fd_ int fd = r < 0 ? -1 : open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
-        if (fd < 0 || send_descriptor(to, fd) < 0)
+    if (unshare(CLONE_NEWNET) < 0)
+        return -errno;
+    int r = raise_loopback();
+    if (r == 0)
+        ret->netns = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
+    return r == 0 && ret->netns < 0 ? -errno : r;
+}
+
+/* Whatever fails ends it: what was sent before is good, and who starts a session can do without the
+ * rest, and says then what this host lacks. */
+static int make_some(int to, unsigned plain, unsigned filled)
+{
+    for (unsigned i = 0; i < plain + filled; i++) {
+        __attribute__((cleanup(network_ready_fini))) struct network_ready ready;
+        struct err unseen;
+        network_ready_init(&ready);
+        if ((i < plain ? make_plain(&ready) : network_ready_make(&ready, &unseen)) < 0 ||
+            send_ready(to, &ready) < 0)
             return 1;
     }
     return 0;
 }
 
-static _Noreturn void be_child(int to, unsigned count, pid_t parent)
+static _Noreturn void be_child(int to, unsigned plain, unsigned filled, pid_t parent)
 {
     sigset_t none;
     sigemptyset(&none);
@@ -87,10 +102,10 @@ static _Noreturn void be_child(int to, unsigned count, pid_t parent)
     const struct itimerval alarm = {.it_value = {.tv_sec = NETNS_POOL_PATIENCE_MS / 1000}};
     setitimer(ITIMER_REAL, &alarm, NULL);
     title_set("berth: network");
-    _exit(make_some(to, count));
+    _exit(make_some(to, plain, filled));
 }
 
-int netns_pool_fill(struct netns_pool *pool, uint64_t now_ms)
+int netns_pool_fill(struct netns_pool *pool, bool filled, uint64_t now_ms)
 {
     int pair[2];
     /* Whatever becomes of this one, the next is not begun at once. */
@@ -101,7 +116,8 @@ int netns_pool_fill(struct netns_pool *pool, uint64_t now_ms)
     _cleanup_fd_ int here = pair[0], there = pair[1];
     pid_t self = getpid(), pid = fork();
     if (pid == 0)
-        be_child(there, NETNS_POOL_SIZE - pool->count, self);
+        be_child(there, NETNS_POOL_SIZE - pool->count,
+                 filled ? NETNS_POOL_FILLED - pool->filled_count : 0, self);
     if (pid < 0)
         return -errno;
     pool->child = pid;
@@ -111,13 +127,11 @@ int netns_pool_fill(struct netns_pool *pool, uint64_t now_ms)
 
 /* ---- the launcher --------------------------------------------------------------------------- */
 
-/* 0 with a descriptor; 1: none is there now; -errno, -ECONNRESET: none will come. */
-static int receive_one(int from, int *ret)
+/* 0 with one; 1: none is there now; -errno, -ECONNRESET: none will come. */
+static int receive_one(int from, struct network_ready *ret)
 {
-    union {
-        struct cmsghdr header;
-        char room[CMSG_SPACE(sizeof(int))];
-    } control;
+    union control control;
+    int fds[NETWORK_READY_FDS];
     memset(&control, 0, sizeof control);
     char byte;
     struct iovec part = {&byte, 1};
@@ -129,42 +143,58 @@ static int receive_one(int from, int *ret)
     if (n < 0)
         return errno == EAGAIN || errno == EINTR ? 1 : -errno;
     const struct cmsghdr *header = CMSG_FIRSTHDR(&message);
-    if (n == 0 || !header || header->cmsg_type != SCM_RIGHTS ||
-        header->cmsg_len != CMSG_LEN(sizeof(int)))
+    if (n == 0 || !header || header->cmsg_type != SCM_RIGHTS)
         return -ECONNRESET;
-    memcpy(ret, CMSG_DATA(header), sizeof *ret);
-    return 0;
+    /* Where this process has no room for all of them, they are too few. */
+    unsigned count = (unsigned)((header->cmsg_len - CMSG_LEN(0)) / sizeof(int));
+    memcpy(fds, CMSG_DATA(header), count * sizeof(int));
+    if (network_ready_take(ret, fds, count) && !(message.msg_flags & MSG_CTRUNC))
+        return 0;
+    network_ready_fini(ret);
+    return -ECONNRESET;
+}
+
+/* What there is no place for is nobody's. */
+static void keep(struct netns_pool *pool, struct network_ready *ready)
+{
+    bool filled = ready->rules >= 0;
+    unsigned *count = filled ? &pool->filled_count : &pool->count;
+    if (*count == (filled ? (unsigned)NETNS_POOL_FILLED : (unsigned)NETNS_POOL_SIZE)) {
+        network_ready_fini(ready);
+        return;
+    }
+    (filled ? pool->filled : pool->plain)[(*count)++] = *ready;
+    pool->gained = true;
 }
 
 bool netns_pool_receive(struct netns_pool *pool, uint64_t now_ms)
 {
-    for (;;) {
-        int fd = -1;
-        int r = receive_one(pool->from, &fd);
-        if (r > 0)
-            return true;
-        if (r < 0)
-            break;
-        if (pool->count == NETNS_POOL_SIZE) {
-            fd_close(fd);
-            continue;
-        }
-        pool->ready[pool->count++] = fd;
-        pool->gained = true;
-    }
+    struct network_ready ready;
+    int r;
+    while ((r = receive_one(pool->from, &ready)) == 0)
+        keep(pool, &ready);
+    if (r > 0)
+        return true;
     if (pool->gained)
         pool->not_before_ms = now_ms;
     return false;
 }
 
-int netns_pool_take(struct netns_pool *pool)
+bool netns_pool_take(struct netns_pool *pool, bool filled, struct network_ready *ret)
 {
-    return pool->count > 0 ? take_fd(&pool->ready[--pool->count]) : -1;
+    network_ready_init(ret);
+    if (filled && pool->filled_count > 0)
+        *ret = pool->filled[--pool->filled_count];
+    else if (pool->count > 0)
+        *ret = pool->plain[--pool->count];
+    return ret->netns >= 0;
 }
 
 void netns_pool_fini(struct netns_pool *pool)
 {
     while (pool->count > 0)
-        fd_close(netns_pool_take(pool));
+        network_ready_fini(&pool->plain[--pool->count]);
+    while (pool->filled_count > 0)
+        network_ready_fini(&pool->filled[--pool->filled_count]);
     fd_closep(&pool->from);
 }

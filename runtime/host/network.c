@@ -24,6 +24,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 
@@ -43,6 +44,7 @@ struct worker {
     const struct buf *batch;                          /* the whole ruleset */
     const struct buf *question;                       /* which half is in force */
     const struct buf *fill[2], *change[2], *clear[2]; /* by half */
+    int *rules; /* where the socket for rules is kept; NULL: it is not */
     uint64_t *counters;
     int family, *connectors;
     unsigned connector_count;
@@ -76,7 +78,12 @@ static int enter(struct worker *w)
 static int worker_main(void *data)
 {
     struct worker *w = data;
-    int r = enter(w);
+    /* The caller waits, so it ends before this only by a signal. */
+    int r = prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0 ? -errno : 0;
+    if (r < 0)
+        err_raw(&w->err, ERR_INTERNAL, -r, "work in a session's network", NULL);
+    else
+        r = enter(w);
     if (r == 0)
         r = w->work(w, &w->err);
     w->result = r;
@@ -215,8 +222,16 @@ static void lower_first_port(void)
 
 static int send_batch(struct worker *w, const struct buf *batch, struct err *err)
 {
+    _cleanup_fd_ int rules = -1;
+    int r = network_rules_open(&rules, err);
+    if (r == 0 && w->rules)
+        *w->rules = rules;
     w->sent = batch;
-    return network_batch_send(batch->data, batch->length, &w->refused, err);
+    if (r == 0)
+        r = network_batch_send(rules, batch->data, batch->length, &w->refused, err);
+    if (w->rules)
+        (void)take_fd(&rules); /* the caller closes it, also where this process was killed */
+    return r;
 }
 
 static int send_rules(struct worker *w, struct err *err)
@@ -289,14 +304,18 @@ void network_namespace_fini(struct network_namespace *ns)
 }
 
 /* Says which rule it was: here, where memory may be taken. */
+static void name_refused(const struct buf *batch, uint32_t sequence, struct err *err)
+{
+    _cleanup_buf_ struct buf what = {0};
+    network_message_print(batch, sequence, &what);
+    snprintf(err->subject, sizeof err->subject, "%s", buf_text(&what));
+}
+
 static int run_batch(struct worker *w, struct err *err)
 {
     int r = run(w, err);
-    if (r < 0 && w->refused) {
-        _cleanup_buf_ struct buf what = {0};
-        network_message_print(w->sent, w->refused, &what);
-        snprintf(err->subject, sizeof err->subject, "%s", buf_text(&what));
-    }
+    if (r < 0 && w->refused)
+        name_refused(w->sent, w->refused, err);
     return r;
 }
 
@@ -329,6 +348,99 @@ int network_namespace_fill(int netns, const struct spec_network *net, struct net
 {
     return make_whole(netns, net, ret, err);
 }
+
+/* ---- ready before it is wanted ----------------------------------------------------------------
+ */
+
+void network_ready_init(struct network_ready *ready)
+{
+    ready->netns = ready->rules = -1;
+    for (unsigned i = 0; i < ARRAY_LENGTH(ready->fds); i++)
+        ready->fds[i] = -1;
+}
+
+void network_ready_fini(struct network_ready *ready)
+{
+    fd_closep(&ready->netns);
+    fd_closep(&ready->rules);
+    for (unsigned i = 0; i < ARRAY_LENGTH(ready->fds); i++)
+        fd_closep(&ready->fds[i]);
+}
+
+int network_ready_make(struct network_ready *ret, struct err *err)
+{
+    _cleanup_buf_ struct buf batch = {0};
+    struct network_namespace made;
+    struct network_ready ready;
+    network_ready_init(&ready);
+    network_namespace_init(&made);
+    struct worker w = {
+        .netns = -1, .work = fill, .made = &made, .batch = &batch, .rules = &ready.rules};
+    int r = network_encode_closed(&batch, err);
+    if (r == 0)
+        r = run_batch(&w, err);
+    ready.netns = made.netns;
+    memcpy(ready.fds, made.fds, sizeof ready.fds);
+    if (r < 0)
+        network_ready_fini(&ready);
+    else
+        *ret = ready;
+    return r;
+}
+
+int network_ready_use(struct network_ready *ready, const struct spec_network *net,
+                      struct network_namespace *ret, struct err *err)
+{
+    _cleanup_buf_ struct buf batch = {0};
+    uint32_t refused = 0;
+    int r = network_encode_open(net, &batch, err);
+    if (r == 0)
+        r = network_batch_send(ready->rules, batch.data, batch.length, &refused, err);
+    if (r < 0 && refused)
+        name_refused(&batch, refused, err);
+    if (r == 0) {
+        ret->netns = take_fd(&ready->netns);
+        memcpy(ret->fds, ready->fds, sizeof ret->fds);
+        fd_closep(&ready->rules);
+        network_ready_init(ready);
+    }
+    network_ready_fini(ready);
+    return r;
+}
+
+/* DIAG is the last, because a kernel may have none. */
+unsigned network_ready_list(const struct network_ready *ready, int ret[NETWORK_READY_FDS])
+{
+    unsigned count = 0;
+    if (ready->netns >= 0)
+        ret[count++] = ready->netns;
+    if (ready->rules < 0)
+        return count;
+    ret[count++] = ready->rules;
+    for (unsigned i = GATEWAY_ADD_TCP4; i < ARRAY_LENGTH(ready->fds); i++)
+        if (ready->fds[i] >= 0)
+            ret[count++] = ready->fds[i];
+    return count;
+}
+
+bool network_ready_take(struct network_ready *ret, const int *fds, unsigned count)
+{
+    network_ready_init(ret);
+    if (count != 1 && count != NETWORK_READY_FDS && count != NETWORK_READY_FDS - 1) {
+        for (unsigned i = 0; i < count; i++)
+            fd_close(fds[i]);
+        return false;
+    }
+    ret->netns = fds[0];
+    if (count > 1)
+        ret->rules = fds[1];
+    for (unsigned i = 2; i < count; i++)
+        ret->fds[GATEWAY_ADD_TCP4 + i - 2] = fds[i];
+    return true;
+}
+
+/* ---- of one that is there ----------------------------------------------------------------------
+ */
 
 int network_namespace_sockets(int netns, struct network_namespace *ret, struct err *err)
 {

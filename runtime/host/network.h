@@ -9,6 +9,8 @@
 
 #include "runtime/gateway/gateway.h"
 
+#include <stdbool.h>
+
 /* All -1 where there is none. */
 struct network_namespace {
     int netns;
@@ -16,6 +18,28 @@ struct network_namespace {
 };
 void network_namespace_init(struct network_namespace *ns);
 void network_namespace_fini(struct network_namespace *ns);
+
+/* A namespace of which nobody knows yet whose it will be, as descriptors: plain, with lo up, or
+ * filled, with all that network_namespace_make() makes but what differs from session to session.
+ * A filled one refuses everything. */
+struct network_ready {
+    int netns;                     /* -1: there is none */
+    int rules;                     /* by which it is given rules; -1: it is plain */
+    int fds[GATEWAY_ADD_DIAG + 1]; /* as above; all -1: it is plain */
+};
+enum { NETWORK_READY_FDS = 2 + GATEWAY_ADD_DIAG + 1 - GATEWAY_ADD_TCP4 };
+void network_ready_init(struct network_ready *ready);
+void network_ready_fini(struct network_ready *ready);
+/* A filled one. */
+int network_ready_make(struct network_ready *ret, struct err *err);
+/* Gives a filled one these rules: then it is what network_namespace_make() makes, and no `ready`
+ * any more, whatever comes of it. Enters no namespace. */
+int network_ready_use(struct network_ready *ready, const struct spec_network *net,
+                      struct network_namespace *ret, struct err *err);
+/* As it is handed from process to process: how many, 0 for none, and 1 for a plain one. They stay
+ * where they are; what came is taken: false, and it was closed, where it is no such thing. */
+unsigned network_ready_list(const struct network_ready *ready, int ret[NETWORK_READY_FDS]);
+bool network_ready_take(struct network_ready *ret, const int *fds, unsigned count);
 
 /* lo up, addresses, routes, ruleset, sockets: all of it or nothing. Owned by this process's user
  * namespace. ERR_CAPABILITY_UNAVAILABLE names what this kernel lacks (nft, tproxy, …). */

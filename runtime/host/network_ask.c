@@ -15,6 +15,13 @@ void network_ask_tell_still(int eventfd)
     told_of_still = eventfd;
 }
 
+static void tell_still(void)
+{
+    const uint64_t one = 1;
+    if (told_of_still >= 0)
+        (void)!write(told_of_still, &one, sizeof one); /* full: it is known */
+}
+
 static int gone(int sys, const struct gateway_request *request, struct err *err)
 {
     return err_set(err, ERR_UNAVAILABLE, sys, "ask the gateway",
@@ -60,8 +67,8 @@ static int receive(int socket, struct gateway_reply *ret)
 
 enum asked { ASKED_NOT, ASKED_SENT, ASKED_ANSWERED };
 
-static int ask(int control, struct gateway_request *request, const int *fds, unsigned count,
-               struct gateway_reply *ret, enum asked *ret_asked, struct err *err)
+int network_ask_begin(int control, struct gateway_request *request, const int *fds, unsigned count,
+                      int *ret_answer, struct err *err)
 {
     int pair[2], all[GATEWAY_FDS_MAX];
     if (count >= GATEWAY_FDS_MAX)
@@ -76,17 +83,23 @@ static int ask(int control, struct gateway_request *request, const int *fds, uns
     request->version = GATEWAY_VERSION;
     request->ticket = 1;
     request->answer = 1;
-    struct gateway_reply reply = {0};
     int r = send_request(control, request, all, count + 1);
-    if (r == 0)
-        *ret_asked = ASKED_SENT;
-    /* Its own end is the only one left: its death is the end of the answer. */
-    fd_replace(&theirs, -1);
-    if (r == 0)
-        r = receive(mine, &reply);
-    const uint64_t one = 1;
-    if (told_of_still >= 0 && (r == -ETIMEDOUT || r == -EAGAIN))
-        (void)!write(told_of_still, &one, sizeof one); /* full: it is known */
+    if (r == -EAGAIN)
+        tell_still();
+    if (r < 0)
+        return gone(-r, request, err);
+    /* The gateway's end is the only one left: its death is the end of the answer. */
+    *ret_answer = take_fd(&mine);
+    return 0;
+}
+
+static int finish(int answer, const struct gateway_request *request, struct gateway_reply *ret,
+                  enum asked *ret_asked, struct err *err)
+{
+    struct gateway_reply reply = {0};
+    int r = receive(answer, &reply);
+    if (r == -ETIMEDOUT)
+        tell_still();
     if (r < 0)
         return gone(-r, request, err);
     *ret_asked = ASKED_ANSWERED;
@@ -98,6 +111,24 @@ static int ask(int control, struct gateway_request *request, const int *fds, uns
     if (ret)
         *ret = reply;
     return 0;
+}
+
+static int ask(int control, struct gateway_request *request, const int *fds, unsigned count,
+               struct gateway_reply *ret, enum asked *ret_asked, struct err *err)
+{
+    _cleanup_fd_ int answer = -1;
+    int r = network_ask_begin(control, request, fds, count, &answer, err);
+    if (r < 0)
+        return r;
+    *ret_asked = ASKED_SENT;
+    return finish(answer, request, ret, ret_asked, err);
+}
+
+int network_ask_end(int answer, const struct gateway_request *request, struct gateway_reply *ret,
+                    struct err *err)
+{
+    enum asked asked = ASKED_SENT;
+    return finish(answer, request, ret, &asked, err);
 }
 
 int network_ask(int control, struct gateway_request *request, const int *fds, unsigned count,

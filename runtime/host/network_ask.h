@@ -21,6 +21,13 @@ void network_ask_tell_still(int eventfd);
 int network_ask(int control, struct gateway_request *request, const int *fds, unsigned count,
                 struct gateway_reply *ret, struct err *err);
 
+/* The same in two parts, between which the caller does something else. The socket on which the
+ * answer comes is the caller's, who closes it: what was asked is done whether he waits or not. */
+int network_ask_begin(int control, struct gateway_request *request, const int *fds, unsigned count,
+                      int *ret_answer, struct err *err);
+int network_ask_end(int answer, const struct gateway_request *request, struct gateway_reply *ret,
+                    struct err *err);
+
 /* For what is to be known to the gateway, whatever it makes of it. 0: it has answered. -ENOLINK:
  * nobody did, and nobody will on this socket: the gateway has ended, or uses another one and serves
  * on as if nothing had been said. -ETIMEDOUT: it was sent, and a gateway that stands still does it

@@ -17,9 +17,13 @@ enum { NETWORK_PORTS_FIRST = SPEC_PORT_FIRST };
  * already stays. */
 int network_link_make(struct err *err);
 
-/* Send the batches of network_encode(), each when the one before has ended, and wait for the end.
- * On failure *ret_sequence is that of the message that the kernel refused, 0 when there is none. */
-int network_batch_send(const void *batches, size_t length, uint32_t *ret_sequence, struct err *err);
+/* A socket for rules. They are those of the namespace in which it was made, wherever it is used. */
+int network_rules_open(int *ret, struct err *err);
+/* Send the batches of network_encode() on it, each when the one before has ended, and wait for the
+ * end. On failure *ret_sequence is that of the message that the kernel refused, 0 when there is
+ * none. */
+int network_batch_send(int rules, const void *batches, size_t length, uint32_t *ret_sequence,
+                       struct err *err);
 
 /* Which half of the sets is in force (network_half_of()). `question`: network_encode_question(). */
 int network_half_read(const struct buf *question, unsigned *ret, struct err *err);

@@ -232,22 +232,26 @@ static int send_one(int fd, const char *batch, size_t length, uint32_t last, uin
     return n < 0 ? -errno : take_answers(fd, last, 0, ret_sequence);
 }
 
-int network_batch_send(const void *batches, size_t length, uint32_t *ret_sequence, struct err *err)
+int network_rules_open(int *ret, struct err *err)
+{
+    int size = SEND_BYTES;
+    int r = netlink_open(NETLINK_NETFILTER, ret, err);
+    /* Root of the host may exceed the system's limit; others get as much as it allows. */
+    if (r == 0 && setsockopt(*ret, SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof size) < 0)
+        (void)setsockopt(*ret, SOL_SOCKET, SO_SNDBUF, &size, sizeof size);
+    return r;
+}
+
+int network_batch_send(int rules, const void *batches, size_t length, uint32_t *ret_sequence,
+                       struct err *err)
 {
     static const char step[] = "set the rules of a session's network";
-    int size = SEND_BYTES;
-    _cleanup_fd_ int fd = -1;
-    int r = netlink_open(NETLINK_NETFILTER, &fd, err);
-    if (r < 0)
-        return r;
-    /* Root of the host may exceed the system's limit; others get as much as it allows. */
-    if (setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof size) < 0)
-        (void)setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof size);
+    int r = 0;
     *ret_sequence = 0;
     for (size_t at = 0, whole; at < length && r == 0; at += whole) {
         uint32_t last;
         whole = batch_length((const char *)batches + at, length - at, &last);
-        r = send_one(fd, (const char *)batches + at, whole, last, ret_sequence);
+        r = send_one(rules, (const char *)batches + at, whole, last, ret_sequence);
     }
     if (r == 0)
         return 0;

@@ -269,10 +269,13 @@ static int landlock_ask(uint32_t *ret_abi, struct err *err)
 }
 
 /* An ordinary user becomes root of a user namespace and mount namespace of his own. */
-static int enter_rootless(struct runtime *rt, struct err *err)
+static int enter_rootless(struct runtime *rt, int before, struct err *err)
 {
     struct userns_outer outer = {0};
-    int r = userns_enter_outer(&outer, err);
+    struct err unseen; /* without it, one that is new does */
+    int r = before > 0 ? userns_join_outer(before, &outer, &unseen) : -ENOENT;
+    if (r < 0)
+        r = userns_enter_outer(&outer, err);
     if (r < 0)
         return r;
     rt->facts.single_uid = outer.single_uid;
@@ -351,7 +354,7 @@ static int runtime_setup(struct runtime *rt, const struct runtime_options *optio
     snprintf(rt->facts.cgroup_reason, sizeof rt->facts.cgroup_reason, "%s", rt->cgroup.reason);
     snprintf(rt->facts.cgroup_place, sizeof rt->facts.cgroup_place, "%s", rt->cgroup.place);
     if (rt->facts.rootless) {
-        r = enter_rootless(rt, err);
+        r = enter_rootless(rt, options->outer, err);
         if (r < 0)
             return r;
         rt->overlay_userxattr = true;
@@ -366,6 +369,7 @@ int runtime_open(struct runtime **ret, const struct runtime_options *options, st
         return err_set(err, ERR_INTERNAL, ENOMEM, "open the runtime", NULL, NULL);
     rt->records = rt->init = rt->files = rt->netns = rt->session_netns = -1;
     rt->left[0] = rt->left[1] = -1;
+    network_ready_init(&rt->filled);
     int r = runtime_setup(rt, options, err);
     if (r < 0) {
         runtime_close(rt);
@@ -383,6 +387,7 @@ void runtime_close(struct runtime *rt)
     fd_close(rt->init);
     fd_close(rt->files);
     fd_close(rt->netns);
+    network_ready_fini(&rt->filled);
     fd_close(rt->left[0]);
     fd_close(rt->left[1]);
     prepared_free(rt->prepared);

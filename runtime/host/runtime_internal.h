@@ -26,7 +26,10 @@ struct runtime {
     int init;    /* O_PATH of PID 1's program */
     int files;   /* O_PATH of the file worker's program; -1: not opened, none, or `files_err` */
     struct err files_err;
-    int netns; /* for the next session that starts, and for no other; -1: it makes its own */
+    /* For the next session that starts, and for no other: `filled` where it has a network of
+     * berth's; -1: it makes its own. */
+    int netns;
+    struct network_ready filled;
     struct prepared *prepared; /* for the next one that lasts, and for no other; NULL */
     /* Of the session that is worked on, where it cannot be found by its init; -1. Borrowed. */
     int session_netns;
@@ -67,6 +70,7 @@ struct session {
     struct frame_reader reader;
     struct network_namespace network; /* until it is handed over; all -1: none */
     struct publish publish;           /* its listeners until they are handed over */
+    int network_asked;                /* where the gateway answers that it serves it; -1 */
     int publish_netns;                /* its network, where it publishes; -1 */
     int unrouted[2];                  /* snmp and snmp6 of one without a network; -1 */
     uint64_t unrouted_count;          /* what they said, once unrouted_counted */

@@ -135,9 +135,11 @@ int session_network_begin(struct session *s, const struct spec_network *net, int
         return 1;
     int place = s->lasting ? s->place : -1;
     int r = network_check(net, err);
+    struct network_ready *filled = &s->runtime->filled;
     if (r == 0)
-        r = ready >= 0 ? network_namespace_fill(ready, net, ns, err)
-                       : network_namespace_make(net, ns, err);
+        r = filled->rules >= 0 ? network_ready_use(filled, net, ns, err)
+            : ready >= 0       ? network_namespace_fill(ready, net, ns, err)
+                               : network_namespace_make(net, ns, err);
     if (r == 0)
         r = make_record(place, net, &s->publish,
                         s->lasting && s->lasting->generation ? s->lasting->generation : 1,
@@ -254,7 +256,7 @@ static int open_netns(const struct session_identity *identity, int pidfd, int *r
     if (fd < 0)
         return err_set(err, ERR_UNAVAILABLE, errno, step, NULL,
                        errno == EACCES || errno == EPERM
-                           ? "The launcher that made it has ended, and to an ordinary user's next "
+                           ? "The berth that made it has ended, and to an ordinary user's next "
                              "one it is closed. Its rules stay as they are, and without the "
                              "gateway that serves it, it reaches nothing, until it is parked and "
                              "resumed."

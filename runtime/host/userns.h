@@ -81,6 +81,10 @@ struct userns_outer {
  * ids after that (newuidmap, newgidmap), or itself alone. Single-threaded callers only. */
 int userns_enter_outer(struct userns_outer *ret, struct err *err);
 
+/* The same into one that is there already: `userns`, in which a process of the caller's own user
+ * did that. Nothing was changed where it fails. */
+int userns_join_outer(int userns, struct userns_outer *ret, struct err *err);
+
 /* Why making a user namespace failed with errno `sys`, looked for on this host, and the command
  * that would change it; both in whole sentences, never empty. Changes nothing. */
 void userns_why(int sys, char *ret_reason, size_t reason_size, char *ret_remedy,

@@ -310,3 +310,39 @@ int userns_enter_outer(struct userns_outer *ret, struct err *err)
     *ret = outer;
     return 0;
 }
+
+/* Ids that are mapped in the namespace that this process is in; 0: it cannot be read. */
+static uint32_t count_own(void)
+{
+    _cleanup_free_ char *text = NULL;
+    size_t length;
+    uint32_t count = 0;
+    if (io_read_file(AT_FDCWD, "/proc/self/uid_map", TEXT_FILE_MAX, &text, &length) < 0)
+        return 0;
+    unsigned inside, outside, ids;
+    int used;
+    for (const char *at = text; sscanf(at, " %u %u %u%n", &inside, &outside, &ids, &used) == 3;
+         at += used)
+        count += ids;
+    return count;
+}
+
+int userns_join_outer(int userns, struct userns_outer *ret, struct err *err)
+{
+    struct userns_outer outer = {0};
+    struct plan plan = {.target = getpid(), .own = {geteuid(), getegid()}};
+    /* Why there are none, where there are none still. */
+    int planned = make_plan(&plan, outer.reason, sizeof outer.reason, err);
+    if (planned < 0)
+        return planned;
+    if (setns(userns, CLONE_NEWUSER) < 0)
+        return err_set(err, ERR_UNAVAILABLE, errno, "enter the user namespace of before", NULL,
+                       NULL);
+    outer.count = count_own();
+    outer.single_uid = outer.count != USERNS_OUTER_COUNT;
+    if (outer.single_uid && planned == 0)
+        snprintf(outer.reason, sizeof outer.reason,
+                 "Subordinate ids were not there when berth was started: start it again");
+    *ret = outer;
+    return 0;
+}

@@ -85,7 +85,7 @@ bool network_mode_opens(const struct spec_network *net, enum address_class what)
 bool network_class_is_closed(enum address_class what);
 
 /* Does anything of it need a gateway, names, a ruleset? false for `deny` without rules and ports.
- */
+ * Looks at what stands before the rules alone. */
 bool network_wanted(const struct spec_network *net);
 
 /* ---- the ruleset ---------------------------------------------------------------------------- */
@@ -109,6 +109,11 @@ void network_print(const struct spec_network *net, struct buf *out);
  * END) one after the other, sequence numbers from 1. One, where elements do not fill more; nothing
  * is in force before the last. */
 int network_encode(const struct spec_network *net, struct buf *out, struct err *err);
+/* The same in two parts. CLOSED: the ruleset of rules that allow nothing, one batch. OPEN: what has
+ * to be done to the sets of a namespace that has it and nothing else; of many rules more than one
+ * batch, of rules that differ in nothing from those none. */
+int network_encode_closed(struct buf *out, struct err *err);
+int network_encode_open(const struct spec_network *net, struct buf *out, struct err *err);
 /* The steps of a replacement, each of batches, SWITCH of one; what is in force changes with SWITCH,
  * at one instant. `half`: 0 or 1, the one that was not in force before FILL; for CLEAR the one that
  * was. */

@@ -232,6 +232,52 @@ int network_encode(const struct spec_network *net, struct buf *out, struct err *
     return finish(&b, err);
 }
 
+static const struct spec_network nothing = {.egress = SPEC_EGRESS_DENY};
+
+int network_encode_closed(struct buf *out, struct err *err)
+{
+    return network_encode(&nothing, out, err);
+}
+
+static bool same_ranges(const struct nft_ranges *a, const struct nft_ranges *b)
+{
+    bool same = a->count == b->count && !a->failed && !b->failed;
+    for (size_t i = 0; same && i < a->count; i++) {
+        const struct nft_range *x = &a->items[i], *y = &b->items[i];
+        same = x->first == y->first && x->last == y->last && x->port_first == y->port_first &&
+               x->port_last == y->port_last;
+    }
+    return same;
+}
+
+/* Elements in a set that is filled may not meet what is in it: it is emptied before. */
+static void open_set(struct batch *b, const struct spec_network *net, enum nft_set set,
+                     unsigned family)
+{
+    struct nft_ranges before, after;
+    nft_ranges_make(&nothing, set, (int)family, &before);
+    nft_ranges_make(net, set, (int)family, &after);
+    if (!same_ranges(&before, &after)) {
+        if (b->sequence == 0)
+            nft_limit_of_batch(b, NFNL_MSG_BATCH_BEGIN);
+        if (before.count > 0)
+            flush_set(b, set, family);
+        add_elements(b, net, set, family);
+    }
+    nft_ranges_fini(&before);
+    nft_ranges_fini(&after);
+}
+
+int network_encode_open(const struct spec_network *net, struct buf *out, struct err *err)
+{
+    struct batch b = {.out = out};
+    for (int set = 0; set < SET_COUNT; set++) {
+        open_set(&b, net, (enum nft_set)set, 4);
+        open_set(&b, net, (enum nft_set)set, 6);
+    }
+    return b.sequence == 0 ? 0 : finish(&b, err);
+}
+
 int network_encode_replace(const struct spec_network *net, enum network_replace_step step,
                            unsigned half, struct buf *out, struct err *err)
 {

@@ -231,13 +231,46 @@ kill_role() { # kill_role ROLE: one of the service's processes
     pid=$(pgrep -P "$(service_pid)" -f "^berth: $1" | head -n 1)
     if [ -n "$pid" ]; then kill -KILL "$pid"; else fail "no $1"; fi
 }
+soon_reaches() { # soon: a launcher and a gateway may be on their way
+    local _
+    for _ in $(seq $((100 * SLOWER))); do
+        fetch "$1" "$2"
+        if grep -q '^world$' "$OUT"; then return; fi
+        sleep 0.05
+    done
+    said '^world$'
+}
+NET_5_a_launcher_and_a_gateway_that_die_together_are_followed_by_two_that_serve() {
+    local _
+    berth session create n9 --allow web.example:80
+    status_is 0
+    for _ in 1 2 3; do
+        kill_role launcher
+        kill_role gateway
+        soon_reaches n9 web.example
+        refused n9 other.example
+    done
+    # What the launcher of now did not make it can change, too.
+    berth session network n9 --allow web.example:80 --allow other.example:80
+    status_is 0
+    reaches n9 other.example
+    berth session network n9 --allow other.example:80
+    status_is 0
+    refused n9 web.example
+    # A reload has another launcher, and it may lose its gateway.
+    kill -HUP "$(service_pid)"
+    kill_role gateway
+    soon_reaches n9 other.example
+    berth session destroy n9 --delete-volume
+    status_is 0
+}
 a_published_port_leads_into_a_session_that_lasts_for_as_long_as_it_runs() {
     local role
     berth session create p1 --publish 23456:3000
     status_is 0
     serving p1
     leads_inside 23456
-    # The launcher ends with its front; what is new may not enter an ordinary user's session.
+    # The launcher ends with its front.
     for role in gateway gateway front launcher; do
         kill_role "$role"
         leads_inside 23456
@@ -516,10 +549,8 @@ serve(6002)' >"$T/host" &
     status_is 0
     reaches d1 web.example
     through_the_door d1
-    if [ "$MODE" = root ]; then # the next gateway has it too; an ordinary user's session may be lost to it
-        kill_role gateway
-        through_the_door d1
-    fi
+    kill_role gateway # the next one has it too
+    through_the_door d1
     berth session create d2 --allow host.berth.internal:6002
     status_is 125
     complains 'policy_rejected.*host_door'
@@ -539,6 +570,30 @@ except OSError as e: print("shut")'
     done
     said '^shut$'
     reaches d1 web.example
+    # Opened while it runs: the rule that it has serves again by itself, and one that was refused is not in force before it is
+    # asked for again. A ceiling is asked for rules that come, and takes none away.
+    echo '{"version": 1, "network": {"egress": "deny", "allow": [{"host": "web.example", "ports": [80]}]}}' >"$T/ceiling.jsonc"
+    chmod 644 "$T/ceiling.jsonc"
+    printf '{"resolver": ["93.184.215.53"], "host_door": [6001, 6002], "ceiling": "%s"}\n' "$T/ceiling.jsonc" >"$T/net.jsonc"
+    kill -HUP "$(service_pid)"
+    through_the_door d1
+    berth session network d1 --allow web.example:80 --allow host.berth.internal:6002
+    status_is 125
+    complains 'policy_rejected'
+    through_the_door d1
+    grep -q 'Sessions that run keep the rules that they have' "$D/out/serve" || fail "the log does not say what a ceiling leaves: $(tail -n 2 "$D/out/serve")"
+    echo '{"resolver": ["93.184.215.53"], "host_door": [6001, 6002]}' >"$T/net.jsonc"
+    kill -HUP "$(service_pid)"
+    for _ in $(seq $((100 * SLOWER))); do
+        berth session network d1 --allow web.example:80 --allow host.berth.internal:6002
+        if [ "$RC" = 0 ]; then break; fi
+        sleep 0.05
+    done
+    status_is 0
+    berth exec --tty never d1 -- python3 -c '
+import socket
+print(socket.create_connection(("host.berth.internal", 6002), 10).recv(20).decode())'
+    said '^the host$'
     berth session destroy d1 --delete-volume
     service_end TERM
     # What is not said is closed, and the host's own resolver is asked.
@@ -562,6 +617,7 @@ make_world || { fail 'the world was not made'; summary; exit; }
 CASES='NET_4_what_is_refused_is_an_event_with_the_rule_that_allows_it
 NET_6_other_rules_are_in_force_at_once_and_cut_what_they_refuse NET_5_rules_and_their_revision_outlive_berth
 NET_6_a_parked_session_has_its_new_rules_when_it_is_resumed
+NET_5_a_launcher_and_a_gateway_that_die_together_are_followed_by_two_that_serve
 a_published_port_leads_into_a_session_that_lasts_for_as_long_as_it_runs
 a_gateway_that_stands_still_is_killed_and_the_next_one_serves
 a_port_of_the_host_that_is_taken_is_refused_and_nothing_is_made

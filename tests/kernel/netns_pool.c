@@ -28,11 +28,21 @@ static void receive_all(struct netns_pool *pool, uint64_t now)
     fd_closep(&pool->from);
 }
 
-static void fill(struct netns_pool *pool)
+static void fill(struct netns_pool *pool, bool filled)
 {
-    cr_assert_eq(netns_pool_fill(pool, 0), 0);
+    cr_assert_eq(netns_pool_fill(pool, filled, 0), 0);
     receive_all(pool, 0);
     cr_assert_gt(waitpid(-1, NULL, 0), 0);
+}
+
+/* It has nothing but its namespace. */
+static int take_plain(struct netns_pool *pool)
+{
+    struct network_ready ready;
+    int fds[NETWORK_READY_FDS];
+    cr_assert(netns_pool_take(pool, false, &ready));
+    cr_assert_eq(network_ready_list(&ready, fds), 1);
+    return ready.netns;
 }
 
 static ino_t inode_of(int fd)
@@ -65,15 +75,16 @@ Test(netns_pool, each_is_given_once_and_is_like_no_other)
 {
     struct netns_pool pool;
     netns_pool_init(&pool);
-    cr_assert(netns_pool_wants(&pool, 0));
-    cr_assert_eq(netns_pool_take(&pool), -1);
-    fill(&pool);
+    cr_assert(netns_pool_wants(&pool, false, 0));
+    struct network_ready none;
+    cr_assert_not(netns_pool_take(&pool, false, &none));
+    fill(&pool, false);
     cr_assert_eq(pool.count, NETNS_POOL_SIZE);
     int host = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC), given[NETNS_POOL_SIZE];
     ino_t seen[NETNS_POOL_SIZE + 1] = {inode_of(host)};
     for (unsigned i = 0; i < NETNS_POOL_SIZE; i++) {
-        cr_assert_eq(netns_pool_wants(&pool, 0), NETNS_POOL_SIZE - i <= NETNS_POOL_LOW);
-        given[i] = netns_pool_take(&pool);
+        cr_assert_eq(netns_pool_wants(&pool, false, 0), NETNS_POOL_SIZE - i <= NETNS_POOL_LOW);
+        given[i] = take_plain(&pool);
         cr_assert_geq(given[i], 0);
         cr_assert(fcntl(given[i], F_GETFD) & FD_CLOEXEC);
         cr_assert_eq(look_inside(given[i]), 0);
@@ -81,7 +92,7 @@ Test(netns_pool, each_is_given_once_and_is_like_no_other)
         for (unsigned k = 0; k <= i; k++)
             cr_assert_neq(seen[k], seen[i + 1]);
     }
-    cr_assert_eq(netns_pool_take(&pool), -1);
+    cr_assert_not(netns_pool_take(&pool, false, &none));
     for (unsigned i = 0; i < NETNS_POOL_SIZE; i++)
         close(given[i]);
     close(host);
@@ -92,16 +103,54 @@ Test(netns_pool, what_is_missing_is_made_and_no_more)
 {
     struct netns_pool pool;
     netns_pool_init(&pool);
-    fill(&pool);
+    fill(&pool, false);
     ino_t kept[NETNS_POOL_LOW];
     while (pool.count > NETNS_POOL_LOW)
-        close(netns_pool_take(&pool));
+        close(take_plain(&pool));
     for (unsigned i = 0; i < NETNS_POOL_LOW; i++)
-        kept[i] = inode_of(pool.ready[i]);
-    fill(&pool);
+        kept[i] = inode_of(pool.plain[i].netns);
+    fill(&pool, false);
     cr_assert_eq(pool.count, NETNS_POOL_SIZE);
     for (unsigned i = 0; i < NETNS_POOL_LOW; i++)
-        cr_assert_eq(inode_of(pool.ready[i]), kept[i]);
+        cr_assert_eq(inode_of(pool.plain[i].netns), kept[i]);
+    netns_pool_fini(&pool);
+}
+
+Test(netns_pool, filled_ones_are_for_who_asks_for_them_and_plain_ones_stay_plain)
+{
+    struct netns_pool pool;
+    struct network_ready ready;
+    struct err err = {0};
+    uint64_t counters[NETWORK_COUNTER_COUNT];
+    int fds[NETWORK_READY_FDS];
+    netns_pool_init(&pool);
+    fill(&pool, false);
+    cr_assert_eq(pool.filled_count, 0);
+    cr_assert_not(netns_pool_wants(&pool, false, 0));
+    cr_assert(netns_pool_wants(&pool, true, 0));
+    /* None is there: one in which all is still to be made. */
+    cr_assert(netns_pool_take(&pool, true, &ready));
+    cr_assert_lt(ready.rules, 0);
+    cr_assert_lt(network_namespace_counters(ready.netns, counters, &err), 0);
+    network_ready_fini(&ready);
+    fill(&pool, true);
+    cr_assert_eq(pool.count, NETNS_POOL_SIZE);
+    cr_assert_eq(pool.filled_count, NETNS_POOL_FILLED);
+    for (unsigned i = 0; i < NETNS_POOL_SIZE; i++)
+        cr_assert_lt(network_namespace_counters(pool.plain[i].netns, counters, &err), 0);
+    for (unsigned i = 0; i < NETNS_POOL_FILLED; i++) {
+        cr_assert_eq(netns_pool_wants(&pool, true, 0),
+                     NETNS_POOL_FILLED - i <= NETNS_POOL_FILLED_LOW);
+        cr_assert(netns_pool_take(&pool, true, &ready));
+        unsigned count = network_ready_list(&ready, fds);
+        cr_assert_geq(count, NETWORK_READY_FDS - 1);
+        for (unsigned k = 0; k < count; k++)
+            cr_assert(fcntl(fds[k], F_GETFD) & FD_CLOEXEC);
+        cr_assert_eq(look_inside(ready.netns), 0);
+        cr_assert_eq(network_namespace_counters(ready.netns, counters, &err), 0, "%s", err.detail);
+        network_ready_fini(&ready);
+    }
+    cr_assert_eq(pool.count, NETNS_POOL_SIZE);
     netns_pool_fini(&pool);
 }
 
@@ -121,15 +170,17 @@ Test(netns_pool, a_child_that_is_killed_leaves_what_it_sent_and_nothing_else)
     struct netns_pool pool;
     for (unsigned round = 0; round < 20; round++) {
         netns_pool_init(&pool);
-        cr_assert_eq(netns_pool_fill(&pool, 0), 0);
+        cr_assert_eq(netns_pool_fill(&pool, true, 0), 0);
         siginfo_t info;
         struct pollfd p = {.fd = pool.from, .events = POLLIN};
         cr_assert_eq(poll(&p, 1, 20000), 1);
+        poll(NULL, 0, (int)round); /* at another one of them */
         cr_assert_eq(kill(pool.child, SIGKILL), 0);
         cr_assert_eq(waitid(P_PID, (id_t)pool.child, &info, WEXITED), 0);
-        cr_assert_not(netns_pool_receive(&pool, 0));
+        /* Its own worker ends with it, a moment later. */
+        receive_all(&pool, 0);
         cr_assert_gt(pool.count, 0);
-        cr_assert_eq(look_inside(pool.ready[0]), 0);
+        cr_assert_eq(look_inside(pool.plain[0].netns), 0);
         netns_pool_fini(&pool);
         cr_assert_eq(open_files(), before);
     }
@@ -143,7 +194,7 @@ Test(netns_pool, whoever_may_not_make_one_is_not_asked_again_at_once)
             _exit(1);
         struct netns_pool pool;
         netns_pool_init(&pool);
-        if (netns_pool_fill(&pool, 1000) < 0)
+        if (netns_pool_fill(&pool, false, 1000) < 0)
             _exit(2);
         struct pollfd p = {.fd = pool.from, .events = POLLIN};
         while (poll(&p, 1, 20000) == 1 && netns_pool_receive(&pool, 1000))
@@ -151,8 +202,9 @@ Test(netns_pool, whoever_may_not_make_one_is_not_asked_again_at_once)
         fd_closep(&pool.from);
         if (pool.count > 0 || waitpid(-1, NULL, 0) < 0)
             _exit(3);
-        _exit(!netns_pool_wants(&pool, 1000) && !netns_pool_wants(&pool, NETNS_POOL_PAUSE_MS) &&
-                      netns_pool_wants(&pool, 1000 + NETNS_POOL_PAUSE_MS)
+        _exit(!netns_pool_wants(&pool, false, 1000) &&
+                      !netns_pool_wants(&pool, false, NETNS_POOL_PAUSE_MS) &&
+                      netns_pool_wants(&pool, false, 1000 + NETNS_POOL_PAUSE_MS)
                   ? 0
                   : 4);
     }
@@ -169,7 +221,7 @@ Test(netns_pool, the_child_ends_with_its_launcher)
     if (launcher == 0) {
         struct netns_pool pool;
         netns_pool_init(&pool);
-        int r = netns_pool_fill(&pool, 0);
+        int r = netns_pool_fill(&pool, false, 0);
         if (r < 0 || write(ends[1], &pool.child, sizeof pool.child) != sizeof pool.child)
             _exit(1);
         for (;;)

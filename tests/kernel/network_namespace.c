@@ -9,9 +9,20 @@
 static struct network_namespace ns;
 static pid_t gateway;
 
+static bool ready_before; /* made before its rules are known */
+
+static int make(struct network_namespace *ret, struct err *err)
+{
+    struct network_ready ready;
+    if (!ready_before)
+        return network_namespace_make(&net, ret, err);
+    int r = network_ready_make(&ready, err);
+    return r == 0 ? network_ready_use(&ready, &net, ret, err) : r;
+}
+
 static void begin(void)
 {
-    MUST(80, network_namespace_make(&net, &ns, NULL) == 0);
+    MUST(80, make(&ns, NULL) == 0);
     gateway = start_gateway(&ns);
 }
 
@@ -24,10 +35,14 @@ static void end(void)
 static void run(void (*work)(void))
 {
     share_memory();
-    no_rules(SPEC_EGRESS_DENY);
-    ALLOW("93.184.216.0/24", 443);
-    cr_assert_eq(in_child(work), 0, "step %d: %s", last, shared->said);
-    cr_assert_str_empty(shared->said, "%s", shared->said);
+    for (int before = 0; before < 2; before++) {
+        ready_before = before;
+        no_rules(SPEC_EGRESS_DENY);
+        ALLOW("93.184.216.0/24", 443);
+        cr_assert_eq(in_child(work), 0, "ready before: %d, step %d: %s", before, last,
+                     shared->said);
+        cr_assert_str_empty(shared->said, "ready before: %d: %s", before, shared->said);
+    }
 }
 
 /* ---- other protocols
@@ -331,7 +346,8 @@ static void no_trace(void)
         struct network_namespace made;
         uint64_t counters[NETWORK_COUNTER_COUNT];
         int connectors[4];
-        MUST(2, network_namespace_make(&net, &made, NULL) == 0);
+        network_namespace_init(&made);
+        MUST(2, make(&made, NULL) == 0);
         MUST(3, network_namespace_counters(made.netns, counters, NULL) == 0);
         MUST(4, network_namespace_connectors(made.netns, AF_INET, 4, connectors, NULL) == 0);
         for (int k = 0; k < 4; k++)
@@ -361,6 +377,49 @@ static void no_trace(void)
 Test(network_namespace, the_caller_stays_as_it_was_and_nothing_is_left, .timeout = 60)
 {
     run(no_trace);
+}
+
+/* What nobody has been given yet is closed, whatever there is in it to pass a packet on to. */
+static void try_closed(void)
+{
+    static const char *const addresses[] = {"8.8.8.8",        "93.184.216.34", "169.254.169.254",
+                                            "198.18.0.16",    "2606:2800::1",  "fd00:6272::10",
+                                            "::ffff:8.8.8.8", "10.0.0.1"};
+    for (size_t i = 0; i < ARRAY_LENGTH(addresses); i++) {
+        const char *outcome = try_tcp(addresses[i], 443);
+        if (strcmp(outcome, "ECONNREFUSED") != 0)
+            say("%s: %s; ", addresses[i], outcome);
+        outcome = try_udp(addresses[i], 443, true, 0);
+        if (strcmp(outcome, "EPERM") != 0)
+            say("UDP to %s: %s; ", addresses[i], outcome);
+    }
+}
+
+static void closed(void)
+{
+    struct network_ready ready;
+    uint64_t counters[NETWORK_COUNTER_COUNT];
+    MUST(1, network_ready_make(&ready, NULL) == 0);
+    MUST(2, network_namespace_counters(ready.netns, counters, NULL) == 0);
+    for (unsigned i = 0; i < NETWORK_COUNTER_COUNT; i++)
+        MUST(3, counters[i] == 0);
+    MUST(4, in_session(ready.netns, try_closed) == 0);
+    MUST(5, network_namespace_counters(ready.netns, counters, NULL) == 0);
+    MUST(6, counters[NETWORK_COUNT_PASSED] == 0 && counters[NETWORK_COUNT_DENIED_TCP] >= 8);
+    /* It goes where it cannot be given what it was made for. */
+    struct network_namespace made;
+    network_namespace_init(&made);
+    fd_replace(&ready.rules, open("/dev/null", O_RDWR | O_CLOEXEC));
+    struct err err = {0};
+    unsigned before = open_files();
+    MUST(7, network_ready_use(&ready, &net, &made, &err) < 0);
+    MUST(8, made.netns < 0 && ready.netns < 0);
+    MUST(9, open_files() == before - NETWORK_READY_FDS);
+}
+
+Test(network_namespace, NET_5_what_is_made_before_its_rules_are_known_refuses_everything)
+{
+    run(closed);
 }
 
 /* A connection that is tracked would be charged to nobody. */

@@ -64,7 +64,7 @@ static void apply_text(void)
 static void the_same(void)
 {
     static char ours[LIST_BYTES], theirs[LIST_BYTES], replaced[LIST_BYTES];
-    struct network_namespace ns, other;
+    struct network_namespace ns, other, ns_opened;
     struct spec_network empty = {.egress = SPEC_EGRESS_DENY};
     MUST(1, network_namespace_make(&net, &ns, NULL) == 0);
     MUST(2, network_namespace_make(&empty, &other, NULL) == 0);
@@ -80,6 +80,20 @@ static void the_same(void)
     MUST(5, strstr(ours, "chain output") != NULL);
     MUST(6, strcmp(ours, theirs) == 0);
     MUST(7, strcmp(ours, replaced) == 0);
+    /* Given its rules after all else was there, and then others, and these again. */
+    static char opened[LIST_BYTES];
+    struct network_ready ready;
+    MUST(20, network_ready_make(&ready, NULL) == 0);
+    network_namespace_init(&ns_opened);
+    MUST(21, network_ready_use(&ready, &net, &ns_opened, NULL) == 0);
+    MUST(22, ready.netns < 0 && ready.rules < 0 && ready.fds[GATEWAY_ADD_TCP4] < 0);
+    list(ns_opened.netns, opened);
+    MUST(23, strcmp(ours, opened) == 0);
+    MUST(24, network_namespace_replace(ns_opened.netns, &empty, NULL) == 0);
+    MUST(25, network_namespace_replace(ns_opened.netns, &net, NULL) == 0);
+    list(ns_opened.netns, opened);
+    MUST(26, strcmp(ours, opened) == 0);
+    network_namespace_fini(&ns_opened);
     network_namespace_fini(&ns);
     network_namespace_fini(&other);
 }

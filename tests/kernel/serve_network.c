@@ -69,6 +69,13 @@ static void reach_nothing(void)
     expect_address("10.7.7.7", 443, "ECONNREFUSED");
 }
 
+static void reach_one_name(void)
+{
+    expect_address("93.184.216.35", 80, "ECONNREFUSED");
+    expect_address("10.7.7.7", 5432, "ECONNREFUSED");
+    try_until_served();
+}
+
 static void killed_gateway(void)
 {
     begin(rules);
@@ -103,13 +110,18 @@ Test(serve_network,
     run_in_child(killed_gateway);
 }
 
-/* An ordinary user's: his next launcher may not enter what the last one made, and says so. */
-static void rootless(void)
+/* An ordinary user's: his next launcher is given what the last one made. */
+static void begin_rootless(void)
 {
     serving.rootless = 1;
     serving.front_uid = serving.front_gid = USER;
     sh("chown -R %d:%d %s", USER, USER, place);
     begin(rules);
+}
+
+static void rootless(void)
+{
+    begin_rootless();
     for (int i = 0; i < 2; i++) {
         kill_gateway();
         MUST(1, in_session(reach_nothing) == 0);
@@ -120,7 +132,49 @@ static void rootless(void)
            answer.err.step, answer.err.detail);
     set_rules(SPEC_EGRESS_DENY, rules, "");
     MUST(3, in_session(reach_by_rules) == 0);
+    /* Each of them, and both: the launcher first, and the gateway. */
+    for (int first = 0; first < 3; first++) {
+        kill_launcher();
+        MUST(6, kept_count == 1 && kept_outer >= 0);
+        if (first == 0) {
+            start_another_launcher();
+            MUST(7, in_session(reach_by_rules) == 0);
+            continue;
+        }
+        kill_gateway();
+        MUST(8, in_session(reach_nothing) == 0);
+        if (first == 2) {
+            start_launcher(-1);
+            start_another_gateway();
+        } else {
+            start_gateway();
+            start_launcher(control);
+            control = -1;
+        }
+        MUST(9, in_session(try_until_served) == 0);
+        MUST(10, in_session(reach_by_rules) == 0);
+    }
+    /* Narrower: what the launcher of now could not enter, it could not narrow. */
+    EXPECT(change(3, "four.example:443") == 0, "%s: %s", answer.err.step, answer.err.detail);
+    MUST(11, in_session(reach_one_name) == 0);
+    order(LAUNCHER_END, 1);
     kill_launcher();
+    EXPECT(kept_count == 0, "the network of a session that has ended is kept");
+}
+
+Test(serve_network, NET_5_an_ordinary_users_sessions_are_served_by_the_next_launcher_and_gateway)
+{
+    run_in_child(rootless);
+}
+
+/* Nothing was kept, because all of berth was killed: his next launcher may not enter what the last
+ * one made, and says so. */
+static void rootless_anew(void)
+{
+    begin_rootless();
+    set_rules(SPEC_EGRESS_DENY, rules, "");
+    kill_launcher();
+    forget_kept();
     start_another_launcher();
     EXPECT(order_as(LAUNCHER_NETWORK, 1, 3, &record.network, sizeof record.network) == -EACCES,
            "it is not closed: %d", answer.result);
@@ -132,9 +186,9 @@ static void rootless(void)
     kill_launcher();
 }
 
-Test(serve_network, NET_5_an_ordinary_users_sessions_are_served_by_the_next_gateway_too)
+Test(serve_network, NET_5_an_ordinary_users_sessions_are_closed_to_who_was_given_nothing)
 {
-    run_in_child(rootless);
+    run_in_child(rootless_anew);
 }
 
 static int go[2], gone[2];

@@ -60,6 +60,57 @@ HELPER void tell(const struct err *err)
             err->detail);
 }
 
+/* As the supervisor keeps it for the next launcher. */
+static int kept_outer = -1;
+static struct launcher_kept kept_networks[16];
+static unsigned kept_count;
+
+HELPER void hear_kept(void)
+{
+    struct launcher_keep what;
+    int fds[1];
+    for (;;) {
+        union {
+            struct cmsghdr header;
+            char room[CMSG_SPACE(sizeof(int))];
+        } room;
+        struct iovec part = {&what, sizeof what};
+        struct msghdr message = {.msg_iov = &part,
+                                 .msg_iovlen = 1,
+                                 .msg_control = &room,
+                                 .msg_controllen = sizeof room.room};
+        ssize_t n = recvmsg(channel, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+        if (n <= 0)
+            return;
+        const struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+        fds[0] = -1;
+        if (header)
+            memcpy(fds, CMSG_DATA(header), sizeof fds);
+        unsigned at = 0;
+        while (at < kept_count && (kept_networks[at].row != what.row ||
+                                   kept_networks[at].incarnation != what.incarnation))
+            at++;
+        if (n != (ssize_t)sizeof what)
+            fd_close(fds[0]);
+        else if (what.kind == LAUNCHER_KEEP_OUTER)
+            fd_replace(&kept_outer, fds[0]);
+        else if (what.kind == LAUNCHER_KEEP_NETNS && at < ARRAY_LENGTH(kept_networks))
+            kept_networks[kept_count++] =
+                (struct launcher_kept){what.row, what.incarnation, fds[0]};
+        else if (what.kind == LAUNCHER_KEEP_NO_MORE && at < kept_count) {
+            fd_close(kept_networks[at].netns);
+            kept_networks[at] = kept_networks[--kept_count];
+        }
+    }
+}
+
+HELPER void forget_kept(void)
+{
+    fd_closep(&kept_outer);
+    while (kept_count > 0)
+        fd_close(kept_networks[--kept_count].netns);
+}
+
 /* `gateway`: its end of the control pair, which goes. */
 HELPER void start_launcher(int gateway)
 {
@@ -75,12 +126,22 @@ HELPER void start_launcher(int gateway)
         const struct launcher_options options = {.front = pair[1],
                                                  .supervisor = told[1],
                                                  .gateway = gateway,
+                                                 .outer = kept_outer,
+                                                 .kept = kept_networks,
+                                                 .kept_count = kept_count,
                                                  .tell = tell,
                                                  .calls = calls,
                                                  .config = &serving,
                                                  .init_path = init};
-        const int kept[] = {pair[1], told[1], gateway};
-        MUST(99, fd_keep_only(kept, gateway >= 0 ? 3 : 2) == 0);
+        int kept[4 + ARRAY_LENGTH(kept_networks)] = {pair[1], told[1]};
+        unsigned count = 2;
+        if (gateway >= 0)
+            kept[count++] = gateway;
+        if (kept_outer >= 0)
+            kept[count++] = kept_outer;
+        for (unsigned i = 0; i < kept_count; i++)
+            kept[count++] = kept_networks[i].netns;
+        MUST(99, fd_keep_only(kept, count) == 0);
         if (serving.rootless)
             become_dependent_user();
         if (launcher_main(&options, &err) < 0)
@@ -236,6 +297,7 @@ HELPER void kill_launcher(void)
 {
     kill(launcher, SIGKILL);
     MUST(109, waitpid(launcher, NULL, 0) == launcher);
+    hear_kept();
     fd_closep(&front);
     fd_closep(&channel);
 }

@@ -499,11 +499,15 @@ static void ordinary_users(void)
     expect_closed(PORT);
     kill_launcher();
     start_another_launcher();
-    EXPECT(replace_ports(3, 1, one_port) == -EACCES, "it is not closed: %d", answer.result);
-    expect_closed(PORT);
+    EXPECT(replace_ports(3, 1, one_port) == 0, "%s: %s", answer.err.step, answer.err.detail);
+    expect_open(PORT);
+    expect_closed(PORT + 1);
+    /* More clients than the gateway has sockets of that network: the next launcher makes them. */
+    for (int k = 0; k < 80; k++)
+        expect_address("127.0.0.1", PORT, "echo");
     stop_server();
     order(LAUNCHER_END, 1);
-    expect_closed(PORT + 1);
+    expect_closed(PORT);
     kill_launcher();
 }
 

@@ -488,6 +488,25 @@ Test(serve_network, a_gateway_that_could_be_sent_nothing_is_told_when_it_reads_a
     run_in_child(full);
 }
 
+/* One that is not even sent anything is as still as one that does not answer. */
+static void full_for_good(void)
+{
+    begin_published();
+    fill_control();
+    (void)order_as(LAUNCHER_FREEZE, 1, 0, NULL, 0);
+    wait_until_told_still();
+    kill_gateway();
+    start_another_gateway();
+    order(LAUNCHER_END, 1);
+    expect_closed("an end after a gateway whose socket was full");
+    kill_launcher();
+}
+
+Test(serve_network, a_gateway_whose_socket_stays_full_is_told_of_and_the_next_one_serves)
+{
+    run_in_child(full_for_good);
+}
+
 /* The gateway has ended before it began: it ended the session, and told nobody. */
 static volatile unsigned *ends;
 

@@ -1,0 +1,75 @@
+/* This file tests what the supervisor keeps of one launcher for the next. */
+#include "api/cli/serve.h"
+
+#include "runtime/base/fd.h"
+
+#include <criterion/criterion.h>
+#include <fcntl.h>
+#include <unistd.h>
+
+static int some(void)
+{
+    int fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    cr_assert_geq(fd, 0);
+    return fd;
+}
+
+static bool is_open(int fd)
+{
+    return fcntl(fd, F_GETFD) >= 0;
+}
+
+static int say(struct serve_kept *kept, uint8_t kind, int64_t row, bool brings)
+{
+    const struct launcher_keep what = {.kind = kind, .row = row, .incarnation = 1};
+    int fd = brings ? some() : -1, number = fd;
+    serve_kept_take(kept, &what, &fd);
+    cr_assert(fd < 0 || fd == number);
+    fd_close(fd);
+    return number;
+}
+
+Test(serve_kept, each_network_once_until_its_session_has_ended)
+{
+    struct serve_kept kept;
+    int fds[40];
+    serve_kept_init(&kept);
+    for (int i = 0; i < 40; i++)
+        fds[i] = say(&kept, LAUNCHER_KEEP_NETNS, i + 1, true);
+    cr_assert_eq(kept.count, 40);
+    /* The same again is instead of the one before. */
+    say(&kept, LAUNCHER_KEEP_NETNS, 7, true);
+    cr_assert_eq(kept.count, 40);
+    cr_assert_not(is_open(fds[6]));
+    for (int i = 0; i < 40; i += 2)
+        say(&kept, LAUNCHER_KEEP_NO_MORE, i + 1, false);
+    cr_assert_eq(kept.count, 20);
+    for (unsigned i = 0; i < kept.count; i++) {
+        cr_assert_eq(kept.items[i].row % 2, 0);
+        cr_assert(is_open(kept.items[i].netns));
+    }
+    cr_assert_not(is_open(fds[0]));
+    serve_kept_fini(&kept);
+    for (int i = 0; i < 40; i++)
+        cr_assert_not(is_open(fds[i]));
+}
+
+Test(serve_kept, one_user_namespace_and_nothing_that_is_no_such_word)
+{
+    struct serve_kept kept;
+    serve_kept_init(&kept);
+    int first = say(&kept, LAUNCHER_KEEP_OUTER, 0, true);
+    int second = say(&kept, LAUNCHER_KEEP_OUTER, 0, true);
+    cr_assert_neq(first, second);
+    cr_assert_eq(kept.outer, second);
+    cr_assert_not(is_open(first));
+    say(&kept, LAUNCHER_KEEP_OUTER, 0, false);
+    say(&kept, LAUNCHER_KEEP_NETNS, 1, false);
+    say(&kept, LAUNCHER_KEEP_NO_MORE, 1, false);
+    say(&kept, 'Z', 1, true);
+    cr_assert_eq(kept.outer, second);
+    cr_assert_eq(kept.count, 0);
+    serve_kept_fini(&kept);
+    cr_assert_not(is_open(second));
+    cr_assert_eq(kept.outer, -1);
+}
