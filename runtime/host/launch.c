@@ -855,6 +855,7 @@ static int assemble(struct session *s, const struct spec *spec, const struct ses
     if (r < 0)
         return r;
     uint64_t deadline = deadline_of(s, begun);
+    session_unrouted_open(s, &spec->network, false);
     /* Who cannot send because the session's first process is gone: its own word says why. */
     struct err unsent = {0};
     int sent = first        ? first->call(first->data, s, &unsent)

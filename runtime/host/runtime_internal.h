@@ -114,9 +114,10 @@ int session_make(struct session **ret, struct runtime *rt, const struct spec *sp
                  const struct session_first *first, const struct session_lasting *lasting,
                  struct err *err);
 
-/* The command of one that was given no network may look for it: see session_unrouted(). The count
- * is final when nobody but init is left. */
-void session_unrouted_open(struct session *s, const struct spec_network *net);
+/* The command of one that was given no network may look for it: see session_unrouted(). `ready`:
+ * init has said so; else nothing happens while its network is still the caller's. The count is
+ * final when nobody but init is left. */
+void session_unrouted_open(struct session *s, const struct spec_network *net, bool ready);
 void session_unrouted_count(struct session *s);
 /* The namespace of a session that may reach something, with all that the gateway needs of it in
  * s->network. `ready`: one that was made before; -1. 1: it is to have none of it. */

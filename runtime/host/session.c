@@ -108,7 +108,7 @@ static int create_once(struct session **ret, struct runtime *rt, const struct sp
                     second.step, second.subject);
         return r;
     }
-    session_unrouted_open(s, &spec->network);
+    session_unrouted_open(s, &spec->network, true);
     s->effective.limits.scratch_bytes = spec->limits.scratch_bytes;
     s->effective.limits.scratch_inodes = spec->limits.scratch_inodes;
     s->effective.limits.open_files = spec->limits.open_files;

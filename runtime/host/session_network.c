@@ -185,12 +185,26 @@ int session_publish_serve(struct session *s, struct err *err)
 /* ---- no network -------------------------------------------------------------------------------
  */
 
-/* They keep its network until they are closed, so that what they count is there after its end. */
-void session_unrouted_open(struct session *s, const struct spec_network *net)
+static bool has_own_network(pid_t init)
+{
+    struct stat own, its;
+    char path[48];
+    snprintf(path, sizeof path, "/proc/%d/ns/net", (int)init);
+    return stat(path, &its) == 0 && stat("/proc/self/ns/net", &own) == 0 &&
+           its.st_ino != own.st_ino;
+}
+
+/* They keep its network until they are closed, so that what they count is there after its end. A
+ * command may have ended, and init with it, before who started it comes to run again: so they are
+ * opened before it has the command, if the session's first process has its own network by then. */
+void session_unrouted_open(struct session *s, const struct spec_network *net, bool ready)
 {
     static const char *const files[] = {"snmp", "snmp6"};
     char path[48];
-    for (unsigned i = 0; i < ARRAY_LENGTH(files) && !s->lasting && !network_wanted(net); i++) {
+    if (s->lasting || network_wanted(net) || s->unrouted[0] >= 0 ||
+        (!ready && !has_own_network(s->init)))
+        return;
+    for (unsigned i = 0; i < ARRAY_LENGTH(files); i++) {
         snprintf(path, sizeof path, "/proc/%d/net/%s", (int)s->init, files[i]);
         s->unrouted[i] = open(path, O_RDONLY | O_CLOEXEC);
     }
