@@ -319,6 +319,8 @@ static int use_rest(struct launcher *l, int *wait_ms, struct epoll_event *ret)
         return r < 0 ? -errno : r;
     now = launcher_now_ms();
     launcher_spare_make(l, now);
+    if (launcher_spare_wanted(l, now, wait_ms))
+        *wait_ms = 0; /* the next one after another rest, whether or not something else happens */
     if (!wants_pool(l, now) || netns_pool_fill(&l->pool, l->gateway >= 0, now) < 0)
         return 0;
     return watch(l, l->pool.from, &watch_pool);
