@@ -17,7 +17,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-enum { PAUSED_MS = 1000, UNLINK_AT_ONCE = 64, THAW_TRIES = 20 };
+enum { PAUSED_MS = 1000, UNLINK_AT_ONCE = 64, THAW_TRIES = 20, END_TRIES = 4 };
 
 static int point(enum session_effect effect, const char *step, struct err *err)
 {
@@ -102,6 +102,11 @@ static void on_ended(void *data, const struct launcher_reply *reply, const struc
     struct work *work = data;
     struct err why;
     if (launcher_result(reply, err, &why) < 0) {
+        void (*stuck)(struct work *) = work->ending.stuck;
+        if (reply && stuck && work->tries >= END_TRIES) {
+            work->ending.stuck = NULL;
+            stuck(work);
+        }
         work_again(work, ask_end);
         return;
     }

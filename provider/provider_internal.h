@@ -62,6 +62,9 @@ struct work {
     struct {
         int64_t row, incarnation;
         void (*then)(struct work *work);
+        /* Once, when the launcher has said END_TRIES times that it cannot be ended now: who waits
+         * for all ends goes on, and this one is asked for again. NULL: nobody does. */
+        void (*stuck)(struct work *work);
         struct launcher_note *notes; /* that are not in the ledger yet; owned */
         unsigned note_count;
     } ending;     /* end_sandbox() */

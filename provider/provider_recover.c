@@ -213,9 +213,21 @@ static void ended(struct work *work)
         over(rescue);
 }
 
+/* A workspace on a disk that does not answer, say: the start goes on without this session, which
+ * has its turn until it is ended. */
+static void stuck(struct work *work)
+{
+    struct rescue *rescue = (struct rescue *)work;
+    void (*done)(struct provider *) = rescue->done;
+    rescue->done = NULL;
+    if (done)
+        done(work->p);
+}
+
 static void end_it(struct rescue *rescue, void (*then)(struct work *work))
 {
     rescue->seat->ending = true;
+    rescue->work.ending.stuck = stuck;
     if (rescue->finding == FOUND_ABSENT && rescue->surely_absent)
         then(&rescue->work);
     else

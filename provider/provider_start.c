@@ -30,6 +30,7 @@ struct recovery {
 
 struct orphan {
     struct work work; /* first */
+    bool left_behind; /* nobody waits for it any more */
 };
 
 static void list(struct work *work);
@@ -194,8 +195,16 @@ static void free_orphan(struct work *work)
 static void orphan_ended(struct work *work)
 {
     struct provider *p = work->p;
+    bool waited_for = !((struct orphan *)work)->left_behind;
     free_orphan(work);
-    one_done(p);
+    if (waited_for)
+        one_done(p);
+}
+
+static void orphan_stuck(struct work *work)
+{
+    ((struct orphan *)work)->left_behind = true;
+    one_done(work->p);
 }
 
 /* False: no memory now. */
@@ -205,6 +214,7 @@ static bool end_orphan(struct provider *p, const struct launcher_name *name)
     if (!orphan)
         return false;
     work_begin(&orphan->work, p, free_orphan);
+    orphan->work.ending.stuck = orphan_stuck;
     p->recovery->under_way++;
     p->swept++;
     end_sandbox(&orphan->work, name->row, name->incarnation, orphan_ended);

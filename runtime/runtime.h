@@ -77,13 +77,17 @@ int runtime_reaper_main(void);
 
 int runtime_open(struct runtime **ret, const struct runtime_options *options, struct err *err);
 void runtime_close(struct runtime *rt); /* NULL allowed */
+/* Why runtime_open() could not clean up all that others had left behind; NULL: it could. */
+const struct err *runtime_kept(const struct runtime *rt);
 
 /* Returns when the gateway has sent every event of before. */
 int runtime_network_flush(struct runtime *rt, struct err *err);
 const struct runtime_facts *runtime_facts(const struct runtime *rt);
 
 /* Clean up what processes of berth that are gone have left behind (cgroups, placeholders, run
- * records of this runtime directory). Called by runtime_open(); `ret_count` may be NULL. */
+ * records of this runtime directory). Called by runtime_open(); `ret_count` may be NULL. 0; 1: some
+ * of it could not be cleaned up now, stays on record and is tried again by the next one, `err` says
+ * why of the first; -errno. */
 int runtime_reap(struct runtime *rt, unsigned *ret_count, struct err *err);
 
 /* May `path`, which nobody named, be the workspace? Refuses "/", the caller's home (`home`, NULL

@@ -37,6 +37,12 @@ void run_summary_start(const struct run *run)
         say("berth: note: %.*s", (int)length, line);
         line += length + (line[length] == '\n');
     }
+    const struct err *kept = runtime_kept(run->runtime);
+    char text[1024];
+    if (!kept)
+        return;
+    err_format(kept, text, sizeof text);
+    say("berth: note: not all of an earlier session could be cleaned up: %s", text);
 }
 
 void run_summary_published(struct run *run, struct session *session)

@@ -804,9 +804,7 @@ static int assemble(struct session *s, const struct spec *spec, const struct ses
     if (r == 0 && identity_first)
         r = make_identity(s, &parts, err);
     userns_helper_end(&parts.session_helper); /* it would be a process in S */
-    if (r == 0 && unified)
-        r = complete_cgroups(s, err);
-    if (r == 0 && unified)
+    if (r == 0 && unified && (r = complete_cgroups(s, err)) == 0)
         r = limit_cgroups(s, spec, err);
     started = now_us();
     if (r == 0)

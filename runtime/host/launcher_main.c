@@ -391,6 +391,8 @@ static int open_launcher(struct launcher *l, const struct launcher_options *opti
     int r = l->runtime ? 0 : runtime_open(&l->runtime, &how, err);
     if (r < 0)
         return r;
+    if (!options->runtime && runtime_kept(l->runtime) && options->tell)
+        options->tell(runtime_kept(l->runtime));
     l->generation = options->generation;
     if (l->generation == 0)
         r = launcher_number(l->config, &l->generation, err);

@@ -503,7 +503,8 @@ static int release_by_path(struct placeholder_book *b, struct err *err)
     r = dir < 0 ? dir : fstat(dir, &st) < 0 ? -errno : 0;
     if (r < 0 && !placeholder_is_away(r))
         return err_set(err, workspace_code(-r), -r, "open the workspace to clean up", b->head.path,
-                       NULL);
+                       "What a dead session has left in it stays until it answers: mend it, or "
+                       "unmount it.");
     /* What is left there are sockets that nobody can find by a name that is known here. */
     if (r < 0 || st.st_dev != b->head.dev || st.st_ino != b->head.ino) {
         if (b->head.count > 0)

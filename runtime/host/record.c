@@ -321,12 +321,13 @@ int record_reap(int dir, int (*clean)(void *data, const struct record *record, s
     struct names names;
     const char *name;
     names_begin(&names, own, NAMES_WITHOUT_DOT);
-    int r = 0, more = 0;
-    while (r == 0 && (more = names_next(&names, &name)) > 0)
-        r = reap_one(dir, name, clean, data, &count, err);
-    if (r == 0 && more < 0)
-        r = fail(err, -more, "list run records", NULL);
+    int more, kept = 0;
+    while ((more = names_next(&names, &name)) > 0) {
+        struct err later;
+        if (reap_one(dir, name, clean, data, &count, kept ? &later : err) < 0)
+            kept = 1;
+    }
     if (ret_count)
         *ret_count = count;
-    return r;
+    return more < 0 ? fail(err, -more, "list run records", NULL) : kept;
 }

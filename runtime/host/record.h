@@ -53,8 +53,10 @@ int record_remove(struct record *record, struct err *err);
 void record_fini(struct record *record); /* unlocks only */
 
 /* Call `clean` for each record that nobody holds, with the lock held by this process; the record is
- * removed when it returns 0 and stays for the next reap when it returns 1. *ret_count: the number
- * removed; the first error of `clean` ends it. */
+ * removed when it returns 0, and stays for the next reap when it returns 1 or fails. One that fails
+ * (a workspace on a disk that does not answer) keeps nobody else's record: 1 is returned for it at
+ * the end, and `err` is of the first. *ret_count: the number removed. 0, 1, or -errno: they could
+ * not be listed. */
 int record_reap(int dir, int (*clean)(void *data, const struct record *record, struct err *err),
                 void *data, unsigned *ret_count, struct err *err);
 

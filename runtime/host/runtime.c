@@ -359,7 +359,17 @@ static int runtime_setup(struct runtime *rt, const struct runtime_options *optio
             return r;
         rt->overlay_userxattr = true;
     }
-    return runtime_reap(rt, NULL, err);
+    /* What one dead session has left on a disk that does not answer must stop no other one. */
+    r = runtime_reap(rt, NULL, &rt->kept_err);
+    if (r < 0)
+        *err = rt->kept_err;
+    rt->kept = r > 0;
+    return r < 0 ? r : 0;
+}
+
+const struct err *runtime_kept(const struct runtime *rt)
+{
+    return rt->kept ? &rt->kept_err : NULL;
 }
 
 int runtime_open(struct runtime **ret, const struct runtime_options *options, struct err *err)

@@ -26,6 +26,8 @@ struct runtime {
     int init;    /* O_PATH of PID 1's program */
     int files;   /* O_PATH of the file worker's program; -1: not opened, none, or `files_err` */
     struct err files_err;
+    struct err kept_err; /* when `kept`: see runtime_kept() */
+    bool kept;
     /* For the next session that starts, and for no other: `filled` where it has a network of
      * berth's; -1: it makes its own. */
     int netns;
