@@ -467,8 +467,8 @@ void __wrap_title_set(const char *title)
  * wrappers from lines like these. */
 __typeof__(launcher_work) __real_launcher_work;
 __typeof__(launcher_work) __wrap_launcher_work;
-int __wrap_launcher_work(const struct launcher *l, const struct job *job, bool clean, int netns,
-                         int result)
+int __wrap_launcher_work(const struct launcher *l, const struct job *job, bool clean,
+                         struct network_ready *netns, int result)
 {
     role = (unsigned)ROLE_WORKER + job->request.type + (clean ? 32u : 0u);
     return __real_launcher_work(l, job, clean, netns, result);
