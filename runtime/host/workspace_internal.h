@@ -131,6 +131,9 @@ struct use_record {
 /* WS-2's algebra, pure: may these two live together? */
 bool use_conflicts(const struct use_record *a, const struct use_record *b);
 
+/* A holder's words begin like this when it ends by itself: no session is to be ended for it. */
+#define USE_HOLDER_FILES "a file operation of "
+
 enum { USE_NAME_SIZE = 72 };
 
 struct use_wish {

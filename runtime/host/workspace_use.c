@@ -207,11 +207,11 @@ static int refuse(const struct use_record *mine, const struct use_record *other,
                           ? (other->exclusive == USE_FILES ? "" : " exclusively")
                       : mine->exclusive == USE_FILES ? ""
                                                      : ", and exclusive use was asked for";
+    bool files = strncmp(other->holder, USE_HOLDER_FILES, sizeof USE_HOLDER_FILES - 1) == 0;
     return err_set(err, ERR_WORKSPACE_IN_USE, 0,
                    wish->alone ? "use the volume" : "use the directory", wish->path,
                    "%s uses %s%s. %s, or use another one.", other->holder, where, how,
-                   other->exclusive == USE_FILES ? "Try again when that has ended"
-                                                 : "Park or end that session");
+                   files ? "Try again when that has ended" : "Park or end that session");
 }
 
 /* One record of `folder` against `mine`. */
