@@ -266,8 +266,8 @@ static int begin_use(struct parked *p, const struct session_name *name, struct e
         return r;
     use_lasting_name(names.id, own);
     snprintf(holder, sizeof holder,
-             "a file operation of session %.64s of workspace %.64s (process %ld)",
-             p->spec->session_id, p->spec->workspace_id, (long)getpid());
+             USE_HOLDER_FILES "session %.64s of workspace %.64s (process %ld)", p->spec->session_id,
+             p->spec->workspace_id, (long)getpid());
     const struct use_wish wish = {.exclusive = volume ? USE_FILES : USE_SHARED,
                                   .alone = volume,
                                   .own = own,

@@ -184,9 +184,11 @@ static int refuse(int lock, const char *name, struct err *err)
     char text[256] = "";
     ssize_t n = pread(lock, text, sizeof text - 1, 0);
     text[n > 0 ? n : 0] = 0;
-    return err_set(err, ERR_WORKSPACE_IN_USE, 0, "lock the volume", name,
-                   "It is used by %s. End that session, or ask for it read-only in both.",
-                   text[0] ? text : "another session");
+    bool files = strncmp(text, USE_HOLDER_FILES, sizeof USE_HOLDER_FILES - 1) == 0;
+    return err_set(err, ERR_WORKSPACE_IN_USE, 0, "lock the volume", name, "It is used by %s. %s.",
+                   text[0] ? text : "another session",
+                   files ? "Try again when it has ended"
+                         : "End that session, or ask for it read-only in both");
 }
 
 int volume_lock(int folder, const char *name, bool read_only, const char *holder, int *ret_lock,

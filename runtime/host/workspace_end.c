@@ -21,12 +21,18 @@ struct ending {
     struct err *err;
 };
 
-/* The use goes last: it says where the placeholders are, to whoever does this again. */
-static int end_use(void *data, const struct use_found *use)
+/* The use goes last: it says where the placeholders are, to whoever does this again. `except`: as
+ * in placeholder_end(). */
+static int end_use(const struct ending *e, const struct use_found *use, const char *except)
 {
-    const struct ending *e = data;
-    int r = placeholder_end(e->share, use->root.dev, use->root.ino, use->name, e->notes, e->err);
-    return r < 0 ? r : use_end(e->share, use->name, false, e->err);
+    int r = placeholder_end(e->share, use->root.dev, use->root.ino, except, e->notes, e->err);
+    return r < 0 ? r : use_end_found(e->share, use, e->err);
+}
+
+/* No name is excepted: the dead one counts for nothing, and who has its name now may live. */
+static int end_dead(void *data, const struct use_found *use)
+{
+    return end_use(data, use, NULL);
 }
 
 int workspace_end_lasting(const char *share_dir, const char *record_id,
@@ -44,7 +50,8 @@ int workspace_end_lasting(const char *share_dir, const char *record_id,
     if (r != 0)
         return r < 0 ? r : 0;
     struct ending e = {share, &notes, err};
-    return end_use(&e, &use);
+    r = end_use(&e, &use, use.name);
+    return r < 0 ? r : 0;
 }
 
 static int reap_share(const char *share_dir, struct reaped *reaped, struct err *err)
@@ -54,7 +61,7 @@ static int reap_share(const char *share_dir, struct reaped *reaped, struct err *
     _cleanup_fd_ int share = -1;
     int r = share_open(share_dir, &share, err);
     struct ending e = {share, NULL, NULL};
-    const struct use_dead dead = {end_use, &e};
+    const struct use_dead dead = {end_dead, &e};
     if (r == 0)
         r = use_reap(share, &dead, reaped, err);
     return r == 0 ? placeholder_reap(share, reaped, err) : r;

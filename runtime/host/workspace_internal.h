@@ -131,6 +131,9 @@ struct use_record {
 /* WS-2's algebra, pure: may these two live together? */
 bool use_conflicts(const struct use_record *a, const struct use_record *b);
 
+/* A holder's words begin like this when it ends by itself: no session is to be ended for it. */
+#define USE_HOLDER_FILES "a file operation of "
+
 enum { USE_NAME_SIZE = 72 };
 
 struct use_wish {
@@ -154,18 +157,25 @@ int use_end(int share, const char *name, bool exclusive, struct err *err);
 struct use_found {
     char name[USE_NAME_SIZE];
     struct use_node root; /* zero: none was written */
+    int64_t init_pid;     /* with the next: of which session of that name; zero: none was written */
+    uint64_t init_start;
 };
 
 /* The use of a session that lasted and is dead, by its record's id. 0; 1: there is none; -errno. */
 int use_find_lasting(int share, const char *record_id, struct use_found *ret, struct err *err);
+
+/* Remove the record and its links, if it is still that session's. 0; 1: it has gone, and what has
+ * its name now, if anything, stays; -errno. */
+int use_end_found(int share, const struct use_found *use, struct err *err);
 
 /* What a reap did: how many records are gone, how many it has to be asked for again. */
 struct reaped {
     unsigned count, left;
 };
 
-/* What to do with the use of a session that lasted and is dead: its placeholders, then use_end().
- * No guard is held. 0 or -errno. */
+/* What to do with the use of a session that lasted and is dead: its placeholders, then
+ * use_end_found(). No guard is held: its name may be another session's meanwhile. As
+ * use_end_found(). */
 struct use_dead {
     int (*end)(void *data, const struct use_found *use);
     void *data;

@@ -207,11 +207,11 @@ static int refuse(const struct use_record *mine, const struct use_record *other,
                           ? (other->exclusive == USE_FILES ? "" : " exclusively")
                       : mine->exclusive == USE_FILES ? ""
                                                      : ", and exclusive use was asked for";
+    bool files = strncmp(other->holder, USE_HOLDER_FILES, sizeof USE_HOLDER_FILES - 1) == 0;
     return err_set(err, ERR_WORKSPACE_IN_USE, 0,
                    wish->alone ? "use the volume" : "use the directory", wish->path,
                    "%s uses %s%s. %s, or use another one.", other->holder, where, how,
-                   other->exclusive == USE_FILES ? "Try again when that has ended"
-                                                 : "Park or end that session");
+                   files ? "Try again when that has ended" : "Park or end that session");
 }
 
 /* One record of `folder` against `mine`. */
@@ -365,6 +365,21 @@ int use_begin(int share, int dir, const struct use_wish *wish, char ret_name[USE
 }
 
 /* 0 and the record; `count` is 0 when it was cut short; 1: there is none; -errno. */
+static int load_lasting(int at, const char *path, struct use_record *ret, struct err *err)
+{
+    _cleanup_fd_ int fd = openat(at, path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0 && errno == ENOENT)
+        return 1;
+    ssize_t n = fd < 0 ? -errno : io_read_full(fd, ret, sizeof *ret);
+    if (n < 0)
+        return err_set(err, ERR_UNAVAILABLE, (int)-n, "read the record of a session", path, NULL);
+    /* Cut short: its writer was killed before he made anything on the strength of it. */
+    if (!is_record(ret, n))
+        ret->count = 0;
+    return 0;
+}
+
+/* The same, wherever it is. */
 static int find_lasting(int share, const char *name, enum use_folder_at *ret_folder,
                         struct use_record *ret, struct err *err)
 {
@@ -372,18 +387,11 @@ static int find_lasting(int share, const char *name, enum use_folder_at *ret_fol
     /* An older berth of this host recorded them in the other two. */
     for (int i = FOLDERS - 1; i >= 0; i--) {
         snprintf(path, sizeof path, "%s/%s", use_folder[i], name);
-        _cleanup_fd_ int fd = openat(share, path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
-        if (fd < 0 && errno == ENOENT)
+        int r = load_lasting(share, path, ret, err);
+        if (r == 1)
             continue;
-        ssize_t n = fd < 0 ? -errno : io_read_full(fd, ret, sizeof *ret);
-        if (n < 0)
-            return err_set(err, ERR_UNAVAILABLE, (int)-n, "read the record of a session", path,
-                           NULL);
-        /* Cut short: its writer was killed before he made anything on the strength of it. */
-        if (!is_record(ret, n))
-            ret->count = 0;
         *ret_folder = (enum use_folder_at)i;
-        return 0;
+        return r;
     }
     return 1;
 }
@@ -393,19 +401,31 @@ void use_lasting_name(const char *record_id, char ret[USE_NAME_SIZE])
     snprintf(ret, USE_NAME_SIZE, LASTING_PREFIX "%s", record_id);
 }
 
+static struct use_found found_of(const char *name, const struct use_record *r)
+{
+    struct use_found found = {0};
+    snprintf(found.name, sizeof found.name, "%s", name);
+    if (r->count > 0) {
+        found.root = r->chain[0];
+        found.init_pid = r->init_pid;
+        found.init_start = r->init_start;
+    }
+    return found;
+}
+
 int use_find_lasting(int share, const char *record_id, struct use_found *ret, struct err *err)
 {
     static struct use_record record;
-    struct use_found found = {0};
+    char name[USE_NAME_SIZE];
     enum use_folder_at folder;
-    use_lasting_name(record_id, found.name);
-    int r = find_lasting(share, found.name, &folder, &record, err);
-    if (r != 0)
-        return r;
-    if (record.count > 0)
-        found.root = record.chain[0];
-    *ret = found;
-    return 0;
+    _cleanup_fd_ int guard = -1;
+    use_lasting_name(record_id, name);
+    int r = share_guard(share, SHARE_GUARD_USES, true, &guard, err);
+    if (r == 0)
+        r = find_lasting(share, name, &folder, &record, err);
+    if (r == 0)
+        *ret = found_of(name, &record);
+    return r;
 }
 
 /* 1: one that lives is there, and is not `except`. The guard is held. */
@@ -446,7 +466,9 @@ int use_lasts(int share, uint64_t dev, uint64_t ino, const char *except, struct 
                  : r;
 }
 
-static int end_lasting(int share, const char *name, struct err *err)
+/* Looked at and removed under one guard. `only`: the one that was found; NULL: whichever has the
+ * name. 1: that one has gone. */
+static int end_lasting(int share, const char *name, const struct use_found *only, struct err *err)
 {
     static struct use_record r;
     enum use_folder_at folder;
@@ -456,7 +478,10 @@ static int end_lasting(int share, const char *name, struct err *err)
     if (done == 0)
         done = find_lasting(share, name, &folder, &r, err);
     if (done != 0)
-        return done < 0 ? done : 0;
+        return done;
+    struct use_found now = found_of(name, &r);
+    if (only && (now.init_pid != only->init_pid || now.init_start != only->init_start))
+        return 1;
     snprintf(path, sizeof path, "%s/%s", use_folder[folder], name);
     done = drop_links(share, &r, name);
     if (done == 0)
@@ -466,11 +491,18 @@ static int end_lasting(int share, const char *name, struct err *err)
                     : 0;
 }
 
+int use_end_found(int share, const struct use_found *use, struct err *err)
+{
+    return end_lasting(share, use->name, use, err);
+}
+
 int use_end(int share, const char *name, bool exclusive, struct err *err)
 {
     char path[96];
-    if (is_lasting(name))
-        return end_lasting(share, name, err);
+    if (is_lasting(name)) {
+        int r = end_lasting(share, name, NULL, err);
+        return r < 0 ? r : 0;
+    }
     snprintf(path, sizeof path, "%s/%s", use_folder[exclusive ? FOLDER_EXCLUSIVE : FOLDER_SHARED],
              name);
     unlinkat(share, path, 0);
@@ -497,16 +529,11 @@ static int list_at(int at, const char *name, DIR **ret)
     return r < 0 || dir ? r : -EIO;
 }
 
-/* Its end may have to be asked for again, so its record goes last (use_reap()). */
-static int reap_lasting(int share, const char *name, const struct use_dead *dead)
-{
-    struct use_found use;
-    int r = use_find_lasting(share, name + sizeof LASTING_PREFIX - 1, &use, NULL);
-    return r == 0 ? dead->end(dead->data, &use) : r < 0 ? r : 0;
-}
-
-/* 1: it lives; 0: it is dead; -errno: that is not known. */
-static int is_alive(int share, int folder, const char *name, struct err *err)
+/* 1: it lives, or has gone; 0: it is dead; -errno: that is not known. *ret: one that lasted and is
+ * dead; it has no name when it could not be read. Nobody is held up after that, so a session of the
+ * same name may begin: what is found here says of which one the end is (use_end_found()). Its
+ * record goes last, as its end may have to be asked for again. */
+static int is_alive(int share, int folder, const char *name, struct use_found *ret, struct err *err)
 {
     static struct use_record record;
     /* The guard: a record just made may not be locked yet. */
@@ -514,10 +541,15 @@ static int is_alive(int share, int folder, const char *name, struct err *err)
     int r = share_guard(share, SHARE_GUARD_USES, true, &guard, err);
     if (r < 0)
         return r;
-    r = read_record(folder, name, &record);
-    if (r == 1 && !is_lasting(name))
+    if (read_record(folder, name, &record) != 1)
+        return 1;
+    if (!is_lasting(name)) {
         unlinkat(folder, name, 0); /* placeholders of the dead are looked for next */
-    return r != 1;
+        return 0;
+    }
+    r = load_lasting(folder, name, &record, NULL);
+    *ret = r == 0 ? found_of(name, &record) : (struct use_found){0};
+    return r == 1;
 }
 
 static int reap_folder(int share, DIR *dir, const struct use_dead *dead, struct reaped *reaped,
@@ -527,12 +559,14 @@ static int reap_folder(int share, DIR *dir, const struct use_dead *dead, struct 
     while ((e = readdir(dir))) {
         if (e->d_name[0] == '.' || writer_lives(e->d_name))
             continue;
-        int r = is_alive(share, dirfd(dir), e->d_name, err);
+        struct use_found use;
+        int r = is_alive(share, dirfd(dir), e->d_name, &use, err);
         if (r < 0)
             return r;
         if (r > 0)
             continue;
-        r = is_lasting(e->d_name) ? reap_lasting(share, e->d_name, dead) : 0;
+        if (is_lasting(e->d_name))
+            r = use.name[0] ? dead->end(dead->data, &use) : -EIO;
         reaped->left += r < 0;
         reaped->count += r == 0;
     }

@@ -788,6 +788,8 @@ static void while_it_is_written(const struct place *p)
         if (!volume)
             spec_of_neighbour(&its, p->work, true);
         must_refuse(&its, &o, ERR_WORKSPACE_IN_USE, "a file operation of session one");
+        must_refuse(&its, &o, ERR_WORKSPACE_IN_USE,
+                    volume ? "Try again when it has ended" : "Try again when that has ended");
         run_write("/workspace/f", "beside");
         must_do("another write");
         CHECK(kill(pid, SIGKILL) == 0 && waitpid(pid, &status, 0) == pid, "kill");

@@ -359,3 +359,122 @@ static void beside_a_living_one(const struct place *p)
 }
 IN_A_PLACE(a_living_session_keeps_its_names_whatever_the_end_of_another_is_refused,
            beside_a_living_one)
+
+/* ---- a reap that others overtake --------------------------------------------------------------
+ */
+
+/* A child that stops itself once, before its call number `at` after that; false: it has ended. */
+static bool stop_before(pid_t pid, unsigned at)
+{
+    int status;
+    unsigned calls = 0;
+    CHECK(waitpid(pid, &status, 0) == pid && WIFSTOPPED(status), "status %x", status);
+    CHECK(ptrace(PTRACE_SETOPTIONS, pid, NULL, PTRACE_O_EXITKILL | PTRACE_O_TRACESYSGOOD) == 0,
+          "options");
+    for (;;) {
+        struct __ptrace_syscall_info info;
+        CHECK(ptrace(PTRACE_SYSCALL, pid, NULL, NULL) == 0, "go on");
+        CHECK(waitpid(pid, &status, 0) == pid, "wait");
+        if (!WIFSTOPPED(status)) {
+            CHECK(status == 0, "call %u: status %x", at, status);
+            return false;
+        }
+        CHECK(WSTOPSIG(status) == (SIGTRAP | 0x80), "status %x", status);
+        CHECK(ptrace(PTRACE_GET_SYSCALL_INFO, pid, (void *)sizeof info, &info) > 0, "info");
+        if (info.op == PTRACE_SYSCALL_INFO_ENTRY && ++calls == at)
+            return true;
+    }
+}
+
+static bool is_free(int share, uint64_t key)
+{
+    int guard = -1;
+    int r = share_guard(share, key, false, &guard, NULL);
+    CHECK(r == 0 || r == -ETIMEDOUT, "guard: %d", r);
+    close(guard);
+    return r == 0;
+}
+
+static unsigned links_to(const struct place *p, const char *kind, const char *use)
+{
+    DIR *d = opendir(at(p->share, kind));
+    unsigned n = 0;
+    CHECK(d != NULL, "%s", kind);
+    for (const struct dirent *e; (e = readdir(d));)
+        n += e->d_name[0] != '.' && exists(at(at(at(p->share, kind), e->d_name), use));
+    closedir(d);
+    return n;
+}
+
+static void must_be_whole(const struct place *p, int share, const struct stat *work, unsigned call)
+{
+    struct spec s;
+    struct workspace_options o = options_of(p);
+    CHECK(exists(at(p->share, "lasting/s-a")) && links_to(p, "roots", "s-a") == 1 &&
+              links_to(p, "beneath", "s-a") >= 2,
+          "call %u: a reap took the record of a living session, or links of it", call);
+    CHECK(use_lasts(share, work->st_dev, work->st_ino, NULL, NULL) == 1, "call %u: lives", call);
+    CHECK(exists(at(p->work, ".bashrc")) && exists(at(p->work, "sub/.envrc")),
+          "call %u: a reap took names that a living session needs", call);
+    spec_directory(&s, p->work);
+    s.workspace.exclusive = true;
+    must_refuse(&s, &o, ERR_WORKSPACE_IN_USE, "and exclusive use was asked for");
+}
+
+/* The dead one is ended by another, and a session of its name begins, before call number `at` of a
+ * reap that goes on after that. False: it has not so many. */
+static bool overtake(const struct place *p, int share, const struct stat *work, unsigned at,
+                     unsigned *times)
+{
+    struct spec s;
+    struct workspace ws;
+    int status;
+    leave_dead(p, "a");
+    pid_t pid = fork();
+    CHECK(pid >= 0, "fork");
+    if (pid == 0) {
+        begin_traced();
+        _exit(workspace_reap(p->share, NULL, NULL, NULL) == 0 ? DONE : NOT_DONE);
+    }
+    if (!stop_before(pid, at))
+        return false;
+    int hold = -1;
+    /* Where it has a guard, nobody overtakes it. */
+    if (is_free(share, SHARE_GUARD_USES) &&
+        is_free(share, share_directory_key(work->st_dev, work->st_ino))) {
+        CHECK(end(p, "a") == DONE, "call %u: its end", at);
+        struct workspace_options o = lasting_options(p, "a", getpid());
+        spec_held(&s, p);
+        must_open(&ws, &s, &o);
+        hold = ws.hold;
+        ws.hold = -1;
+        workspace_leave(&ws);
+        ++*times;
+    }
+    CHECK(ptrace(PTRACE_DETACH, pid, NULL, NULL) == 0, "detach");
+    CHECK(waitpid(pid, &status, 0) == pid && status == 0, "call %u: status %x", at, status);
+    if (hold >= 0) {
+        must_be_whole(p, share, work, at);
+        CHECK(close(hold) == 0 && end(p, "a") == DONE, "call %u: the end of the second", at);
+    }
+    return true;
+}
+
+static void while_it_reaps(const struct place *p)
+{
+    struct refusal none = {0};
+    struct stat work;
+    int share;
+    unsigned calls = 1, times = 0;
+    furnish(p);
+    CHECK(stat(p->work, &work) == 0, "stat");
+    CHECK(share_open(p->share, &share, NULL) == 0, "share");
+    while (overtake(p, share, &work, calls, &times)) {
+        nothing_is_left(p, "overtaken", &none);
+        calls++;
+    }
+    nothing_is_left(p, "not overtaken", &none);
+    CHECK(calls > 30 && times > 15, "%u calls, overtaken at %u", calls, times);
+    close(share);
+}
+IN_A_PLACE(WS_2_a_reap_leaves_a_living_session_that_has_the_name_of_a_dead_one, while_it_reaps)
