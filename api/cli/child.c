@@ -47,6 +47,15 @@ int child_find_program(const char *name, const char *step, int *ret_program, str
     return 0;
 }
 
+void child_raise_files(void)
+{
+    struct rlimit files;
+    if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
+        files.rlim_cur = files.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &files);
+    }
+}
+
 void child_begin(void)
 {
     sigset_t none;
@@ -57,12 +66,7 @@ void child_begin(void)
     sigaction(SIGPIPE, &(struct sigaction){.sa_handler = SIG_IGN}, NULL);
     sigprocmask(SIG_SETMASK, &none, NULL);
     setsid();
-    /* A descriptor for each client, session and connection. */
-    struct rlimit files;
-    if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
-        files.rlim_cur = files.rlim_max;
-        setrlimit(RLIMIT_NOFILE, &files);
-    }
+    child_raise_files();
 }
 
 int child_null_stdin(void)

@@ -15,6 +15,8 @@
  * root's or the caller's that nobody else can write. `step` is for messages. */
 int child_find_program(const char *name, const char *step, int *ret_program, struct err *err);
 
+/* As many descriptors as may be had: one is open for each client, session and connection. */
+void child_raise_files(void);
 /* Default signals (SIGPIPE ignored), a session of its own, as many descriptors as may be had. */
 void child_begin(void);
 int child_null_stdin(void);

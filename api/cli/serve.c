@@ -226,6 +226,7 @@ int cli_serve(int argc, char **argv)
     struct serve_place place = {.state_lock = -1, .runtime_lock = -1, .listen = -1};
     struct serve_launch launch = {
         .program = -1, .gateway = -1, .config = -1, .capabilities = -1, .status = -1};
+    child_raise_files();
     serve_kept_init(&launch.kept);
     int status, r = keep_options(&options, &err);
     if (r == 0)

@@ -114,6 +114,7 @@ struct serve_child {
     int channel; /* our end of the pair of SOCK_SEQPACKET whose end ends it; -1 */
     uint64_t born_ms, due_ms;
     unsigned pause_ms;
+    int unbegun; /* why it could not be started the last time, which was told: -errno; 0 */
 };
 
 /* serve_kept.c: what one launcher has kept for the next. */
@@ -121,7 +122,13 @@ struct serve_kept {
     int outer;                   /* -1 */
     struct launcher_kept *items; /* owned */
     unsigned count, room;
+    int end;     /* no network has this number, or a higher one */
+    bool untold; /* one was not kept, and nobody was told yet */
+    bool told;
 };
+/* The descriptors of the supervisor's that no network gets: it starts processes with them. */
+enum { SERVE_KEPT_RESERVE = 64 };
+/* By the limit on open files of now. */
 void serve_kept_init(struct serve_kept *kept);
 void serve_kept_fini(struct serve_kept *kept);
 /* What came of a launcher; takes *fd, where it is kept. */

@@ -6,12 +6,19 @@
 
 #include "runtime/base/fd.h"
 
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
 void serve_kept_init(struct serve_kept *kept)
 {
+    struct rlimit files;
     *kept = (struct serve_kept){.outer = -1};
+    if (getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur > SERVE_KEPT_RESERVE)
+        kept->end = files.rlim_cur > INT_MAX ? INT_MAX : (int)files.rlim_cur - SERVE_KEPT_RESERVE;
+    /* The next launcher, which has the same limit, has a second one for each session. */
+    kept->end /= 2;
 }
 
 void serve_kept_fini(struct serve_kept *kept)
@@ -32,10 +39,15 @@ static struct launcher_kept *find(struct serve_kept *kept, const struct launcher
     return NULL;
 }
 
-/* One for which there is no memory is not kept, as if its launcher had been killed before it. */
+/* One for which there is no memory, or no number (the lowest that is free is had, so those below
+ * are used), is not kept, as if its launcher had been killed before it. */
 static void put(struct serve_kept *kept, const struct launcher_keep *what, int *fd)
 {
     struct launcher_kept *item = find(kept, what);
+    if (*fd >= kept->end) {
+        kept->untold = !kept->told;
+        return;
+    }
     if (!item && kept->count == kept->room) {
         unsigned room = kept->room ? kept->room * 2 : 16;
         struct launcher_kept *items = realloc(kept->items, room * sizeof *items);

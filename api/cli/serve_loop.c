@@ -85,6 +85,16 @@ static void set_due(struct serve_child *child)
     fd_replace(&child->channel, -1);
 }
 
+/* Told once for each reason, however often it is tried again; the pauses grow. */
+static void not_begun(struct serve_child *child, int reason, const struct err *err)
+{
+    if (child->unbegun != reason)
+        cli_fail(err);
+    child->unbegun = reason;
+    child->born_ms = serve_now_ms();
+    set_due(child);
+}
+
 static bool is_due(const struct serve_child *child, uint64_t now)
 {
     return child->pid == 0 && now >= child->due_ms;
@@ -98,11 +108,12 @@ static void start_gateway(struct supervisor *s)
     _cleanup_fd_ int control = -1, events = -1;
     if (s->phase != SERVING || !s->launch->carries || !is_due(&s->gateway, serve_now_ms()))
         return;
-    if (serve_start_gateway(s->launch, &s->gateway, &control, &events, &err) < 0) {
-        cli_fail(&err);
-        set_due(&s->gateway);
+    int r = serve_start_gateway(s->launch, &s->gateway, &control, &events, &err);
+    if (r < 0) {
+        not_begun(&s->gateway, r, &err);
         return;
     }
+    s->gateway.unbegun = 0;
     /* Whom it cannot be told is about to end, and is joined when it is there again. */
     if (s->launcher.pid)
         (void)serve_hand_over(s->launcher.channel, 'C', control);
@@ -120,6 +131,21 @@ static void tell_launcher_of_end(const struct supervisor *s)
 
 static void give_up(struct supervisor *s, bool exited, bool hopeless);
 
+/* The sockets of a launcher, and of front where there is `both`. */
+static int make_sockets(const struct supervisor *s, bool both, int pair[2], int *ret_control,
+                        int *ret_events, struct err *err)
+{
+    int r = socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0 ? -errno : 0;
+    if (r == 0)
+        r = serve_join_gateway(&s->gateway, 'C', ret_control);
+    if (r == 0 && both)
+        r = serve_join_gateway(&s->gateway, 'E', ret_events);
+    return r < 0 ? err_set(err, ERR_UNAVAILABLE, -r, "make the sockets of the launcher", NULL,
+                           "Until it can be started, berth serves nobody. Raise the limit on open "
+                           "files (LimitNOFILE, ulimit -n) where that is what is short.")
+                 : 0;
+}
+
 static void start_due(struct supervisor *s)
 {
     uint64_t now = serve_now_ms();
@@ -128,36 +154,29 @@ static void start_due(struct supervisor *s)
         (!both && s->launcher.pid != 0))
         return;
     struct err err;
-    int pair[2];
-    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0) {
-        set_due(&s->launcher);
+    int pair[2] = {-1, -1};
+    _cleanup_fd_ int control = -1, events = -1;
+    int r = make_sockets(s, both, pair, &control, &events, &err);
+    _cleanup_fd_ int of_launcher = pair[0], of_front = pair[1];
+    if (r == 0)
+        r = serve_start_launcher(s->launch, of_launcher, control, &s->launcher, &err);
+    if (r < 0) {
+        not_begun(&s->launcher, r, &err);
         return;
     }
-    _cleanup_fd_ int of_launcher = pair[0], of_front = pair[1], control = -1, events = -1;
-    if (serve_join_gateway(&s->gateway, 'C', &control) < 0 ||
-        (both && serve_join_gateway(&s->gateway, 'E', &events) < 0)) {
-        set_due(&s->launcher);
-        return;
-    }
-    int r = serve_start_launcher(s->launch, of_launcher, control, &s->launcher, &err);
-    if (r == 0 && s->gateway.pid == 0)
+    s->launcher.unbegun = 0;
+    if (s->gateway.pid == 0)
         tell_launcher_of_end(s);
-    if (r == 0 && both) {
-        r = serve_start_front(s->launch, of_front, events, &s->front, &err);
-        if (r < 0) {
-            cli_fail(&err);
-            set_due(&s->front);
-            give_up(s, true, false);
-            return;
-        }
-    } else if (r < 0) {
-        set_due(&s->launcher);
-    } else if (serve_hand_over(s->front.channel, 'L', of_front) < 0) {
-        /* Front is about to end: then this launcher does too, and both are started again. */
+    if (!both) {
+        /* Where front is about to end this launcher does too, and both are started again. */
+        (void)serve_hand_over(s->front.channel, 'L', of_front);
         return;
     }
-    if (r < 0)
+    if (serve_start_front(s->launch, of_front, events, &s->front, &err) < 0) {
         cli_fail(&err);
+        set_due(&s->front);
+        give_up(s, true, false);
+    }
 }
 
 static void stop(struct supervisor *s, bool at_once);
@@ -181,6 +200,20 @@ static ssize_t receive_kept(int channel, struct launcher_keep *ret, int *ret_fd)
     return n;
 }
 
+static void take_kept(struct supervisor *s, const struct launcher_keep *what, int *fd)
+{
+    struct serve_kept *kept = &s->launch->kept;
+    serve_kept_take(kept, what, fd);
+    if (!kept->untold)
+        return;
+    kept->untold = false;
+    kept->told = true;
+    cli_log("warning", "kept",
+            "there are more sessions than networks can be kept of: when the launcher and the "
+            "gateway die together, the others are not served again before they are parked and "
+            "resumed. Raise the hard limit on open files (ulimit -Hn) and start berth again.");
+}
+
 /* It is gone, or has a successor: what it has said until then holds. */
 static void leave_launcher(struct supervisor *s)
 {
@@ -190,7 +223,7 @@ static void leave_launcher(struct supervisor *s)
         _cleanup_fd_ int given = -1;
         n = receive_kept(s->launcher.channel, &what, &given);
         if (n == (ssize_t)sizeof what)
-            serve_kept_take(&s->launch->kept, &what, &given);
+            take_kept(s, &what, &given);
     }
     fd_replace(&s->launcher.channel, -1);
 }
@@ -391,7 +424,7 @@ static void hear_launcher(struct supervisor *s)
     if (n <= 0)
         leave_launcher(s);
     else if (n == (ssize_t)sizeof what)
-        serve_kept_take(&s->launch->kept, &what, &given);
+        take_kept(s, &what, &given);
     else if (kind == 'C' && serve_join_gateway(&s->gateway, 'C', &control) == 0 && control >= 0)
         (void)serve_hand_over(s->launcher.channel, 'C', control);
     else if (kind == 'K')

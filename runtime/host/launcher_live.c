@@ -70,6 +70,7 @@ static void let_go(const struct launcher *l, struct live *live)
     fd_closep(&live->netns);
 }
 
+/* 0; 1: this launcher's is not the one that networks were kept with. */
 static int tell_outer(struct launcher *l, int before)
 {
     struct stat was, is;
@@ -77,14 +78,30 @@ static int tell_outer(struct launcher *l, int before)
     if (userns < 0 || fstat(userns, &is) < 0)
         return -errno;
     struct err err;
-    if (before > 0 && (fstat(before, &was) < 0 || was.st_ino != is.st_ino) && l->tell) {
+    bool other = before <= 0 || fstat(before, &was) < 0 || was.st_ino != is.st_ino;
+    if (before > 0 && other && l->tell) {
         err_set(&err, ERR_UNAVAILABLE, 0, "enter the user namespace of before", NULL,
                 "Networks of sessions that live are served on by the gateway that has them, and by "
                 "no later one until they are parked and resumed.");
         l->tell(&err);
     }
     tell_keep(l, LAUNCHER_KEEP_OUTER, 0, 0, userns);
-    return 0;
+    return other;
+}
+
+static void drop_one(const struct launcher *l, struct launcher_kept *kept)
+{
+    tell_keep(l, LAUNCHER_KEEP_NO_MORE, kept->row, kept->incarnation, -1);
+    fd_closep(&kept->netns);
+}
+
+/* Every session is known, and what is kept of another one is of one that has ended unseen; or this
+ * launcher has no rights in any of them, and no use. */
+static void drop_kept(struct launcher *l)
+{
+    for (unsigned i = 0; i < l->kept_count; i++)
+        if (l->kept[i].netns >= 0)
+            drop_one(l, &l->kept[i]);
 }
 
 int launcher_live_open_kept(struct launcher *l, const struct launcher_options *options)
@@ -92,12 +109,14 @@ int launcher_live_open_kept(struct launcher *l, const struct launcher_options *o
     _cleanup_fd_ int before = options->outer > 0 ? options->outer : -1;
     int r = l->config->rootless ? tell_outer(l, before) : 0;
     if (r < 0 || options->kept_count == 0)
-        return r;
+        return r < 0 ? r : 0;
     l->kept = calloc(options->kept_count, sizeof *l->kept);
     if (!l->kept)
         return -ENOMEM;
     l->kept_count = options->kept_count;
     memcpy(l->kept, options->kept, l->kept_count * sizeof *l->kept);
+    if (r > 0)
+        drop_kept(l);
     return 0;
 }
 
@@ -114,20 +133,6 @@ static int take_kept(const struct launcher *l, int64_t row, int64_t incarnation)
 {
     struct launcher_kept *kept = find_kept(l, row, incarnation);
     return kept ? take_fd(&kept->netns) : -1;
-}
-
-static void drop_one(const struct launcher *l, struct launcher_kept *kept)
-{
-    tell_keep(l, LAUNCHER_KEEP_NO_MORE, kept->row, kept->incarnation, -1);
-    fd_closep(&kept->netns);
-}
-
-/* Every session is known: what is kept of another one is of one that has ended unseen. */
-static void drop_kept(struct launcher *l)
-{
-    for (unsigned i = 0; i < l->kept_count; i++)
-        if (l->kept[i].netns >= 0)
-            drop_one(l, &l->kept[i]);
 }
 
 /* ---- those that are known -------------------------------------------------------------------- */

@@ -28,10 +28,10 @@
 /* What a worker is told. */
 struct order {
     struct launcher_request request;
-    /* netns: so many of the last descriptors are a network namespace that is ready; gateway: the
-     * one before them, or the last, is the gateway's socket, which is not the one that the spare
-     * was born with */
-    uint32_t clean, netns, gateway;
+    /* fd_count: so many of the first descriptors are the request's; netns: so many of the last
+     * descriptors are a network namespace that is ready; gateway: the one before them, or the last,
+     * is the gateway's socket, which is not the one that the spare was born with */
+    uint32_t clean, fd_count, netns, gateway;
     uint32_t gateway_lost, gateway_ended; /* of struct launcher, and of struct job */
 };
 
@@ -62,7 +62,24 @@ void launcher_close_others(struct launcher *l)
     }
 }
 
-/* False: the launcher is gone. */
+/* False: they are not what the order says, and nothing is taken. */
+static bool take_descriptors(const struct order *order, const int *fds, unsigned count,
+                             struct job *job, struct network_ready *ret_netns, int *ret_gateway)
+{
+    if (order->gateway > 1 || order->netns > NETWORK_READY_FDS ||
+        count < order->netns + order->gateway ||
+        order->fd_count != count - order->netns - order->gateway ||
+        order->fd_count > LAUNCHER_FDS_MAX)
+        return false;
+    memcpy(job->fds, fds, order->fd_count * sizeof(int));
+    job->fd_count = order->fd_count;
+    if (order->gateway)
+        *ret_gateway = fds[order->fd_count];
+    return order->netns == 0 ||
+           network_ready_take(ret_netns, &fds[order->fd_count + order->gateway], order->netns);
+}
+
+/* False: the launcher is gone, or this process has no room for what it was given. */
 static bool receive(int socket, struct order *order, struct job *job,
                     struct network_ready *ret_netns, int *ret_gateway)
 {
@@ -77,22 +94,17 @@ static bool receive(int socket, struct order *order, struct job *job,
     do
         n = recvmsg(socket, &message, MSG_CMSG_CLOEXEC);
     while (n < 0 && errno == EINTR);
-    if (n != (ssize_t)sizeof *order)
+    if (n != (ssize_t)sizeof *order || (message.msg_flags & (MSG_CTRUNC | MSG_TRUNC)))
         return false;
     const struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+    int fds[ORDER_FDS];
+    unsigned count = 0;
     if (header && header->cmsg_type == SCM_RIGHTS) {
-        int fds[ORDER_FDS];
-        unsigned count = (unsigned)((header->cmsg_len - CMSG_LEN(0)) / sizeof(int));
+        count = (unsigned)((header->cmsg_len - CMSG_LEN(0)) / sizeof(int));
         memcpy(fds, CMSG_DATA(header), count * sizeof(int));
-        if (order->netns > 0 && order->netns <= count)
-            (void)network_ready_take(ret_netns, &fds[count -= order->netns], order->netns);
-        if (order->gateway)
-            *ret_gateway = fds[--count];
-        memcpy(job->fds, fds, count * sizeof(int));
-        job->fd_count = count;
     }
     job->request = order->request;
-    return true;
+    return take_descriptors(order, fds, count, job, ret_netns, ret_gateway);
 }
 
 /* Until there is an order, or none will come. The launcher sees that this end takes nothing more
@@ -228,6 +240,7 @@ static int send_order(const struct launcher *l, int socket, const struct job *jo
     count += given;
     struct order order = {.request = job->request,
                           .clean = clean,
+                          .fd_count = job->fd_count,
                           .netns = given,
                           .gateway = l->gateway >= 0,
                           .gateway_lost = l->gateway_lost,

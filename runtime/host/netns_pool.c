@@ -24,9 +24,10 @@ void netns_pool_init(struct netns_pool *pool)
 
 bool netns_pool_wants(const struct netns_pool *pool, bool filled, uint64_t now_ms)
 {
-    bool low =
-        pool->count <= NETNS_POOL_LOW || (filled && pool->filled_count <= NETNS_POOL_FILLED_LOW);
-    return pool->from < 0 && low && now_ms >= pool->not_before_ms;
+    bool plain = pool->count <= NETNS_POOL_LOW && now_ms >= pool->not_before_ms[false];
+    bool more = filled && pool->filled_count <= NETNS_POOL_FILLED_LOW &&
+                now_ms >= pool->not_before_ms[true];
+    return pool->from < 0 && (plain || more);
 }
 
 /* ---- the child ------------------------------------------------------------------------------ */
@@ -105,19 +106,30 @@ static _Noreturn void be_child(int to, unsigned plain, unsigned filled, pid_t pa
     _exit(make_some(to, plain, filled));
 }
 
+/* How many of a kind are to be made now. Whatever becomes of them, the next are not begun at once.
+ */
+static unsigned begin(struct netns_pool *pool, bool filled, uint64_t now_ms)
+{
+    unsigned missing =
+        filled ? NETNS_POOL_FILLED - pool->filled_count : NETNS_POOL_SIZE - pool->count;
+    pool->gained[filled] = false;
+    if (now_ms < pool->not_before_ms[filled])
+        return 0;
+    if (missing > 0)
+        pool->not_before_ms[filled] = now_ms + NETNS_POOL_PAUSE_MS;
+    return missing;
+}
+
 int netns_pool_fill(struct netns_pool *pool, bool filled, uint64_t now_ms)
 {
     int pair[2];
-    /* Whatever becomes of this one, the next is not begun at once. */
-    pool->not_before_ms = now_ms + NETNS_POOL_PAUSE_MS;
-    pool->gained = false;
+    unsigned plain = begin(pool, false, now_ms), more = filled ? begin(pool, true, now_ms) : 0;
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
         return -errno;
     _cleanup_fd_ int here = pair[0], there = pair[1];
     pid_t self = getpid(), pid = fork();
     if (pid == 0)
-        be_child(there, NETNS_POOL_SIZE - pool->count,
-                 filled ? NETNS_POOL_FILLED - pool->filled_count : 0, self);
+        be_child(there, plain, more, self);
     if (pid < 0)
         return -errno;
     pool->child = pid;
@@ -164,7 +176,7 @@ static void keep(struct netns_pool *pool, struct network_ready *ready)
         return;
     }
     (filled ? pool->filled : pool->plain)[(*count)++] = *ready;
-    pool->gained = true;
+    pool->gained[filled] = true;
 }
 
 bool netns_pool_receive(struct netns_pool *pool, uint64_t now_ms)
@@ -175,8 +187,11 @@ bool netns_pool_receive(struct netns_pool *pool, uint64_t now_ms)
         keep(pool, &ready);
     if (r > 0)
         return true;
-    if (pool->gained)
-        pool->not_before_ms = now_ms;
+    for (unsigned kind = 0; kind < ARRAY_LENGTH(pool->gained); kind++) {
+        if (pool->gained[kind])
+            pool->not_before_ms[kind] = now_ms;
+        pool->gained[kind] = false;
+    }
     return false;
 }
 

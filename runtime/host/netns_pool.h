@@ -29,7 +29,7 @@ enum {
     NETNS_POOL_FILLED = 4, /* and filled ones, each of some 600 KiB and ten descriptors */
     NETNS_POOL_FILLED_LOW = 2,
     NETNS_POOL_PATIENCE_MS = 5000, /* what the making child may take */
-    NETNS_POOL_PAUSE_MS = 60000,   /* after a child that made none */
+    NETNS_POOL_PAUSE_MS = 60000,   /* of a kind, after a child that made none of it */
 };
 
 struct netns_pool {
@@ -37,8 +37,9 @@ struct netns_pool {
     unsigned count, filled_count;
     pid_t child; /* the last one */
     int from;    /* where new ones come from while it lives; -1 */
-    bool gained; /* it has made one */
-    uint64_t not_before_ms;
+    /* of plain ones, and of filled ones: what fails for one kind delays that kind alone */
+    bool gained[2]; /* it has made one */
+    uint64_t not_before_ms[2];
 };
 
 void netns_pool_init(struct netns_pool *pool);
@@ -46,8 +47,8 @@ void netns_pool_init(struct netns_pool *pool);
 /* Is it time to make some, `filled` ones too? False while a child is at it. */
 bool netns_pool_wants(const struct netns_pool *pool, bool filled, uint64_t now_ms);
 
-/* Start a child that makes what is missing, and is waited for by the caller as any child. Then
- * `from` becomes readable. 0 or -errno. */
+/* Start a child that makes what is missing of each kind that is not in its pause, and is waited for
+ * by the caller as any child. Then `from` becomes readable. 0 or -errno. */
 int netns_pool_fill(struct netns_pool *pool, bool filled, uint64_t now_ms);
 
 /* When `from` is readable. True while more may come; else the caller closes `from`. */

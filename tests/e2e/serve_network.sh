@@ -264,6 +264,39 @@ NET_5_a_launcher_and_a_gateway_that_die_together_are_followed_by_two_that_serve(
     berth session destroy n9 --delete-volume
     status_is 0
 }
+# launchers_follow FIRST LAST: these sessions, and launchers that die are followed by ones that serve
+launchers_follow() {
+    local i
+    for i in $(seq "$1" "$2"); do
+        berth session create "k$i"
+        status_is 0
+    done
+    for i in 1 2; do
+        kill_role launcher
+        soon_reaches k1 web.example
+    done
+    berth session create late
+    status_is 0
+    for i in late $(seq -f 'k%g' 1 "$2"); do berth session destroy "$i" --delete-volume; done
+}
+a_supervisor_with_few_descriptors_starts_launchers_for_many_sessions() {
+    local as=("${AS[@]+"${AS[@]}"}")
+    # The soft limit is no limit of berth's.
+    AS=(prlimit --nofile=40: -- "${as[@]+"${as[@]}"}")
+    berth session create k1 --allow web.example:80
+    status_is 0
+    launchers_follow 2 30
+    service_end TERM
+    # Of the hard one some are left for what is started.
+    AS=(prlimit --nofile=100:100 -- "${as[@]+"${as[@]}"}")
+    berth session create k1 --allow web.example:80
+    status_is 0
+    launchers_follow 2 14
+    AS=("${as[@]+"${as[@]}"}")
+    if [ "$MODE" != root ] && ! grep -q '"event":"kept"' "$D/run/serve.log"; then
+        fail 'the log does not say that networks are not kept'
+    fi
+}
 a_published_port_leads_into_a_session_that_lasts_for_as_long_as_it_runs() {
     local role
     berth session create p1 --publish 23456:3000
@@ -618,6 +651,7 @@ CASES='NET_4_what_is_refused_is_an_event_with_the_rule_that_allows_it
 NET_6_other_rules_are_in_force_at_once_and_cut_what_they_refuse NET_5_rules_and_their_revision_outlive_berth
 NET_6_a_parked_session_has_its_new_rules_when_it_is_resumed
 NET_5_a_launcher_and_a_gateway_that_die_together_are_followed_by_two_that_serve
+a_supervisor_with_few_descriptors_starts_launchers_for_many_sessions
 a_published_port_leads_into_a_session_that_lasts_for_as_long_as_it_runs
 a_gateway_that_stands_still_is_killed_and_the_next_one_serves
 a_port_of_the_host_that_is_taken_is_refused_and_nothing_is_made

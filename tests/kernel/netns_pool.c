@@ -213,6 +213,31 @@ Test(netns_pool, whoever_may_not_make_one_is_not_asked_again_at_once)
     cr_assert(WIFEXITED(status) && WEXITSTATUS(status) == 0, "%#x", status);
 }
 
+Test(netns_pool, what_fails_for_filled_ones_does_not_delay_plain_ones)
+{
+    struct netns_pool pool;
+    netns_pool_init(&pool);
+    fill(&pool, false);
+    /* Killed before it has sent one: plain ones were not missing. */
+    cr_assert_eq(netns_pool_fill(&pool, true, 1000), 0);
+    cr_assert_eq(kill(pool.child, SIGKILL), 0);
+    receive_all(&pool, 1000);
+    cr_assert_gt(waitpid(-1, NULL, 0), 0);
+    cr_assert_eq(pool.filled_count, 0);
+    cr_assert_not(netns_pool_wants(&pool, true, 1000), "filled ones have their pause");
+    while (pool.count > NETNS_POOL_LOW)
+        close(take_plain(&pool));
+    cr_assert(netns_pool_wants(&pool, true, 1000), "plain ones have none");
+    cr_assert_eq(netns_pool_fill(&pool, true, 1000), 0);
+    receive_all(&pool, 1000);
+    cr_assert_gt(waitpid(-1, NULL, 0), 0);
+    cr_assert_eq(pool.count, NETNS_POOL_SIZE);
+    cr_assert_eq(pool.filled_count, 0, "made in their pause");
+    cr_assert_not(netns_pool_wants(&pool, true, NETNS_POOL_PAUSE_MS));
+    cr_assert(netns_pool_wants(&pool, true, 1000 + NETNS_POOL_PAUSE_MS));
+    netns_pool_fini(&pool);
+}
+
 Test(netns_pool, the_child_ends_with_its_launcher)
 {
     int ends[2];

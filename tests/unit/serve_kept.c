@@ -5,6 +5,7 @@
 
 #include <criterion/criterion.h>
 #include <fcntl.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 static int some(void)
@@ -72,4 +73,39 @@ Test(serve_kept, one_user_namespace_and_nothing_that_is_no_such_word)
     serve_kept_fini(&kept);
     cr_assert_not(is_open(second));
     cr_assert_eq(kept.outer, -1);
+}
+
+Test(serve_kept, what_would_leave_too_few_descriptors_is_not_kept_and_that_is_told_once)
+{
+    struct serve_kept kept;
+    struct rlimit files;
+    cr_assert_eq(getrlimit(RLIMIT_NOFILE, &files), 0);
+    files.rlim_cur = SERVE_KEPT_RESERVE + 60;
+    cr_assert_eq(setrlimit(RLIMIT_NOFILE, &files), 0);
+    serve_kept_init(&kept);
+    cr_assert_eq(kept.end, 30);
+    for (int i = 0; i < 200; i++)
+        say(&kept, LAUNCHER_KEEP_NETNS, i + 1, true);
+    cr_assert_gt(kept.count, 10);
+    cr_assert_leq(kept.count, 30);
+    for (unsigned i = 0; i < kept.count; i++)
+        cr_assert_lt(kept.items[i].netns, 30);
+    cr_assert(kept.untold);
+    kept.untold = false;
+    kept.told = true;
+    say(&kept, LAUNCHER_KEEP_NETNS, 500, true);
+    cr_assert_not(kept.untold);
+    /* One that ends makes room. */
+    unsigned count = kept.count;
+    say(&kept, LAUNCHER_KEEP_NO_MORE, 1, false);
+    say(&kept, LAUNCHER_KEEP_NETNS, 501, true);
+    cr_assert_eq(kept.count, count);
+    serve_kept_fini(&kept);
+    /* Hardly any: none. */
+    files.rlim_cur = SERVE_KEPT_RESERVE - 24;
+    cr_assert_eq(setrlimit(RLIMIT_NOFILE, &files), 0);
+    serve_kept_init(&kept);
+    say(&kept, LAUNCHER_KEEP_NETNS, 1, true);
+    cr_assert_eq(kept.count, 0);
+    serve_kept_fini(&kept);
 }
