@@ -156,8 +156,13 @@ static int next(struct packer *p, struct err *err)
     memcpy(p->path + at, entry->d_name, n + 1);
     p->own = at + n;
     p->leaf = at;
-    p->held = p->in.headers >= cp_tar_up_most.headers || p->in.bytes >= cp_tar_up_most.bytes;
-    return p->held ? end(p) : take(p, dirfd(directory), p->path + at, err);
+    if (p->in.headers < cp_tar_up_most.headers && p->in.bytes < cp_tar_up_most.bytes)
+        return take(p, dirfd(directory), p->path + at, err);
+    /* No archive is begun for what is passed over. */
+    struct stat st;
+    p->held = fstatat(dirfd(directory), p->path + at, &st, AT_SYMLINK_NOFOLLOW) < 0 ||
+              !files_holds_a_name(st.st_mode);
+    return p->held ? end(p) : 0;
 }
 
 /* Up to `size` bytes of the file's content. */

@@ -559,7 +559,7 @@ static int reap_folder(int share, DIR *dir, const struct use_dead *dead, struct 
     while ((e = readdir(dir))) {
         if (e->d_name[0] == '.' || writer_lives(e->d_name))
             continue;
-        struct use_found use;
+        struct use_found use = {0};
         int r = is_alive(share, dirfd(dir), e->d_name, &use, err);
         if (r < 0)
             return r;
