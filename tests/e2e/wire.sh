@@ -429,7 +429,8 @@ a_reload_changes_what_it_can_and_says_what_waits() {
     chmod 644 "$D/ceiling.jsonc"
     echo "{\"sessions_max\": 1, \"hosts\": [\"new.example\"], \"ceiling\": \"$D/ceiling.jsonc\", \"socket\": \"$D/run/other.sock\"}" >"$D/berth.jsonc"
     kill -HUP "$SERVICE"
-    wait_for "$D/out/log" 'In force now: sessions_max ceiling hosts. At the next start: socket'
+    wait_for "$D/out/log" 'In force now: sessions_max ceiling hosts. Sessions that run keep the rules that they have'
+    wait_for "$D/out/log" ' At the next start: socket.'
     wait_for "$D/out/log" 'It was read again.'
     call GET /v1/health -H 'Host: new.example'
     answered 200 'a new name'
