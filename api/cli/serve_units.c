@@ -67,7 +67,7 @@ static int check_user(enum handover_kind kind, const struct handover_peer *who, 
 static int join(const char *units, enum handover_kind kind, const int from[], int first, int end,
                 uint32_t uid, uint32_t gid, struct serve_joined *ret, struct err *err)
 {
-    struct handover_peer who;
+    struct handover_peer who = {.uid = (uint32_t)-1, .gid = (uint32_t)-1};
     _cleanup_fd_ int channel = -1, pidfd = -1;
     int r = meet(units, kind, &channel, err);
     if (r < 0)

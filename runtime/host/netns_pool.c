@@ -183,6 +183,7 @@ bool netns_pool_receive(struct netns_pool *pool, uint64_t now_ms)
 {
     struct network_ready ready;
     int r;
+    network_ready_init(&ready);
     while ((r = receive_one(pool->from, &ready)) == 0)
         keep(pool, &ready);
     if (r > 0)

@@ -16,7 +16,7 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 
-enum { RECORD_RANDOM_SIZE = 24 };
+enum { RECORD_RANDOM_SIZE = 24, NAMED_TRIES = 20 };
 
 static int fail(struct err *err, int sys, const char *step, const char *subject)
 {
@@ -59,21 +59,35 @@ static void set_names(struct record *record)
              record->id);
 }
 
-/* 0; 1: take another name, or try again; -errno. */
-static int create(struct record *record, int flags, struct err *err)
+/* A millisecond between two tries. */
+static int lock_soon(int fd, unsigned tries)
+{
+    while (flock(fd, LOCK_EX | LOCK_NB) < 0) {
+        if (errno != EWOULDBLOCK || tries == 0)
+            return -errno;
+        tries--;
+        poll(NULL, 0, 1);
+    }
+    return 0;
+}
+
+/* 0; 1: something of that name is or was there; 2: the name is this process's own, but a reaper was
+ * quicker than its lock, and may remove it or leave it; -errno. */
+static int create(struct record *record, int flags, unsigned tries, struct err *err)
 {
     _cleanup_fd_ int fd =
         openat(record->dir, record->id, flags | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
     if (fd < 0)
         return errno == EEXIST ? 1 : fail(err, errno, "make a run record", record->id);
-    if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
-        if (errno == EWOULDBLOCK)
-            return 1; /* a reaper was quicker than this lock, and removes it */
-        int r = fail(err, errno, "lock a run record", record->id);
+    int r = lock_soon(fd, tries);
+    if (r == -EWOULDBLOCK)
+        return 2;
+    if (r < 0) {
+        r = fail(err, -r, "lock a run record", record->id);
         unlinkat(record->dir, record->id, 0); /* best effort: one that nobody holds is reaped */
         return r;
     }
-    int r = still_linked(fd);
+    r = still_linked(fd);
     if (r < 0) {
         r = fail(err, -r, "look at a run record", record->id);
         unlinkat(record->dir, record->id, 0);
@@ -93,13 +107,17 @@ int record_create(struct record *ret, int dir, struct err *err)
         if (r < 0)
             return fail(err, -r, "make a random id", NULL);
         set_names(&record);
-        r = create(&record, O_RDWR, err);
+        r = create(&record, O_RDWR, 0, err);
         if (r < 0)
             return r;
         if (r == 0) {
             *ret = record;
             return 0;
         }
+        /* Nothing was made under this name. It goes, and is not left to the reaper, which leaves
+         * what it finds when there is something that it cannot do. */
+        if (r == 2 && unlinkat(dir, record.id, 0) < 0 && errno != ENOENT)
+            return fail(err, errno, "remove a run record", record.id);
     }
     return fail(err, EAGAIN, "make a run record", NULL);
 }
@@ -122,9 +140,9 @@ int record_create_named(struct record *ret, int dir, const char *id, struct err 
     int r = set_id(&record, dir, id, err);
     if (r < 0)
         return r;
-    /* A reaper that removes what it found unlocked is done in microseconds. */
-    for (int attempt = 0; attempt < 20; attempt++) {
-        r = create(&record, O_RDONLY, err);
+    /* A reaper that has found it unlocked removes it or leaves it, and its lock tells which. */
+    for (int attempt = 0; attempt < NAMED_TRIES; attempt++) {
+        r = create(&record, O_RDONLY, NAMED_TRIES, err);
         if (r <= 0) {
             if (r == 0)
                 *ret = record;
