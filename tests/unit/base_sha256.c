@@ -40,3 +40,21 @@ Test(sha256, pieces_hash_as_the_whole_at_every_cut)
         cr_assert_str_eq(parts, whole, "cut at %zu", cut);
     }
 }
+
+/* Every length around the blocks, at every place in memory; the value is another implementation's.
+ */
+Test(sha256, every_length_hashes_as_elsewhere)
+{
+    unsigned char data[1100];
+    for (size_t i = 0; i < sizeof data; i++)
+        data[i] = (unsigned char)(i * 7 + i / 256);
+    struct sha256 all;
+    char hex[65];
+    sha256_init(&all);
+    for (size_t n = 0; n <= 1000; n++) {
+        sha256_hex(data + n % 7, n, hex);
+        sha256_update(&all, hex, 64);
+    }
+    sha256_final_hex(&all, hex);
+    cr_assert_str_eq(hex, "32d13966bc49efafa1fdc18027398d951552a3cab3c80aae856548f2e227ad25");
+}
