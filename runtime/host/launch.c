@@ -13,7 +13,6 @@
 #include "runtime/base/fd.h"
 #include "runtime/base/io.h"
 #include "runtime/host/lasting.h"
-#include "runtime/host/network_link.h"
 #include "runtime/host/prepared.h"
 #include "runtime/host/root_begin.h"
 #include "runtime/host/uid_slot.h"
@@ -712,45 +711,6 @@ static int start_stage(struct session *s, const struct spec *spec, struct launch
     return r;
 }
 
-/* The gateway is asked while the first process builds, and answers before init has what it needs
- * for a command (await_network()): before one can ask for anything, somebody answers. Its sockets
- * are its own from here on: the namespace ends when the session and they do. */
-static int serve_network(struct session *s, struct err *err)
-{
-    if (s->network.fds[GATEWAY_ADD_RECORD] < 0)
-        return 0;
-    int64_t row = s->lasting ? s->lasting->name.row : 1;
-    int64_t incarnation = s->lasting ? s->lasting->name.incarnation : 1;
-    int r;
-    if (s->runtime->gateway > 0)
-        r = network_link_add_begin(s->runtime->gateway, row, incarnation, &s->network,
-                                   &s->network_asked, err);
-    else if (s->runtime->gateway < 0)
-        r = err_set(err, ERR_UNAVAILABLE, EAGAIN, "create a session", "network",
-                    "No gateway serves now: one is being started. Try again.");
-    else
-        r = err_set(err, ERR_CAPABILITY_UNAVAILABLE, 0, "create a session", "network",
-                    "No gateway serves here: nothing can be reached.");
-    network_namespace_fini(&s->network);
-    network_namespace_init(&s->network);
-    return r;
-}
-
-static int await_network(struct session *s, struct err *err)
-{
-    if (s->network_asked < 0)
-        return 0;
-    int64_t row = s->lasting ? s->lasting->name.row : 1;
-    int64_t incarnation = s->lasting ? s->lasting->name.incarnation : 1;
-    int r = network_link_add_end(s->network_asked, err);
-    fd_closep(&s->network_asked);
-    if (r == 0 && s->publish_netns >= 0)
-        r = publish_give(s->runtime->gateway, row, incarnation, s->publish_netns, &s->publish, err);
-    /* A port that is published is open as long as the gateway has it. */
-    publish_fini(&s->publish);
-    return r;
-}
-
 /* The namespace that the stage leaves when it has built everything (ADR 2). Whoever lets go of it
  * last waits for a grace period of RCU: that shall be the launcher, when it has nothing else to do
  * (launch_let_go(), session_leave()), and not the stage. Only for speed: without it the stage
@@ -809,8 +769,6 @@ static int assemble(struct session *s, const struct spec *spec, const struct ses
     started = now_us();
     if (r == 0)
         r = start_stage(s, spec, &parts, err);
-    if (r == 0)
-        r = serve_network(s, err);
     if (r < 0)
         return r;
     phase_end(s, PHASE_CLONE, &started);
@@ -842,14 +800,15 @@ static int assemble(struct session *s, const struct spec *spec, const struct ses
     if (r == 0)
         r = make_config(s, spec, first && first->only, &parts, err);
     if (r == 0)
-        r = await_network(s, err);
-    if (r == 0)
         r = send_descriptors(s, &parts, err);
     /* They have ended meanwhile. */
     userns_helper_end(&parts.map_helper);
     userns_helper_end(&parts.session_helper);
     if (r == 0 && !unified)
         r = limit_cgroups(s, spec, err);
+    /* From here on the first process needs nothing but the processor until it is init and ready. */
+    if (r == 0)
+        r = session_network_serve(s, &spec->network, err);
     if (r < 0)
         return r;
     uint64_t deadline = deadline_of(s, begun);

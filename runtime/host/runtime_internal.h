@@ -71,8 +71,8 @@ struct session {
     struct workspace workspace;
     struct frame_reader reader;
     struct network_namespace network; /* until it is handed over; all -1: none */
+    struct network_ready filled;      /* its network, which has no rules yet; all -1: none */
     struct publish publish;           /* its listeners until they are handed over */
-    int network_asked;                /* where the gateway answers that it serves it; -1 */
     int publish_netns;                /* its network, where it publishes; -1 */
     int unrouted[2];                  /* snmp and snmp6 of one without a network; -1 */
     uint64_t unrouted_count;          /* what they said, once unrouted_counted */
@@ -121,10 +121,12 @@ int session_make(struct session **ret, struct runtime *rt, const struct spec *sp
  * final when nobody but init is left. */
 void session_unrouted_open(struct session *s, const struct spec_network *net, bool ready);
 void session_unrouted_count(struct session *s);
-/* The namespace of a session that may reach something, with all that the gateway needs of it in
- * s->network. `ready`: one that was made before; -1. 1: it is to have none of it. */
+/* The namespace of a session that may reach something. `ready`: one that was made before; -1. 1: it
+ * is to have none of it. Until session_network_serve() it refuses everything. */
 int session_network_begin(struct session *s, const struct spec_network *net, int ready,
                           int *ret_netns, struct err *err);
+/* Its rules, and the gateway serves it: before init is told of a command, and while it starts. */
+int session_network_serve(struct session *s, const struct spec_network *net, struct err *err);
 
 void session_note_add(void *session, const char *key, const char *text);
 

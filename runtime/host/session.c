@@ -79,10 +79,10 @@ static int create_once(struct session **ret, struct runtime *rt, const struct sp
         return err_set(err, ERR_INTERNAL, ENOMEM, "create a session", NULL, NULL);
     s->runtime = rt;
     s->record.fd = s->uid_lock = s->reaper_pipe = s->pidfd = s->control = s->frames = -1;
-    s->place = s->netns = s->publish_netns = s->network_asked = s->stage_mounts = s->cgroup_mount =
-        -1;
+    s->place = s->netns = s->publish_netns = s->stage_mounts = s->cgroup_mount = -1;
     s->unrouted[0] = s->unrouted[1] = -1;
     network_namespace_init(&s->network);
+    network_ready_init(&s->filled);
     publish_init(&s->publish);
     s->lasting = lasting;
     s->epoch = lasting ? lasting->epoch : 1;
@@ -390,9 +390,9 @@ int session_destroy(struct session *s, struct err *err)
     fd_close(s->place);
     fd_close(s->netns);
     network_namespace_fini(&s->network);
+    network_ready_fini(&s->filled);
     publish_fini(&s->publish);
     fd_close(s->publish_netns);
-    fd_close(s->network_asked);
     launch_let_go(s);
     fd_close(s->unrouted[0]);
     fd_close(s->unrouted[1]);

@@ -133,26 +133,91 @@ int session_network_begin(struct session *s, const struct spec_network *net, int
     struct network_namespace *ns = &s->network;
     if (!network_wanted(net))
         return 1;
-    int place = s->lasting ? s->place : -1;
     int r = network_check(net, err);
-    struct network_ready *filled = &s->runtime->filled;
-    if (r == 0)
-        r = filled->rules >= 0 ? network_ready_use(filled, net, ns, err)
-            : ready >= 0       ? network_namespace_fill(ready, net, ns, err)
-                               : network_namespace_make(net, ns, err);
-    if (r == 0)
-        r = make_record(place, net, &s->publish,
-                        s->lasting && s->lasting->generation ? s->lasting->generation : 1,
-                        &ns->fds[GATEWAY_ADD_RECORD], err);
-    if (r == 0)
-        r = open_names(place, &ns->fds[GATEWAY_ADD_NAMES], err);
+    if (r < 0)
+        return r;
+    if (s->runtime->filled.rules >= 0) {
+        s->filled = s->runtime->filled;
+        network_ready_init(&s->runtime->filled);
+        *ret_netns = fcntl(s->filled.netns, F_DUPFD_CLOEXEC, 0);
+        if (*ret_netns < 0)
+            return fail(err, "network");
+    } else {
+        r = ready >= 0 ? network_namespace_fill(ready, net, ns, err)
+                       : network_namespace_make(net, ns, err);
+        *ret_netns = take_fd(&ns->netns);
+    }
     if (r == 0 && s->publish.count > 0) {
-        s->publish_netns = fcntl(ns->netns >= 0 ? ns->netns : ready, F_DUPFD_CLOEXEC, 0);
+        s->publish_netns = fcntl(*ret_netns >= 0 ? *ret_netns : ready, F_DUPFD_CLOEXEC, 0);
         if (s->publish_netns < 0)
             return fail(err, "network");
     }
+    return r;
+}
+
+/* What the gateway is given: its own files, and sockets that stay whose they are. */
+static int ask_gateway(struct session *s, int *ret_answer, struct err *err)
+{
+    int gateway = s->runtime->gateway;
+    int64_t row = s->lasting ? s->lasting->name.row : 1;
+    int64_t incarnation = s->lasting ? s->lasting->name.incarnation : 1;
+    struct network_namespace all = s->network;
+    for (unsigned i = GATEWAY_ADD_TCP4; s->filled.rules >= 0 && i < ARRAY_LENGTH(all.fds); i++)
+        all.fds[i] = s->filled.fds[i];
+    if (gateway < 0)
+        return err_set(err, ERR_UNAVAILABLE, EAGAIN, "create a session", "network",
+                       "No gateway serves now: one is being started. Try again.");
+    if (gateway == 0)
+        return err_set(err, ERR_CAPABILITY_UNAVAILABLE, 0, "create a session", "network",
+                       "No gateway serves here: nothing can be reached.");
+    return network_link_add_begin(gateway, row, incarnation, &all, ret_answer, err);
+}
+
+static int give_rules(struct session *s, const struct spec_network *net, struct err *err)
+{
+    struct network_namespace whole;
+    if (s->filled.rules < 0)
+        return 0; /* it has them */
+    network_namespace_init(&whole);
+    int r = network_ready_use(&s->filled, net, &whole, err);
+    network_namespace_fini(&whole);
+    return r;
+}
+
+static int publish_ports(struct session *s, struct err *err)
+{
+    int64_t row = s->lasting ? s->lasting->name.row : 1;
+    int64_t incarnation = s->lasting ? s->lasting->name.incarnation : 1;
+    return s->publish_netns < 0 ? 0
+                                : publish_give(s->runtime->gateway, row, incarnation,
+                                               s->publish_netns, &s->publish, err);
+}
+
+/* The kernel is given the rules while the gateway works: until both have theirs, nothing passes.
+ * The sockets are the gateway's own afterwards: the namespace ends when the session and they do. */
+int session_network_serve(struct session *s, const struct spec_network *net, struct err *err)
+{
+    int place = s->lasting ? s->place : -1;
+    uint64_t generation = s->lasting && s->lasting->generation ? s->lasting->generation : 1;
+    int *files = s->network.fds;
+    _cleanup_fd_ int answer = -1;
+    if (!network_wanted(net))
+        return 0;
+    int r = make_record(place, net, &s->publish, generation, &files[GATEWAY_ADD_RECORD], err);
     if (r == 0)
-        *ret_netns = take_fd(&ns->netns);
+        r = open_names(place, &files[GATEWAY_ADD_NAMES], err);
+    if (r == 0)
+        r = ask_gateway(s, &answer, err);
+    if (r == 0)
+        r = give_rules(s, net, err);
+    network_namespace_fini(&s->network);
+    network_namespace_init(&s->network);
+    if (r == 0)
+        r = network_link_add_end(answer, err);
+    if (r == 0)
+        r = publish_ports(s, err);
+    /* A port that is published is open as long as the gateway has it. */
+    publish_fini(&s->publish);
     return r;
 }
 
@@ -180,81 +245,6 @@ int session_publish_serve(struct session *s, struct err *err)
         s->publish_netns < 0)
         return 0;
     return publish_serve(s->runtime->gateway, 1, 1, s->publish_netns, need.count, err);
-}
-
-/* ---- no network -------------------------------------------------------------------------------
- */
-
-static bool has_own_network(pid_t init)
-{
-    struct stat own, its;
-    char path[48];
-    snprintf(path, sizeof path, "/proc/%d/ns/net", (int)init);
-    return stat(path, &its) == 0 && stat("/proc/self/ns/net", &own) == 0 &&
-           its.st_ino != own.st_ino;
-}
-
-/* They keep its network until they are closed, so that what they count is there after its end. A
- * command may have ended, and init with it, before who started it comes to run again: so they are
- * opened before it has the command, if the session's first process has its own network by then. */
-void session_unrouted_open(struct session *s, const struct spec_network *net, bool ready)
-{
-    static const char *const files[] = {"snmp", "snmp6"};
-    char path[48];
-    if (s->lasting || network_wanted(net) || s->unrouted[0] >= 0 ||
-        (!ready && !has_own_network(s->init)))
-        return;
-    for (unsigned i = 0; i < ARRAY_LENGTH(files); i++) {
-        snprintf(path, sizeof path, "/proc/%d/net/%s", (int)s->init, files[i]);
-        s->unrouted[i] = open(path, O_RDONLY | O_CLOEXEC);
-    }
-}
-
-/* Two lines: names, and numbers in their order. */
-static uint64_t count_four(const char *text)
-{
-    static const char wanted[] = "OutNoRoutes";
-    const char *numbers = strstr(text, "\nIp: ");
-    if (strncmp(text, "Ip: ", 4) != 0 || !numbers)
-        return 0;
-    numbers += 4;
-    for (const char *at = text + 4; *at && *at != '\n'; at += *at == ' ') {
-        size_t length = strcspn(at, " \n");
-        numbers += strspn(numbers, " ");
-        if (length == sizeof wanted - 1 && memcmp(at, wanted, length) == 0)
-            return strtoull(numbers, NULL, 10);
-        numbers += strcspn(numbers, " \n");
-        at += length;
-    }
-    return 0;
-}
-
-static uint64_t count_six(const char *text)
-{
-    static const char wanted[] = "Ip6OutNoRoutes";
-    const char *at = strstr(text, wanted);
-    return at ? strtoull(at + sizeof wanted - 1, NULL, 10) : 0;
-}
-
-void session_unrouted_count(struct session *s)
-{
-    s->unrouted_count = 0;
-    for (unsigned i = 0; i < ARRAY_LENGTH(s->unrouted); i++) {
-        char text[8192];
-        ssize_t n = s->unrouted[i] < 0 ? -1 : pread(s->unrouted[i], text, sizeof text - 1, 0);
-        if (n <= 0)
-            continue;
-        text[n] = 0;
-        s->unrouted_count += i == 0 ? count_four(text) : count_six(text);
-    }
-    s->unrouted_counted = true;
-}
-
-uint64_t session_unrouted(struct session *s)
-{
-    if (!s->unrouted_counted)
-        session_unrouted_count(s);
-    return s->unrouted_count;
 }
 
 /* ---- by name -----------------------------------------------------------------------------------

@@ -120,10 +120,15 @@ struct nft_range {
     uint16_t port_first, port_last;
 };
 
+/* A set has few as a rule: those need no memory of the heap, of which each piece costs a session
+ * that is being made a mapping and a page fault. It stays where it was made. */
+enum { NFT_RANGES_FEW = 32 };
+
 struct nft_ranges {
-    struct nft_range *items; /* owned */
+    struct nft_range *items; /* `few`, or owned */
     size_t count, room;
     bool failed; /* out of memory */
+    struct nft_range few[NFT_RANGES_FEW];
 };
 
 void nft_ranges_fini(struct nft_ranges *ranges);

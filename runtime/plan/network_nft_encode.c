@@ -151,18 +151,16 @@ static void begin_elements(struct batch *b, unsigned message, unsigned set, unsi
     nft_put_text(b, NFTA_SET_ELEM_LIST_SET, name);
 }
 
-static void add_elements(struct batch *b, const struct spec_network *net, enum nft_set set,
-                         unsigned family)
+static void add_ranges(struct batch *b, const struct nft_ranges *ranges, enum nft_set set,
+                       unsigned family)
 {
-    struct nft_ranges ranges;
-    nft_ranges_make(net, set, (int)family, &ranges);
-    b->out->failed |= ranges.failed;
-    for (size_t i = 0; i < ranges.count && !b->out->failed;) {
+    b->out->failed |= ranges->failed;
+    for (size_t i = 0; i < ranges->count && !b->out->failed;) {
         make_room(b);
         begin_elements(b, NFT_MSG_NEWSETELEM, set, family);
         size_t list = nft_nest_begin(b, NFTA_SET_ELEM_LIST_ELEMENTS);
-        for (; i < ranges.count && b->out->length - list < ELEMENTS_BYTES; i++) {
-            const struct nft_range *range = &ranges.items[i];
+        for (; i < ranges->count && b->out->length - list < ELEMENTS_BYTES; i++) {
+            const struct nft_range *range = &ranges->items[i];
             size_t element = nft_nest_begin(b, NFTA_LIST_ELEM);
             put_key(b, NFTA_SET_ELEM_KEY, range->first, range->port_first, (int)family);
             put_key(b, NFTA_SET_ELEM_KEY_END, range->last, range->port_last, (int)family);
@@ -171,6 +169,14 @@ static void add_elements(struct batch *b, const struct spec_network *net, enum n
         nft_nest_end(b, list);
         nft_end(b);
     }
+}
+
+static void add_elements(struct batch *b, const struct spec_network *net, enum nft_set set,
+                         unsigned family)
+{
+    struct nft_ranges ranges;
+    nft_ranges_make(net, set, (int)family, &ranges);
+    add_ranges(b, &ranges, set, family);
     nft_ranges_fini(&ranges);
 }
 
@@ -262,7 +268,7 @@ static void open_set(struct batch *b, const struct spec_network *net, enum nft_s
             nft_limit_of_batch(b, NFNL_MSG_BATCH_BEGIN);
         if (before.count > 0)
             flush_set(b, set, family);
-        add_elements(b, net, set, family);
+        add_ranges(b, &after, set, family);
     }
     nft_ranges_fini(&before);
     nft_ranges_fini(&after);

@@ -9,23 +9,33 @@
 
 void nft_ranges_fini(struct nft_ranges *ranges)
 {
-    free(ranges->items);
-    *ranges = (struct nft_ranges){0};
+    if (ranges->items != ranges->few)
+        free(ranges->items);
+    ranges->items = NULL;
+    ranges->count = ranges->room = 0;
+}
+
+static bool grow(struct nft_ranges *ranges)
+{
+    bool first = ranges->items == ranges->few;
+    size_t room = ranges->room * 2;
+    struct nft_range *items = realloc(first ? NULL : ranges->items, room * sizeof *items);
+    if (!items)
+        return false;
+    if (first)
+        memcpy(items, ranges->few, ranges->count * sizeof *items);
+    ranges->items = items;
+    ranges->room = room;
+    return true;
 }
 
 static void add(struct nft_ranges *ranges, const struct nft_range *range)
 {
     if (ranges->failed)
         return;
-    if (ranges->count == ranges->room) {
-        size_t room = ranges->room ? ranges->room * 2 : 32;
-        struct nft_range *items = realloc(ranges->items, room * sizeof *items);
-        if (!items) {
-            ranges->failed = true;
-            return;
-        }
-        ranges->items = items;
-        ranges->room = room;
+    if (ranges->count == ranges->room && !grow(ranges)) {
+        ranges->failed = true;
+        return;
     }
     ranges->items[ranges->count++] = *range;
 }
@@ -187,7 +197,10 @@ static bool wants_names(const struct spec_network *net)
 void nft_ranges_make(const struct spec_network *net, enum nft_set set, int family,
                      struct nft_ranges *ret)
 {
-    *ret = (struct nft_ranges){0};
+    ret->items = ret->few;
+    ret->count = 0;
+    ret->room = NFT_RANGES_FEW;
+    ret->failed = false;
     switch (set) {
     case SET_NAMES:
         if (wants_names(net))
