@@ -122,7 +122,8 @@ int session_make(struct session **ret, struct runtime *rt, const struct spec *sp
 void session_unrouted_open(struct session *s, const struct spec_network *net, bool ready);
 void session_unrouted_count(struct session *s);
 /* The namespace of a session that may reach something. `ready`: one that was made before; -1. 1: it
- * is to have none of it. Until session_network_serve() it refuses everything. */
+ * is to have none of it. Nobody serves it until session_network_serve(), and one that was filled
+ * before refuses everything until then. */
 int session_network_begin(struct session *s, const struct spec_network *net, int ready,
                           int *ret_netns, struct err *err);
 /* Its rules, and the gateway serves it: before init is told of a command, and while it starts. */

@@ -164,13 +164,22 @@ static int ask_gateway(struct session *s, int *ret_answer, struct err *err)
     struct network_namespace all = s->network;
     for (unsigned i = GATEWAY_ADD_TCP4; s->filled.rules >= 0 && i < ARRAY_LENGTH(all.fds); i++)
         all.fds[i] = s->filled.fds[i];
-    if (gateway < 0)
+    int r = network_link_add_begin(gateway, row, incarnation, &all, ret_answer, err);
+    /* Nothing was sent, so nobody is to be told of its end. */
+    if (r < 0 && s->lasting)
+        unlinkat(s->place, "network", 0);
+    return r;
+}
+
+static int has_gateway(const struct session *s, struct err *err)
+{
+    if (s->runtime->gateway < 0)
         return err_set(err, ERR_UNAVAILABLE, EAGAIN, "create a session", "network",
                        "No gateway serves now: one is being started. Try again.");
-    if (gateway == 0)
+    if (s->runtime->gateway == 0)
         return err_set(err, ERR_CAPABILITY_UNAVAILABLE, 0, "create a session", "network",
                        "No gateway serves here: nothing can be reached.");
-    return network_link_add_begin(gateway, row, incarnation, &all, ret_answer, err);
+    return 0;
 }
 
 static int give_rules(struct session *s, const struct spec_network *net, struct err *err)
@@ -193,8 +202,9 @@ static int publish_ports(struct session *s, struct err *err)
                                                s->publish_netns, &s->publish, err);
 }
 
-/* The kernel is given the rules while the gateway works: until both have theirs, nothing passes.
- * The sockets are the gateway's own afterwards: the namespace ends when the session and they do. */
+/* The kernel is given the rules while the gateway works, where it has none yet: until both have
+ * theirs, nothing passes. The sockets are the gateway's own afterwards: the namespace ends when the
+ * session and they do. */
 int session_network_serve(struct session *s, const struct spec_network *net, struct err *err)
 {
     int place = s->lasting ? s->place : -1;
@@ -203,7 +213,9 @@ int session_network_serve(struct session *s, const struct spec_network *net, str
     _cleanup_fd_ int answer = -1;
     if (!network_wanted(net))
         return 0;
-    int r = make_record(place, net, &s->publish, generation, &files[GATEWAY_ADD_RECORD], err);
+    int r = has_gateway(s, err);
+    if (r == 0)
+        r = make_record(place, net, &s->publish, generation, &files[GATEWAY_ADD_RECORD], err);
     if (r == 0)
         r = open_names(place, &files[GATEWAY_ADD_NAMES], err);
     if (r == 0)
