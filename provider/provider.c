@@ -351,6 +351,8 @@ int provider_open(struct provider **ret, const struct provider_options *options,
     if (r == 0)
         r = timers_open(p, err);
     if (r == 0)
+        r = audit_open(p, err);
+    if (r == 0)
         r = spool_watch_open(p, err);
     if (r == 0)
         r = gateway_events_open(p, err);
@@ -378,6 +380,7 @@ void provider_recovered(struct provider *p, const struct err *err)
     for (struct work *work; (work = queue_take(&p->waiting));)
         work_soon(work, work->then);
     timers_start(p);
+    audit_start(p);
     gateway_events_start(p);
     spool_sweep_start(p);
     provider_look_idle(p);

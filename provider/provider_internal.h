@@ -255,6 +255,7 @@ struct provider {
 
     struct provider_follower *events[EVENT_HASH]; /* those who follow, by session */
     struct timers *timers;
+    struct audit_trim *audit;
     struct usage_round *usage;
     struct gateway_events *gateway;
     struct spool_watch *spools;
@@ -266,6 +267,7 @@ struct provider {
         uint64_t failures[METRICS_OPERATION_COUNT][ERR_CODE_COUNT];
         uint64_t recovered[RECOVERY_ACTION_COUNT];
         uint64_t opened_us, recovery_ms;
+        uint64_t audit_trimmed;
     } metrics;
 
     bool closing;
@@ -439,6 +441,9 @@ int timers_open(struct provider *p, struct err *err);
 void timers_start(struct provider *p);
 void timers_look(struct provider *p); /* the ledger's timers may have changed */
 void timers_free(struct provider *p);
+/* The bound of the audit (provider_audit.c); it is among `all`, which ends it. */
+int audit_open(struct provider *p, struct err *err);
+void audit_start(struct provider *p);
 void usage_start(struct provider *p); /* samples every ten seconds from now on */
 
 int spool_watch_open(struct provider *p, struct err *err);
