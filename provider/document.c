@@ -244,15 +244,55 @@ void document_effective(struct buf *out, const struct launcher_effective *effect
     buf_putc(out, ']');
 }
 
+/* Why a port is closed; NULL: it is not. */
+static const char *why_closed(const struct launcher_published *published, unsigned i)
+{
+    const uint32_t bit = UINT32_C(1) << i;
+    return published->open & bit     ? NULL
+           : published->taken & bit  ? "port_in_use"
+           : published->barred & bit ? "forbidden"
+                                     : "unavailable";
+}
+
+static void put_port(struct buf *out, const struct launcher_published *published, unsigned i)
+{
+    buf_printf(out, "\"host_port\":%u,\"port\":%u,\"addresses\":[\"127.0.0.1\"%s]",
+               published->ports[i].host_port, published->ports[i].port,
+               published->six ? ",\"::1\"" : "");
+}
+
+void document_port_event(struct buf *out, const struct launcher_published *published, unsigned i,
+                         bool lost)
+{
+    const struct spec_publish *port = &published->ports[i];
+    const char *why = lost ? why_closed(published, i) : NULL;
+    buf_putc(out, '{');
+    put_port(out, published, i);
+    if (!why) {
+        buf_printf(out, ",\"message\":\"127.0.0.1:%u leads to port %u of the session again.\"}",
+                   port->host_port, port->port);
+        return;
+    }
+    buf_printf(out, ",\"reason\":\"%s\",\"message\":\"127.0.0.1:%u leads to port %u of the ", why,
+               port->host_port, port->port);
+    buf_printf(out, "session no more: %s. It is tried again.\"}",
+               strcmp(why, "port_in_use") == 0 ? "somebody has it"
+               : strcmp(why, "forbidden") == 0 ? "the host gives ports below "
+                                                 "net.ipv4.ip_unprivileged_port_start to nobody"
+                                               : "it could not be opened yet");
+}
+
 void document_ports(struct buf *out, const struct launcher_published *published)
 {
     buf_puts(out, "{\"ports\":[");
-    for (unsigned i = 0; i < published->count && i < SPEC_PUBLISH_MAX; i++)
-        buf_printf(out,
-                   "%s{\"host_port\":%u,\"port\":%u,\"addresses\":[\"127.0.0.1\"%s],\"open\":%s}",
-                   i ? "," : "", published->ports[i].host_port, published->ports[i].port,
-                   published->six ? ",\"::1\"" : "",
-                   published->open & UINT32_C(1) << i ? "true" : "false");
+    for (unsigned i = 0; i < published->count && i < SPEC_PUBLISH_MAX; i++) {
+        const char *why = why_closed(published, i);
+        buf_puts(out, i ? ",{" : "{");
+        put_port(out, published, i);
+        buf_printf(out, ",\"open\":%s,\"reason\":", why ? "false" : "true");
+        document_text(out, why);
+        buf_putc(out, '}');
+    }
     buf_puts(out, "]}");
 }
 

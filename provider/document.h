@@ -49,6 +49,9 @@ void document_token(struct buf *out, const struct token_row *row, const char *te
 void document_usage(struct buf *out, const struct usage_row *usage);
 void document_event(struct buf *out, const struct event_row *event);
 void document_ports(struct buf *out, const struct launcher_published *published);
+/* The data of the event that tells of one of them: `lost`, or had again. */
+void document_port_event(struct buf *out, const struct launcher_published *published, unsigned i,
+                         bool lost);
 
 /* What stands beside an error (RFC 9457). */
 struct document_problem {

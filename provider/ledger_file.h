@@ -5,7 +5,7 @@
 
 enum {
     LEDGER_APPLICATION_ID = 0x62727468, /* "brth" */
-    LEDGER_SCHEMA_LATEST = 9,           /* migrations that this berth knows */
+    LEDGER_SCHEMA_LATEST = 10,          /* migrations that this berth knows */
 
     /* In the file's first 100 bytes, big-endian (SQLite's file format, 1.3). */
     LEDGER_HEADER_SIZE = 100,

@@ -40,6 +40,7 @@ enum ledger_admission {
     X(USAGE_SAMPLE, "usage_sample", NORMAL, FINISH)                                    \
     X(TIMER_CHANGE, "timer_change", NORMAL, FINISH)                                    \
     X(AUDIT_ADD, "audit_add", NORMAL, FINISH)                                          \
+    X(AUDIT_TRIM, "audit_trim", NORMAL, NEW)                                           \
     X(TOKEN_CREATE, "token_create", FULL, NEW)                                         \
     X(TOKEN_REVOKE, "token_revoke", FULL, FINISH)                                      \
     X(TOKEN_USED, "token_used", NORMAL, NEW)                                           \

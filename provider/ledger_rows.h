@@ -322,6 +322,17 @@ int ledger_audit_add(struct ledger_tx *tx, const char *workspace_id, const char 
                      const char *what, const char *target, const char *outcome, int64_t now_ms,
                      struct err *err);
 
+/* Rows that may be kept: of one workspace, and of all. */
+struct ledger_audit_bound {
+    int64_t workspace_rows, rows;
+};
+/* One piece of what is too much: at most `max` rows of the workspace that has most, the oldest of
+ * files or of all others, whichever it has more of. How many went is counted in `audit_counts` with
+ * them. *ret_rows 0: nothing is too much. */
+int ledger_audit_trim(struct ledger_tx *tx, const struct ledger_audit_bound *bound, int64_t max,
+                      int64_t *ret_rows, struct err *err);
+int ledger_audit_count_all(struct ledger_tx *tx, int64_t *ret, struct err *err);
+
 struct ledger_purged {
     int64_t keys, execs, events, sessions, audit;
 };

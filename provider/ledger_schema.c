@@ -166,6 +166,30 @@ static const char *const migrations[] = {
 
     /* 9: under which policy of a token a session was made: its SHA-256; '': of none */
     "ALTER TABLE sessions ADD COLUMN policy TEXT NOT NULL DEFAULT '';",
+
+    /* 10: the audit has a bound. How many rows each workspace has there, and how many it had more,
+     * are counted by the database itself, so that no writer can forget to. Rows of files are
+     * counted apart: they are what a client makes thousands of. */
+    ("ALTER TABLE audit ADD COLUMN of_files INTEGER GENERATED ALWAYS AS (what IN ('file_write',"
+     " 'file_remove', 'files_mkdir', 'files_move', 'files_chmod', 'tree_write', 'tar_write',"
+     " 'upload', 'outputs_collect')) VIRTUAL;"
+     "CREATE INDEX audit_workspace ON audit (workspace_id, of_files, id);"
+     "CREATE TABLE audit_counts ("
+     "  workspace_id TEXT PRIMARY KEY, kept INTEGER NOT NULL, kept_files INTEGER NOT NULL,"
+     "  trimmed INTEGER NOT NULL DEFAULT 0, trimmed_until_ms INTEGER NOT NULL DEFAULT 0"
+     ") STRICT, WITHOUT ROWID;"
+     "CREATE INDEX audit_counts_kept ON audit_counts (kept);"
+     "INSERT INTO audit_counts (workspace_id, kept, kept_files)"
+     "  SELECT workspace_id, count(*), sum(of_files) FROM audit GROUP BY workspace_id;"
+     "CREATE TRIGGER audit_added AFTER INSERT ON audit BEGIN"
+     "  INSERT INTO audit_counts (workspace_id, kept, kept_files)"
+     "   VALUES (new.workspace_id, 1, new.of_files) ON CONFLICT (workspace_id)"
+     "   DO UPDATE SET kept = kept + 1, kept_files = kept_files + new.of_files;"
+     " END;"
+     "CREATE TRIGGER audit_removed AFTER DELETE ON audit BEGIN"
+     "  UPDATE audit_counts SET kept = kept - 1, kept_files = kept_files - old.of_files"
+     "   WHERE workspace_id = old.workspace_id;"
+     " END;"),
 };
 
 enum { LATEST = (int)ARRAY_LENGTH(migrations) };

@@ -252,7 +252,21 @@
       "DELETE FROM sessions WHERE id IN (SELECT id FROM sessions"                                  \
       " WHERE state IN ('failed', 'destroyed') AND changed_ms <= ?1 LIMIT ?2)")                    \
     X(PURGE_AUDIT, "all: age is what decides",                                                     \
-      "DELETE FROM audit WHERE id IN (SELECT id FROM audit WHERE time_ms <= ?1 LIMIT ?2)")
+      "DELETE FROM audit WHERE id IN (SELECT id FROM audit WHERE time_ms <= ?1 LIMIT ?2)")         \
+    X(PURGE_AUDIT_COUNTS, "all: age is what decides",                                              \
+      "DELETE FROM audit_counts WHERE workspace_id IN (SELECT workspace_id FROM audit_counts"      \
+      " WHERE kept = 0 AND trimmed_until_ms <= ?1 LIMIT ?2)")                                      \
+    X(AUDIT_COUNT_ALL, "all: how many rows there are of all workspaces together",                  \
+      "SELECT ifnull(sum(kept), 0) FROM audit_counts")                                             \
+    X(AUDIT_LARGEST, "all: whoever has most is who is trimmed",                                    \
+      "SELECT workspace_id, kept, kept_files FROM audit_counts ORDER BY kept DESC LIMIT 1")        \
+    X(AUDIT_COUNT_TRIMMED, "workspace",                                                            \
+      "UPDATE audit_counts SET trimmed = trimmed + ?3, trimmed_until_ms = max(trimmed_until_ms,"   \
+      " (SELECT max(time_ms) FROM (SELECT time_ms FROM audit WHERE workspace_id = ?1"              \
+      "  AND of_files = ?2 ORDER BY id LIMIT ?3))) WHERE workspace_id = ?1")                       \
+    X(AUDIT_TRIM, "workspace",                                                                     \
+      "DELETE FROM audit WHERE id IN (SELECT id FROM audit WHERE workspace_id = ?1"                \
+      " AND of_files = ?2 ORDER BY id LIMIT ?3)")
 
 enum ledger_statement {
 #define X(symbol, scope, text) SQL_##symbol,

@@ -152,6 +152,66 @@ int ledger_audit_add(struct ledger_tx *tx, const char *workspace_id, const char 
                      NULL, err);
 }
 
+int ledger_audit_count_all(struct ledger_tx *tx, int64_t *ret, struct err *err)
+{
+    return ledger_number(tx, SQL_AUDIT_COUNT_ALL, NULL, 0, ret, err);
+}
+
+/* The workspace that has most rows, how many are too many, and of which of its two kinds they go:
+ * files' or others', whichever there are more of. So nobody who makes many of one kind takes more
+ * than half of the bound from the other. */
+struct audit_excess {
+    char workspace_id[LEDGER_ID_SIZE];
+    bool files;
+    int64_t rows; /* 0: none are */
+};
+
+static int audit_excess(struct ledger_tx *tx, const struct ledger_audit_bound *bound,
+                        struct audit_excess *ret, struct err *err)
+{
+    _cleanup_row_ sqlite3_stmt *s = NULL;
+    int64_t all = 0;
+    int r = ledger_audit_count_all(tx, &all, err);
+    if (r == 0)
+        r = ledger_first(tx, SQL_AUDIT_LARGEST, NULL, 0, &s, err);
+    if (r != 0)
+        return r < 0 ? r : 0;
+    int64_t kept = ledger_int(s, 1), files = ledger_int(s, 2);
+    int64_t excess = kept - bound->workspace_rows;
+    if (all - bound->rows > excess)
+        excess = all - bound->rows;
+    ret->files = files * 2 > kept;
+    int64_t most = ret->files ? files : kept - files;
+    ret->rows = excess < 0 ? 0 : excess < most ? excess : most;
+    ledger_text(tx, s, 0, ret->workspace_id, sizeof ret->workspace_id);
+    return ledger_readable(tx, err);
+}
+
+int ledger_audit_trim(struct ledger_tx *tx, const struct ledger_audit_bound *bound, int64_t max,
+                      int64_t *ret_rows, struct err *err)
+{
+    struct audit_excess excess = {.rows = 0};
+    int64_t done = 0;
+    int r = audit_excess(tx, bound, &excess, err);
+    if (excess.rows > max)
+        excess.rows = max;
+    if (r == 0 && excess.rows > 0)
+        r = ledger_do(tx, SQL_AUDIT_COUNT_TRIMMED,
+                      VALUES(V_TEXT(excess.workspace_id), V_INT(excess.files), V_INT(excess.rows)),
+                      NULL, err);
+    if (r == 0 && excess.rows > 0)
+        r = ledger_do(tx, SQL_AUDIT_TRIM,
+                      VALUES(V_TEXT(excess.workspace_id), V_INT(excess.files), V_INT(excess.rows)),
+                      &done, err);
+    if (r == 0 && done != excess.rows)
+        r = err_set(err, ERR_INTERNAL, 0, "trim the audit", NULL,
+                    "%lld rows were there where %lld were counted. This is a defect of berth.",
+                    (long long)done, (long long)excess.rows);
+    if (r == 0)
+        *ret_rows = done;
+    return r;
+}
+
 static const int64_t day_ms = 24 * 60 * 60 * 1000LL;
 enum { KEPT_DAYS = 7, AUDIT_DAYS = 90 };
 
@@ -168,6 +228,7 @@ int ledger_purge(struct ledger_tx *tx, int64_t now_ms, int64_t max, struct ledge
         {SQL_PURGE_EVENTS, now_ms - KEPT_DAYS * day_ms, &done.events},
         {SQL_PURGE_SESSIONS, now_ms - KEPT_DAYS * day_ms, &done.sessions},
         {SQL_PURGE_AUDIT, now_ms - AUDIT_DAYS * day_ms, &done.audit},
+        {SQL_PURGE_AUDIT_COUNTS, now_ms - AUDIT_DAYS * day_ms, NULL},
     };
     int r = 0;
     for (size_t i = 0; r == 0 && i < sizeof steps / sizeof steps[0]; i++)

@@ -351,6 +351,10 @@ int provider_open(struct provider **ret, const struct provider_options *options,
     if (r == 0)
         r = timers_open(p, err);
     if (r == 0)
+        r = audit_open(p, err);
+    if (r == 0)
+        r = ports_open(p, err);
+    if (r == 0)
         r = spool_watch_open(p, err);
     if (r == 0)
         r = gateway_events_open(p, err);
@@ -378,7 +382,9 @@ void provider_recovered(struct provider *p, const struct err *err)
     for (struct work *work; (work = queue_take(&p->waiting));)
         work_soon(work, work->then);
     timers_start(p);
+    audit_start(p);
     gateway_events_start(p);
+    ports_look(p);
     spool_sweep_start(p);
     provider_look_idle(p);
 }

@@ -40,6 +40,8 @@ struct provider_options {
     void (*token_over)(void *data, int64_t token);
     /* Something has happened to files whose row of the audit, or event, is lost. May be NULL. */
     void (*unwritten)(void *data, const struct err *err);
+    /* So many rows of the audit went because they were too many. May be NULL. */
+    void (*audit_trimmed)(void *data, uint64_t rows);
     void *data;
 };
 

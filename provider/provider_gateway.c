@@ -469,6 +469,7 @@ void provider_gateway(struct provider *p, int fd)
     close_socket(p->gateway);
     p->gateway->fd = fd;
     gateway_events_start(p);
+    ports_look(p);
 }
 
 void gateway_events_free(struct provider *p)

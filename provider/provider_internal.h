@@ -146,6 +146,14 @@ int no_session(const struct call *call, struct err *err); /* fills; returns nega
 enum { EXECS_GONE = 16 };
 
 /* Of a session that lives, or on which somebody works. Lives as long as any of that. */
+/* What is known of published ports that are closed (provider_ports_watch.c). */
+struct seat_ports {
+    int64_t incarnation;
+    uint16_t lost[SPEC_PUBLISH_MAX]; /* ports of the host that were told */
+    unsigned lost_count;
+    unsigned looks; /* that found one closed, one after the other */
+};
+
 struct seat {
     struct provider *p;
     struct seat *next; /* of the same hash */
@@ -187,6 +195,7 @@ struct seat {
     uint64_t denied_left;  /* events that init may still make of them */
     bool idling;           /* the idle time is being begun anew */
     struct work *interrupts;
+    struct seat_ports ports;
     bool sampling;
     char policy[65]; /* as in its row */
 };
@@ -255,6 +264,8 @@ struct provider {
 
     struct provider_follower *events[EVENT_HASH]; /* those who follow, by session */
     struct timers *timers;
+    struct audit_trim *audit;
+    struct ports_watch *ports;
     struct usage_round *usage;
     struct gateway_events *gateway;
     struct spool_watch *spools;
@@ -266,6 +277,7 @@ struct provider {
         uint64_t failures[METRICS_OPERATION_COUNT][ERR_CODE_COUNT];
         uint64_t recovered[RECOVERY_ACTION_COUNT];
         uint64_t opened_us, recovery_ms;
+        uint64_t audit_trimmed;
     } metrics;
 
     bool closing;
@@ -439,6 +451,15 @@ int timers_open(struct provider *p, struct err *err);
 void timers_start(struct provider *p);
 void timers_look(struct provider *p); /* the ledger's timers may have changed */
 void timers_free(struct provider *p);
+int ports_open(struct provider *p, struct err *err);
+/* Published ports may have been lost, or will be had again: all sessions are looked at, soon. */
+void ports_look(struct provider *p);
+/* Bits of `found` that are to be told, and that they were. Pure. */
+void ports_compare(struct seat_ports *ports, const struct launcher_published *found,
+                   uint32_t *ret_lost, uint32_t *ret_restored);
+/* The bound of the audit (provider_audit.c); it is among `all`, which ends it. */
+int audit_open(struct provider *p, struct err *err);
+void audit_start(struct provider *p);
 void usage_start(struct provider *p); /* samples every ten seconds from now on */
 
 int spool_watch_open(struct provider *p, struct err *err);

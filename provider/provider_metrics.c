@@ -12,6 +12,7 @@
 struct metrics_call {
     struct call call; /* first */
     uint64_t states[SESSION_STATE_COUNT];
+    int64_t audit_rows;
 };
 
 static void put_one(struct buf *out, const char *name, enum metrics_kind kind, const char *help,
@@ -104,6 +105,16 @@ static void put_ledger(const struct ledger_status *ledger, struct buf *out)
     put_one(out, "ledger_waiting", METRICS_GAUGE, "Jobs that wait.", ledger->waiting);
 }
 
+static void put_audit(const struct metrics_call *own, struct buf *out)
+{
+    if (own->call.work.job.result == 0)
+        put_one(out, "audit_rows", METRICS_GAUGE, "Rows of the ledger's audit.",
+                (uint64_t)own->audit_rows);
+    put_one(out, "audit_trimmed_total", METRICS_COUNTER,
+            "Rows of the ledger's audit that went before their time because they were too many.",
+            own->call.work.p->metrics.audit_trimmed);
+}
+
 static void put_capabilities(const struct capability_set *set, struct buf *out)
 {
     metrics_family(out, "capability_available", METRICS_GAUGE,
@@ -127,6 +138,7 @@ static void write_all(struct work *work)
     put_operations(&p->metrics, &out);
     put_recovery(p, &out);
     put_ledger(&ledger, &out);
+    put_audit(own, &out);
     put_one(&out, "launcher_up", METRICS_GAUGE, "1 while the launcher is connected.",
             p->launcher_watch != NULL);
     put_one(&out, "config_failed", METRICS_GAUGE,
@@ -140,7 +152,8 @@ static void write_all(struct work *work)
 static int count_apply(struct ledger_tx *tx, struct work *work, struct err *err)
 {
     struct metrics_call *own = (struct metrics_call *)work;
-    return ledger_session_count_all(tx, own->states, err);
+    int r = ledger_session_count_all(tx, own->states, err);
+    return r == 0 ? ledger_audit_count_all(tx, &own->audit_rows, err) : r;
 }
 
 static void begin_metrics(struct call *call)

@@ -108,6 +108,9 @@ struct launcher_published {
     uint32_t open;                               /* bit i: the gateway listens for ports[i] */
     uint32_t six;                                /* at ::1 too */
     struct spec_publish ports[SPEC_PUBLISH_MAX]; /* host_port: the one that was had */
+    /* Why it is not open, where that is known: somebody has it; ports below the host's
+     * ip_unprivileged_port_start are nobody's. */
+    uint32_t taken, barred;
 };
 
 struct launcher_sample {

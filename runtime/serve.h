@@ -34,6 +34,8 @@ enum serve_fd {
 enum {
     SERVE_CONFIG_VERSION = 1,
     SERVE_START_TIMEOUT_S = 5,
+    SERVE_AUDIT_ROWS = 1000000,
+    SERVE_AUDIT_WORKSPACE_ROWS = 100000,
     SERVE_ROOTS_MAX = 16,
     SERVE_NAME_SIZE = 48,
     SERVE_ADDRESS_MAX = 112,
@@ -65,6 +67,8 @@ struct serve_config {
     uint32_t sessions_max;
     uint32_t
         start_timeout_s; /* how long a session may take to be ready; 0: SERVE_START_TIMEOUT_S */
+    /* Rows of the audit that are kept; 0: SERVE_AUDIT_ROWS, SERVE_AUDIT_WORKSPACE_ROWS */
+    uint32_t audit_rows_max, audit_workspace_rows_max;
     uint32_t root_count; /* directories beneath which a `directory` workspace may be; 0: none but
                             what the asker owns (rootless) */
     uint32_t ceiling_length; /* bytes of the ceiling policy's source text that follow this struct */

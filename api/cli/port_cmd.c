@@ -100,6 +100,15 @@ static bool is_open(const struct json_node *port)
     return open && open->kind == JSON_BOOLEAN && open->boolean;
 }
 
+static const char *state_of(const struct json_node *port)
+{
+    const char *reason = verb_text(port, "reason");
+    return is_open(port)                        ? "open"
+           : strcmp(reason, "forbidden") == 0   ? "closed: it is root's"
+           : strcmp(reason, "unavailable") == 0 ? "closed: not opened yet"
+                                                : "closed: somebody has it";
+}
+
 /* "8080:3000" of a rule. */
 static bool read_rule(const struct json_node *rule, struct port *ret)
 {
@@ -134,8 +143,8 @@ static int tell_added(struct verb *verb, const struct port *port)
     const struct json_node *added = find_added(list_of(root, "ports"), port);
     uint64_t host;
     if (added && verb_number(added, "host_port", &host))
-        buf_printf(&out, "127.0.0.1:%" PRIu64 " → %" PRIu64 "%s\n", host, port->port,
-                   is_open(added) ? "" : ", closed: somebody has it");
+        buf_printf(&out, "127.0.0.1:%" PRIu64 " → %" PRIu64 "%s%s\n", host, port->port,
+                   is_open(added) ? "" : ", ", is_open(added) ? "" : state_of(added));
     else
         buf_printf(&out, "%" PRIu64 " is published when %s runs\n", port->port, verb->word[0]);
     return verb->quiet ? CLI_EXIT_OK : cli_print(STDOUT_FILENO, &out);
@@ -184,7 +193,7 @@ static int list(int argc, char **argv)
         verb_value(&port, m, "port");
         table_text(&table, buf_text(&host));
         table_text(&table, buf_text(&port));
-        table_text(&table, is_open(m) ? "open" : "closed: somebody has it");
+        table_text(&table, state_of(m));
     }
     table_print(&table, &out);
     return cli_print(STDOUT_FILENO, &out);

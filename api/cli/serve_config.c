@@ -222,6 +222,8 @@ int serve_config_parse(const char *name, const char *text, size_t length, struct
     config->front_uid = config->front_gid = config->socket_gid = SERVE_NOBODY;
     config->sessions_max = SESSIONS_DEFAULT;
     config->start_timeout_s = SERVE_START_TIMEOUT_S;
+    config->audit_rows_max = SERVE_AUDIT_ROWS;
+    config->audit_workspace_rows_max = SERVE_AUDIT_WORKSPACE_ROWS;
     struct serve_reader reader = {.name = name, .plan = plan, .root = geteuid() == 0, .err = err};
     int r = text ? read_text(&reader, text, length) : 0;
     return r < 0 ? r : complete(&reader);

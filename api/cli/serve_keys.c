@@ -15,7 +15,14 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { FILE_MAX = 1 << 20, SESSIONS_MOST = 4000, START_TIMEOUT_MOST_S = 120, ID_MOST = 0x7fffffff };
+enum {
+    FILE_MAX = 1 << 20,
+    SESSIONS_MOST = 4000,
+    START_TIMEOUT_MOST_S = 120,
+    AUDIT_ROWS_LEAST = 100,
+    AUDIT_ROWS_MOST = 100000000,
+    ID_MOST = 0x7fffffff,
+};
 
 /* ---- reading --------------------------------------------------------------------------------- */
 
@@ -69,6 +76,17 @@ static int read_sessions_max(struct serve_reader *r, const struct json_node *nod
 static int read_start_timeout(struct serve_reader *r, const struct json_node *node)
 {
     return read_number(r, node, 1, START_TIMEOUT_MOST_S, &r->plan->config.start_timeout_s);
+}
+
+static int read_audit_rows(struct serve_reader *r, const struct json_node *node)
+{
+    return read_number(r, node, AUDIT_ROWS_LEAST, AUDIT_ROWS_MOST, &r->plan->config.audit_rows_max);
+}
+
+static int read_audit_workspace_rows(struct serve_reader *r, const struct json_node *node)
+{
+    return read_number(r, node, AUDIT_ROWS_LEAST, AUDIT_ROWS_MOST,
+                       &r->plan->config.audit_workspace_rows_max);
 }
 
 static int read_front_uid(struct serve_reader *r, const struct json_node *node)
@@ -289,6 +307,16 @@ static void show_start_timeout(const struct serve_plan *plan, struct buf *out)
     buf_printf(out, "%u", plan->config.start_timeout_s);
 }
 
+static void show_audit_rows(const struct serve_plan *plan, struct buf *out)
+{
+    buf_printf(out, "%u", plan->config.audit_rows_max);
+}
+
+static void show_audit_workspace_rows(const struct serve_plan *plan, struct buf *out)
+{
+    buf_printf(out, "%u", plan->config.audit_workspace_rows_max);
+}
+
 static void show_roots(const struct serve_plan *plan, struct buf *out)
 {
     buf_putc(out, '[');
@@ -428,7 +456,8 @@ static void keep_front_gid(const struct serve_plan *old, struct serve_plan *next
     "\"maxItems\": " #most "}"
 #define TEXTS(most) \
     "{\"type\": \"array\", \"items\": {\"type\": \"string\"}, \"maxItems\": " #most "}"
-#define ID "{\"type\": \"integer\", \"minimum\": 1, \"maximum\": 2147483647}"
+#define AUDIT_ROWS "{\"type\": \"integer\", \"minimum\": 100, \"maximum\": 100000000}"
+#define ID         "{\"type\": \"integer\", \"minimum\": 1, \"maximum\": 2147483647}"
 
 const struct serve_key serve_keys[SERVE_KEY_COUNT] = {
     {"sessions_max", read_sessions_max, show_sessions_max, NULL, "a whole number from 1 to 4000",
@@ -488,6 +517,14 @@ const struct serve_key serve_keys[SERVE_KEY_COUNT] = {
      "{\"enum\": [\"json\", \"text\"]}", "\"json\"", "\"text\"",
      "How each line of the log is written, whichever process says it: one JSON object with time, "
      "level, role and event, or a sentence. `--log-format` goes before it."},
+    {"audit_rows_max", read_audit_rows, show_audit_rows, NULL,
+     "a whole number from 100 to 100000000", AUDIT_ROWS, "1000000", "5000000",
+     "Rows of the ledger's audit that are kept for 90 days, of all workspaces together. When there "
+     "are more, the workspace that has most of them loses its oldest: of files or of all else, "
+     "whichever it has more of. A million take some 100 MB."},
+    {"audit_workspace_rows_max", read_audit_workspace_rows, show_audit_workspace_rows, NULL,
+     "a whole number from 100 to 100000000", AUDIT_ROWS, "100000", "20000",
+     "Rows of the ledger's audit that are kept of one workspace."},
     {"resolver", read_resolver, show_resolver, NULL,
      "a list of addresses, \"192.0.2.53\", \"192.0.2.53:5353\" or \"[2001:db8::53]:5353\", at most "
      "8",

@@ -32,6 +32,6 @@ struct serve_key {
     const char *help;
 };
 
-enum { SERVE_KEY_COUNT = 15 };
+enum { SERVE_KEY_COUNT = 17 };
 extern const struct serve_key serve_keys[SERVE_KEY_COUNT];
 extern const char serve_address_rule[];

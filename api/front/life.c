@@ -242,6 +242,12 @@ static void on_unwritten(void *data, const struct err *err)
     front_log_failure(NULL, err);
 }
 
+static void on_audit_trimmed(void *data, uint64_t rows)
+{
+    (void)data;
+    front_log_audit_trimmed(rows);
+}
+
 /* The supervisor decides when we end: a terminal's or a service manager's signal to all of us must
  * not take clients their answers. */
 static int ignore_signals(struct err *err)
@@ -292,6 +298,7 @@ static int begin(struct life *life, const struct front_start *start, int launche
         .distrusted = on_distrusted,
         .recovered = on_recovered,
         .unwritten = on_unwritten,
+        .audit_trimmed = on_audit_trimmed,
         .idle = on_idle,
         .token_over = on_token_over,
         .data = life,

@@ -107,3 +107,13 @@ void front_log_event(const char *event, const char *detail)
         log_line_detail(&line, detail);
     put(&line);
 }
+
+void front_log_audit_trimmed(uint64_t rows)
+{
+    struct log_line line;
+    begin(&line, "warning", "audit_trimmed");
+    log_line_number(&line, "rows", rows);
+    log_line_detail(&line, "The ledger's audit had more rows than audit_rows_max or "
+                           "audit_workspace_rows_max: the oldest went.");
+    put(&line);
+}

@@ -14,4 +14,6 @@ void front_log_configure(const struct serve_config *config);
 void front_log_served(const struct http_served *served, const char *token);
 /* An error that its client was told only the code of; `id`: of the request, or NULL. */
 void front_log_failure(const char *id, const struct err *err);
+/* Rows of the ledger's audit went before their time. */
+void front_log_audit_trimmed(uint64_t rows);
 void front_log_event(const char *event, const char *detail); /* `detail` may be NULL */

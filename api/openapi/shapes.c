@@ -31,6 +31,12 @@ static const char *stream_choice(unsigned index)
     return index < ARRAY_LENGTH(names) ? names[index] : NULL;
 }
 
+static const char *closed_choice(unsigned index)
+{
+    static const char *const names[] = {"port_in_use", "forbidden", "unavailable"};
+    return index < ARRAY_LENGTH(names) ? names[index] : NULL;
+}
+
 /* A text that is not UTF-8 comes under another name, as base64. */
 #define BYTES(name_)                             \
     MEMBER(name_, TEXT, .may = DOCUMENT_ABSENT), \
@@ -175,6 +181,8 @@ static const struct document_member port_members[] = {
     MEMBER("port", COUNT, .help = "Inside."),
     MEMBER("addresses", LIST, .help = "Of the host."),
     MEMBER("open", FLAG, .help = "false: it could not be had again, which is tried further."),
+    MEMBER("reason", TEXT, .may = DOCUMENT_NULL, .choice = closed_choice,
+           .help = "Why it is not open; null where it is."),
     END,
 };
 static SHAPE(port, "PublishedPort", "A port of the host that leads into a session.");

@@ -55,7 +55,7 @@ static int bind_loopback(int fd, int family, uint16_t port)
  * connections of before are ending on it, and lets nobody listen beside somebody: the kernel gives
  * a port that is listened on to none, and refuses the second listen() of two that were bound before
  * either listened. SO_REUSEPORT would let whoever has the same uid take a share of the clients. */
-static int listen_at(int family, uint16_t port, int *ret)
+static int bound_at(int family, uint16_t port, int *ret)
 {
     static const int one = 1;
     _cleanup_fd_ int fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
@@ -65,6 +65,15 @@ static int listen_at(int family, uint16_t port, int *ret)
         (family == AF_INET6 && setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof one) < 0))
         return -errno;
     int r = bind_loopback(fd, family, port);
+    if (r == 0)
+        *ret = take_fd(&fd);
+    return r;
+}
+
+static int listen_at(int family, uint16_t port, int *ret)
+{
+    _cleanup_fd_ int fd = -1;
+    int r = bound_at(family, port, &fd);
     if (r == 0 && listen(fd, BACKLOG) < 0)
         r = -errno;
     if (r == 0)
@@ -185,6 +194,17 @@ int publish_bind(const struct spec_network *net, bool privileged, struct publish
                  struct err *err)
 {
     return publish_bind_missing(net->publish, net->publish_count, 0, privileged, ret, err);
+}
+
+int publish_try(uint16_t host_port)
+{
+    if (host_port < first_port())
+        return -EACCES;
+    _cleanup_fd_ int four = -1, six = -1;
+    int r = bound_at(AF_INET, host_port, &four);
+    if (r == 0)
+        r = bound_at(AF_INET6, host_port, &six);
+    return r == -EADDRNOTAVAIL ? 0 : r;
 }
 
 void publish_had(const struct publish *publish, struct spec_publish ret[SPEC_PUBLISH_MAX])

@@ -38,6 +38,9 @@ int publish_ask(int gateway, int64_t row, int64_t incarnation, const struct spec
                 unsigned count, uint32_t *ret_mask, struct err *err);
 /* Can the host's ::1 be had at all? */
 bool publish_has_six(void);
+/* Could it be had now? 0, -EADDRINUSE, -EACCES or another failure. It is not listened on meanwhile:
+ * who has it back at this moment does. */
+int publish_try(uint16_t host_port);
 /* The gateway serves them, too, from here on: the session (row, incarnation), whose rules name
  * their ports, in the namespace `netns`. The listeners stay the caller's, who closes his: a port is
  * open as long as the gateway has it. */

@@ -300,18 +300,36 @@ int session_publish_hold_again(struct runtime *rt, const struct session_name *na
 
 /* ---- by the record, told --------------------------------------------------------------------- */
 
-void session_publish_tell(struct runtime *rt, const struct session_name *name,
-                          const struct spec_network *net, struct launcher_published *ret)
+static uint32_t ask_open(struct runtime *rt, const struct session_name *name,
+                         const struct spec_network *net)
 {
     struct err unseen;
     uint32_t mask = 0;
-    *ret = (struct launcher_published){.count = net->publish_count};
-    if (net->publish_count == 0)
-        return;
     if (rt->gateway > 0)
         (void)publish_ask(rt->gateway, name->row, name->incarnation, net->publish,
                           net->publish_count, &mask, &unseen);
+    return mask;
+}
+
+void session_publish_tell(struct runtime *rt, const struct session_name *name,
+                          const struct spec_network *net, struct launcher_published *ret)
+{
+    *ret = (struct launcher_published){.count = net->publish_count};
+    if (net->publish_count == 0)
+        return;
+    uint32_t mask = ask_open(rt, name, net);
+    for (unsigned i = 0; i < net->publish_count; i++) {
+        int r = mask & UINT32_C(1) << i ? 0 : publish_try(net->publish[i].host_port);
+        if (r == -EADDRINUSE)
+            ret->taken |= UINT32_C(1) << i;
+        else if (r == -EACCES)
+            ret->barred |= UINT32_C(1) << i;
+    }
+    /* Who has one may be our own gateway by now. */
+    if (ret->taken)
+        mask |= ask_open(rt, name, net);
     ret->open = mask;
+    ret->taken &= ~mask;
     ret->six = publish_has_six();
     memcpy(ret->ports, net->publish, net->publish_count * sizeof net->publish[0]);
 }

@@ -46,6 +46,24 @@ static void recover(void)
         recover_lane(&world->lanes[i]);
 }
 
+/* Every row of the audit that was ever added is there, or is counted as trimmed. */
+static void check_audit(const char *path)
+{
+    for (int i = 0; i < LANES; i++) {
+        char sql[256];
+        const struct lane *lane = &world->lanes[i];
+        snprintf(sql, sizeof sql,
+                 "SELECT ifnull(sum(kept + trimmed), 0) + 1000000 * ifnull(sum(kept <> (SELECT "
+                 "count(*) FROM audit WHERE workspace_id = 'w%d')), 0) FROM audit_counts WHERE "
+                 "workspace_id = 'w%d'",
+                 i, i);
+        int64_t counted = vfs_number(path, sql);
+        if (counted != lane->marker_acked)
+            violated(lane, "rows of the audit", lane->marker_acked, counted);
+    }
+    world->audit_trimmed += vfs_number(path, "SELECT ifnull(sum(trimmed), 0) FROM audit_counts");
+}
+
 static void check(const char *where)
 {
     for (int i = 0; i < LANES; i++) {
@@ -61,6 +79,7 @@ static void check(const char *where)
         snprintf(world->violation, sizeof world->violation, "integrity: %s", integrity);
         _exit(3);
     }
+    check_audit(path);
 }
 
 /* ---- processes
@@ -143,13 +162,14 @@ static int campaign_kill(unsigned long rounds, unsigned seed)
 {
     static const char name[] = "ledger_kill_at_random_instants";
     unsigned long killed = 0, recovering = 0;
-    int64_t acked = 0;
+    int64_t acked = 0, trimmed = 0;
     fresh(seed);
     for (unsigned long round = 0; round < rounds; round++) {
         int status;
         /* The ledger grows with rounds; a young one is as good. */
         if (round % 40 == 39) {
             acked += world->acked_total;
+            trimmed += world->audit_trimmed;
             fresh(seed + (unsigned)round);
         }
         world->ready = 0;
@@ -175,7 +195,8 @@ static int campaign_kill(unsigned long rounds, unsigned seed)
         }
     }
     acked += world->acked_total;
-    if (killed < rounds * 9 / 10 || acked < (int64_t)rounds * 5)
+    trimmed += world->audit_trimmed;
+    if (killed < rounds * 9 / 10 || acked < (int64_t)rounds * 5 || trimmed == 0)
         return failed(name, "too little happened");
     printf("# %lu kills, %lu of them before it was ready, %lld steps acknowledged\n", killed,
            recovering, (long long)acked);

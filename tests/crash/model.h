@@ -45,6 +45,7 @@ struct lane {
 struct world {
     volatile int ready;
     volatile int64_t acked_total;
+    int64_t audit_trimmed; /* as every restart found it */
     char violation[512];
     struct lane lanes[LANES];
 };
@@ -91,6 +92,7 @@ int apply_look(struct ledger_tx *tx, void *data, struct err *err);
 int apply_reopen(struct ledger_tx *tx, void *data, struct err *err);
 int apply_exec_end(struct ledger_tx *tx, void *data, struct err *err);
 int apply_marker(struct ledger_tx *tx, void *data, struct err *err);
+int apply_trim(struct ledger_tx *tx, void *data, struct err *err);
 int apply_marker_check(struct ledger_tx *tx, void *data, struct err *err);
 bool is_full(int kind);
 enum session_event outcome_of(enum session_event verb);

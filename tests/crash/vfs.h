@@ -8,6 +8,7 @@
 #pragma once
 
 #include <stdbool.h>
+#include <stdint.h>
 
 enum vfs_fault { VFS_NONE, VFS_ENOSPC, VFS_EIO, VFS_EMFILE, VFS_ENOMEM };
 
@@ -27,3 +28,5 @@ unsigned long vfs_failed(void); /* how many calls have been refused since vfs_fa
 
 /* "ok", or what SQLite's own check says of the database at `path`. */
 const char *vfs_integrity(const char *path);
+/* The number that `sql` answers of the database at `path`; -1: none. */
+int64_t vfs_number(const char *path, const char *sql);

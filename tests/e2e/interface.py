@@ -96,7 +96,7 @@ def each_operation_answers_as_described():
     same(call("GET", s.path + "/ports").is_(200).json, {"ports": []})
     call("PUT", s.path + "/network", {"egress": "deny"}).is_(200)
     s.post("ports", {"port": 3000, "host_port": 0}).is_(200)
-    same([p["port"] for p in call("GET", s.path + "/ports").is_(200).json["ports"]], [3000])
+    same([(p["port"], p["open"], p["reason"]) for p in call("GET", s.path + "/ports").is_(200).json["ports"]], [(3000, True, None)])
     call("PUT", s.path + "/network", {"egress": "deny"}).is_(200)
     call("PUT", s.path + "/network", {"egress": "deny", "revision": 99}).is_(412, "precondition_failed")
     s.did("interrupt", {"reason": "why"})

@@ -125,15 +125,7 @@ W_4_numbers_name_nobody_and_have_a_token_of_their_own() {
     berth session destroy s1 -w hidden-workspace --delete-volume
 }
 every_number_is_documented() {
-    local name
-    metrics --names
-    for name in $(cat "$D/out/checked"); do
-        grep -qF "\`$name" "$TREE/docs/operations.md" || fail "docs/operations.md has no $name"
-    done
-    grep -o '`berth_[a-z_]*' "$TREE/docs/operations.md" | tr -d '`' | sort -u >"$D/out/documented"
-    while read -r name; do
-        grep -qx -- "$name" "$D/out/checked" || fail "docs/operations.md has $name, which is not told"
-    done <"$D/out/documented"
+    metrics --page "$TREE/docs/operations.md"
 }
 
 # ---- the ledger ----
@@ -257,6 +249,51 @@ if uploaded:
 assert told == copied + [("files.collected", {"path": "/mnt/session/outputs", "entries": 1, "bytes": 14, "left_out": 0})], told
 PYTHON
     rm -f "$D/home/copy"
+}
+# 300 files, one after the other, of which the audit may keep 100 rows.
+the_audit_is_bounded_and_what_goes_is_told() {
+    local s=http://berth/v1/workspaces/local/sessions/s1 trimmed=0 _
+    service_end
+    echo '{"audit_workspace_rows_max": 100, "audit_rows_max": 5000}' >"$D/audit.jsonc"
+    chmod 644 "$D/audit.jsonc"
+    SERVE_OPTIONS=(--config "$D/audit.jsonc")
+    berth serve --check-config --config "$D/audit.jsonc"
+    grep -qE '^ *audit_workspace_rows_max +100$' "$OUT" || fail "--check-config: $(cat "$OUT" "$ERR")"
+    service_start
+    berth session create s1
+    berth exec s1 -- true
+    curl -sS -m $((120 * SLOWER)) --unix-socket "$SOCKET" -o "$D/out/body" -w '%{http_code}\n' -H 'Content-Type: application/octet-stream' \
+        -X PUT "$s/files?path=/workspace/f[1-300]" --data-binary x >"$D/out/codes" 2>"$D/out/curl"
+    [ "$(grep -c '^20' "$D/out/codes")" = 300 ] || fail "files: $(sort "$D/out/codes" | uniq -c | head -n 3) $(head -c 300 "$D/out/curl")"
+    for _ in $(seq $((100 * SLOWER))); do
+        metrics
+        trimmed=$(sed -n 's/^berth_audit_trimmed_total //p' "$D/out/metrics")
+        [ "$(sed -n 's/^berth_audit_rows //p' "$D/out/metrics")" -le 100 ] && [ "$trimmed" -ge 200 ] && break
+        sleep 0.25
+    done
+    rm -f "$D/home/copy"
+    berth ledger backup "$D/home/copy"
+    status_is 0 backup
+    python3 - "$D/home/copy" "$D/out/log" "$trimmed" >"$D/out/judged" 2>&1 <<'PYTHON' || fail "$(tail -n 3 "$D/out/judged")"
+import json, sqlite3, sys
+copy = sqlite3.connect(f"file:{sys.argv[1]}?mode=ro", uri=True)
+ask = lambda sql: copy.execute(sql).fetchall()
+kinds = dict(ask("SELECT what, count(*) FROM audit WHERE workspace_id = 'local' GROUP BY 1"))
+(kept, trimmed, until), = ask("SELECT kept, trimmed, trimmed_until_ms FROM audit_counts WHERE workspace_id = 'local'")
+assert kept == sum(kinds.values()) <= 100, (kept, kinds)
+assert trimmed == int(sys.argv[3]), (trimmed, sys.argv[3])
+others = {what: n for what, n in kinds.items() if what != "file_write"}
+assert kinds["file_write"] + trimmed == 300, (kinds, trimmed)
+assert "create" in others and "exec" in others, others
+assert ask("SELECT min(time_ms) >= %d FROM audit WHERE what = 'file_write'" % until) == [(1,)], until
+told = [json.loads(line) for line in open(sys.argv[2]) if '"audit_trimmed"' in line]
+assert sum(line["rows"] for line in told) == trimmed and told[0]["level"] == "warning", told
+PYTHON
+    rm -f "$D/home/copy"
+    berth session destroy s1 --delete-volume
+    service_end
+    SERVE_OPTIONS=()
+    service_start
 }
 only_the_owner_copies_the_ledger() {
     local token code
@@ -474,7 +511,7 @@ EOF
 
 CASES='numbers_are_those_of_what_was_done numbers_tell_of_processes_that_died
 W_4_numbers_name_nobody_and_have_a_token_of_their_own every_number_is_documented
-a_ledger_is_copied_while_it_serves_and_comes_back what_is_done_to_files_is_in_the_audit only_the_owner_copies_the_ledger
+a_ledger_is_copied_while_it_serves_and_comes_back what_is_done_to_files_is_in_the_audit the_audit_is_bounded_and_what_goes_is_told only_the_owner_copies_the_ledger
 sockets_of_a_service_manager_are_served_and_stay_its_own a_berth_with_what_its_unit_leaves_it_does_all
 its_unit_of_front_and_its_unit_of_the_gateway_serve_as_children_do its_unit_that_runs_as_another_is_not_joined
 its_unit_takes_nothing_from_who_is_not_root its_unit_is_no_more_exposed_than_is_argued'

@@ -2,7 +2,8 @@
 # promises closed sets of labels. It never asks for them: text comes on standard input.
 #
 #   prometheus.py [NAME OPERATOR VALUE]…   OPERATOR: = or >=; NAME may have {label="value"}
-#   prometheus.py --names                  prints the families
+#   prometheus.py --page docs/operations.md   the page's tables have each of them, its labels and its values, and nothing else;
+#                                             so have its alerts
 import re, sys
 
 FAMILY = re.compile(r"berth_[a-z][a-z0-9]*(?:_[a-z0-9]+)*$")
@@ -98,10 +99,58 @@ def check_histogram(name, samples):
             sys.exit(f"{name}{own} has no sum")
 
 
+def values_of(samples, name, label):
+    return {dict(labels)[label] for (sample, labels) in samples if sample == name and label in dict(labels)}
+
+
+def check_row(families, samples, names, said):
+    """`label`, `label`: value, value"""
+    labels = re.findall(r"`(\w+)`", said)
+    values = re.findall(r"[\w.]+", said.rpartition(":")[2]) if ":" in said else []
+    for name in names:
+        if name not in families:
+            sys.exit(f"{name} is not told")
+        if sorted(labels) != list(families[name][1]):
+            sys.exit(f"{name} has the labels {families[name][1]}, not {labels}")
+        sample = name + ("_count" if families[name][0] == "histogram" else "")
+        for label in labels[:1] if name == "berth_operation_duration_seconds" else labels[-1:] if values else []:
+            if values_of(samples, sample, label) != set(values):
+                sys.exit(f"{label} of {name} is one of {values_of(samples, sample, label)}, not of {values}")
+
+
+def check_alert(families, samples, text):
+    """Each name is one that is told, each label has the value that it is compared with."""
+    named = re.findall(r"(berth_[a-z_]+)(?:\{([^}]*)\})?", text)
+    for name, matchers in named:
+        if name not in families and not any(name == sample for sample, _ in samples):
+            sys.exit(f"an alert has {name}, which is not told")
+        for label, value in re.findall(r'(\w+)=~?"([^"]*)"', matchers):
+            for one in re.split(r"\\?\|", value):
+                if one not in values_of(samples, name, label):
+                    sys.exit(f'an alert has {name} with {label}="{one}", which is not told')
+    return len(named)
+
+
+def check_page(families, samples, path):
+    with open(path, encoding="utf-8") as file:
+        metrics, alerts = file.read().split("\n## Metrics\n")[1].split("\n## ")[0].split("\n### Alerts\n")
+    rows = [re.split(r"\s*\|\s*", line.strip("| ")) for line in metrics.splitlines() if line.startswith("| `berth_")]
+    documented = set()
+    for cells in rows:
+        names = re.findall(r"`(berth_\w+)`", cells[0])
+        documented |= set(names)
+        check_row(families, samples, names, cells[1])
+    if set(families) - documented:
+        sys.exit(f"{path} has no {sorted(set(families) - documented)}")
+    alerted = sum(check_alert(families, samples, line) for line in alerts.splitlines() if line.startswith("| "))
+    if len(documented) < 20 or alerted < 10:
+        sys.exit(f"{path} was not read: {len(documented)} rows, {alerted} names in alerts")
+
+
 def main():
     families, samples = parse(sys.stdin.buffer.read().decode("ascii"))
-    if sys.argv[1:] == ["--names"]:
-        print("\n".join(families))
+    if sys.argv[1:2] == ["--page"]:
+        check_page(families, samples, sys.argv[2])
         return
     said = {}
     for (name, labels), value in samples.items():

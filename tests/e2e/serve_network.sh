@@ -451,6 +451,61 @@ NET_5_published_ports_are_had_again_after_berth() {
     is_closed 23456
 }
 
+# The gateway is killed, and stopped is who would start the next one until somebody else has the port.
+a_port_that_somebody_took_is_told_and_had_again_and_the_session_goes_on() {
+    local service thief _ list
+    berth session create p9 --publish 23456:3000 --publish 23457:3000
+    serving p9
+    leads_inside 23456
+    service=$(service_pid)
+    kill -STOP "$service"
+    kill_role gateway
+    rm -f "$D/out/thief"
+    python3 -u -c '
+import socket, time
+while True:
+    try: s = socket.create_server(("127.0.0.1", 23456)); break
+    except OSError: time.sleep(0.01)
+print("has it")
+while True:
+    c = s.accept()[0]
+    c.sendall(b"thief\n")
+    c.close()' >"$D/out/thief" 2>&1 &
+    thief=$!
+    for _ in $(seq $((200 * SLOWER))); do grep -qs 'has it' "$D/out/thief" && break; sleep 0.05; done
+    kill -CONT "$service"
+    leads_inside 23457
+    for _ in $(seq $((100 * SLOWER))); do
+        berth --json events p9
+        grep -q '"type":"network.port_lost"' "$OUT" && break
+        sleep 0.1
+    done
+    said '"type":"network.port_lost".*"host_port":23456,"port":3000,"addresses":\["127.0.0.1".*"reason":"port_in_use"'
+    if grep -q '"host_port":23457' "$OUT"; then fail "the other was not lost: $(cat "$OUT")"; fi
+    berth events p9
+    said 'network\.port_lost +127\.0\.0\.1:23456 leads to port 3000 of the session no more: somebody has it'
+    [ "$(heard_at 23456)" = thief ] || fail "23456 is not who took it: $(heard_at 23456)"
+    berth port list p9
+    said '^127\.0\.0\.1:23456 +3000 +closed: somebody has it$'
+    said '^127\.0\.0\.1:23457 +3000 +open$'
+    berth --json port list p9
+    said '"open": *false, *"reason": *"port_in_use"'
+    berth ps p9
+    said ' running '
+    leads_inside 23457
+    kill "$thief"
+    wait "$thief" 2>/dev/null
+    for _ in $(seq $((150 * SLOWER))); do
+        berth --json events p9
+        grep -q '"type":"network.port_restored"' "$OUT" && break
+        sleep 0.2
+    done
+    said '"type":"network.port_restored".*"host_port":23456,"port":3000'
+    [ "$(grep -c 'network.port_lost' "$OUT")" = 1 ] || fail "told more than once: $(grep network.port "$OUT")"
+    leads_inside 23456
+    berth session destroy p9 --delete-volume
+}
+
 ports_are_published_listed_and_closed_one_at_a_time() {
     local any='' _
     berth session create p8 --allow web.example:80
@@ -656,6 +711,7 @@ a_published_port_leads_into_a_session_that_lasts_for_as_long_as_it_runs
 a_gateway_that_stands_still_is_killed_and_the_next_one_serves
 a_port_of_the_host_that_is_taken_is_refused_and_nothing_is_made
 NET_6_other_published_ports_close_those_of_before NET_5_published_ports_are_had_again_after_berth
+a_port_that_somebody_took_is_told_and_had_again_and_the_session_goes_on
 ports_are_published_listed_and_closed_one_at_a_time
 clients_of_a_frozen_session_are_reset_and_its_port_stays_its_own
 NET_7_the_host_is_reached_by_its_own_name_at_the_ports_that_its_operator_opened'

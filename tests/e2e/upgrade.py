@@ -86,7 +86,9 @@ def migrations():
 def undo_the_last_migration():
     """The ledger as a berth of one migration less would have left it."""
     latest, last = len(migrations()), migrations()[-1]
-    undone = ["ALTER TABLE %s DROP COLUMN %s" % pair for pair in re.findall(r"ALTER TABLE (\w+) ADD COLUMN (\w+)", last)]
+    undone = ["DROP TRIGGER %s" % name for name in re.findall(r"CREATE TRIGGER (\w+)", last)]
+    undone += ["DROP INDEX %s" % name for name in re.findall(r"CREATE INDEX (\w+)", last)]
+    undone += ["ALTER TABLE %s DROP COLUMN %s" % pair for pair in re.findall(r"ALTER TABLE (\w+) ADD COLUMN (\w+)", last)]
     undone += ["DROP TABLE %s" % name for name in re.findall(r"CREATE TABLE (\w+)", last)]
     check(undone, "the last migration has nothing that this test knows how to undo:", last)
     ledger(*undone, "DELETE FROM migrations WHERE version = %d" % latest, "PRAGMA user_version = %d" % (latest - 1))

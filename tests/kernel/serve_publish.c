@@ -331,6 +331,7 @@ static void lost_for_a_while(void)
     open_again(PORT + 1);
     const struct launcher_published *ports = published(1);
     EXPECT(ports->count == 2 && ports->open == 2, "%x open", ports->open);
+    EXPECT(ports->taken == 1 && ports->barred == 0, "%x taken", ports->taken);
     /* Other rules come all the same: a port that is lost refuses none. */
     EXPECT(replace_ports(2, 2, two) == 0, "%d: %s", answer.result, answer.err.detail);
     EXPECT(published(1)->open == 2, "%x open", published(1)->open);
@@ -360,6 +361,8 @@ static void lost_by_rule(void)
     start_another_gateway();
     open_again(PORT + 2);
     EXPECT(published(1)->open == 4, "%x open", answer.network.published.open);
+    EXPECT(answer.network.published.barred == 3 && answer.network.published.taken == 0, "%x barred",
+           answer.network.published.barred);
     sh("sysctl -qw net.ipv4.ip_unprivileged_port_start=1024");
     open_again(PORT);
     open_again(PORT + 1);

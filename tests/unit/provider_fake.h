@@ -81,6 +81,7 @@ static struct {
     int files_answer;     /* the pipe of the last FILES */
     unsigned deadline_ms; /* of the last LAUNCH */
     bool files_read_only;
+    struct launcher_published published; /* of every session */
 } fake;
 
 static inline void fake_kick(void)
@@ -748,8 +749,7 @@ static inline void fake_serve(const struct launcher_request *request, struct lau
         break;
     case LAUNCHER_PORTS:
         cr_assert(box);
-        reply->network.published =
-            (struct launcher_published){.count = 2, .open = 1, .ports = {{40817, 3000}, {80, 81}}};
+        reply->network.published = fake.published;
         break;
     case LAUNCHER_LOOK:
         fake_look(request, box, reply);

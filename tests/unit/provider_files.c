@@ -249,6 +249,54 @@ Test(provider_files, what_the_ledger_did_not_take_is_said_and_what_it_took_is_no
     cr_assert_eq(unwritten.sys, EIO);
 }
 
+static uint64_t trimmed;
+
+static void on_trimmed(void *data, uint64_t rows)
+{
+    (void)data;
+    trimmed += rows;
+}
+
+Test(provider_files, what_is_too_much_for_the_audit_goes_and_is_counted_and_told)
+{
+    static struct operated o;
+    static struct client c;
+    for (int i = 0; i < 12; i++)
+        operate(&o, FILES_MKDIR, "/workspace/d", (struct files_result){0});
+    provider_metrics(fixture_provider, client_call(&c, NULL, NULL, NULL, ""));
+    fixture_until(&c.answer.came);
+    cr_assert(strstr(c.answer.text, "\nberth_audit_rows 13\n"), "%s", c.answer.text);
+    fixture_stop();
+    fixture_config.audit_workspace_rows_max = 10;
+    fixture_open();
+    fixture_provider->options.audit_trimmed = on_trimmed;
+    for (int i = 0; i < 500 && trimmed == 0; i++)
+        fixture_for_ms(10);
+    cr_expect_eq(trimmed, 3);
+    provider_metrics(fixture_provider, client_call(&c, NULL, NULL, NULL, ""));
+    fixture_until(&c.answer.came);
+    cr_expect(strstr(c.answer.text, "\nberth_audit_rows 10\n"), "%s", c.answer.text);
+    cr_expect(strstr(c.answer.text, "\nberth_audit_trimmed_total 3\n"), "%s", c.answer.text);
+}
+
+Test(provider_files, all_that_is_done_to_files_is_known_to_the_audit_as_that)
+{
+    char quoted[64];
+    unsigned count = 0;
+    size_t length;
+    _cleanup_free_ char *schema = NULL;
+    cr_assert_eq(io_read_file(AT_FDCWD, "provider/ledger_schema.c", 1 << 20, &schema, &length), 0);
+    const char *of_files = strstr(schema, "ADD COLUMN of_files");
+    cr_assert(of_files);
+    for (unsigned operation = 0; operation < FILES_OPERATION_END; operation++) {
+        const char *name = files_record_name(operation);
+        snprintf(quoted, sizeof quoted, "'%s'", name);
+        count += name[0] != 0;
+        cr_expect(!name[0] || strstr(of_files, quoted), "%s", name);
+    }
+    cr_expect_geq(count, 8u);
+}
+
 Test(provider_files, what_was_collected_is_told_of_the_life_it_was_collected_from)
 {
     static struct operated o;

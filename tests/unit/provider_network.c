@@ -471,12 +471,16 @@ Test(provider_network, CAP_2_rules_that_this_host_cannot_give_are_refused_before
 Test(provider_network, published_ports_are_those_of_the_launcher_and_none_where_nothing_lives)
 {
     static struct client c;
+    fake.published = (struct launcher_published){
+        .count = 4, .open = 1, .taken = 4, .barred = 8, .ports = {{40817, 3000}, {80, 81}}};
     must_create("s");
     provider_session_ports(fixture_provider, client_call(&c, "w", "s", NULL, ""));
     fixture_until(&c.answer.came);
     HAS(c, "{\"ports\":[{\"host_port\":40817,\"port\":3000,\"addresses\":[\"127.0.0.1\"],"
-           "\"open\":true},{\"host_port\":80,\"port\":81,");
-    HAS(c, "\"open\":false}]}");
+           "\"open\":true,\"reason\":null},{\"host_port\":80,\"port\":81,\"addresses\":"
+           "[\"127.0.0.1\"],\"open\":false,\"reason\":\"unavailable\"},");
+    HAS(c, "\"open\":false,\"reason\":\"port_in_use\"},");
+    HAS(c, "\"open\":false,\"reason\":\"forbidden\"}]}");
     fake.fail[LAUNCHER_PORTS] = 1;
     provider_session_ports(fixture_provider, client_call(&c, "w", "s", NULL, ""));
     fixture_until(&c.answer.came);

@@ -28,6 +28,8 @@ Test(serve_config, what_is_not_said_has_its_default)
     cr_expect_eq(plan.config.version, SERVE_CONFIG_VERSION);
     cr_expect_eq(plan.config.sessions_max, 1000);
     cr_expect_eq(plan.config.start_timeout_s, 5);
+    cr_expect_eq(plan.config.audit_rows_max, 1000000);
+    cr_expect_eq(plan.config.audit_workspace_rows_max, 100000);
     cr_expect_eq(plan.config.root_count, 0);
     cr_expect_eq(plan.config.ceiling_length, 0);
     cr_expect_eq(plan.config.rootless, geteuid() != 0);
@@ -38,10 +40,13 @@ Test(serve_config, what_is_said_is_taken)
 {
     cr_assert_eq(parse("{\"sessions_max\": 7, \"start_timeout_s\": 60, // few\n \"roots\": "
                        "[\"/usr/share\", \"/usr\"],"
+                       "\"audit_rows_max\": 100000000, \"audit_workspace_rows_max\": 100,"
                        "\"socket_group\": 123}"),
                  0, "%s", err.detail);
     cr_expect_eq(plan.config.sessions_max, 7);
     cr_expect_eq(plan.config.start_timeout_s, 60);
+    cr_expect_eq(plan.config.audit_rows_max, 100000000);
+    cr_expect_eq(plan.config.audit_workspace_rows_max, 100);
     cr_expect_eq(plan.config.root_count, 2);
     cr_expect_str_eq(plan.config.roots[1], "/usr");
     cr_expect_eq(plan.config.socket_gid, 123);
@@ -77,6 +82,9 @@ static const struct {
     {"{\n \"sesions_max\": 2}", "c.jsonc:2:2: sesions_max", "sessions_max"},
     {"{\"sessions_max\": 0}", "c.jsonc:1:2: sessions_max", "from 1 to 4000"},
     {"{\"sessions_max\": 4001}", "c.jsonc:1:2", "from 1 to 4000"},
+    {"{\"audit_rows_max\": 99}", "c.jsonc:1:2: audit_rows_max", "from 100 to 100000000"},
+    {"{\"audit_workspace_rows_max\": 1e9}", "c.jsonc:1:2: audit_workspace_rows_max",
+     "from 100 to 100000000"},
     {"{\"start_timeout_s\": 121}", "c.jsonc:1:2: start_timeout_s", "from 1 to 120"},
     {"{\"sessions_max\": -1}", "c.jsonc:1:2", "whole number"},
     {"{\"sessions_max\": 1.5}", "c.jsonc:1:2", "whole number"},
