@@ -9,6 +9,7 @@
  * provider_close.c     closed and told
  * provider_network.c   the verb that replaces a session's rules
  * provider_gateway.c   what the gateway tells, as events
+ * provider_end.c       its end, until it is proven
  * provider_recover.c   one session's row and kernel brought together
  * provider_start.c     all of them, at the start
  * provider_exec.c      commands that live (and provider_exec_start.c, provider_exec_call.c)
@@ -67,6 +68,8 @@ struct work {
         void (*stuck)(struct work *work);
         struct launcher_note *notes; /* that are not in the ledger yet; owned */
         unsigned note_count;
+        struct usage_sample last; /* what it had used, when `measured` */
+        bool measured;
     } ending;     /* end_sandbox() */
     bool resting; /* waits for something that is nobody's work: does not hold up the end */
     void (*free)(struct work *work);
@@ -440,6 +443,9 @@ void timers_start(struct provider *p);
 void timers_look(struct provider *p); /* the ledger's timers may have changed */
 void timers_free(struct provider *p);
 void usage_start(struct provider *p); /* samples every ten seconds from now on */
+struct usage_sample usage_of_sample(const struct launcher_sample *sample, int64_t incarnation);
+/* What an END has told; NULL: nothing. For coordinator_end. */
+const struct usage_sample *usage_at_end(const struct work *work);
 
 int spool_watch_open(struct provider *p, struct err *err);
 void spool_watch_now(struct provider *p); /* all sessions, at once: for tests */
