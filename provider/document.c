@@ -410,8 +410,12 @@ void document_usage(struct buf *out, const struct usage_row *usage)
                 {"network_denied_tcp", usage->network[NETWORK_COUNT_DENIED_TCP]},
                 {"network_denied_udp", usage->network[NETWORK_COUNT_DENIED_UDP]},
                 {"network_denied_other", usage->network[NETWORK_COUNT_DENIED_OTHER]}};
+    /* Nobody has looked at what it has on the disk: that is not to be read as nothing. */
     for (size_t i = 0; i < ARRAY_LENGTH(rows); i++)
-        buf_printf(out, "%c\"%s\":%lld", i ? ',' : '{', rows[i].key, (long long)rows[i].value);
+        if (rows[i].value == 0 && strcmp(rows[i].key, "disk_bytes") == 0)
+            buf_puts(out, ",\"disk_bytes\":null");
+        else
+            buf_printf(out, "%c\"%s\":%lld", i ? ',' : '{', rows[i].key, (long long)rows[i].value);
     buf_putc(out, '}');
 }
 

@@ -141,3 +141,13 @@ Test(provider_usage, USE_1_what_is_found_broken_is_told_before_it_is_removed)
     fixture_for_ms(50);
     expect_cpu(70000);
 }
+
+Test(provider_usage, what_was_not_measured_is_null_and_not_nothing)
+{
+    static struct client c;
+    must_create();
+    provider_session_usage(fixture_provider, client_call(&c, "w", "s", NULL, ""));
+    fixture_until(&c.answer.came);
+    HAS(c, "\"disk_bytes\":null,");
+    HAS(c, "\"net_tx_bytes\":0,");
+}
