@@ -56,7 +56,7 @@ static int make_answer(struct ledger_tx *tx, struct verb *verb, struct err *err)
         }
         r = session_document(tx, &verb->call.work.p->ledger_scratch, &row,
                              verb->effective.length ? buf_text(&verb->effective) : NULL, false,
-                             &verb->answer, err);
+                             NULL, &verb->answer, err);
         if (r < 0)
             return r;
         buf_putc(&verb->answer, '\n');

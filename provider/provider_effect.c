@@ -82,6 +82,7 @@ static void launch_failed(struct verb *verb)
     verb->failed = true;
     buf_fini(&verb->effective);
     verb->seat->ending = true;
+    verb->call.work.ending.verb = session_event_name(verb->event);
     seat_disconnect(verb->seat);
     end_sandbox(&verb->call.work, verb->ticket.session, verb->ticket.incarnation, launch_undone);
 }
@@ -205,6 +206,7 @@ static void torn_down(struct work *work)
 static void end_it(struct verb *verb, void (*then)(struct work *work))
 {
     verb->seat->ending = true;
+    verb->call.work.ending.verb = session_event_name(verb->event);
     end_sandbox(&verb->call.work, verb->ticket.session, verb->row.incarnation, then);
 }
 

@@ -9,6 +9,43 @@
 
 enum { END_TRIES = 4 };
 
+/* ---- who is told that it takes its time ------------------------------------------------------ */
+
+static void ending_refused(struct work *work, const struct err *why)
+{
+    work->ending.why = *why;
+    if (work->ending.refused)
+        return;
+    work->ending.refused = true;
+    work->ending.next_refused = work->p->refused;
+    work->p->refused = work;
+}
+
+void ending_over(struct work *work)
+{
+    struct work **at = &work->p->refused;
+    while (*at && *at != work)
+        at = &(*at)->ending.next_refused;
+    if (*at)
+        *at = work->ending.next_refused;
+    work->ending.refused = false;
+}
+
+void endings_take(const struct provider *p, struct endings *ret)
+{
+    size_t count = 0;
+    for (const struct work *work = p->refused; work; work = work->ending.next_refused)
+        count++;
+    ret->of = count ? calloc(count, sizeof *ret->of) : NULL;
+    for (const struct work *work = p->refused; ret->of && work; work = work->ending.next_refused)
+        ret->of[ret->count++] = (struct document_ending){.row = work->ending.row,
+                                                         .since_ms = work->ending.since_ms,
+                                                         .verb = work->ending.verb,
+                                                         .why = work->ending.why};
+}
+
+/* ---- the end --------------------------------------------------------------------------------- */
+
 static void ask_end(struct work *work);
 
 static void ended(struct work *work)
@@ -84,6 +121,8 @@ static void on_ended(void *data, const struct launcher_reply *reply, const struc
     keep_last(work, reply);
     if (launcher_result(reply, err, &why) < 0) {
         void (*stuck)(struct work *) = work->ending.stuck;
+        if (reply)
+            ending_refused(work, &why);
         if (reply && stuck && work->tries >= END_TRIES) {
             work->ending.stuck = NULL;
             stuck(work);
@@ -91,6 +130,7 @@ static void on_ended(void *data, const struct launcher_reply *reply, const struc
         work_again(work, ask_end);
         return;
     }
+    ending_over(work);
     keep_notes(work, reply);
     work->tries = 0;
     gateway_events_take(work->p, work->ending.row); /* its connections are closed */
@@ -118,6 +158,7 @@ void end_sandbox(struct work *work, int64_t row, int64_t incarnation,
     work->ending.row = row;
     work->ending.incarnation = incarnation;
     work->ending.then = then;
+    work->ending.since_ms = now_ms();
     /* A session that never began an incarnation has no name to look for. */
     if (incarnation < 1)
         work_soon(work, then);

@@ -229,6 +229,7 @@ static void end_it(struct rescue *rescue, void (*then)(struct work *work))
 {
     rescue->seat->ending = true;
     rescue->work.ending.stuck = stuck;
+    rescue->work.ending.verb = rescue->intent.id ? session_event_name(rescue->intent.verb) : NULL;
     if (rescue->finding == FOUND_ABSENT && rescue->surely_absent)
         then(&rescue->work);
     else
