@@ -449,7 +449,9 @@ static int enter(struct ledger_tx *tx, const struct session_row *session, enum s
             ? "lost"
             : "interrupted";
     const char *why = end->reason[0] ? end->reason : session_event_name(end->outcome);
-    int r = coordinator_usage_state(tx, session->id, next == SESSION_RUNNING, end->now_ms, err);
+    int r = end->last ? coordinator_usage(tx, session->id, end->last, end->now_ms, err) : 0;
+    if (r >= 0)
+        r = coordinator_usage_state(tx, session->id, next == SESSION_RUNNING, end->now_ms, err);
     if (r == 0 && next == SESSION_RUNNING && session->state == SESSION_FROZEN)
         r = ledger_timer_go_on_execs(tx, session->id, end->now_boot_ms, err);
     if (r == 0 && next == SESSION_RUNNING && session->state != SESSION_RUNNING)

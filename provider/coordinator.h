@@ -103,6 +103,9 @@ struct coordinator_end {
     const char *reason;     /* goes into the row: "host_restart", "idle"; "" none */
     const char *event_json; /* data of the event that the table tells */
     struct coordinator_answer answer;
+    /* What the sandbox that is no more had used (USE-1). Told twice it is added once. NULL: nobody
+     * knows, or none has ended. */
+    const struct usage_sample *last;
     int64_t now_ms, now_boot_ms;
 };
 

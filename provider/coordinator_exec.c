@@ -115,6 +115,25 @@ int coordinator_exec_running(struct ledger_tx *tx, int64_t exec, int64_t now_ms,
     return ledger_event_add(tx, row.session, "exec.started", data, now_ms, NULL, err);
 }
 
+/* Where there is a cgroup it is sampled, and has counted this command too. */
+static int count_used(struct ledger_tx *tx, const struct exec_row *before,
+                      const struct exec_row *row, struct err *err)
+{
+    struct incarnation_row built;
+    struct usage_row usage;
+    if (row->cpu_ms <= 0 && row->max_rss_bytes <= 0)
+        return 0;
+    int r = ledger_incarnation_get(tx, before->session, before->incarnation, &built, err);
+    if (r == 0 && built.cgroup_inode != 0)
+        return 0;
+    if (r == 0)
+        r = ledger_usage_get(tx, before->session, &usage, err);
+    if (r != 0)
+        return r < 0 ? r : 0;
+    usage_add_exec(&usage, row->cpu_ms, row->max_rss_bytes);
+    return ledger_usage_put(tx, &usage, err);
+}
+
 int coordinator_exec_end(struct ledger_tx *tx, const struct exec_row *row, const char *event_json,
                          struct err *err)
 {
@@ -130,6 +149,8 @@ int coordinator_exec_end(struct ledger_tx *tx, const struct exec_row *row, const
     if (r == 0)
         r = ledger_event_add(tx, before.session, "exec.ended", event_json, row->ended_ms, NULL,
                              err);
+    if (r == 0)
+        r = count_used(tx, &before, row, err);
     /* IDEM-4: it never ran, so a retry may. */
     if (r == 0 && strcmp(row->reason, "not_started") == 0 && before.idempotency != 0)
         r = ledger_key_release(tx, before.idempotency, err);

@@ -112,6 +112,31 @@ static void add_idle(struct buf *out, const struct session_row *row)
                    row->idle_action == TIMER_IDLE_DESTROY ? "destroy" : "park");
 }
 
+/* What the launcher could not do, in words that name nothing of the host's. */
+static void add_ending(struct buf *out, const struct document_ending *ending)
+{
+    if (!ending) {
+        buf_puts(out, "null");
+        return;
+    }
+    _cleanup_buf_ struct buf detail = {0};
+    enum err_code code = ending->why.code == ERR_NONE || ending->why.code >= ERR_USAGE
+                             ? ERR_INTERNAL
+                             : (enum err_code)ending->why.code;
+    buf_printf(&detail, "berth could not %s", ending->why.step[0] ? ending->why.step : "end it");
+    if (ending->why.sys)
+        buf_printf(&detail, ": %s", strerror(ending->why.sys));
+    buf_puts(&detail, ". It is tried again.");
+    buf_puts(out, "{\"since\":");
+    document_time(out, ending->since_ms);
+    buf_puts(out, ",\"verb\":");
+    document_text(out, ending->verb);
+    buf_printf(out, ",\"error\":{\"code\":\"%s\",\"detail\":", err_code_name(code));
+    buf_json_string(out, buf_text(&detail));
+    buf_puts(out, "}}");
+    out->failed |= detail.failed;
+}
+
 void document_session(struct buf *out, const struct document_session *session)
 {
     const struct session_row *row = session->row;
@@ -123,6 +148,8 @@ void document_session(struct buf *out, const struct document_session *session)
     document_text(out, mode_of(row->state));
     buf_puts(out, ",\"reason\":");
     document_text(out, row->reason);
+    buf_puts(out, ",\"ending\":");
+    add_ending(out, session->ending);
     buf_printf(out, ",\"incarnation\":%lld,\"created_at\":", (long long)row->incarnation);
     document_time(out, row->created_ms);
     buf_puts(out, ",\"changed_at\":");
@@ -450,8 +477,12 @@ void document_usage(struct buf *out, const struct usage_row *usage)
                 {"network_denied_tcp", usage->network[NETWORK_COUNT_DENIED_TCP]},
                 {"network_denied_udp", usage->network[NETWORK_COUNT_DENIED_UDP]},
                 {"network_denied_other", usage->network[NETWORK_COUNT_DENIED_OTHER]}};
+    /* Nobody has looked at what it has on the disk: that is not to be read as nothing. */
     for (size_t i = 0; i < ARRAY_LENGTH(rows); i++)
-        buf_printf(out, "%c\"%s\":%lld", i ? ',' : '{', rows[i].key, (long long)rows[i].value);
+        if (rows[i].value == 0 && strcmp(rows[i].key, "disk_bytes") == 0)
+            buf_puts(out, ",\"disk_bytes\":null");
+        else
+            buf_printf(out, "%c\"%s\":%lld", i ? ',' : '{', rows[i].key, (long long)rows[i].value);
     buf_putc(out, '}');
 }
 

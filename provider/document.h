@@ -15,7 +15,15 @@ void document_time(struct buf *out, int64_t ms);
 void document_text(struct buf *out, const char *text);
 
 /* `effective` is what document_effective() made, "" where nothing lives; `brief`: in a list. */
+/* Of a session whose end was refused by the launcher, and is asked for again. */
+struct document_ending {
+    int64_t row, since_ms;
+    const char *verb; /* constant; NULL: nobody asked, its sandbox is to go all the same */
+    struct err why;   /* of the last time */
+};
+
 struct document_session {
+    const struct document_ending *ending; /* NULL: none is */
     const struct session_row *row;
     const char *labels_json;
     const struct spec *spec;

@@ -104,6 +104,23 @@ static const struct document_member idle_members[] = {
 };
 static SHAPE(idle, "SessionIdle", "What happens to a session in which nothing runs.");
 
+static const struct document_member ending_error_members[] = {
+    MEMBER("code", TEXT, .choice = err_code_choice),
+    MEMBER("detail", TEXT),
+    END,
+};
+static SHAPE(ending_error, "SessionEndingError", "What the last attempt to end a session met.");
+
+static const struct document_member ending_members[] = {
+    MEMBER("since", TIME, .help = "When it was asked for first."),
+    MEMBER("verb", TEXT, .may = NULLABLE,
+           .help = "What ends it; null: nobody asked, its processes are gone or not its own."),
+    MEMBER("error", OBJECT, .of = &document_shape_ending_error),
+    END,
+};
+static SHAPE(ending, "SessionEnding",
+             "The end of a session that could not be proven yet, and is tried again.");
+
 static const struct document_member limits_members[] = {
     MEMBER("memory", COUNT, .may = NULLABLE),
     MEMBER("scratch", COUNT, .may = NULLABLE),
@@ -147,6 +164,8 @@ static const struct document_member session_members[] = {
            .help = "Of a parked session."),
     MEMBER("reason", TEXT, .may = NULLABLE,
            .help = "Why it is in this state, where nobody asked for it."),
+    MEMBER("ending", OBJECT, .may = NULLABLE, .of = &document_shape_ending,
+           .help = "Its sandbox is to end and has not, `state` is that of before; else null."),
     MEMBER("incarnation", COUNT),
     MEMBER("created_at", TIME),
     MEMBER("changed_at", TIME),
@@ -274,7 +293,8 @@ static const struct document_member usage_members[] = {
     MEMBER("cpu_ns", COUNT),
     MEMBER("memory_byte_seconds", COUNT),
     MEMBER("memory_peak_bytes", COUNT),
-    MEMBER("disk_bytes", COUNT),
+    MEMBER("disk_bytes", COUNT, .may = NULLABLE,
+           .help = "null: it is not measured. GET of a volume counts that one."),
     MEMBER("net_tx_bytes", COUNT),
     MEMBER("net_rx_bytes", COUNT),
     MEMBER("exec_count", COUNT),
@@ -404,18 +424,19 @@ static const struct document_member problem_members[] = {
 SHAPE(problem, "Problem", "Why something was not done (RFC 9457).");
 
 const struct document_shape *const document_shapes[] = {
-    &document_shape_session,     &document_shape_session_list,
-    &document_shape_workspace,   &document_shape_persistence,
-    &document_shape_idle,        &document_shape_effective,
-    &document_shape_limits,      &document_shape_note,
-    &document_shape_exec,        &document_shape_exec_list,
-    &document_shape_exec_error,  &document_shape_volume,
-    &document_shape_volume_list, &document_shape_token,
-    &document_shape_token_list,  &document_shape_configuration,
-    &document_shape_usage,       &document_shape_event,
-    &document_shape_health,      &document_shape_capabilities,
-    &document_shape_posture,     &document_shape_capability,
-    &document_shape_resources,   &document_shape_kernel_resource,
-    &document_shape_reap,        &document_shape_reaped,
-    &document_shape_problem,     NULL,
+    &document_shape_session,      &document_shape_session_list,
+    &document_shape_workspace,    &document_shape_persistence,
+    &document_shape_idle,         &document_shape_ending,
+    &document_shape_ending_error, &document_shape_effective,
+    &document_shape_limits,       &document_shape_note,
+    &document_shape_exec,         &document_shape_exec_list,
+    &document_shape_exec_error,   &document_shape_volume,
+    &document_shape_volume_list,  &document_shape_token,
+    &document_shape_token_list,   &document_shape_configuration,
+    &document_shape_usage,        &document_shape_event,
+    &document_shape_health,       &document_shape_capabilities,
+    &document_shape_posture,      &document_shape_capability,
+    &document_shape_resources,    &document_shape_kernel_resource,
+    &document_shape_reap,         &document_shape_reaped,
+    &document_shape_problem,      NULL,
 };

@@ -89,6 +89,7 @@ void work_end(struct work *work)
     struct provider *p = work->p;
     work_rest(work, false);
     free(take_ptr(&work->ending.notes));
+    ending_over(work);
     loop_timer_free(work->timer);
     work->timer = NULL;
     if (work->next_all)

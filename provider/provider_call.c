@@ -26,6 +26,7 @@ void call_free(struct call *call)
         call->fini(call);
     buf_fini(&call->answer);
     buf_fini(&call->stored);
+    free(call->endings.of);
     free(call->key_texts);
     free(call);
 }

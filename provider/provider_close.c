@@ -56,7 +56,7 @@ static int make_answer(struct ledger_tx *tx, struct verb *verb, struct err *err)
         }
         r = session_document(tx, &verb->call.work.p->ledger_scratch, &row,
                              verb->effective.length ? buf_text(&verb->effective) : NULL, false,
-                             &verb->answer, err);
+                             NULL, &verb->answer, err);
         if (r < 0)
             return r;
         buf_putc(&verb->answer, '\n');
@@ -86,6 +86,8 @@ static int close_apply(struct ledger_tx *tx, struct work *work, struct err *err)
     verb->end.now_ms = now_ms();
     verb->end.now_boot_ms = now_boot_ms();
     verb->end.outcome = verb->outcome;
+    /* Of a destroy it was written with the answer. */
+    verb->end.last = verb->outcome == SESSION_EVENT_GONE ? NULL : usage_at_end(work);
     /* A destroy was answered when it was dead, and whoever joins it meanwhile is given that answer:
      * it stays as it is, the other thread may be reading it. */
     int r = verb->ticket.rules && !verb->failed ? network_settle(tx, verb, err) : 0;

@@ -17,7 +17,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-enum { PAUSED_MS = 1000, UNLINK_AT_ONCE = 64, THAW_TRIES = 20, END_TRIES = 4 };
+enum { PAUSED_MS = 1000, UNLINK_AT_ONCE = 64, THAW_TRIES = 20 };
 
 static int point(enum session_effect effect, const char *step, struct err *err)
 {
@@ -34,112 +34,6 @@ void verb_succeed(struct verb *verb, enum session_event outcome)
     if (point(verb->ticket.effect, "after", &err) < 0)
         verb->outcome = outcome; /* what has happened is written down all the same */
     verb_close(verb);
-}
-
-/* ---- END ------------------------------------------------------------------------------------- */
-
-static void ask_end(struct work *work);
-
-static void ended(struct work *work)
-{
-    free(take_ptr(&work->ending.notes));
-    work->tries = 0;
-    work->ending.then(work);
-}
-
-static int notes_apply(struct ledger_tx *tx, struct work *work, struct err *err)
-{
-    int r = 0;
-    for (unsigned i = 0; r == 0 && i < work->ending.note_count; i++) {
-        const struct launcher_note *note = &work->ending.notes[i];
-        _cleanup_buf_ struct buf data = {0};
-        document_note(&data, note->key, note->text);
-        if (data.length >= sizeof((struct event_row *)0)->data) { /* full of what is escaped */
-            buf_fini(&data);
-            document_note(&data, note->key, "");
-        }
-        r = buf_failed(&data) ? -ENOMEM
-                              : ledger_event_add(tx, work->ending.row, "session.note",
-                                                 buf_text(&data), now_ms(), NULL, err);
-    }
-    return r;
-}
-
-static void add_notes(struct work *work);
-
-static void notes_added(struct work *work)
-{
-    if (work->job.result < 0)
-        work_again(work, add_notes);
-    else
-        ended(work);
-}
-
-static void add_notes(struct work *work)
-{
-    work_job(work, LEDGER_OP_EVENT_ADD, notes_apply, notes_added);
-}
-
-/* What is worth telling of its end is an event before the end is one: asked again, the launcher
- * would not know it any more. */
-static void keep_notes(struct work *work, const struct launcher_reply *reply)
-{
-    unsigned count = reply->launched.note_count;
-    if (count > LAUNCHER_NOTES_MAX)
-        count = LAUNCHER_NOTES_MAX;
-    free(take_ptr(&work->ending.notes));
-    work->ending.notes = count ? calloc(count, sizeof *work->ending.notes) : NULL;
-    work->ending.note_count = work->ending.notes ? count : 0;
-    for (unsigned i = 0; i < work->ending.note_count; i++) {
-        work->ending.notes[i] = reply->launched.notes[i];
-        work->ending.notes[i].key[sizeof work->ending.notes[i].key - 1] = 0;
-        work->ending.notes[i].text[sizeof work->ending.notes[i].text - 1] = 0;
-    }
-}
-
-static void on_ended(void *data, const struct launcher_reply *reply, const struct err *err)
-{
-    struct work *work = data;
-    struct err why;
-    if (launcher_result(reply, err, &why) < 0) {
-        void (*stuck)(struct work *) = work->ending.stuck;
-        if (reply && stuck && work->tries >= END_TRIES) {
-            work->ending.stuck = NULL;
-            stuck(work);
-        }
-        work_again(work, ask_end);
-        return;
-    }
-    keep_notes(work, reply);
-    work->tries = 0;
-    gateway_events_take(work->p, work->ending.row); /* its connections are closed */
-    if (work->ending.note_count)
-        add_notes(work);
-    else
-        ended(work);
-}
-
-static void ask_end(struct work *work)
-{
-    struct err err = {0};
-    struct launcher_request request =
-        launcher_request_for(work->p, LAUNCHER_END, work->ending.row, work->ending.incarnation);
-    if (provider_ask(work->p, &request, NULL, 0, on_ended, work, &err) < 0)
-        work_again(work, ask_end);
-}
-
-void end_sandbox(struct work *work, int64_t row, int64_t incarnation,
-                 void (*then)(struct work *work))
-{
-    work->tries = 0;
-    work->ending.row = row;
-    work->ending.incarnation = incarnation;
-    work->ending.then = then;
-    /* A session that never began an incarnation has no name to look for. */
-    if (incarnation < 1)
-        work_soon(work, then);
-    else
-        ask_end(work);
 }
 
 /* ---- launch ---------------------------------------------------------------------------------- */
@@ -188,6 +82,7 @@ static void launch_failed(struct verb *verb)
     verb->failed = true;
     buf_fini(&verb->effective);
     verb->seat->ending = true;
+    verb->call.work.ending.verb = session_event_name(verb->event);
     seat_disconnect(verb->seat);
     end_sandbox(&verb->call.work, verb->ticket.session, verb->ticket.incarnation, launch_undone);
 }
@@ -311,6 +206,7 @@ static void torn_down(struct work *work)
 static void end_it(struct verb *verb, void (*then)(struct work *work))
 {
     verb->seat->ending = true;
+    verb->call.work.ending.verb = session_event_name(verb->event);
     end_sandbox(&verb->call.work, verb->ticket.session, verb->row.incarnation, then);
 }
 

@@ -75,6 +75,8 @@ struct exec_call {
     uint64_t timeout_ms, idle_timeout_ms, grace_ms, output_limit;
     struct buf command, spec, accepted;
     enum session_state state;
+    struct err unable; /* why this incarnation cannot do it, and what it lacks */
+    struct capability_mask lacking;
     int64_t replay_status;
     struct buf replay;
 

@@ -1,8 +1,9 @@
 /* This file takes a command from a client's request to its acceptance: checked, recorded, given a
  * spool file and handed to provider_exec.c, which sends it. It never talks to init.
  *
- * A key is complete with the acceptance (IDEM-4), so its answer is made there. What is accepted and
- * can't be sent ends as `not_started`, and its key is open again.
+ * A key is complete with the acceptance (IDEM-4), so its answer is made there. What is refused
+ * (4xx) is refused by then, and leaves no row. What is accepted and can't be sent ends as
+ * `not_started`, and its key is open again.
  */
 #include "provider/provider_exec.h"
 #include "provider/spec_store.h"
@@ -32,6 +33,106 @@ static void start_fini(struct call *call)
     buf_fini(&start->spec);
     buf_fini(&start->accepted);
     buf_fini(&start->replay);
+}
+
+/* Beyond enum coordinator_outcome. */
+enum { EXEC_UNABLE = 100 };
+
+/* "user", "root", UID or UID:GID; NULL: the session's own. */
+static int read_user(const char *user, const struct spec *spec, uint32_t *ret_uid,
+                     uint32_t *ret_gid)
+{
+    uint64_t uid = spec ? spec->process.uid : 0, gid = spec ? spec->process.gid : 0;
+    if (user && strcmp(user, "root") == 0) {
+        uid = gid = SPEC_UID_ROOT;
+    } else if (user && strcmp(user, "user") == 0) {
+        uid = gid = SPEC_UID_USER;
+    } else if (user) {
+        char first[24];
+        size_t n = strcspn(user, ":");
+        snprintf(first, sizeof first, "%.*s", (int)(n < sizeof first ? n : 0), user);
+        if (units_parse_u64(first, &uid) < 0)
+            return -EINVAL;
+        gid = uid;
+        if (user[n] == ':' && units_parse_u64(user + n + 1, &gid) < 0)
+            return -EINVAL;
+    }
+    if (uid >= SPEC_UID_INIT || gid >= SPEC_UID_INIT)
+        return -EINVAL;
+    *ret_uid = (uint32_t)uid;
+    *ret_gid = (uint32_t)gid;
+    return 0;
+}
+
+static int bad_user(struct err *err)
+{
+    return err_set(err, ERR_INVALID_REQUEST, EINVAL, "read the request", "user",
+                   "It is \"user\", \"root\", or a number below 65533.");
+}
+
+/* ---- what this incarnation can do ------------------------------------------------------------ */
+
+/* As a session whose own user is another is refused when it is made (docs/adr/0019). */
+static int check_user(struct exec_call *start, const struct incarnation_row *built)
+{
+    uint32_t uid, gid;
+    if (built->uid_count != 1 || !start->user || read_user(start->user, NULL, &uid, &gid) < 0 ||
+        (uid == SPEC_UID_USER && gid == SPEC_UID_USER))
+        return 0;
+    start->lacking.bits[CAP_ISOLATION_ID_RANGE / 64] |= UINT64_C(1)
+                                                        << (CAP_ISOLATION_ID_RANGE % 64);
+    return err_set(&start->unable, ERR_CAPABILITY_UNAVAILABLE, EINVAL, "start the command", "user",
+                   "This session has one id only, that of \"user\". `berth doctor` says what would "
+                   "give sessions more (/etc/subuid).");
+}
+
+static int refuse_second(struct exec_call *start, const char *first)
+{
+    return err_set(&start->unable, ERR_INVALID_STATE, EBUSY, "start the command",
+                   start->call.session_id,
+                   "This session has no cgroup, so it runs one command at a time, and %s has not "
+                   "ended. Wait for it or end it; `berth doctor` says what would give it a cgroup.",
+                   first);
+}
+
+/* Without a cgroup init can end one command only, and only with everything that it started. It
+ * would refuse by itself, but cannot say so to whoever asks: he was answered by then. 0,
+ * EXEC_UNABLE with start->unable, or a failure. */
+static int check_alone(struct ledger_tx *tx, struct exec_call *start,
+                       const struct incarnation_row *built, struct err *err)
+{
+    struct exec_row rows[2]; /* it stands among them */
+    size_t count = 0;
+    if (built->cgroup_inode != 0)
+        return 0;
+    if (start->keep_children) {
+        err_set(&start->unable, ERR_CAPABILITY_UNAVAILABLE, EOPNOTSUPP, "start the command",
+                "keep_children",
+                "This session has no cgroup, so what a command started cannot be kept when it "
+                "ends. `berth doctor` says what would give it one.");
+        return EXEC_UNABLE;
+    }
+    int r = ledger_exec_page(tx, start->row.session, 0, EXEC_PAGE_LIVE, rows, ARRAY_LENGTH(rows),
+                             &count, err);
+    for (size_t i = 0; r == 0 && i < count; i++)
+        if (rows[i].id != start->row.id) {
+            refuse_second(start, rows[i].exec_id);
+            return EXEC_UNABLE;
+        }
+    return r;
+}
+
+/* It was accepted, in a transaction that is taken back when this refuses: no row is left. */
+static int check_able(struct ledger_tx *tx, struct exec_call *start, struct err *err)
+{
+    struct incarnation_row built;
+    start->unable = (struct err){0};
+    int r = ledger_incarnation_get(tx, start->row.session, start->row.incarnation, &built, err);
+    if (r != 0)
+        return r < 0 ? r : 0;
+    if (check_user(start, &built) < 0)
+        return EXEC_UNABLE;
+    return check_alone(tx, start, &built, err);
 }
 
 /* ---- accepted -------------------------------------------------------------------------------- */
@@ -93,6 +194,8 @@ static int accept_apply(struct ledger_tx *tx, struct work *work, struct err *err
     r = coordinator_exec_accept(tx, &request, &start->row, &start->state, &start->replay_status,
                                 &start->replay, err);
     if (r == 0)
+        r = check_able(tx, start, err);
+    if (r == 0)
         r = ledger_session_spec(tx, start->row.session, &start->spec, err);
     if (r == 0)
         r = ledger_audit_add(tx, call->workspace_id, call->who, call->what, call->session_id,
@@ -123,6 +226,10 @@ static void refuse_outcome(struct exec_call *start, int outcome)
         err_set(&err, ERR_INVALID_STATE, 0, "exec", call->exec_id,
                 "This exec_id was used in this session. Choose another one, or none.");
         break;
+    case EXEC_UNABLE:
+        err = start->unable;
+        more.missing = start->lacking.bits[0] || start->lacking.bits[1] ? &start->lacking : NULL;
+        break;
     default:
         no_session(call, &err);
         break;
@@ -131,32 +238,6 @@ static void refuse_outcome(struct exec_call *start, int outcome)
 }
 
 /* ---- handed over ----------------------------------------------------------------------------- */
-
-static int read_user(const struct exec_call *start, const struct spec *spec, uint32_t *ret_uid,
-                     uint32_t *ret_gid)
-{
-    uint64_t uid = spec->process.uid, gid = spec->process.gid;
-    const char *user = start->user;
-    if (user && strcmp(user, "root") == 0) {
-        uid = gid = SPEC_UID_ROOT;
-    } else if (user && strcmp(user, "user") == 0) {
-        uid = gid = SPEC_UID_USER;
-    } else if (user) {
-        char first[24];
-        size_t n = strcspn(user, ":");
-        snprintf(first, sizeof first, "%.*s", (int)(n < sizeof first ? n : 0), user);
-        if (units_parse_u64(first, &uid) < 0)
-            return -EINVAL;
-        gid = uid;
-        if (user[n] == ':' && units_parse_u64(user + n + 1, &gid) < 0)
-            return -EINVAL;
-    }
-    if (uid >= SPEC_UID_INIT || gid >= SPEC_UID_INIT)
-        return -EINVAL;
-    *ret_uid = (uint32_t)uid;
-    *ret_gid = (uint32_t)gid;
-    return 0;
-}
 
 static int fill(struct exec_call *call, struct exec_start *start, struct spec *spec,
                 struct err *err)
@@ -167,9 +248,8 @@ static int fill(struct exec_call *call, struct exec_start *start, struct spec *s
                                                  : SPOOL_USUAL;
     if (limit > OUTPUT_LIMIT_MAX)
         limit = OUTPUT_LIMIT_MAX;
-    if (read_user(call, spec, &start->uid, &start->gid) < 0)
-        return err_set(err, ERR_INVALID_REQUEST, EINVAL, "start the command", "user",
-                       "It is \"user\", \"root\", or a number below 65533.");
+    if (read_user(call->user, spec, &start->uid, &start->gid) < 0)
+        return bad_user(err);
     spec->process.uid = start->uid; /* HOME and USER are his */
     spec->process.gid = start->gid;
     start->env = exec_environment(spec, call->tty ? "xterm-256color" : NULL,
@@ -262,39 +342,6 @@ static int check_unsent(const struct seat *seat, struct err *err)
                    UNSENT_MAX);
 }
 
-/* Without a cgroup init can end one command only, and only with everything that it started. It
- * would refuse by itself, but cannot say so to whoever asks: he was answered by then. */
-static int check_alone(const struct seat *seat, const struct exec *exec, bool keep_children,
-                       struct err *err)
-{
-    if (seat->identity.cgroup_inode != 0)
-        return 0;
-    if (keep_children)
-        return err_set(err, ERR_CAPABILITY_UNAVAILABLE, EOPNOTSUPP, "start the command",
-                       "keep_children",
-                       "This session has no cgroup, so what a command started cannot be kept when "
-                       "it ends. `berth doctor` says what would give it one.");
-    for (const struct exec *other = seat->execs; other; other = other->next)
-        if (other != exec && !other->ending)
-            return err_set(err, ERR_INVALID_STATE, EBUSY, "start the command", seat->session_id,
-                           "This session has no cgroup, so it runs one command at a time, and %s "
-                           "has not ended. Wait for it or end it; `berth doctor` says what would "
-                           "give it a cgroup.",
-                           other->exec_id);
-    return 0;
-}
-
-/* As a session whose own user is another is refused when it is made. */
-static int check_user(const struct seat *seat, const struct exec_start *start, struct err *err)
-{
-    if (seat->identity.uid_count != 1 ||
-        (start->uid == SPEC_UID_USER && start->gid == SPEC_UID_USER))
-        return 0;
-    return err_set(err, ERR_CAPABILITY_UNAVAILABLE, EINVAL, "start the command", "user",
-                   "This session has one id only, that of \"user\". `berth doctor` says what would "
-                   "give sessions more (/etc/subuid).");
-}
-
 /* IDEM-4: it attaches to the same command. Without a wait that is the stored acceptance; with one
  * it is what the first request waits for too. The id is in what was stored, as make_answer() wrote
  * it. */
@@ -347,8 +394,7 @@ static void accepted(struct work *work)
     exec->start->stdin_read = exec->start->spool = -1;
     exec->asker = start;
     exec->asked_us = call->born_us;
-    if (check_alone(seat, exec, start->keep_children, &err) < 0 || check_unsent(seat, &err) < 0 ||
-        prepare(start, exec, &err) < 0 || check_user(seat, exec->start, &err) < 0)
+    if (check_unsent(seat, &err) < 0 || prepare(start, exec, &err) < 0)
         exec_not_sent(exec, "not_started", &err);
     else
         execs_send(seat);
@@ -387,6 +433,11 @@ static int check(struct exec_call *start, const struct provider_exec *exec, stru
     if (exec->cwd && exec->cwd[0] != '/')
         return err_set(err, ERR_INVALID_REQUEST, 0, "read the request", "cwd",
                        "It must be an absolute path.");
+    uint32_t uid, gid;
+    if (exec->user && read_user(exec->user, NULL, &uid, &gid) < 0) {
+        start->call.problem.pointer = "/user";
+        return bad_user(err);
+    }
     if (exec->output_limit_bytes && exec->output_limit_bytes < OUTPUT_LIMIT_LEAST &&
         !exec->kill_on_limit) {
         start->call.problem.pointer = "/output_limit_bytes";

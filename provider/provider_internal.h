@@ -9,6 +9,7 @@
  * provider_close.c     closed and told
  * provider_network.c   the verb that replaces a session's rules
  * provider_gateway.c   what the gateway tells, as events
+ * provider_end.c       its end, until it is proven
  * provider_recover.c   one session's row and kernel brought together
  * provider_start.c     all of them, at the start
  * provider_exec.c      commands that live (and provider_exec_start.c, provider_exec_call.c)
@@ -67,6 +68,13 @@ struct work {
         void (*stuck)(struct work *work);
         struct launcher_note *notes; /* that are not in the ledger yet; owned */
         unsigned note_count;
+        struct usage_sample last; /* what it had used, when `measured` */
+        bool measured;
+        const char *verb; /* that ends it; NULL: none does */
+        int64_t since_ms; /* asked for first */
+        struct err why;   /* of the last refusal, while it is `refused` */
+        bool refused;     /* and so in p->refused */
+        struct work *next_refused;
     } ending;     /* end_sandbox() */
     bool resting; /* waits for something that is nobody's work: does not hold up the end */
     void (*free)(struct work *work);
@@ -94,6 +102,15 @@ void queue_init(struct queue *queue);
 void queue_add(struct queue *queue, struct work *work);
 struct work *queue_take(struct queue *queue);
 
+/* Ends that the launcher has refused and that are asked for again, as they were when a call began:
+ * documents are made on the ledger's thread. */
+struct endings {
+    struct document_ending *of; /* owned */
+    size_t count;
+};
+void endings_take(const struct provider *p, struct endings *ret); /* none where memory is short */
+void ending_over(struct work *work);                              /* it is refused no more */
+
 /* ---- a call ---------------------------------------------------------------------------------- */
 
 struct call {
@@ -114,6 +131,7 @@ struct call {
     struct err refusal;
     struct document_problem problem;
     struct capability_mask missing;
+    struct endings endings; /* for documents of sessions */
     struct buf answer, stored;
     int64_t status, stored_status;
     bool answered;
@@ -252,6 +270,7 @@ struct provider {
     unsigned works, resting;
     uint64_t swept; /* objects that were in no row */
     bool idle, idle_known;
+    struct work *refused; /* whose END is refused, and asked for again */
 
     /* Until rows and kernel agree. */
     bool recovering, patience_over;
@@ -378,9 +397,11 @@ struct verb *verb_of_intent(struct provider *p, int64_t intent);
 void verb_internal(struct provider *p, const char *workspace_id, const char *session_id,
                    enum session_event event, const char *reason,
                    void (*reply)(void *data, struct provider_reply *reply), void *data);
-/* The session's document as it will be after `state` was entered; inside apply(). */
+/* The session's document as it will be after `state` was entered; inside apply(). `endings` NULL:
+ * of an answer that is kept. */
 int session_document(struct ledger_tx *tx, struct spec *scratch, const struct session_row *row,
-                     const char *effective, bool brief, struct buf *out, struct err *err);
+                     const char *effective, bool brief, const struct endings *endings,
+                     struct buf *out, struct err *err);
 /* END until it is proven: `then` with the seat's work. */
 void end_sandbox(struct work *work, int64_t row, int64_t incarnation,
                  void (*then)(struct work *work));
@@ -461,6 +482,9 @@ void ports_compare(struct seat_ports *ports, const struct launcher_published *fo
 int audit_open(struct provider *p, struct err *err);
 void audit_start(struct provider *p);
 void usage_start(struct provider *p); /* samples every ten seconds from now on */
+struct usage_sample usage_of_sample(const struct launcher_sample *sample, int64_t incarnation);
+/* What an END has told; NULL: nothing. For coordinator_end. */
+const struct usage_sample *usage_at_end(const struct work *work);
 
 int spool_watch_open(struct provider *p, struct err *err);
 void spool_watch_now(struct provider *p); /* all sessions, at once: for tests */

@@ -16,7 +16,8 @@ static int get_apply(struct ledger_tx *tx, struct work *work, struct err *err)
     struct session_row row;
     int r = ledger_session_find(tx, call->workspace_id, call->session_id, &row, err);
     if (r == 0)
-        r = session_document(tx, &work->p->ledger_scratch, &row, NULL, false, &call->answer, err);
+        r = session_document(tx, &work->p->ledger_scratch, &row, NULL, false, &call->endings,
+                             &call->answer, err);
     buf_putc(&call->answer, '\n');
     return r;
 }
@@ -39,10 +40,12 @@ static void got(struct work *work)
 static void begin_get(struct call *call)
 {
     struct err err = {0};
-    if (call_check_ids(call, false, &err) < 0)
+    if (call_check_ids(call, false, &err) < 0) {
         call_refuse(call, &err, NULL);
-    else
-        work_job(&call->work, LEDGER_OP_READ, get_apply, got);
+        return;
+    }
+    endings_take(call->work.p, &call->endings);
+    work_job(&call->work, LEDGER_OP_READ, get_apply, got);
 }
 
 void provider_session_get(struct provider *p, const struct provider_call *from)
@@ -84,7 +87,8 @@ static int add_row(struct ledger_tx *tx, struct list *list, const struct session
     }
     if (list->count > 0)
         buf_putc(&call->answer, ',');
-    return session_document(tx, &call->work.p->ledger_scratch, row, "", true, &call->answer, err);
+    return session_document(tx, &call->work.p->ledger_scratch, row, "", true, &call->endings,
+                            &call->answer, err);
 }
 
 static int list_apply(struct ledger_tx *tx, struct work *work, struct err *err)
@@ -123,10 +127,12 @@ static int list_apply(struct ledger_tx *tx, struct work *work, struct err *err)
 
 static void begin_list(struct call *call)
 {
-    if (call->refusal.code != ERR_NONE)
+    if (call->refusal.code != ERR_NONE) {
         call_refuse(call, &call->refusal, &call->problem);
-    else
-        work_job(&call->work, LEDGER_OP_READ, list_apply, got);
+        return;
+    }
+    endings_take(call->work.p, &call->endings);
+    work_job(&call->work, LEDGER_OP_READ, list_apply, got);
 }
 
 static int state_by_name(const char *name, struct list *list)

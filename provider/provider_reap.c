@@ -66,7 +66,7 @@ static int add_sessions(struct ledger_tx *tx, struct resources *resources, struc
             if (keep_row(resources, after) < 0)
                 return err_set(err, ERR_UNAVAILABLE, ENOMEM, "list resources", NULL, NULL);
             r = session_document(tx, &resources->call.work.p->ledger_scratch, &rows[i], "", true,
-                                 out, err);
+                                 &resources->call.endings, out, err);
         }
     }
     return r;
@@ -177,8 +177,10 @@ static void begin_resources(struct call *call)
 {
     if (call->refusal.code != ERR_NONE)
         call_refuse(call, &call->refusal, NULL);
-    else
+    else {
+        endings_take(call->work.p, &call->endings);
         work_job(&call->work, LEDGER_OP_READ, resources_apply, resources_read);
+    }
 }
 
 void provider_resources(struct provider *p, const struct provider_call *from, const char *owner)

@@ -180,6 +180,7 @@ static int park_apply(struct ledger_tx *tx, struct work *work, struct err *err)
     const struct rescue *rescue = (struct rescue *)work;
     bool restarted = other_boot(rescue);
     struct coordinator_end end = {
+        .last = usage_at_end(work),
         .outcome = restarted ? SESSION_EVENT_HOST_RESTARTED : SESSION_EVENT_DIED,
         .reason = restarted ? "host_restart" : "died",
         .event_json = restarted ? "{\"reason\": \"host_restart\"}" : "{\"reason\": \"died\"}",
@@ -228,6 +229,7 @@ static void end_it(struct rescue *rescue, void (*then)(struct work *work))
 {
     rescue->seat->ending = true;
     rescue->work.ending.stuck = stuck;
+    rescue->work.ending.verb = rescue->intent.id ? session_event_name(rescue->intent.verb) : NULL;
     if (rescue->finding == FOUND_ABSENT && rescue->surely_absent)
         then(&rescue->work);
     else
@@ -244,6 +246,7 @@ static int undo_apply(struct ledger_tx *tx, struct work *work, struct err *err)
     if (r != 0)
         return r;
     struct coordinator_end end = {
+        .last = usage_at_end(work),
         .outcome = rescue->intent.verb == SESSION_EVENT_CREATE ? SESSION_EVENT_START_FAILED
                                                                : SESSION_EVENT_RESUME_FAILED,
         .reason = rescue->intent.verb == SESSION_EVENT_CREATE ? "restart" : rescue->row.reason,

@@ -44,8 +44,12 @@ struct verb *verb_of_intent(struct provider *p, int64_t intent)
 /* ---- the document ---------------------------------------------------------------------------- */
 
 int session_document(struct ledger_tx *tx, struct spec *scratch, const struct session_row *row,
-                     const char *effective, bool brief, struct buf *out, struct err *err)
+                     const char *effective, bool brief, const struct endings *endings,
+                     struct buf *out, struct err *err)
 {
+    const struct document_ending *ending = NULL;
+    for (size_t i = 0; endings && i < endings->count; i++)
+        ending = endings->of[i].row == row->id ? &endings->of[i] : ending;
     _cleanup_buf_ struct buf labels = {0}, blob = {0}, built = {0};
     int r = ledger_session_labels(tx, row->id, &labels, err);
     if (r == 0)
@@ -62,7 +66,8 @@ int session_document(struct ledger_tx *tx, struct spec *scratch, const struct se
         return r;
     if (!effective)
         effective = buf_text(&built);
-    document_session(out, &(struct document_session){.row = row,
+    document_session(out, &(struct document_session){.ending = ending,
+                                                     .row = row,
                                                      .labels_json = buf_text(&labels),
                                                      .spec = scratch,
                                                      .effective = lives ? effective : "",
@@ -119,8 +124,8 @@ static int answer_tombstone(struct ledger_tx *tx, struct verb *verb, struct err 
         row.changed_ms = verb->request.now_ms;
     row.state = SESSION_DESTROYED;
     row.reason[0] = 0;
-    r = session_document(tx, &verb->call.work.p->ledger_scratch, &row, "", false, &verb->answer,
-                         err);
+    r = session_document(tx, &verb->call.work.p->ledger_scratch, &row, "", false, NULL,
+                         &verb->answer, err);
     buf_putc(&verb->answer, '\n');
     verb->request.answer_if_done = (struct coordinator_answer){
         .status = 200, .code = ERR_NONE, .body = {buf_text(&verb->answer), verb->answer.length}};

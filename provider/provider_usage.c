@@ -53,7 +53,7 @@ static void flush(struct usage_round *round)
         work_job(&batch->work, LEDGER_OP_USAGE_SAMPLE, batch_apply, free_batch);
 }
 
-static struct usage_sample sample_of(const struct launcher_sample *s, int64_t incarnation)
+struct usage_sample usage_of_sample(const struct launcher_sample *s, int64_t incarnation)
 {
     struct usage_sample sample = {
         .incarnation = incarnation,
@@ -66,6 +66,11 @@ static struct usage_sample sample_of(const struct launcher_sample *s, int64_t in
     for (int i = 0; i < NETWORK_COUNTER_COUNT; i++)
         sample.network[i] = (int64_t)(s->network[i] & INT64_MAX);
     return sample;
+}
+
+const struct usage_sample *usage_at_end(const struct work *work)
+{
+    return work->ending.measured ? &work->ending.last : NULL;
 }
 
 static void go_on(struct work *work);
@@ -85,7 +90,7 @@ static void on_sample(void *data, const struct launcher_reply *reply, const stru
             work_begin(&round->batch->work, p, free_batch);
         if (round->batch)
             round->batch->sampled[round->batch->count++] =
-                (struct sampled){seat->row, sample_of(&reply->sample, seat->incarnation)};
+                (struct sampled){seat->row, usage_of_sample(&reply->sample, seat->incarnation)};
         if (round->batch && round->batch->count == BATCH)
             flush(round);
     }
@@ -198,7 +203,7 @@ static void on_asked_sample(void *data, const struct launcher_reply *reply, cons
     (void)err;
     call->sampled = reply && reply->result == 0;
     if (call->sampled)
-        call->sample = sample_of(&reply->sample, call->row.incarnation);
+        call->sample = usage_of_sample(&reply->sample, call->row.incarnation);
     work_job(&call->call.work, call->sampled ? LEDGER_OP_USAGE_SAMPLE : LEDGER_OP_READ, usage_apply,
              told);
 }

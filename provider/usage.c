@@ -47,25 +47,40 @@ void usage_advance(struct usage_row *row, int64_t now_ms, bool running)
     row->raw_running = running;
 }
 
+void usage_add_exec(struct usage_row *row, int64_t cpu_ms, int64_t max_rss_bytes)
+{
+    int64_t cpu_ns;
+    if (__builtin_mul_overflow(cpu_ms, INT64_C(1000000), &cpu_ns))
+        cpu_ns = cpu_ms < 0 ? 0 : INT64_MAX;
+    row->cpu_ns = plus(row->cpu_ns, cpu_ns);
+    row->memory_peak_bytes = larger(row->memory_peak_bytes, max_rss_bytes);
+}
+
+/* What was counted from 0 on since the incarnation began. */
+static void count(int64_t *total, int64_t *raw, int64_t now)
+{
+    if (now <= *raw)
+        return;
+    *total = plus(*total, now - *raw);
+    *raw = now;
+}
+
 void usage_add(struct usage_row *row, const struct usage_sample *sample, int64_t now_ms)
 {
     int64_t passed_ms = elapsed(row, now_ms);
     pass(row, passed_ms);
-    if (sample->incarnation != row->raw_incarnation) {
+    if (sample->incarnation < row->raw_incarnation)
+        return;
+    if (sample->incarnation > row->raw_incarnation) {
         row->raw_incarnation = sample->incarnation;
         row->raw_cpu_ns = row->raw_net_tx_bytes = row->raw_net_rx_bytes = 0;
         memset(row->raw_network, 0, sizeof row->raw_network);
     }
-    row->cpu_ns = plus(row->cpu_ns, sample->cpu_ns - row->raw_cpu_ns);
-    row->net_tx_bytes = plus(row->net_tx_bytes, sample->net_tx_bytes - row->raw_net_tx_bytes);
-    row->net_rx_bytes = plus(row->net_rx_bytes, sample->net_rx_bytes - row->raw_net_rx_bytes);
-    for (int i = 0; i < NETWORK_COUNTER_COUNT; i++) {
-        row->network[i] = plus(row->network[i], sample->network[i] - row->raw_network[i]);
-        row->raw_network[i] = sample->network[i];
-    }
-    row->raw_cpu_ns = sample->cpu_ns;
-    row->raw_net_tx_bytes = sample->net_tx_bytes;
-    row->raw_net_rx_bytes = sample->net_rx_bytes;
+    count(&row->cpu_ns, &row->raw_cpu_ns, sample->cpu_ns);
+    count(&row->net_tx_bytes, &row->raw_net_tx_bytes, sample->net_tx_bytes);
+    count(&row->net_rx_bytes, &row->raw_net_rx_bytes, sample->net_rx_bytes);
+    for (int i = 0; i < NETWORK_COUNTER_COUNT; i++)
+        count(&row->network[i], &row->raw_network[i], sample->network[i]);
     row->memory_peak_bytes =
         larger(row->memory_peak_bytes, larger(sample->memory_peak_bytes, sample->memory_bytes));
     row->disk_bytes = larger(row->disk_bytes, sample->disk_bytes);

@@ -100,6 +100,8 @@ static const char *check_launched(const struct launcher_reply *reply)
         return "a hash is not terminated";
     if (reply->launched.note_count > LAUNCHER_NOTES_MAX)
         return "it has too many notes";
+    if (reply->launched.last.taken > (reply->type == LAUNCHER_END))
+        return "its last reading is out of place";
     for (uint32_t i = 0; i < reply->launched.note_count; i++) {
         const struct launcher_note *note = &reply->launched.notes[i];
         if (!terminated(note->key, sizeof note->key) || !terminated(note->text, sizeof note->text))

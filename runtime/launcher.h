@@ -18,7 +18,7 @@
 #include <stdint.h>
 
 enum {
-    LAUNCHER_VERSION = 1,
+    LAUNCHER_VERSION = 2,
     LAUNCHER_MAGIC = 0x62726c61, /* "brla" */
     LAUNCHER_FDS_MAX = 4,
     LAUNCHER_NOTES_MAX = 32,
@@ -120,6 +120,14 @@ struct launcher_sample {
     uint64_t network[NETWORK_COUNTER_COUNT];
 };
 
+/* What a session had used when it ended (USE-1): read when nothing of it ran any more and before
+ * its counters were removed. What it held of memory, and its processes, are those of before it was
+ * killed. */
+struct launcher_last {
+    uint32_t taken, reserved; /* taken 0: nobody can tell any more, or nothing counts here */
+    struct launcher_sample sample;
+};
+
 struct launcher_name {
     int64_t row, incarnation;
 };
@@ -138,7 +146,8 @@ struct launcher_reply {
             struct launcher_effective effective;
             uint32_t note_count, reserved;
             struct launcher_note notes[LAUNCHER_NOTES_MAX];
-        } launched; /* LAUNCH; notes of END too */
+            struct launcher_last last; /* END; also of one that failed */
+        } launched;                    /* LAUNCH; notes of END too */
         struct launcher_sample sample;
         struct {
             uint32_t cut, reserved; /* connections that the new rules refuse */

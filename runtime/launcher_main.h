@@ -27,7 +27,7 @@ struct launcher_calls {
                 struct session_identity *ret_identity, int *ret_pidfd, struct err *err);
     int (*end)(struct runtime *rt, const struct session_name *name, unsigned timeout_ms,
                void (*note)(void *data, const char *key, const char *text), void *data,
-               struct err *err);
+               struct launcher_last *ret_last, struct err *err);
     int (*freeze)(struct runtime *rt, const struct session_name *name, bool freeze,
                   unsigned timeout_ms, struct err *err);
     int (*sample)(struct runtime *rt, const struct session_name *name, struct launcher_sample *ret,

@@ -248,10 +248,12 @@ int session_look(struct runtime *rt, const struct session_name *name,
                  struct session_identity *ret_identity, int *ret_pidfd, struct err *err);
 
 /* Kill, remove, prove gone: processes, cgroups, socket, record, placeholders, claims. Success when
- * there was nothing. `note` may be NULL. */
+ * there was nothing. `note` and `ret_last` may be NULL. *ret_last, what it had used, is told by the
+ * call that removed its counters, and until one succeeds by those after it; it is written whatever
+ * comes of this one. */
 int session_end(struct runtime *rt, const struct session_name *name, unsigned timeout_ms,
                 void (*note)(void *data, const char *key, const char *text), void *data,
-                struct err *err);
+                struct launcher_last *ret_last, struct err *err);
 
 /* Every process of the session but init. -EOPNOTSUPP without a cgroup. */
 int session_freeze(struct runtime *rt, const struct session_name *name, bool freeze,
@@ -289,6 +291,10 @@ int session_network_forget(struct runtime *rt, const struct session_name *name, 
 /* All 0 for one without a network. */
 int session_network_counters(struct runtime *rt, const struct session_name *name,
                              uint64_t ret[NETWORK_COUNTER_COUNT], struct err *err);
+/* A descriptor of its network, by which its counters can be read when it has ended; the caller's.
+ * 1: it has none, or does not live. */
+int session_network_hold(struct runtime *rt, const struct session_name *name, int *ret_netns,
+                         struct err *err);
 /* What the gateway asked for: TCP sockets made inside, for clients of published ports. */
 int session_network_connect(struct runtime *rt, const struct session_name *name, unsigned count,
                             struct err *err);

@@ -161,7 +161,7 @@ static const struct verb_spec usage_spec = {
                "          berth usage build --json\n",
     .usage = "berth usage [SESSION] [options]",
     .text = "What a session has used since it was made, or each one. It never decreases and\n"
-            "survives parking.",
+            "survives parking. - is what was not measured.",
     .words_max = 1,
     .ids = 1,
 };
@@ -187,7 +187,7 @@ static void add_time(struct table *table, const struct json_node *usage, const c
     table_text(table, buf_text(&text));
 }
 
-/* 0 bytes are those that nobody has looked at: what lives has some of each. */
+/* null, and 0 bytes, are those that nobody has looked at: what lives has some of each. */
 static void add_bytes(struct table *table, const struct json_node *usage, const char *key)
 {
     static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB"};

@@ -117,15 +117,24 @@ static void list_path(const struct verb *verb, const struct values *values, stru
             client_query(out, parameters[i].name, parameters[i].value);
 }
 
+/* "parked (freeze)", "running (ending)" */
+static void add_state(struct buf *out, const struct json_node *session)
+{
+    const char *mode = verb_text(session, "mode");
+    const struct json_node *ending = json_member(session, "ending");
+    bool ends = ending && ending->kind == JSON_OBJECT;
+    buf_puts(out, verb_text(session, "state"));
+    if (mode[0] || ends)
+        buf_printf(out, " (%s%s%s)", mode, mode[0] && ends ? ", " : "", ends ? "ending" : "");
+}
+
 static void add_session(struct table *table, const struct json_node *session)
 {
     _cleanup_buf_ struct buf time = {0}, execs = {0};
-    const char *mode = verb_text(session, "mode");
     table_time(&time, verb_text(session, "changed_at"));
     verb_value(&execs, session, "running_execs");
     _cleanup_buf_ struct buf state = {0};
-    buf_printf(&state, "%s%s%s%s", verb_text(session, "state"), mode[0] ? " (" : "", mode,
-               mode[0] ? ")" : "");
+    add_state(&state, session);
     table_text(table, verb_text(session, "session_id"));
     table_text(table, buf_text(&state));
     table_text(table, buf_text(&execs));
@@ -249,6 +258,10 @@ static void show_document(const struct json_node *root, struct buf *out)
     for (size_t i = 0; i < ARRAY_LENGTH(lines); i++)
         add_line(out, lines[i], root, lines[i]);
     add_idle(out, part(root, "idle"));
+    const struct json_node *ending = part(root, "ending");
+    add_line(out, "ending since", ending, "since");
+    add_line(out, "  for", ending, "verb");
+    add_line(out, "  tried again", part(ending, "error"), "detail");
     const struct json_node *workspace = part(root, "workspace");
     const struct json_node *kept = part(workspace, "persistence");
     add_line(out, "workspace", workspace, "mount_path");

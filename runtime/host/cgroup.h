@@ -108,6 +108,11 @@ int cgroup_session_destroy(struct cgroup_session *cg, unsigned timeout_ms, struc
 int cgroup_leftover_destroy(const struct cgroup_host *host, const char *name, unsigned timeout_ms,
                             struct err *err);
 
+/* The same, and `empty` (may be NULL) is called with S when nothing lives in it, before anything of
+ * it is removed: what it counted is whole then. */
+int cgroup_leftover_end(const struct cgroup_host *host, const char *name, unsigned timeout_ms,
+                        void (*empty)(void *data, int s), void *data, struct err *err);
+
 /* Begins it: kill all of S, where there is an S that can be. Who has a descriptor that tells of the
  * end waits there before he calls the former, which can only look again and again. */
 bool cgroup_leftover_kill(const struct cgroup_host *host, const char *name);

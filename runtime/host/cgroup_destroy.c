@@ -171,12 +171,20 @@ static int remove_v1(const struct cgroup_host *host, const char *name, uint64_t 
     return first;
 }
 
+/* Who wants to know what S counted. */
+struct teller {
+    void (*empty)(void *data, int s);
+    void *data;
+};
+
 static int destroy(const struct cgroup_host *host, const char *name, int s, unsigned timeout_ms,
-                   struct err *err)
+                   const struct teller *teller, struct err *err)
 {
     uint64_t deadline_us = cgroup_now_us() + (uint64_t)timeout_ms * 1000;
     if (s >= 0) {
         int r = kill_and_wait(s, deadline_us, err, name);
+        if (r == 0 && teller && teller->empty)
+            teller->empty(teller->data, s);
         if (r == 0)
             r = remove_v2(host, name, s, 0, deadline_us, err);
         if (r < 0)
@@ -218,7 +226,7 @@ bool cgroup_session_vacate(struct cgroup_session *cg, pid_t init)
 /* In the scope of another berth process, which is gone: the user's systemd could not remove the
  * cgroups below it that are the session's id's, and keeps it for them. */
 static int destroy_in_scope(const struct cgroup_host *host, const char *scope, const char *name,
-                            unsigned timeout_ms, struct err *err)
+                            unsigned timeout_ms, const struct teller *teller, struct err *err)
 {
     struct cgroup_host other = *host;
     char path[CGROUP_PATH_MAX];
@@ -232,7 +240,7 @@ static int destroy_in_scope(const struct cgroup_host *host, const char *scope, c
         return errno == ENOENT
                    ? 0
                    : err_set(err, ERR_UNAVAILABLE, errno, "open a session's cgroup", path, NULL);
-    return destroy(&other, name, s, timeout_ms, err);
+    return destroy(&other, name, s, timeout_ms, teller, err);
 }
 
 unsigned cgroup_sweep_leaves(int dir)
@@ -297,7 +305,7 @@ void cgroup_sweep_scopes(const struct cgroup_host *host)
 }
 
 static int destroy_in_scopes(const struct cgroup_host *host, const char *name, unsigned timeout_ms,
-                             struct err *err)
+                             const struct teller *teller, struct err *err)
 {
     DIR *stream = opendir(host->place);
     if (!stream)
@@ -307,7 +315,7 @@ static int destroy_in_scopes(const struct cgroup_host *host, const char *name, u
     int r = 0;
     for (struct dirent *e; r == 0 && (e = readdir(stream));)
         if (is_scope(e->d_name)) {
-            r = destroy_in_scope(host, e->d_name, name, timeout_ms, err);
+            r = destroy_in_scope(host, e->d_name, name, timeout_ms, teller, err);
             sweep_scope(host, dirfd(stream), e->d_name);
         }
     closedir(stream);
@@ -317,6 +325,13 @@ static int destroy_in_scopes(const struct cgroup_host *host, const char *name, u
 int cgroup_leftover_destroy(const struct cgroup_host *host, const char *name, unsigned timeout_ms,
                             struct err *err)
 {
+    return cgroup_leftover_end(host, name, timeout_ms, NULL, NULL, err);
+}
+
+int cgroup_leftover_end(const struct cgroup_host *host, const char *name, unsigned timeout_ms,
+                        void (*empty)(void *data, int s), void *data, struct err *err)
+{
+    const struct teller teller = {empty, data};
     if (!cgroup_name_valid(name))
         return err_set(err, ERR_INTERNAL, EINVAL, "remove a session's cgroup", name,
                        "This is no name of berth's own making.");
@@ -328,11 +343,11 @@ int cgroup_leftover_destroy(const struct cgroup_host *host, const char *name, un
     if (s < 0 && errno != ENOENT)
         return err_set(err, ERR_UNAVAILABLE, errno, "open a session's cgroup", path, NULL);
     if (s < 0 && host->place[0]) {
-        int r = destroy_in_scopes(host, name, timeout_ms, err);
+        int r = destroy_in_scopes(host, name, timeout_ms, &teller, err);
         if (r < 0)
             return r;
     }
-    return destroy(host, name, s, timeout_ms, err);
+    return destroy(host, name, s, timeout_ms, &teller, err);
 }
 
 bool cgroup_leftover_kill(const struct cgroup_host *host, const char *name)
@@ -355,5 +370,5 @@ int cgroup_session_destroy(struct cgroup_session *cg, unsigned timeout_ms, struc
     if (cg->vacated && remove_v2(cg->host, cg->name, cg->s_fd, 1,
                                  cgroup_now_us() + (uint64_t)VACATED_PATIENCE_US, NULL) == 0)
         return 0;
-    return destroy(cg->host, cg->name, cg->s_fd, timeout_ms, err);
+    return destroy(cg->host, cg->name, cg->s_fd, timeout_ms, NULL, err);
 }

@@ -103,7 +103,7 @@ static int place_open_at(int sessions, const char *directory, int *ret_place, st
 static int place_remove_at(int sessions, const char *directory, struct err *err)
 {
     static const char *const files[] = {STAGE_SOCKET_NAME, "identity", "identity.new", "network",
-                                        "network.new",     "names",    "watched"};
+                                        "network.new",     "names",    "watched",      "used"};
     _cleanup_fd_ int place = -1;
     int r = place_open_at(sessions, directory, &place, err);
     if (r != 0)

@@ -69,6 +69,23 @@ int lasting_prove(struct session *s, uint64_t netns_inode, uint64_t deadline_us,
 /* The part of session_destroy() that is for one of these: its directory. */
 int lasting_unmake(struct session *s, struct err *err);
 
+/* What it had used, while it is ended (lasting_last.c): begin before anybody is killed, `empty` as
+ * cgroup_leftover_end() calls it, finish. Each may be called again; what was read once is not read
+ * again. */
+struct lasting_last {
+    struct runtime *rt;
+    const struct session_name *name;
+    const char *id, *cgroup;
+    struct launcher_last *ret;
+    const struct cgroup_host *host; /* from begin to finish */
+    struct launcher_sample before;  /* when `began` */
+    bool began;
+    int netns; /* -1: it has none, or it cannot be found any more */
+};
+void lasting_last_begin(struct lasting_last *last, const struct cgroup_host *host, bool lives);
+void lasting_last_empty(void *data, int s);
+void lasting_last_finish(struct lasting_last *last);
+
 /* Kill, remove and prove gone everything of a name but its record, whose lock is held or does not
  * exist. Repeatable. */
 int lasting_clean(struct runtime *rt, const char *id, unsigned timeout_ms, struct err *err);

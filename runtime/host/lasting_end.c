@@ -78,9 +78,10 @@ static struct cgroup_host host_of(const struct runtime *rt, const struct lasting
     return host;
 }
 
-/* Everything that lives, and its cgroups. *ret_proven: it has been a whole session once. */
+/* Everything that lives, and its cgroups. *ret_proven: it has been a whole session once. `last`
+ * (may be NULL) is told what these counted. */
 static int kill_all(struct runtime *rt, const struct lasting_names *names, unsigned timeout_ms,
-                    bool *ret_proven, struct err *err)
+                    struct lasting_last *last, bool *ret_proven, struct err *err)
 {
     _cleanup_fd_ int pidfd = -1;
     static struct lasting_file file;
@@ -92,10 +93,15 @@ static int kill_all(struct runtime *rt, const struct lasting_names *names, unsig
     /* The cgroup first: it needs only to be written to, whatever ids init has. */
     struct cgroup_host host = host_of(rt, &file);
     struct pollfd p = {.fd = pidfd, .events = POLLIN};
+    if (last)
+        lasting_last_begin(last, &host, pidfd >= 0);
     /* init's end is told, a cgroup's is only seen. What init is not the last of is looked for. */
     if (pidfd >= 0 && cgroup_leftover_kill(&host, names->cgroup))
         poll(&p, 1, LOOK_MS);
-    r = cgroup_leftover_destroy(&host, names->cgroup, timeout_ms, err);
+    r = cgroup_leftover_end(&host, names->cgroup, timeout_ms, last ? lasting_last_empty : NULL,
+                            last, err);
+    if (r == 0 && last)
+        lasting_last_finish(last);
     if (r == 0 && pidfd >= 0 && poll(&p, 1, 0) == 0)
         r = kill_init(pidfd, err);
     return r == 0 && pidfd >= 0 ? wait_init(pidfd, timeout_ms, err) : r;
@@ -114,12 +120,12 @@ static void tell_what_appeared(struct runtime *rt, const char *directory,
 
 /* `served`: the name by which the launcher's gateway may know it; NULL: another's. */
 static int clean(struct runtime *rt, const struct lasting_names *names,
-                 const struct session_name *served, unsigned timeout_ms,
+                 const struct session_name *served, unsigned timeout_ms, struct lasting_last *last,
                  void (*note)(void *data, const char *key, const char *text), void *data,
                  struct err *err)
 {
     bool proven = false;
-    int r = kill_all(rt, names, timeout_ms, &proven, err);
+    int r = kill_all(rt, names, timeout_ms, last, &proven, err);
     if (r == 0 && served)
         r = session_network_forget(rt, served, err);
     if (r == 0)
@@ -138,13 +144,13 @@ int lasting_clean(struct runtime *rt, const char *id, unsigned timeout_ms, struc
     if (!lasting_name_parse(id, &name))
         return err_set(err, ERR_INTERNAL, EINVAL, "clean up after a session", id, NULL);
     int r = lasting_names_make(&name, &names, err);
-    return r == 0 ? clean(rt, &names, NULL, timeout_ms, NULL, NULL, err) : r;
+    return r == 0 ? clean(rt, &names, NULL, timeout_ms, NULL, NULL, NULL, err) : r;
 }
 
 /* The lock of the record, or the certainty that there is no record. Its maker, if he lives, finds
  * his session dead, and gives up. */
 static int take_record(struct runtime *rt, const struct lasting_names *names, unsigned timeout_ms,
-                       struct record *ret, struct err *err)
+                       struct lasting_last *last, struct record *ret, struct err *err)
 {
     bool proven;
     for (unsigned waited_ms = 0;; waited_ms++) {
@@ -155,7 +161,7 @@ static int take_record(struct runtime *rt, const struct lasting_names *names, un
             return err_set(err, ERR_IN_PROGRESS, EBUSY, "end a session", names->id,
                            "Another process of berth is at work on it. Ask again.");
         if (waited_ms % 20 == 0)
-            r = kill_all(rt, names, timeout_ms, &proven, err);
+            r = kill_all(rt, names, timeout_ms, last, &proven, err);
         if (r < 0)
             return r;
         if (waited_ms > 0)
@@ -165,17 +171,26 @@ static int take_record(struct runtime *rt, const struct lasting_names *names, un
 
 int session_end(struct runtime *rt, const struct session_name *name, unsigned timeout_ms,
                 void (*note)(void *data, const char *key, const char *text), void *data,
-                struct err *err)
+                struct launcher_last *ret_last, struct err *err)
 {
     struct lasting_names names;
     struct record record = {.fd = -1};
+    struct lasting_last reading = {.rt = rt,
+                                   .name = name,
+                                   .id = names.id,
+                                   .cgroup = names.cgroup,
+                                   .ret = ret_last,
+                                   .netns = -1};
+    struct lasting_last *last = ret_last ? &reading : NULL;
     unsigned patience = timeout_ms ? timeout_ms : TIMEOUT_MS;
+    if (ret_last)
+        *ret_last = (struct launcher_last){0};
     int r = lasting_names_make(name, &names, err);
     if (r == 0)
-        r = take_record(rt, &names, patience, &record, err);
-    if (r < 0)
-        return r;
-    r = clean(rt, &names, name, patience, note, data, err);
+        r = take_record(rt, &names, patience, last, &record, err);
+    if (r == 0)
+        r = clean(rt, &names, name, patience, last, note, data, err);
+    fd_close(reading.netns);
     if (r == 0)
         r = record_remove(&record, err);
     record_fini(&record);

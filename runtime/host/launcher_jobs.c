@@ -210,7 +210,8 @@ static void netns_for(struct launcher *l, const struct job *job, struct network_
     const struct launcher_request *request = &job->request;
     if (request->type == LAUNCHER_LAUNCH)
         (void)netns_pool_take(&l->pool, launcher_network_is_wanted(job), ret);
-    else if (request->type == LAUNCHER_NETWORK || request->type == LAUNCHER_SAMPLE)
+    else if (request->type == LAUNCHER_NETWORK || request->type == LAUNCHER_SAMPLE ||
+             request->type == LAUNCHER_END)
         ret->netns = launcher_live_netns(l, request->row, request->incarnation);
 }
 
@@ -398,6 +399,16 @@ static int remember(struct launcher *l, struct job *job)
     }
 }
 
+/* Whoever asks again finds nothing: what is known of its end goes with this answer. */
+static int answer_cleaned(struct launcher *l, struct job *job)
+{
+    struct launcher_reply *reply = launcher_reply_new(&job->request, &job->why);
+    if (reply && job->reply && job->request.type == LAUNCHER_END)
+        reply->launched.last = job->reply->launched.last;
+    job->answered = true;
+    return launcher_answer(l, reply);
+}
+
 static int cleaned(struct launcher *l, struct job *job)
 {
     if (job->reply && job->reply->result == 0) {
@@ -406,7 +417,7 @@ static int cleaned(struct launcher *l, struct job *job)
     } else {
         err_add(&job->why, "What it began could not be ended yet: end it by its name.");
     }
-    return answer_err(l, job, &job->why);
+    return job->answered ? 0 : answer_cleaned(l, job);
 }
 
 static int worker_gone(struct launcher *l, struct job *job, int status)

@@ -263,7 +263,8 @@ static int do_launch(struct work *w, struct err *err)
 static int do_end(struct work *w, struct err *err)
 {
     const struct session_name name = launcher_name_of(&w->job->request);
-    return w->l->calls->end(w->l->runtime, &name, END_MS, add_note, &w->reply, err);
+    return w->l->calls->end(w->l->runtime, &name, END_MS, add_note, &w->reply,
+                            &w->reply.launched.last, err);
 }
 
 static int do_freeze(struct work *w, struct err *err)

@@ -436,7 +436,7 @@ static bool gone(struct trial *t)
     enum session_found found = SESSION_FOUND_OTHER;
     agent_client_free(t->agent);
     t->agent = NULL;
-    return session_end(t->rt, &t->name, PROBE_DEADLINE_MS, NULL, NULL, &t->err) == 0 &&
+    return session_end(t->rt, &t->name, PROBE_DEADLINE_MS, NULL, NULL, NULL, &t->err) == 0 &&
            session_look(t->rt, &t->name, NULL, &found, NULL, NULL, &t->err) == 0 &&
            found == SESSION_FOUND_ABSENT;
 }
@@ -502,7 +502,7 @@ static void end_orphans(struct runtime *rt)
     struct err err;
     (void)session_list(rt, PROBE_INSTANCE, each, &orphans, &err);
     for (unsigned i = 0; i < orphans.count; i++)
-        (void)session_end(rt, &orphans.names[i], PROBE_DEADLINE_MS, NULL, NULL, &err);
+        (void)session_end(rt, &orphans.names[i], PROBE_DEADLINE_MS, NULL, NULL, NULL, &err);
 }
 
 void probe_lasting(struct runtime *rt, const struct probe_places *places,

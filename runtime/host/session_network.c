@@ -504,16 +504,23 @@ int session_network_forget(struct runtime *rt, const struct session_name *name, 
     return network_link_remove(rt->gateway, name->row, name->incarnation, err);
 }
 
+int session_network_hold(struct runtime *rt, const struct session_name *name, int *ret_netns,
+                         struct err *err)
+{
+    _cleanup_fd_ int place = -1;
+    int r = find_place(rt, name, &place, err);
+    if (r == 0 && faccessat(place, "network", F_OK, 0) < 0 && errno == ENOENT)
+        return 1;
+    return r == 0 ? find_netns(rt, place, ret_netns, err) : r;
+}
+
 int session_network_counters(struct runtime *rt, const struct session_name *name,
                              uint64_t ret[NETWORK_COUNTER_COUNT], struct err *err)
 {
-    __attribute__((cleanup(found_fini))) struct found found = {-1, -1};
+    _cleanup_fd_ int netns = -1;
     memset(ret, 0, NETWORK_COUNTER_COUNT * sizeof *ret);
-    int r = find_place(rt, name, &found.place, err);
-    if (r != 0 || (faccessat(found.place, "network", F_OK, 0) < 0 && errno == ENOENT))
-        return r < 0 ? r : 0;
-    r = find_netns(rt, found.place, &found.netns, err);
-    return r == 0 ? network_namespace_counters(found.netns, ret, err) : r < 0 ? r : 0;
+    int r = session_network_hold(rt, name, &netns, err);
+    return r == 0 ? network_namespace_counters(netns, ret, err) : r < 0 ? r : 0;
 }
 
 /* What the gateway asks for is had for what is published, and for nothing else. */

@@ -98,6 +98,14 @@ def user_root():
         same(sorted(answer.json["missing"]), ["gpu", "isolation.id_range"], user)
         check("/etc/subuid" in answer.json["detail"], answer)
     call("GET", "/workspaces/local/sessions/asked").is_(404, "not_found")
+    s = Session("one_id").made()
+    for user in ("root", "5", "1000:5"):
+        answer = s.post("execs", {"shell": "true", "user": user, "exec_id": "other"}).is_(422, "capability_unavailable")
+        same(answer.json["missing"], ["isolation.id_range"], user)
+        call("GET", s.path + "/execs/other").is_(404, "not_found")
+    same(call("GET", s.path + "/execs").is_(200).json["execs"], [])
+    same(s.run("id -u", user="user")["text"], "1000\n")
+    s.destroy().is_(200)
 
 
 SESSION = {

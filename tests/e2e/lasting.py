@@ -584,9 +584,9 @@ def USE_1_usage_never_decreases_across_park_kill_and_crash(service):
     def sample():
         now = call("GET", s.path + "/usage").is_(200).json
         counters = {k: v for k, v in now.items() if isinstance(v, int)}
+        same(now["disk_bytes"], None, "nobody measures it")
         for name, value in (seen[-1] if seen else {}).items():
-            if name != "disk_bytes":
-                check(counters[name] >= value, name, "went from", value, "to", counters[name])
+            check(counters[name] >= value, name, "went from", value, "to", counters[name])
         seen.append(counters)
         return counters
     sample()
@@ -611,6 +611,39 @@ def USE_1_usage_never_decreases_across_park_kill_and_crash(service):
     s.destroy().is_(200)
     s.over()
     sample()
+
+
+@case
+def USE_1_what_is_used_between_the_last_sample_and_the_end_is_counted_once(service):
+    """Whatever ends it. Nobody asks before, so that there is no sample but the last."""
+    metered = capability("usage.metering")
+
+    def used(s):
+        return call("GET", s.path + "/usage").is_(200).json["cpu_ns"]
+
+    def kill_init(s):
+        os.kill(init_of(s), signal.SIGKILL)
+        until(lambda: s.get()["state"] == "parked")
+    for end in (lambda s: s.did("park"), lambda s: s.did("archive"), lambda s: s.destroy().is_(200), kill_init):
+        s = Session("short").made()
+        done = s.run("i=0; while [ $i -lt 50000 ]; do i=$((i+1)); done")
+        least = done["cpu_ms"] * 900000
+        if metered:
+            s.start("while :; do :; done")
+            time.sleep(1)
+            least += 200000000
+        end(s)
+        got = used(s)
+        check(got >= least, "counted", got, "ns of", least, done)
+        service.again()
+        service.healthy()
+        same(used(s), got, "after a restart")
+        if s.get()["state"] == "parked":
+            s.did("resume")
+            s.did("park")
+            check(got <= used(s) < got + least, "and counted", used(s), "with what it has used since, not", got)
+        s.destroy().is_(200)
+        s.over()
 
 
 if __name__ == "__main__":

@@ -71,6 +71,8 @@ static void reply(const uint8_t *data, size_t size, bool righted)
         if (frame->type == LAUNCHER_LAUNCH || frame->type == LAUNCHER_END)
             for (uint32_t i = 0; i < frame->launched.note_count; i++)
                 demand(strlen(frame->launched.notes[i].text) < 384);
+        if (frame->type == LAUNCHER_LAUNCH || frame->type == LAUNCHER_END)
+            demand(frame->launched.last.taken <= (frame->type == LAUNCHER_END));
         if (frame->type == LAUNCHER_LIST)
             demand(frame->list.count <= LAUNCHER_LIST_MAX);
     }

@@ -240,6 +240,7 @@ struct asking {
     int result;
     struct err err;
     struct launcher_sample sample;
+    struct launcher_last last; /* of an end */
     bool freeze;
     char notes[1024]; /* of an end: "key: text\n" */
 };
@@ -272,7 +273,7 @@ UNUSED static void end_one(void *data)
 {
     struct asking *a = data;
     struct runtime *rt = open_launcher();
-    a->result = session_end(rt, &a->name, 10000, note_of_end, a, &a->err);
+    a->result = session_end(rt, &a->name, 10000, note_of_end, a, &a->last, &a->err);
     runtime_close(rt);
 }
 

@@ -102,3 +102,77 @@ static void neither(void)
     end(name_of(1, 1));
 }
 AS_EACH(lasting_state, what_is_not_there_or_has_no_cgroup_is_said_to_be_so, neither)
+
+/* ---- the last reading ------------------------------------------------------------------------ */
+
+static struct asking *end_of(struct session_name name)
+{
+    struct asking *a = asking_of(name);
+    in_child(end_one, a);
+    cr_assert_eq(a->result, 0, "%s", a->err.detail);
+    return a;
+}
+
+static void last_told(void)
+{
+    struct asking *sample = asking_of(name_of(1, 1));
+    make_session_with(lasting_spec(), name_of(1, 1), counter);
+    cr_assert(moves(10000));
+    in_child(sample_one, sample);
+    cr_assert_eq(sample->result, 0);
+    usleep(500000);
+    struct asking *a = end_of(name_of(1, 1));
+    cr_assert(a->last.taken);
+    cr_assert_gt(a->last.sample.cpu_ns, sample->sample.cpu_ns + 50000000,
+                 "%llu ns, after %llu half a second before",
+                 (unsigned long long)a->last.sample.cpu_ns,
+                 (unsigned long long)sample->sample.cpu_ns);
+    cr_assert_gt(a->last.sample.memory_bytes, 0, "what it held before it was killed");
+    cr_assert_geq(a->last.sample.memory_peak_bytes, a->last.sample.memory_bytes);
+    cr_assert_geq(a->last.sample.pids, 1);
+    cr_assert_not(end_of(name_of(1, 1))->last.taken, "nobody can tell any more");
+    assert_nothing(name_of(1, 1));
+}
+AS_ROOT_ONLY(lasting_state, USE_1_an_end_tells_what_was_used_to_the_last, last_told)
+
+/* The launcher lives; one that starts ends what it finds dead before anybody asks. */
+static void end_dead_one(void *data)
+{
+    struct asking *a = data;
+    struct runtime *rt = open_launcher();
+    kill((pid_t)a->expected.init_pid, SIGKILL);
+    for (int i = 0; i < 10000 && process_is_there(a->expected.init_pid); i++)
+        usleep(1000);
+    a->result = process_is_there(a->expected.init_pid)
+                    ? -EBUSY
+                    : session_end(rt, &a->name, 10000, NULL, NULL, &a->last, &a->err);
+    runtime_close(rt);
+}
+
+static void last_of_the_dead(void)
+{
+    struct shared *made = make_session_with(lasting_spec(), name_of(1, 1), counter);
+    struct asking *a = asking_of(name_of(1, 1));
+    cr_assert(moves(10000));
+    usleep(200000);
+    in_child(sample_one, a);
+    a->expected = made->identity;
+    in_child(end_dead_one, a);
+    cr_assert_eq(a->result, 0, "%s", a->err.detail);
+    cr_assert(a->last.taken);
+    cr_assert_gt(a->sample.cpu_ns, 0);
+    cr_assert_geq(a->last.sample.cpu_ns, a->sample.cpu_ns);
+    assert_nothing(name_of(1, 1));
+}
+AS_ROOT_ONLY(lasting_state, USE_1_of_one_whose_init_died_the_end_tells_it_too, last_of_the_dead)
+
+static void last_where_there_is_one(void)
+{
+    struct shared *made = make_session(lasting_spec(), name_of(1, 1));
+    bool counts = made->effective.cgroup_layout != RUNTIME_CGROUP_NONE;
+    struct asking *a = end_of(name_of(1, 1));
+    cr_assert_eq(a->last.taken, counts, "layout %u", made->effective.cgroup_layout);
+    cr_assert_eq(a->last.sample.cpu_ns > 0, counts);
+    assert_nothing(name_of(1, 1));
+}
+AS_EACH(lasting_state, USE_1_where_nothing_counts_nothing_is_told, last_where_there_is_one)

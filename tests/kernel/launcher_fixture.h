@@ -40,6 +40,8 @@ enum {
 static struct shared {
     volatile unsigned creates, ends, looks;
     volatile int64_t ended_row;
+    volatile uint64_t last_cpu_ns; /* what an end tells; 0: nothing */
+    volatile bool end_dies;        /* the next one is killed when it has ended it */
     volatile bool go;
     volatile unsigned log_length;
     volatile int64_t log[64]; /* rows as they were begun (row) and done (-row) */
@@ -160,8 +162,11 @@ static int fake_look(struct runtime *rt, const struct session_name *name,
 }
 
 static int fake_end(struct runtime *rt, const struct session_name *name, unsigned timeout_ms,
-                    void (*tell)(void *, const char *, const char *), void *data, struct err *err)
+                    void (*tell)(void *, const char *, const char *), void *data,
+                    struct launcher_last *last, struct err *err)
 {
+    *last = (struct launcher_last){.taken = shared->last_cpu_ns > 0,
+                                   .sample = {.cpu_ns = shared->last_cpu_ns}};
     (void)rt;
     (void)timeout_ms;
     (void)err;
@@ -172,6 +177,10 @@ static int fake_end(struct runtime *rt, const struct session_name *name, unsigne
     if (shared->init)
         kill(shared->init, SIGKILL);
     shared->init = 0;
+    if (shared->end_dies) {
+        shared->end_dies = false;
+        raise(SIGKILL);
+    }
     return 0;
 }
 

@@ -91,6 +91,24 @@ Test(launcher_work, a_worker_that_dies_is_answered_for_and_what_it_left_is_ended
     stop_launcher();
 }
 
+Test(launcher_work, USE_1_what_is_known_of_an_end_whose_worker_died_is_told)
+{
+    start_fake();
+    shared->last_cpu_ns = 70000;
+    launch(1);
+    cr_assert_eq(hear(&reply, 5000), 1);
+    cr_expect_not(reply.launched.last.taken);
+    shared->end_dies = true;
+    send_for(LAUNCHER_END, 1);
+    cr_assert_eq(hear(&reply, 5000), 1);
+    cr_expect(reply.result < 0 && strstr(reply.err.detail, "was ended"), "%s", reply.err.detail);
+    cr_expect(reply.launched.last.taken && reply.launched.last.sample.cpu_ns == 70000);
+    send_for(LAUNCHER_END, 1);
+    cr_assert_eq(hear(&reply, 5000), 1);
+    cr_expect(reply.result == 0 && reply.launched.last.sample.cpu_ns == 70000);
+    stop_launcher();
+}
+
 Test(launcher_work, SES_5_a_start_that_overruns_its_deadline_is_killed_and_ended)
 {
     start_fake();

@@ -93,8 +93,14 @@ static void thrown_away_for_long(void)
     int r = order_as(LAUNCHER_END, 1, 0, NULL, 0);
     EXPECT(r < 0 && answer.err.code == ERR_UNAVAILABLE, "%d: %s", r, answer.err.detail);
     EXPECT(strcmp(said_at_port(), "ECONNRESET") == 0, "its port is not open: %s", said_at_port());
+    /* Its cgroups are gone: what they counted is told all the same, and for as long as it is asked
+     * for (USE-1). */
+    struct launcher_last first = answer.launched.last;
+    EXPECT(first.taken && first.sample.cpu_ns > 0, "the end that is refused tells no reading");
     bring_another_control();
     order(LAUNCHER_END, 1);
+    EXPECT(answer.launched.last.taken && answer.launched.last.sample.cpu_ns == first.sample.cpu_ns,
+           "nor does the next one");
     expect_closed("the second end");
     kill_launcher();
 }
@@ -512,9 +518,9 @@ static volatile unsigned *ends;
 
 static int end_and_tell(struct runtime *rt, const struct session_name *name, unsigned timeout_ms,
                         void (*note)(void *data, const char *key, const char *text), void *data,
-                        struct err *err)
+                        struct launcher_last *ret_last, struct err *err)
 {
-    int r = session_end(rt, name, timeout_ms, note, data, err);
+    int r = session_end(rt, name, timeout_ms, note, data, ret_last, err);
     if (r == 0 && __sync_fetch_and_add(ends, 1) == 0)
         note(data, "protect.appeared", "Something appeared.");
     return r;

@@ -173,6 +173,14 @@ Test(launcher_frames, every_reply_passes_and_one_that_would_be_read_out_of_bound
     r.launched.note_count = 1;
     memset(r.launched.notes[0].text, 'x', sizeof r.launched.notes[0].text);
     SEEN(r);
+    r = reply(LAUNCHER_END);
+    r.launched.last.taken = 1;
+    cr_expect_null(launcher_reply_check(&r, sizeof r));
+    r.launched.last.taken = 2;
+    SEEN(r);
+    r = reply(LAUNCHER_LAUNCH);
+    r.launched.last.taken = 1;
+    SEEN(r);
     r = reply(LAUNCHER_LAUNCH);
     memset(r.launched.effective.spec_hash, 'f', sizeof r.launched.effective.spec_hash);
     SEEN(r);

@@ -10,17 +10,7 @@ static void init_with_session(void)
     cr_assert_eq(client_create(&c, "w", "s", NULL)->status, 201, "%s", c.answer.text);
 }
 
-static void init_without_cgroup(void)
-{
-    static struct client c;
-    fixture_init();
-    fake.no_cgroups = true;
-    cr_assert_eq(client_create(&c, "w", "s", NULL)->status, 201, "%s", c.answer.text);
-}
-
 TestSuite(provider_exec, .init = init_with_session, .fini = fixture_fini, .timeout = 60);
-/* Of its own: a test's init comes after its suite's, not in its place. */
-TestSuite(provider_exec_alone, .init = init_without_cgroup, .fini = fixture_fini, .timeout = 60);
 
 static void exec_begin(struct client *c, const char *exec_id, const char *program, const char *key,
                        uint64_t wait_ms)
@@ -92,20 +82,6 @@ Test(provider_exec, a_command_runs_and_its_end_is_told)
                        &(struct provider_page){.state = "ended"});
     fixture_until(&c.answer.came);
     cr_assert(strstr(c.answer.text, "\"e2\"") && !strstr(c.answer.text, "sleep 'x y'"));
-}
-
-Test(provider_exec_alone,
-     without_a_cgroup_one_command_at_a_time_and_the_second_is_told_of_the_first)
-{
-    static struct client c;
-    cr_assert_eq(exec_do(&c, "e1", "true", NULL, 5000)->status, 201);
-    cr_assert_eq(exec_do(&c, "e2", "sleep", NULL, 0)->status, 201);
-    cr_assert_eq(exec_do(&c, "e3", "true", "k", 0)->status, 409);
-    HAS(c, "invalid_state");
-    HAS(c, "e2 has not ended");
-    cr_expect_eq(box()->exec_count, 2, "init was not asked");
-    exec_get(&c, "e3", 0);
-    HAS(c, "\"reason\":\"not_started\"");
 }
 
 Test(provider_exec, EXEC_8_a_limit_that_could_not_be_kept_to_is_refused)

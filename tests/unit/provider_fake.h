@@ -68,15 +68,17 @@ static struct {
     bool slow_inits;                 /* PING is answered by fake_pong() only */
     bool busy_inits;                 /* sockets are full */
     bool dead_inits;                 /* connections are refused */
-    bool no_cgroups;
+    bool no_cgroups, one_id;
     int fd;
     bool lost;
     void (*died)(void *data, int64_t row, int64_t incarnation);
     void *died_data;
     char boot_id[40];
     char volume_removed[72];
-    char end_note[64];         /* of every session that is ended; "": none */
-    struct spec_network rules; /* of the last NETWORK */
+    char end_note[64];                /* of every session that is ended; "": none */
+    struct launcher_last last;        /* of every session that is ended: what it had used */
+    struct launcher_last failed_last; /* of an END that is refused */
+    struct spec_network rules;        /* of the last NETWORK */
     uint32_t cut;
     int files_answer;     /* the pipe of the last FILES */
     unsigned deadline_ms; /* of the last LAUNCH */
@@ -119,7 +121,7 @@ static inline struct fake_box *fake_add(int64_t row, int64_t incarnation)
     box->identity.cgroup_inode = fake.no_cgroups ? 0 : row;
     box->identity.netns_inode = row;
     box->identity.uid_base = 65536 * (row + 1);
-    box->identity.uid_count = 65536;
+    box->identity.uid_count = fake.one_id ? 1 : 65536;
     for (unsigned i = 0; i < FAKE_BOXES; i++)
         if (!fake.boxes[i]) {
             fake.boxes[i] = box;
@@ -726,8 +728,10 @@ static inline void fake_serve(const struct launcher_request *request, struct lau
         snprintf(reply->launched.notes[0].key, sizeof reply->launched.notes[0].key, "a.note");
         break;
     case LAUNCHER_END:
-        if (box)
+        if (box) {
             fake_remove(box);
+            reply->launched.last = fake.last;
+        }
         if (box && fake.end_note[0]) {
             struct launcher_note *note = &reply->launched.notes[reply->launched.note_count++];
             snprintf(note->key, sizeof note->key, "protect.appeared");
@@ -794,6 +798,8 @@ int launcher_client_work(struct launcher_client *client, struct err *err)
             fake.fail[call.request.type]--;
             reply.result = fake.fail_with.sys ? -fake.fail_with.sys : -EINVAL;
             reply.err = fake.fail_with;
+            if (call.request.type == LAUNCHER_END)
+                reply.launched.last = fake.failed_last;
         } else {
             fake_serve(&call.request, &reply);
         }

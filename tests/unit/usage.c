@@ -85,3 +85,38 @@ Test(usage, memory_is_bytes_times_seconds_however_often_it_is_sampled)
     cr_assert_eq(often.memory_byte_seconds, seldom.memory_byte_seconds);
     cr_assert_eq(seldom.memory_byte_seconds, 123456789LL * 70);
 }
+
+Test(usage, USE_1_what_comes_late_is_not_counted_twice)
+{
+    struct usage_row row;
+    usage_begin(&row, 1, 0);
+    usage_add(&row, &(struct usage_sample){.incarnation = 2, .cpu_ns = 700, .network = {9}}, 1000);
+    /* Taken before the last one, or of counters that could not be read. */
+    usage_add(&row, &(struct usage_sample){.incarnation = 2, .cpu_ns = 500, .network = {0}}, 2000);
+    usage_add(&row, &(struct usage_sample){.incarnation = 2, .cpu_ns = 800, .network = {10}}, 3000);
+    cr_assert_eq(row.cpu_ns, 800);
+    cr_assert_eq(row.network[0], 10);
+    /* Of the incarnation before. */
+    usage_add(&row, &(struct usage_sample){.incarnation = 1, .cpu_ns = 4000, .memory_bytes = 1000},
+              4000);
+    cr_assert_eq(row.cpu_ns, 800);
+    cr_assert_eq(row.memory_byte_seconds, 0);
+    usage_add(&row, &(struct usage_sample){.incarnation = 2, .cpu_ns = 900}, 5000);
+    cr_assert_eq(row.cpu_ns, 900);
+}
+
+Test(usage, commands_that_no_cgroup_counts_are_added_and_nothing_overflows)
+{
+    struct usage_row row;
+    usage_begin(&row, 1, 0);
+    usage_add_exec(&row, 7, 5000);
+    usage_add_exec(&row, 3, 4000);
+    cr_assert_eq(row.cpu_ns, 10000000);
+    cr_assert_eq(row.memory_peak_bytes, 5000);
+    usage_add_exec(&row, INT64_MIN, INT64_MIN);
+    cr_assert_eq(row.cpu_ns, 10000000);
+    usage_add_exec(&row, INT64_MAX, INT64_MAX);
+    usage_add_exec(&row, 1, 1);
+    cr_assert_eq(row.cpu_ns, INT64_MAX);
+    cr_assert_eq(row.memory_peak_bytes, INT64_MAX);
+}
