@@ -143,10 +143,11 @@ static int receive(int socket, struct arrival *ret)
     memset(ret, 0, sizeof *ret);
     memset(&control, 0, sizeof control);
     struct iovec part = {&ret->request, sizeof ret->request};
+    /* CMSG_LEN: what CMSG_SPACE adds to an odd number is room for one more, which is filled. */
     struct msghdr message = {.msg_iov = &part,
                              .msg_iovlen = 1,
                              .msg_control = &control,
-                             .msg_controllen = sizeof control.room};
+                             .msg_controllen = CMSG_LEN(sizeof ret->fds)};
     ssize_t n = recvmsg(socket, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC | MSG_TRUNC);
     if (n < 0)
         return errno == EAGAIN || errno == EINTR ? -EAGAIN : 1;

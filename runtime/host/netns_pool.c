@@ -147,10 +147,11 @@ static int receive_one(int from, struct network_ready *ret)
     memset(&control, 0, sizeof control);
     char byte;
     struct iovec part = {&byte, 1};
+    /* Not CMSG_SPACE, in which there may be room for one more. */
     struct msghdr message = {.msg_iov = &part,
                              .msg_iovlen = 1,
                              .msg_control = &control,
-                             .msg_controllen = sizeof control.room};
+                             .msg_controllen = CMSG_LEN(sizeof fds)};
     ssize_t n = recvmsg(from, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
     if (n < 0)
         return errno == EAGAIN || errno == EINTR ? 1 : -errno;

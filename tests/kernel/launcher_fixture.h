@@ -322,7 +322,7 @@ static char instance[17]; /* names in the kernel are made of it: each test has i
 static struct serve_config config;
 static int front, life; /* this test's ends */
 static pid_t launcher;
-enum { EXIT_REFUSED = 3, EXIT_FAILED = 4 };
+enum { EXIT_REFUSED = 3, EXIT_FAILED = 4, EXIT_CLOSED = 5 };
 static unsigned workers_max;
 static uint64_t generation;   /* 0: it takes its own */
 static const char *init_path; /* real sessions */
@@ -351,6 +351,9 @@ UNUSED static void start_launcher(const struct launcher_calls *calls, struct run
         err_format(&err, text, sizeof text);
         if (r < 0)
             fprintf(stderr, "launcher: %s\n", text);
+        /* Nobody gave it this one to close. */
+        if (fcntl(STDOUT_FILENO, F_GETFD) < 0)
+            _exit(EXIT_CLOSED);
         _exit(r == 0                                           ? 0
               : err.sys == EPROTO || err.code == ERR_FORBIDDEN ? EXIT_REFUSED
                                                                : EXIT_FAILED);
