@@ -294,6 +294,10 @@ are_as_many_as_files_allow() {
     done
     berth exec --tty never "m$1" -- true
     status_is 0
+    # No network was made ahead, where there are so few.
+    berth session network m2 --add --allow web.example:80
+    status_is 0
+    soon_reaches m2 web.example
     berth session destroy m1 --delete-volume
     status_is 0
     berth session create more

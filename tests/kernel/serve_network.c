@@ -4,6 +4,8 @@
  */
 #include "tests/kernel/serve_network_fixture.h"
 
+#include <sys/resource.h>
+
 static const char rules[] = "four.example:443 93.184.216.35/32:80";
 
 static void reach_by_rules(void)
@@ -391,4 +393,22 @@ static void first_rules(void)
 Test(serve_network, NET_6_a_session_that_reached_nothing_is_given_rules_while_it_runs)
 {
     run_in_child(first_rules);
+}
+
+/* So few that no network is made before it is asked for. */
+static void first_rules_without_a_pool(void)
+{
+    struct rlimit files;
+    MUST(1, getrlimit(RLIMIT_NOFILE, &files) == 0);
+    files.rlim_cur = 400;
+    MUST(2, setrlimit(RLIMIT_NOFILE, &files) == 0);
+    serving.rootless = 1;
+    serving.front_uid = serving.front_gid = USER;
+    sh("chown -R %d:%d %s", USER, USER, place);
+    first_rules();
+}
+
+Test(serve_network, NET_6_an_ordinary_users_session_that_reached_nothing_is_given_rules_too)
+{
+    run_in_child(first_rules_without_a_pool);
 }
