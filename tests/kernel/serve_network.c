@@ -193,6 +193,39 @@ Test(serve_network, NET_5_an_ordinary_users_sessions_are_closed_to_who_was_given
     run_in_child(rootless_anew);
 }
 
+/* What was kept cannot be entered: it is as if nothing had been, and nothing of it is half there.
+ */
+static void rootless_refused(void)
+{
+    static const char *const wrong[] = {"/proc/self/ns/net", "/proc/self/ns/user", "/dev/null"};
+    begin_rootless();
+    for (unsigned i = 0; i < ARRAY_LENGTH(wrong); i++) {
+        struct stat before, after;
+        kill_launcher();
+        MUST(1, kept_outer >= 0 && fstat(kept_outer, &before) == 0);
+        fd_replace(&kept_outer, open(wrong[i], O_RDONLY | O_CLOEXEC));
+        MUST(2, kept_outer >= 0);
+        start_another_launcher();
+        set_rules(SPEC_EGRESS_DENY, rules, "");
+        EXPECT(order_as(LAUNCHER_NETWORK, 1, 3, &record.network, sizeof record.network) == -EACCES,
+               "%s: it is not closed: %d", wrong[i], answer.result);
+        MUST(3, in_session(reach_by_rules) == 0);
+        hear_kept();
+        EXPECT(kept_count == 0, "%s: networks that it may not enter are kept", wrong[i]);
+        MUST(4, fstat(kept_outer, &after) == 0);
+        EXPECT(after.st_ino != before.st_ino, "%s: it is in the one of before", wrong[i]);
+        launch(2);
+        order(LAUNCHER_END, 2);
+    }
+    order(LAUNCHER_END, 1);
+    kill_launcher();
+}
+
+Test(serve_network, NET_5_an_ordinary_users_launcher_that_may_not_enter_what_was_kept_begins_anew)
+{
+    run_in_child(rootless_refused);
+}
+
 static int go[2], gone[2];
 
 /* Says one byte and hears it each time that it is told to, on one connection. */
