@@ -175,6 +175,8 @@ void call_replay(struct call *call, int64_t status, struct buf *document)
     tell(call, &reply, document);
 }
 
+enum { FULL_S = 60 };
+
 void call_fail(struct call *call, const struct err *err, const struct document_problem *more)
 {
     struct provider_reply reply = {.err = *err, .media_type = problem_json};
@@ -192,10 +194,11 @@ void call_fail(struct call *call, const struct err *err, const struct document_p
         if (more->missing)
             reply.missing = *more->missing;
     }
-    /* Whatever is not there for now says when to ask again. */
+    /* Whatever is not there for now says when to ask again: soon; where there are as many sessions
+     * as there may be, not before somebody has ended one, which no client should wait for. */
     struct document_problem all = more ? *more : (struct document_problem){0};
     if (reply.err.code == ERR_UNAVAILABLE && reply.retry_after_s == 0)
-        all.retry_after_s = reply.retry_after_s = 1;
+        all.retry_after_s = reply.retry_after_s = reply.err.sys == EUSERS ? FULL_S : 1;
     document_problem(&document, &reply.err, &all);
     tell(call, &reply, &document);
 }

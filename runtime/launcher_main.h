@@ -104,6 +104,9 @@ struct launcher_options {
  */
 int launcher_number(const struct serve_config *config, uint64_t *ret, struct err *err);
 
+/* How many sessions may live under a launcher that may have so many files open. */
+unsigned launcher_room_for(uint64_t open_files);
+
 /* Until front or the supervisor ends and no worker is left: 0. -EPROTO: front sent what is no
  * request. Rootless: this process enters a user namespace for the rest of its life. */
 int launcher_main(const struct launcher_options *options, struct err *err);

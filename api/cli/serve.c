@@ -13,6 +13,7 @@
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 
 enum {
     OPT_CONFIG,
@@ -207,6 +208,22 @@ static int prepare(const struct serve_options *options, struct serve_place *ret_
     return chdir("/") < 0 ? err_set(err, ERR_INTERNAL, errno, "go to", "/", NULL) : 0;
 }
 
+/* The limit, not "sessions_max", would be what refuses sessions. */
+static void tell_room(const struct serve_config *config)
+{
+    struct rlimit files;
+    char text[256];
+    unsigned room =
+        getrlimit(RLIMIT_NOFILE, &files) < 0 ? UINT_MAX : launcher_room_for(files.rlim_cur);
+    if (room >= config->sessions_max)
+        return;
+    snprintf(text, sizeof text,
+             "with %llu open files (LimitNOFILE, ulimit -Hn) there is room for %u live sessions, "
+             "not for %u (\"sessions_max\"): further ones are refused.",
+             (unsigned long long)files.rlim_cur, room, config->sessions_max);
+    cli_log("warning", "files", text);
+}
+
 int cli_serve(int argc, char **argv)
 {
     struct serve_options options = {0};
@@ -244,6 +261,7 @@ int cli_serve(int argc, char **argv)
         title_init();
         title_set("berth: supervisor");
         cli_log_begin("supervisor", the_plan.config.log_text);
+        tell_room(&the_plan.config);
         status = serve_supervise(&launch, &options, notify);
     }
     serve_place_close(&place);

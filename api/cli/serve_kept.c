@@ -40,11 +40,11 @@ static struct launcher_kept *find(struct serve_kept *kept, const struct launcher
 }
 
 /* One for which there is no memory, or no number (the lowest that is free is had, so those below
- * are used), is not kept, as if its launcher had been killed before it. */
+ * are used; -1: none was), is not kept, as if its launcher had been killed before it. */
 static void put(struct serve_kept *kept, const struct launcher_keep *what, int *fd)
 {
     struct launcher_kept *item = find(kept, what);
-    if (*fd >= kept->end) {
+    if (*fd < 0 || *fd >= kept->end) {
         kept->untold = !kept->told;
         return;
     }
@@ -76,7 +76,7 @@ void serve_kept_take(struct serve_kept *kept, const struct launcher_keep *what, 
 {
     if (what->kind == LAUNCHER_KEEP_OUTER && *fd >= 0)
         fd_replace(&kept->outer, take_fd(fd));
-    else if (what->kind == LAUNCHER_KEEP_NETNS && *fd >= 0)
+    else if (what->kind == LAUNCHER_KEEP_NETNS)
         put(kept, what, fd);
     else if (what->kind == LAUNCHER_KEEP_NO_MORE)
         drop(kept, what);

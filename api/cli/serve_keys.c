@@ -462,7 +462,8 @@ static void keep_front_gid(const struct serve_plan *old, struct serve_plan *next
 const struct serve_key serve_keys[SERVE_KEY_COUNT] = {
     {"sessions_max", read_sessions_max, show_sessions_max, NULL, "a whole number from 1 to 4000",
      "{\"type\": \"integer\", \"minimum\": 1, \"maximum\": 4000}", "1000", "200",
-     "Live sessions at most; further ones are refused with 503."},
+     "Live sessions at most; further ones are refused with 503, as they are where the limit on "
+     "open files has room for fewer (docs/operations.md)."},
     {"start_timeout_s", read_start_timeout, show_start_timeout, NULL,
      "a whole number from 1 to 120", "{\"type\": \"integer\", \"minimum\": 1, \"maximum\": 120}",
      "5", "30",

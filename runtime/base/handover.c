@@ -162,10 +162,11 @@ static ssize_t receive(int channel, struct handover_message *message, struct tak
 {
     union handover_control control;
     struct iovec part = {message, sizeof *message};
+    /* Not CMSG_SPACE, in which there may be room for one more. */
     struct msghdr head = {.msg_iov = &part,
                           .msg_iovlen = 1,
                           .msg_control = control.room,
-                          .msg_controllen = sizeof control.room};
+                          .msg_controllen = CMSG_LEN(sizeof ret->fds)};
     ssize_t n = recvmsg(channel, &head, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
     struct cmsghdr *rights = n > 0 ? CMSG_FIRSTHDR(&head) : NULL;
     if (rights && rights->cmsg_level == SOL_SOCKET && rights->cmsg_type == SCM_RIGHTS) {

@@ -17,6 +17,7 @@
 #include "runtime/host/root_begin.h"
 #include "runtime/host/uid_slot.h"
 #include "runtime/plan/landlock.h"
+#include "runtime/plan/network.h"
 #include "runtime/plan/seccomp.h"
 #include "runtime/stage/stage.h"
 #include "runtime/stage/sys.h"
@@ -635,6 +636,13 @@ static int make_identity(struct session *s, struct launch_parts *parts, struct e
     return r;
 }
 
+/* One that the stage makes is found by its init alone, which to an ordinary user may be closed: he
+ * could give the session no rules while it runs (NET-6). */
+static bool must_be_kept(const struct session *s, const struct spec *spec, int netns)
+{
+    return netns < 0 && s->lasting && s->runtime->facts.rootless && !network_wanted(&spec->network);
+}
+
 /* Clone the first process; it assembles the root directory from here on, while the launcher goes on
  * with the rest. */
 static int start_stage(struct session *s, const struct spec *spec, struct launch_parts *parts,
@@ -649,15 +657,17 @@ static int start_stage(struct session *s, const struct spec *spec, struct launch
                               .listen_dir = -1};
     /* Taken, whatever comes of it: one that a session may have been in is no other's. */
     _cleanup_fd_ int netns = take_fd(&rt->netns);
-    args.netns = netns;
     for (int i = 0; i < AGENT_FD_END; i++)
         args.agent_fds[i] = -1;
     _cleanup_fd_ int image = -1, control = -1, frames = -1;
     int r = open_image(s, spec, parts->userns, &image, err);
     if (r == 0)
         r = open_channels(s, &control, &frames, err);
+    if (r == 0 && must_be_kept(s, spec, netns))
+        r = network_plain_make(&netns, err);
     if (r < 0)
         return r;
+    args.netns = netns;
     _cleanup_fd_ int made = -1;
     r = session_network_begin(s, &spec->network, netns, &made, err);
     if (r < 0)

@@ -178,7 +178,8 @@ struct live *launcher_live_find(struct launcher *l, int64_t row, int64_t incarna
 int launcher_live_set(struct launcher *l, int64_t row, int64_t incarnation, int pidfd);
 void launcher_live_remove(struct launcher *l, int64_t row, int64_t incarnation);
 void launcher_live_ended(struct launcher *l, struct live *live);
-/* The pidfd of an init that a worker has left behind: proven to be that process. -1: it is gone. */
+/* The pidfd of an init that a worker has left behind: proven to be that process. -ESRCH: it is
+ * gone. Another -errno: this process is short of something, and cannot tell. */
 int launcher_live_open(const struct session_identity *identity);
 /* Every session of the instance, once in the launcher's life: for sessions_max. */
 int launcher_live_count(struct launcher *l, struct err *err);
@@ -190,6 +191,11 @@ void launcher_live_keep(const struct launcher *l, const struct live *live);
 /* In a fork: descriptors of other sessions' networks. */
 void launcher_live_close(struct launcher *l);
 void launcher_live_fini(struct launcher *l);
+
+/* launcher_room.c. May there be one more session than these, by the limit on open files? */
+int launcher_room_check(unsigned count, struct err *err);
+/* May descriptors be spent on what only saves time? */
+bool launcher_room_for_pool(void);
 
 /* launcher_permit.c. What a descriptor is, whatever front says: NULL, or what is wrong. */
 const char *launcher_permit_fds(const struct launcher_request *request, const int *fds,

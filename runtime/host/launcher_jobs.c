@@ -149,7 +149,8 @@ static bool must_wait(const struct launcher *l, const struct job *job)
     return false;
 }
 
-/* sessions_max: what lives and what is being made. 0, or the refusal. */
+/* sessions_max, and the limit on open files: what lives and what is being made. 0, or the refusal.
+ */
 static int check_count(struct launcher *l, const struct job *job, struct err *err)
 {
     int r = launcher_live_count(l, err);
@@ -163,8 +164,8 @@ static int check_count(struct launcher *l, const struct job *job, struct err *er
                  other->state != JOB_WAITING &&
                  !launcher_live_find(l, other->request.row, other->request.incarnation);
     if (count < l->config->sessions_max)
-        return 0;
-    return err_set(err, ERR_UNAVAILABLE, EAGAIN, "start the session", NULL,
+        return launcher_room_check(count, err);
+    return err_set(err, ERR_UNAVAILABLE, EUSERS, "start the session", NULL,
                    "As many sessions live as this berth may have (\"sessions_max\"). Park or "
                    "destroy one, or have the operator raise it.");
 }
@@ -375,13 +376,13 @@ static int remember(struct launcher *l, struct job *job)
     switch (job->request.type) {
     case LAUNCHER_LAUNCH: {
         int pidfd = launcher_live_open(&reply->identity);
-        int r = launcher_live_set(l, row, incarnation, pidfd);
+        int r = launcher_live_set(l, row, incarnation, pidfd < 0 ? -1 : pidfd);
         struct live *live = r == 0 ? launcher_live_find(l, row, incarnation) : NULL;
         if (live) {
             fd_replace(&live->netns, take_fd(&job->given));
             launcher_live_keep(l, live);
         }
-        if (live && pidfd < 0)
+        if (live && pidfd == -ESRCH)
             launcher_live_ended(l, live);
         return r;
     }

@@ -201,12 +201,20 @@ void launcher_live_ended(struct launcher *l, struct live *live)
     live->untold = true;
 }
 
-/* Field 22 of stat(5); 0: there is no such process. */
+static bool is_short(int sys)
+{
+    return sys == EMFILE || sys == ENFILE || sys == ENOMEM;
+}
+
+/* Field 22 of stat(5); 0: there is no such process. -errno: this process is short of something. */
 static int64_t start_of(int64_t pid)
 {
     char path[64], text[1024];
     snprintf(path, sizeof path, "/proc/%lld/stat", (long long)pid);
-    const char *at = io_read_at(AT_FDCWD, path, text, sizeof text) < 0 ? NULL : strrchr(text, ')');
+    ssize_t r = io_read_at(AT_FDCWD, path, text, sizeof text);
+    if (r < 0 && is_short((int)-r))
+        return r;
+    const char *at = r < 0 ? NULL : strrchr(text, ')');
     for (int field = 2; at && field < 22; field++)
         at = strchr(at + 1, ' ');
     long long start;
@@ -219,10 +227,13 @@ int launcher_live_open(const struct session_identity *identity)
 {
     _cleanup_fd_ int pidfd =
         (int)syscall(SYS_pidfd_open, (pid_t)identity->init_pid, 0u); /* musl has no name for it */
-    if (pidfd < 0 || start_of(identity->init_pid) != identity->init_start)
-        return -1;
+    if (pidfd < 0)
+        return is_short(errno) ? -errno : -ESRCH;
+    int64_t start = start_of(identity->init_pid);
+    if (start != identity->init_start)
+        return start < 0 ? (int)start : -ESRCH;
     struct pollfd ended = {.fd = pidfd, .events = POLLIN};
-    return poll(&ended, 1, 0) == 0 ? take_fd(&pidfd) : -1;
+    return poll(&ended, 1, 0) == 0 ? take_fd(&pidfd) : -ESRCH;
 }
 
 static int count_one(void *data, const struct session_name *name)

@@ -143,10 +143,11 @@ static int receive(int socket, struct arrival *ret)
     memset(ret, 0, sizeof *ret);
     memset(&control, 0, sizeof control);
     struct iovec part = {&ret->request, sizeof ret->request};
+    /* CMSG_LEN: what CMSG_SPACE adds to an odd number is room for one more, which is filled. */
     struct msghdr message = {.msg_iov = &part,
                              .msg_iovlen = 1,
                              .msg_control = &control,
-                             .msg_controllen = sizeof control.room};
+                             .msg_controllen = CMSG_LEN(sizeof ret->fds)};
     ssize_t n = recvmsg(socket, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC | MSG_TRUNC);
     if (n < 0)
         return errno == EAGAIN || errno == EINTR ? -EAGAIN : 1;
@@ -167,6 +168,27 @@ static int not_ours(struct err *err, const char *wrong)
                    "What came is no request: %s. The connection is ended.", wrong);
 }
 
+/* It came with descriptors for which this process has no room, and nothing else is wrong with it.
+ */
+static bool is_short(const struct arrival *arrival)
+{
+    if (!arrival->more_fds || arrival->fd_count > LAUNCHER_FDS_MAX)
+        return false;
+    for (unsigned count = arrival->fd_count + 1; count <= LAUNCHER_FDS_MAX; count++)
+        if (!launcher_request_check(&arrival->request, arrival->length, count))
+            return true;
+    return false;
+}
+
+static int answer_short(struct launcher *l, const struct launcher_request *request)
+{
+    struct err err;
+    err_set(&err, ERR_UNAVAILABLE, EMFILE, launcher_request_name(request->type), NULL,
+            "berth has as many files open as it may have. Try again; where this stays, have the "
+            "operator raise the limit (LimitNOFILE, ulimit -Hn) and start berth again.");
+    return launcher_answer(l, launcher_reply_new(request, &err));
+}
+
 /* One request; 0, 1: none is there or front is gone (then l->front is -1), -errno. */
 static int take_request(struct launcher *l, struct err *err)
 {
@@ -178,6 +200,11 @@ static int take_request(struct launcher *l, struct err *err)
         close_all(&arrival);
         launcher_unwatch(l, &l->front);
         return 1;
+    }
+    if (is_short(&arrival)) {
+        close_all(&arrival);
+        r = answer_short(l, &arrival.request);
+        return r < 0 ? err_set(err, ERR_UNAVAILABLE, -r, "answer front", NULL, NULL) : 0;
     }
     const char *wrong =
         arrival.more_fds || arrival.fd_count > LAUNCHER_FDS_MAX
@@ -302,7 +329,8 @@ static bool ends(struct launcher *l)
 
 static bool wants_pool(const struct launcher *l, uint64_t now)
 {
-    return l->runtime && !l->jobs && netns_pool_wants(&l->pool, l->gateway >= 0, now);
+    return l->runtime && !l->jobs && launcher_room_for_pool() &&
+           netns_pool_wants(&l->pool, l->gateway >= 0, now);
 }
 
 /* What the next request will need: after a rest, so that who was just started or answered has the

@@ -84,12 +84,14 @@ static bool receive(int socket, struct order *order, struct job *job,
                     struct network_ready *ret_netns, int *ret_gateway)
 {
     union control control;
+    int fds[ORDER_FDS];
     memset(&control, 0, sizeof control);
     struct iovec part = {order, sizeof *order};
+    /* Not CMSG_SPACE, in which there may be room for one more. */
     struct msghdr message = {.msg_iov = &part,
                              .msg_iovlen = 1,
                              .msg_control = &control,
-                             .msg_controllen = sizeof control};
+                             .msg_controllen = CMSG_LEN(sizeof fds)};
     ssize_t n;
     do
         n = recvmsg(socket, &message, MSG_CMSG_CLOEXEC);
@@ -97,7 +99,6 @@ static bool receive(int socket, struct order *order, struct job *job,
     if (n != (ssize_t)sizeof *order || (message.msg_flags & (MSG_CTRUNC | MSG_TRUNC)))
         return false;
     const struct cmsghdr *header = CMSG_FIRSTHDR(&message);
-    int fds[ORDER_FDS];
     unsigned count = 0;
     if (header && header->cmsg_type == SCM_RIGHTS) {
         count = (unsigned)((header->cmsg_len - CMSG_LEN(0)) / sizeof(int));

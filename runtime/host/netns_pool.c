@@ -8,11 +8,8 @@
 #include "runtime/stage/sys.h"
 
 #include <fcntl.h>
-#include <net/if.h>
-#include <sched.h>
 #include <signal.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/time.h>
@@ -31,13 +28,6 @@ bool netns_pool_wants(const struct netns_pool *pool, bool filled, uint64_t now_m
 }
 
 /* ---- the child ------------------------------------------------------------------------------ */
-
-static int raise_loopback(void)
-{
-    _cleanup_fd_ int s = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-    struct ifreq request = {.ifr_name = "lo", .ifr_flags = IFF_UP | IFF_RUNNING};
-    return s < 0 || ioctl(s, SIOCSIFFLAGS, &request) < 0 ? -errno : 0;
-}
 
 union control {
     struct cmsghdr header;
@@ -64,16 +54,6 @@ static int send_ready(int to, const struct network_ready *ready)
     return sendmsg(to, &message, MSG_NOSIGNAL) < 0 ? -errno : 0;
 }
 
-static int make_plain(struct network_ready *ret)
-{
-    if (unshare(CLONE_NEWNET) < 0)
-        return -errno;
-    int r = raise_loopback();
-    if (r == 0)
-        ret->netns = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
-    return r == 0 && ret->netns < 0 ? -errno : r;
-}
-
 /* Whatever fails ends it: what was sent before is good, and who starts a session can do without the
  * rest, and says then what this host lacks. */
 static int make_some(int to, unsigned plain, unsigned filled)
@@ -82,7 +62,8 @@ static int make_some(int to, unsigned plain, unsigned filled)
         __attribute__((cleanup(network_ready_fini))) struct network_ready ready;
         struct err unseen;
         network_ready_init(&ready);
-        if ((i < plain ? make_plain(&ready) : network_ready_make(&ready, &unseen)) < 0 ||
+        if ((i < plain ? network_plain_make(&ready.netns, &unseen)
+                       : network_ready_make(&ready, &unseen)) < 0 ||
             send_ready(to, &ready) < 0)
             return 1;
     }
@@ -147,10 +128,11 @@ static int receive_one(int from, struct network_ready *ret)
     memset(&control, 0, sizeof control);
     char byte;
     struct iovec part = {&byte, 1};
+    /* Not CMSG_SPACE, in which there may be room for one more. */
     struct msghdr message = {.msg_iov = &part,
                              .msg_iovlen = 1,
                              .msg_control = &control,
-                             .msg_controllen = sizeof control.room};
+                             .msg_controllen = CMSG_LEN(sizeof fds)};
     ssize_t n = recvmsg(from, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
     if (n < 0)
         return errno == EAGAIN || errno == EINTR ? 1 : -errno;

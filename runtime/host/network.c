@@ -18,11 +18,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/netlink.h>
+#include <net/if.h>
 #include <netinet/in.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -271,6 +273,16 @@ static int fill(struct worker *w, struct err *err)
     return r == 0 ? make_sockets(w, err) : r;
 }
 
+static int raise_loopback(struct worker *w, struct err *err)
+{
+    (void)w;
+    _cleanup_fd_ int s = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    struct ifreq request = {.ifr_name = "lo", .ifr_flags = IFF_UP | IFF_RUNNING};
+    return s < 0 || ioctl(s, SIOCSIFFLAGS, &request) < 0
+               ? err_set(err, ERR_UNAVAILABLE, errno, "raise a session's loopback", NULL, NULL)
+               : 0;
+}
+
 static int read_counters(struct worker *w, struct err *err)
 {
     return network_counters_read(w->counters, err);
@@ -365,6 +377,19 @@ void network_ready_fini(struct network_ready *ready)
     fd_closep(&ready->rules);
     for (unsigned i = 0; i < ARRAY_LENGTH(ready->fds); i++)
         fd_closep(&ready->fds[i]);
+}
+
+int network_plain_make(int *ret_netns, struct err *err)
+{
+    struct network_namespace made;
+    struct worker w = {.netns = -1, .work = raise_loopback, .made = &made};
+    network_namespace_init(&made);
+    int r = run(&w, err);
+    if (r < 0)
+        network_namespace_fini(&made);
+    else
+        *ret_netns = take_fd(&made.netns);
+    return r;
 }
 
 int network_ready_make(struct network_ready *ret, struct err *err)

@@ -30,7 +30,8 @@ struct network_ready {
 enum { NETWORK_READY_FDS = 2 + GATEWAY_ADD_DIAG + 1 - GATEWAY_ADD_TCP4 };
 void network_ready_init(struct network_ready *ready);
 void network_ready_fini(struct network_ready *ready);
-/* A filled one. */
+/* A plain one's namespace, and a filled one. */
+int network_plain_make(int *ret_netns, struct err *err);
 int network_ready_make(struct network_ready *ret, struct err *err);
 /* Gives a filled one these rules: then it is what network_namespace_make() makes, and no `ready`
  * any more, whatever comes of it. Enters no namespace. */

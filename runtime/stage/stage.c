@@ -426,11 +426,12 @@ static void receive_late(struct stage_args *args,
     } control;
     char byte;
     struct iovec part = {&byte, 1};
+    /* Not CMSG_SPACE, in which there may be room for one more. */
     struct msghdr message = {
         .msg_iov = &part,
         .msg_iovlen = 1,
         .msg_control = control.bytes,
-        .msg_controllen = sizeof control.bytes,
+        .msg_controllen = CMSG_LEN(sizeof fds),
     };
     ssize_t n;
     do

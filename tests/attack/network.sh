@@ -70,7 +70,49 @@ the_watch_bites() {
     [ "${SAID%% *}" != 0 ] || fail 'what the host does is not seen'
     ask_watch accepted
     [ "${SAID%% *}" = 1 ] || fail "the host accepted $SAID"
+    # What ends late is not of who comes next, and what he begins is his, from the same ports too.
+    local late orders words
+    mkfifo "$D/orders" "$D/words"
+    python3 -uc "$HELD_BEYOND" <"$D/orders" >"$D/words" &
+    late=$!
+    exec {orders}>"$D/orders" {words}<"$D/words"
+    read -r -t $((20 * ${TEST_SLOWER:-1})) SAID <&"$words"
+    ask_watch forbid 127.0.0.0/8 ::1/128
+    echo >&"$orders"
+    read -r -t $((20 * ${TEST_SLOWER:-1})) SAID <&"$words"
+    [ "$SAID" = ended ] || fail "no connection was ended late: $SAID"
+    ask_watch count
+    [ "${SAID%% *}" = 0 ] || fail "what was begun before is counted: $SAID"
+    echo >&"$orders"
+    exec {orders}>&- {words}<&-
+    wait "$late"
+    ask_watch count
+    [ "${SAID%% *}" != 0 ] || fail 'what was begun anew from the same ports is not seen'
 }
+# A connection over each loopback, ended at one line of input; at another one the same ports are asked for again.
+HELD_BEYOND='
+import socket, sys
+pairs = []
+for family, address in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")):
+    listener = socket.create_server((address, 0), family=family)
+    client = socket.create_connection(listener.getsockname()[:2])
+    pairs.append((listener, client, listener.accept()[0], client.getsockname(), listener.getsockname()))
+print("held")
+sys.stdin.readline()
+for _, client, server, *_ in pairs:
+    server.sendall(b"late")
+    client.recv(4)
+    server.close()
+    client.close()
+print("ended")
+sys.stdin.readline()
+for listener, _, _, mine, its in pairs:
+    listener.close()
+    with socket.socket(socket.AF_INET6 if ":" in mine[0] else socket.AF_INET) as again:
+        again.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        again.bind(mine)
+        again.connect_ex(its)
+'
 attack_40_addresses() {
     local mode port=80
     for mode in '--allow web.example:80' '--net public-only' '--net allow --deny 93.184.215.12/30:* --deny 2606:2800::/32'; do

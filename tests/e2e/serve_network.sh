@@ -279,6 +279,31 @@ launchers_follow() {
     status_is 0
     for i in late $(seq -f 'k%g' 1 "$2"); do berth session destroy "$i" --delete-volume; done
 }
+# are_as_many_as_files_allow COUNT: so many, and one more when one has ended
+are_as_many_as_files_allow() {
+    local i
+    grep -q '"event":"files".*room for '"$1"' live sessions' "$D/run/serve.log" || fail 'the log does not say how many there may be'
+    for i in $(seq "$1"); do
+        berth session create "m$i"
+        status_is 0
+    done
+    for i in 1 2; do
+        berth session create more
+        status_is 125
+        complains "100 files open.*room for $1 live sessions.*LimitNOFILE"
+    done
+    berth exec --tty never "m$1" -- true
+    status_is 0
+    # No network was made ahead, where there are so few.
+    berth session network m2 --add --allow web.example:80
+    status_is 0
+    soon_reaches m2 web.example
+    berth session destroy m1 --delete-volume
+    status_is 0
+    berth session create more
+    status_is 0
+    for i in more $(seq -f 'm%g' 2 "$1"); do berth session destroy "$i" --delete-volume; done
+}
 a_supervisor_with_few_descriptors_starts_launchers_for_many_sessions() {
     local as=("${AS[@]+"${AS[@]}"}")
     # The soft limit is no limit of berth's.
@@ -292,6 +317,7 @@ a_supervisor_with_few_descriptors_starts_launchers_for_many_sessions() {
     berth session create k1 --allow web.example:80
     status_is 0
     launchers_follow 2 14
+    are_as_many_as_files_allow 25
     AS=("${as[@]+"${as[@]}"}")
     if [ "$MODE" != root ] && ! grep -q '"event":"kept"' "$D/run/serve.log"; then
         fail 'the log does not say that networks are not kept'

@@ -8,6 +8,7 @@
 
 #include "runtime/base/fd.h"
 #include "runtime/base/io.h"
+#include "runtime/host/runtime_internal.h"
 #include "tests/slower.h"
 
 #include <criterion/criterion.h>
@@ -48,7 +49,12 @@ static struct shared {
     volatile pid_t init;
     volatile uint32_t asker_uid, groups;
     volatile pid_t worker;
+    volatile ino_t network; /* that the last one was given; 0: none */
+    volatile bool mixed;    /* one was given the runtime of another */
 } * shared;
+
+/* Stands for a runtime. Each worker has a copy: what it is given are numbers of its own process. */
+static struct runtime fake_runtime;
 
 UNUSED static void note(int64_t what)
 {
@@ -78,16 +84,24 @@ UNUSED static int64_t start_time_of(pid_t pid)
 
 static struct session_identity fake_identity;
 
+static ino_t inode_of(int fd)
+{
+    struct stat st;
+    return fd >= 0 && fstat(fd, &st) == 0 ? st.st_ino : 0;
+}
+
 static int fake_create(struct session **ret, struct runtime *rt, const struct spec *spec,
                        const struct session_lasting *lasting, struct err *err)
 {
-    (void)rt;
     (void)spec;
     int64_t row = lasting->name.row;
     __sync_fetch_and_add(&shared->creates, 1);
     shared->asker_uid = lasting->asker_uid;
     shared->groups = lasting->asker_group_count;
     shared->worker = getpid();
+    shared->network = inode_of(rt->netns);
+    shared->mixed |= rt->reaper[0] != 0;
+    rt->reaper[0] = 1; /* the next one does not see it */
     note(row);
     /* A process that lives: the launcher itself stands for init. */
     fake_identity = (struct session_identity){.boot_id = "boot",
@@ -317,7 +331,7 @@ static char instance[17]; /* names in the kernel are made of it: each test has i
 static struct serve_config config;
 static int front, life; /* this test's ends */
 static pid_t launcher;
-enum { EXIT_REFUSED = 3, EXIT_FAILED = 4 };
+enum { EXIT_REFUSED = 3, EXIT_FAILED = 4, EXIT_CLOSED = 5 };
 static unsigned workers_max;
 static uint64_t generation;   /* 0: it takes its own */
 static const char *init_path; /* real sessions */
@@ -346,6 +360,9 @@ UNUSED static void start_launcher(const struct launcher_calls *calls, struct run
         err_format(&err, text, sizeof text);
         if (r < 0)
             fprintf(stderr, "launcher: %s\n", text);
+        /* Nobody gave it this one to close. */
+        if (fcntl(STDOUT_FILENO, F_GETFD) < 0)
+            _exit(EXIT_CLOSED);
         _exit(r == 0                                           ? 0
               : err.sys == EPROTO || err.code == ERR_FORBIDDEN ? EXIT_REFUSED
                                                                : EXIT_FAILED);
@@ -358,7 +375,9 @@ UNUSED static void start_launcher(const struct launcher_calls *calls, struct run
 
 UNUSED static void start_fake(void)
 {
-    start_launcher(&fakes, (struct runtime *)shared); /* not looked at */
+    fake_runtime.netns = fake_runtime.session_netns = -1;
+    network_ready_init(&fake_runtime.filled);
+    start_launcher(&fakes, &fake_runtime);
 }
 
 /* Its exit status, or -1 when it does not end in time. */
@@ -381,14 +400,14 @@ UNUSED static void stop_launcher(void)
     fd_replace(&life, -1);
     if (launcher)
         cr_expect_eq(wait_launcher(5000), 0);
+    cr_expect_not(shared->mixed, "numbers of another worker's descriptors were closed");
 }
 
 UNUSED static void fixture(void)
 {
     front = life = -1;
     snprintf(instance, sizeof instance, "%08x%08x", (unsigned)getpid(), (unsigned)time(NULL));
-    /* It stands for a runtime, too, into which a worker puts what it was given. */
-    shared = mmap(NULL, 1 << 20, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     cr_assert_neq(shared, MAP_FAILED);
     /* What outlives its launcher is ours to wait for. */
     prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);

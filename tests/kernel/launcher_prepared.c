@@ -30,7 +30,7 @@ TestSuite(launcher_prepared, .init = setup, .fini = fixture_end, .timeout = 120)
 
 static struct launcher_reply reply;
 
-static struct session_identity launch(int64_t row)
+static struct session_identity launch_row(int64_t row)
 {
     struct launcher_request r = request_of(LAUNCHER_LAUNCH, row);
     r.epoch = 1;
@@ -160,7 +160,7 @@ Test(launcher_prepared, each_serves_one_session_and_another_takes_its_place)
     start_launcher(NULL, NULL);
     for (int64_t row = 1; row <= SESSIONS; row++) {
         await_prepared(ready);
-        struct session_identity who = launch(row);
+        struct session_identity who = launch_row(row);
         unsigned slot = slots[row - 1] = slot_of(&who);
         cr_expect(is_one_of(slot, ready), "session %d was made without", (int)row);
         for (int64_t k = 1; k < row; k++)
@@ -196,7 +196,7 @@ Test(launcher_prepared, what_is_prepared_is_charged_to_berth_and_a_session_to_it
         cgroup_of(ready[i].pid, its);
         cr_expect_str_eq(its, own);
     }
-    struct session_identity who = launch(1);
+    struct session_identity who = launch_row(1);
     cr_expect(is_one_of(slot_of(&who), ready));
     cgroup_of((pid_t)who.init_pid, its);
     snprintf(wanted, sizeof wanted, "/berth/run-%s-1-1/init", instance);
@@ -268,7 +268,7 @@ Test(launcher_prepared, one_that_is_killed_is_missed_by_nobody)
         kill(ready[i].pid, SIGKILL);
     for (unsigned i = 0; i < LAUNCHER_PREPARED; i++)
         assert_gone(&ready[i]);
-    launch(1);
+    launch_row(1);
     end(1);
     stop_launcher();
 }

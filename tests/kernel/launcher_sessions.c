@@ -59,7 +59,7 @@ static enum session_found look(int64_t row, const struct session_identity *ident
     return reply.found;
 }
 
-static struct session_identity launch(int64_t row)
+static struct session_identity launch_row(int64_t row)
 {
     struct launcher_request r = request_of(LAUNCHER_LAUNCH, row);
     r.epoch = 1;
@@ -83,7 +83,7 @@ static unsigned listed(void)
 Test(launcher_sessions, a_session_is_made_sampled_frozen_thawed_found_and_ended)
 {
     start_real();
-    struct session_identity who = launch(1);
+    struct session_identity who = launch_row(1);
     cr_expect(who.init_pid > 0 && kill((pid_t)who.init_pid, 0) == 0);
     cr_expect_eq(strlen(reply.launched.effective.spec_hash), 64);
     cr_expect_eq(look(1, &who), SESSION_FOUND_WHOLE);
@@ -102,7 +102,7 @@ Test(launcher_sessions, a_session_is_made_sampled_frozen_thawed_found_and_ended)
 Test(launcher_sessions, SES_2_the_death_of_init_is_told_by_this_launcher_and_by_the_next_one)
 {
     start_real();
-    struct session_identity one = launch(1), two = launch(2);
+    struct session_identity one = launch_row(1), two = launch_row(2);
     kill((pid_t)one.init_pid, SIGKILL);
     cr_assert_eq(hear(&reply, 10000), 1);
     cr_expect(reply.type == LAUNCHER_REQUEST_END && reply.row == 1);
@@ -175,7 +175,7 @@ Test(launcher_sessions, each_session_has_a_ready_network_that_no_other_has_or_ge
         nap(5);
     cr_assert_eq(pooled(before, NETNS_POOL_SIZE), NETNS_POOL_SIZE, "it was not filled");
     for (int64_t row = 1; row <= SESSIONS; row++) {
-        struct session_identity who = launch(row);
+        struct session_identity who = launch_row(row);
         int64_t *mine = &inside[row - 1];
         char path[64], target[64] = "", wanted[64];
         *mine = who.netns_inode;
@@ -198,7 +198,7 @@ Test(launcher_sessions, each_session_has_a_ready_network_that_no_other_has_or_ge
 Test(launcher_sessions, berths_on_two_state_directories_do_not_see_each_other)
 {
     start_real();
-    struct session_identity mine = launch(1);
+    struct session_identity mine = launch_row(1);
     int mine_front = front, mine_life = life;
     pid_t mine_pid = launcher;
     struct serve_config keep = config;

@@ -9,7 +9,7 @@ TestSuite(launcher_work, .init = fixture, .fini = fixture_end, .timeout = 60);
 
 static struct launcher_reply reply;
 
-static void launch(int64_t row)
+static void launch_row(int64_t row)
 {
     ask_launch(row, plain_spec(), -1);
 }
@@ -31,7 +31,7 @@ static void wait_creates(unsigned many)
 Test(launcher_work, an_answer_has_what_was_read_back)
 {
     start_fake();
-    launch(7);
+    launch_row(7);
     cr_assert_eq(hear(&reply, 5000), 1);
     cr_expect(reply.type == LAUNCHER_LAUNCH && reply.row == 7 && reply.result == 0);
     cr_expect_str_eq(reply.launched.effective.spec_hash, "hash");
@@ -45,7 +45,7 @@ Test(launcher_work, an_answer_has_what_was_read_back)
     send_for(LAUNCHER_END, 7);
     cr_assert_eq(hear(&reply, 5000), 1);
     cr_expect(reply.result == 0 && reply.launched.note_count == 1);
-    launch(ROW_REFUSED);
+    launch_row(ROW_REFUSED);
     cr_assert_eq(hear(&reply, 5000), 1);
     cr_expect(reply.result < 0 && reply.err.code == ERR_WORKSPACE_IN_USE);
     cr_expect_str_eq(reply.err.detail, "Somebody has it.");
@@ -55,10 +55,10 @@ Test(launcher_work, an_answer_has_what_was_read_back)
 Test(launcher_work, one_session_waits_for_no_other_and_its_own_requests_keep_their_order)
 {
     start_fake();
-    launch(ROW_SLOW);
+    launch_row(ROW_SLOW);
     send_for(LAUNCHER_END, ROW_SLOW);
-    launch(ROW_SLOW);
-    launch(1);
+    launch_row(ROW_SLOW);
+    launch_row(1);
     cr_assert_eq(hear(&reply, 5000), 1);
     cr_expect_eq(reply.row, 1, "P-4");
     cr_expect_eq(shared->ends, 0);
@@ -78,7 +78,7 @@ Test(launcher_work, one_session_waits_for_no_other_and_its_own_requests_keep_the
 Test(launcher_work, a_worker_that_dies_is_answered_for_and_what_it_left_is_ended_by_name)
 {
     start_fake();
-    launch(ROW_DIES);
+    launch_row(ROW_DIES);
     cr_assert_eq(hear(&reply, 5000), 1);
     cr_expect(reply.type == LAUNCHER_LAUNCH && reply.err.code == ERR_UNAVAILABLE);
     cr_expect_not_null(strstr(reply.err.detail, "signal 9"));
@@ -117,7 +117,7 @@ Test(launcher_work, SES_5_a_start_that_overruns_its_deadline_is_killed_and_ended
     int fd = sealed(plain_spec(), sizeof(struct spec), ALL_SEALS);
     ask(&r, &fd, 1);
     close(fd);
-    launch(3);
+    launch_row(3);
     cr_assert_eq(hear(&reply, 5000), 1);
     cr_expect_eq(reply.row, 3);
     cr_assert_eq(hear(&reply, 15000), 1);
@@ -165,7 +165,7 @@ Test(launcher_work, a_cancel_ends_the_worker_or_the_wait_and_both_are_answered)
 Test(launcher_work, the_end_of_an_init_is_told_once_and_after_the_answer)
 {
     start_fake();
-    launch(ROW_HAS_INIT);
+    launch_row(ROW_HAS_INIT);
     cr_assert_eq(hear(&reply, 5000), 1);
     cr_expect_eq(reply.type, LAUNCHER_LAUNCH);
     cr_expect_eq(hear(&reply, 200), -1);
@@ -204,11 +204,11 @@ Test(launcher_work, what_has_ended_is_not_heard_of_while_a_worker_still_has_its_
 {
     start_fake();
     for (unsigned i = 0; i < 2; i++) {
-        launch(ROW_HAS_INIT + i);
+        launch_row(ROW_HAS_INIT + i);
         cr_assert_eq(hear(&reply, 5000), 1);
     }
     cr_expect_eq(hear(&reply, 200), -1);
-    launch(ROW_SLOW);
+    launch_row(ROW_SLOW);
     wait_creates(3);
     cr_expect_eq(watched_but_closed(), 0);
     send_for(LAUNCHER_END, ROW_HAS_INIT); /* ends the second one's init */
@@ -224,7 +224,7 @@ Test(launcher_work, what_has_ended_is_not_heard_of_while_a_worker_still_has_its_
 Test(launcher_work, an_init_of_an_earlier_launcher_is_watched_again_after_a_look)
 {
     start_fake();
-    launch(ROW_HAS_INIT);
+    launch_row(ROW_HAS_INIT);
     cr_assert_eq(hear(&reply, 5000), 1);
     kill(launcher, SIGKILL);
     cr_assert_eq(wait_launcher(5000), 128 + SIGKILL);
@@ -248,17 +248,17 @@ Test(launcher_work, no_more_sessions_than_the_operator_allows_those_of_before_in
     fake_list_count = 2; /* rows 101 and 102 are there already */
     start_fake();
     for (int64_t row = 1; row <= 3; row++) {
-        launch(row);
+        launch_row(row);
         cr_assert_eq(hear(&reply, 5000), 1);
         cr_expect_eq(reply.result == 0, row < 3);
     }
     cr_expect_not_null(strstr(reply.err.detail, "sessions_max"));
-    launch(2); /* again, the same */
+    launch_row(2); /* again, the same */
     cr_assert_eq(hear(&reply, 5000), 1);
     cr_expect_eq(reply.result, 0);
     send_for(LAUNCHER_END, 101);
     cr_assert_eq(hear(&reply, 5000), 1);
-    launch(3);
+    launch_row(3);
     cr_assert_eq(hear(&reply, 5000), 1);
     cr_expect_eq(reply.result, 0);
     stop_launcher();
@@ -288,7 +288,7 @@ Test(launcher_work, a_list_comes_in_pages_in_order)
 Test(launcher_work, when_front_or_the_supervisor_ends_workers_finish_and_the_launcher_ends)
 {
     start_fake();
-    launch(ROW_SLOW);
+    launch_row(ROW_SLOW);
     wait_creates(1);
     fd_replace(&life, -1);
     cr_expect_eq(wait_launcher(300), -1, "a worker is under way");
@@ -303,7 +303,7 @@ Test(launcher_work, when_front_or_the_supervisor_ends_workers_finish_and_the_lau
 Test(launcher_work, a_worker_that_lost_its_launcher_finishes_before_the_next_one_begins)
 {
     start_fake();
-    launch(ROW_SLOW);
+    launch_row(ROW_SLOW);
     wait_creates(1);
     kill(launcher, SIGKILL);
     cr_assert_eq(wait_launcher(5000), 128 + SIGKILL);

@@ -4,6 +4,8 @@
  */
 #include "tests/kernel/serve_network_fixture.h"
 
+#include <sys/resource.h>
+
 static const char rules[] = "four.example:443 93.184.216.35/32:80";
 
 static void reach_by_rules(void)
@@ -189,6 +191,39 @@ static void rootless_anew(void)
 Test(serve_network, NET_5_an_ordinary_users_sessions_are_closed_to_who_was_given_nothing)
 {
     run_in_child(rootless_anew);
+}
+
+/* What was kept cannot be entered: it is as if nothing had been, and nothing of it is half there.
+ */
+static void rootless_refused(void)
+{
+    static const char *const wrong[] = {"/proc/self/ns/net", "/proc/self/ns/user", "/dev/null"};
+    begin_rootless();
+    for (unsigned i = 0; i < ARRAY_LENGTH(wrong); i++) {
+        struct stat before, after;
+        kill_launcher();
+        MUST(1, kept_outer >= 0 && fstat(kept_outer, &before) == 0);
+        fd_replace(&kept_outer, open(wrong[i], O_RDONLY | O_CLOEXEC));
+        MUST(2, kept_outer >= 0);
+        start_another_launcher();
+        set_rules(SPEC_EGRESS_DENY, rules, "");
+        EXPECT(order_as(LAUNCHER_NETWORK, 1, 3, &record.network, sizeof record.network) == -EACCES,
+               "%s: it is not closed: %d", wrong[i], answer.result);
+        MUST(3, in_session(reach_by_rules) == 0);
+        hear_kept();
+        EXPECT(kept_count == 0, "%s: networks that it may not enter are kept", wrong[i]);
+        MUST(4, fstat(kept_outer, &after) == 0);
+        EXPECT(after.st_ino != before.st_ino, "%s: it is in the one of before", wrong[i]);
+        launch(2);
+        order(LAUNCHER_END, 2);
+    }
+    order(LAUNCHER_END, 1);
+    kill_launcher();
+}
+
+Test(serve_network, NET_5_an_ordinary_users_launcher_that_may_not_enter_what_was_kept_begins_anew)
+{
+    run_in_child(rootless_refused);
 }
 
 static int go[2], gone[2];
@@ -391,4 +426,22 @@ static void first_rules(void)
 Test(serve_network, NET_6_a_session_that_reached_nothing_is_given_rules_while_it_runs)
 {
     run_in_child(first_rules);
+}
+
+/* So few that no network is made before it is asked for. */
+static void first_rules_without_a_pool(void)
+{
+    struct rlimit files;
+    MUST(1, getrlimit(RLIMIT_NOFILE, &files) == 0);
+    files.rlim_cur = 400;
+    MUST(2, setrlimit(RLIMIT_NOFILE, &files) == 0);
+    serving.rootless = 1;
+    serving.front_uid = serving.front_gid = USER;
+    sh("chown -R %d:%d %s", USER, USER, place);
+    first_rules();
+}
+
+Test(serve_network, NET_6_an_ordinary_users_session_that_reached_nothing_is_given_rules_too)
+{
+    run_in_child(first_rules_without_a_pool);
 }

@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -211,4 +212,95 @@ static void in_chroot(void)
 Test(userns_outer, a_chroot_is_named)
 {
     cr_assert_eq(in_child(in_chroot), 0, "step %d", last);
+}
+
+/* ---- one that is there already ----------------------------------------------------------------
+ */
+
+static ino_t own_namespace(void)
+{
+    struct stat st;
+    MUST(70, stat("/proc/self/ns/user", &st) == 0);
+    return st.st_ino;
+}
+
+/* Its descriptor is all that is left of who made it. */
+static int made_before(void)
+{
+    /* It has this process's table of descriptors. */
+    pid_t child = (pid_t)syscall(SYS_clone, CLONE_FILES | SIGCHLD, 0, 0, 0, 0);
+    if (child == 0) {
+        struct userns_outer outer;
+        int fd = userns_enter_outer(&outer, NULL) == 0 ? open("/proc/self/ns/user", O_RDONLY) : -1;
+        _exit(fd < 0 ? 255 : fd);
+    }
+    int status;
+    MUST(71, child > 0 && waitpid(child, &status, 0) == child);
+    MUST(72, WIFEXITED(status) && WEXITSTATUS(status) != 255);
+    return WEXITSTATUS(status);
+}
+
+static void joined(void)
+{
+    be_user("tester:300000:65536\n", "54321:400000:70000\n");
+    become_user();
+    struct userns_outer outer;
+    struct stat st;
+    int before = made_before();
+    MUST(1, fstat(before, &st) == 0 && own_namespace() != st.st_ino);
+    MUST(2, userns_join_outer(before, &outer, NULL) == 0);
+    MUST(3, own_namespace() == st.st_ino);
+    MUST(4, !outer.single_uid && outer.count == 65536 && !outer.reason[0]);
+    MUST(5, map_is("/proc/self/uid_map", "0 54321 1,1 300000 65535"));
+    MUST(6, getuid() == 0 && geteuid() == 0 && getgid() == 0);
+    MUST(7, unshare(CLONE_NEWNS) == 0);
+}
+
+Test(userns_outer, one_whose_maker_has_ended_is_joined)
+{
+    cr_assert_eq(in_child(joined), 0, "step %d", last);
+}
+
+static void not_joined(int userns, int sys)
+{
+    struct userns_outer outer = {.count = 4242};
+    struct err err = {0};
+    ino_t before = own_namespace();
+    int r = userns_join_outer(userns, &outer, &err);
+    if (r != -sys) {
+        fprintf(stderr, "%d: %s\n", r, err.detail);
+        _exit(1);
+    }
+    MUST(2, strcmp(err.step, "enter the user namespace of before") == 0);
+    MUST(3, outer.count == 4242 && own_namespace() == before);
+    MUST(4, getuid() == USER && geteuid() == USER && getgid() == USER);
+    MUST(5, unshare(CLONE_NEWNS) < 0 && errno == EPERM); /* no right of another place has come */
+    MUST(6, waitpid(-1, NULL, __WALL | WNOHANG) < 0 && errno == ECHILD);
+}
+
+static void refused_to_join(void)
+{
+    struct userns_extent map = {0, 100000, 65536};
+    int foreign = -1;
+    MUST(60, userns_make(&map, 1, &map, 1, UINT32_MAX, -1, &foreign, NULL, NULL) == 0);
+    be_user("tester:300000:65536\n", "54321:400000:70000\n");
+    become_user();
+    int own = open("/proc/self/ns/user", O_RDONLY | O_CLOEXEC);
+    int net = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
+    MUST(61, own >= 0 && net >= 0);
+    not_joined(foreign, EPERM);
+    not_joined(own, EINVAL);
+    not_joined(net, EINVAL);
+    close(net);
+    not_joined(net, EBADF);
+    /* And a new one can be made instead. */
+    struct userns_outer outer;
+    MUST(62, userns_enter_outer(&outer, NULL) == 0);
+    MUST(63, !outer.single_uid && outer.count == 65536);
+    MUST(64, map_is("/proc/self/uid_map", "0 54321 1,1 300000 65535"));
+}
+
+Test(userns_outer, one_that_cannot_be_joined_changes_nothing_and_a_new_one_is_made)
+{
+    cr_assert_eq(in_child(refused_to_join), 0, "step %d", last);
 }

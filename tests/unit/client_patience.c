@@ -101,3 +101,18 @@ Test(client_patience, who_says_how_long_is_not_asked_before, .timeout = 60)
     uint64_t took = ask(1, "Retry-After: 2\r\n");
     cr_expect_geq(took, 2000u, "asked again after %llu ms", (unsigned long long)took);
 }
+
+/* Longer than it has patience. */
+Test(client_patience, who_says_that_it_will_take_long_is_not_waited_for)
+{
+    const struct client_request get = {.method = "GET", .path = "/v1/health"};
+    struct client *c;
+    struct err err = {0};
+    begin(1, "Retry-After: 60\r\n");
+    cr_assert_eq(client_new(&c, NULL, &err), 0);
+    cr_expect_lt(client_call(c, &get, NULL, &err), 0);
+    cr_expect_eq(err.code, ERR_UNAVAILABLE);
+    cr_expect_str_eq(err.detail, "Busy.");
+    client_free(c);
+    finish();
+}

@@ -79,7 +79,18 @@ Test(provider_session, SES_1_a_create_that_fails_is_ended_and_leaves_a_tombstone
     fake.fail_with = (struct err){.code = ERR_UNAVAILABLE, .sys = ETIMEDOUT};
     fake.fail[LAUNCHER_LAUNCH] = 1;
     cr_assert_eq(client_create(&c, "w", "s", "k2")->status, 503);
+    cr_assert(strstr(c.answer.text, "\"retry_after\":1}"), "%s", c.answer.text);
     cr_assert_eq(client_create(&c, "w", "s", "k2")->status, 201, "a 5xx releases its key");
+}
+
+Test(provider_session, where_as_many_live_as_may_nobody_is_asked_to_wait_for_it)
+{
+    static struct client c;
+    fake.fail_with = (struct err){.code = ERR_UNAVAILABLE, .sys = EUSERS};
+    fake.fail[LAUNCHER_LAUNCH] = 1;
+    cr_assert_eq(client_create(&c, "w", "s", "k")->status, 503);
+    cr_assert(strstr(c.answer.text, "\"retry_after\":60}"), "%s", c.answer.text);
+    cr_assert_eq(client_create(&c, "w", "s", "k")->status, 201, "and its key is released");
 }
 
 Test(provider_session, IDEM_1_a_repeated_create_gets_the_same_bytes_also_after_a_restart)

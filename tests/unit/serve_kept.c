@@ -75,6 +75,23 @@ Test(serve_kept, one_user_namespace_and_nothing_that_is_no_such_word)
     cr_assert_eq(kept.outer, -1);
 }
 
+/* The supervisor had no number for it. */
+Test(serve_kept, what_was_lost_on_its_way_is_told_and_what_was_kept_before_stays)
+{
+    struct serve_kept kept;
+    serve_kept_init(&kept);
+    int first = say(&kept, LAUNCHER_KEEP_NETNS, 1, true);
+    say(&kept, LAUNCHER_KEEP_NETNS, 2, false);
+    cr_assert(kept.untold);
+    cr_assert_eq(kept.count, 1);
+    cr_assert_eq(kept.items[0].netns, first);
+    say(&kept, LAUNCHER_KEEP_NETNS, 1, false);
+    cr_assert_eq(kept.count, 1);
+    cr_assert(is_open(first));
+    serve_kept_fini(&kept);
+    cr_assert_not(is_open(first));
+}
+
 Test(serve_kept, what_would_leave_too_few_descriptors_is_not_kept_and_that_is_told_once)
 {
     struct serve_kept kept;
