@@ -95,7 +95,7 @@ Test(launcher_work, USE_1_what_is_known_of_an_end_whose_worker_died_is_told)
 {
     start_fake();
     shared->last_cpu_ns = 70000;
-    launch(1);
+    launch_row(1);
     cr_assert_eq(hear(&reply, 5000), 1);
     cr_expect_not(reply.launched.last.taken);
     shared->end_dies = true;
